@@ -1,0 +1,27 @@
+# Two commands do everything, set-up included: `make quickstart` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test lint venv clean
+
+quickstart: venv ## the whole way through on the simulated organism; ends with a report
+	$(BIN)/llama-gene quickstart
+
+test: venv ## the test suite
+	$(BIN)/python -m pytest
+
+lint: venv ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+venv: .venv/installed ## the virtual environment alone
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; call make with PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean: ## remove the environment and all runs
+	rm -rf .venv runs

@@ -1,0 +1,1 @@
+"""Ground floor: what every room shares. User errors, typed recipes, finished-or-absent output folders, manifests."""

@@ -1,0 +1,132 @@
+"""From a command line to a validated recipe, the same way for every verb.
+
+    llama-gene VERB --recipe FILE.yaml key=value section.key=value --field value [--overwrite] [--dry-run]
+
+Every top-level field of a recipe is also a flag, with its docstring as help; values of YAML, flags and overrides are
+merged in that order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_origin
+
+from artefacts.errors import UserError
+from artefacts.recipe import Recipe, dump, load
+
+R = TypeVar("R", bound=Recipe)
+
+
+@dataclass(frozen=True)
+class Verb(Generic[R]):
+    """One command: its recipe, its work, and an example for its help."""
+
+    kind: type[R]
+    work: Callable[[R, bool], Any]
+    """Called with the recipe and whether an existing output may be replaced."""
+    summary: str
+    example: str
+    positional: str | None = None
+    """A list field that plain arguments fill, such as files."""
+    dry_run: Callable[[R], None] | None = None
+    """Prints more than the resolved recipe."""
+    aliases: dict[str, str] = field(default_factory=dict)
+
+
+def add_arguments(parser: argparse.ArgumentParser, verb: Verb[R]) -> None:
+    """Declare the flags of a verb."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = verb.summary
+    parser.epilog = "example:\n  " + verb.example.replace("\n", "\n  ")
+    parser.add_argument("--recipe", metavar="YAML", help="recipe file; flags and key=value override it")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output once the new one is complete")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
+    for name, info in verb.kind.model_fields.items():
+        many = get_origin(info.annotation) is list
+        text = (info.description or "").replace("%", "%%")
+        if not info.is_required() and info.default is not None and not isinstance(info.default, Recipe):
+            text += f" (default: {info.default})"
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=f"field_{name}",
+            metavar="VALUE",
+            nargs="+" if many else None,
+            default=None,
+            help=text.strip(),
+        )
+    rest = f"{verb.positional} or key=value" if verb.positional else "key=value"
+    parser.add_argument("rest", nargs="*", metavar=rest, help="overrides such as learning_rate=3e-4 or section.key=value")
+
+
+def resolve(options: argparse.Namespace, verb: Verb[R]) -> R:
+    """The validated recipe of a parsed command line."""
+    overrides = []
+    for name in verb.kind.model_fields:
+        value = getattr(options, f"field_{name}")
+        if value is not None:
+            overrides.append(f"{name}={json.dumps(value) if isinstance(value, list) else value}")
+    plain = [item for item in options.rest if not re.match(r"[A-Za-z_][\w.]*=", item)]
+    overrides += [item for item in options.rest if item not in plain]
+    if plain:
+        if verb.positional is None:
+            raise UserError(f"'{plain[0]}': an override is written key=value, for example seed=1")
+        overrides.append(f"{verb.positional}={json.dumps(plain)}")
+    return load(verb.kind, options.recipe, overrides)
+
+
+def run(options: argparse.Namespace, verb: Verb[R]) -> None:
+    """Resolve and work, or print what would be done."""
+    recipe = resolve(options, verb)
+    if options.dry_run:
+        print(dump(recipe), end="")
+        if verb.dry_run is not None:
+            verb.dry_run(recipe)
+        return
+    verb.work(recipe, options.overwrite)
+
+
+def guarded(work: Callable[[], Any]) -> int:
+    """Run a command; turn user errors, Ctrl-C, SIGTERM and a full disk into one clear line and an exit code."""
+
+    def terminate(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)  # an exception, so that temporary outputs are removed
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        work()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; no half-written output was left behind", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        print(f"error: {error.filename or 'output'}: {error.strerror}; no half-written output was left behind", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_rank(prog: str, verb: Verb[R], argv: Sequence[str] | None = None) -> int:
+    """The `__main__` of a room that a launcher starts, one process per rank."""
+    parser = argparse.ArgumentParser(prog=f"python -m {prog}")
+    add_arguments(parser, verb)
+    # torchrun and older DeepSpeed launchers put --local_rank first; the environment says the same
+    parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_intermixed_args(argv)
+    return guarded(lambda: run(options, verb))
+
+
+def path_exists(path: Path, what: str, remedy: str) -> None:
+    """Raise UserError when an input is absent."""
+    if not path.exists():
+        raise UserError(f"{path}: no such {what}; {remedy}")

@@ -1,0 +1,64 @@
+"""Launching and sharing a machine: what pre-training and instruction tuning both need."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from artefacts.errors import UserError
+from configs import CONFIGS
+
+
+def under_launcher() -> bool:
+    """True in a process that a launcher started."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def launch(module: str, ranks: int, arguments: Sequence[str]) -> int:
+    """Run `deepspeed --module MODULE ARGUMENTS` on this machine and return its exit code."""
+    import torch
+
+    environment = dict(os.environ)
+    if not torch.cuda.is_available():
+        environment["DS_ACCELERATOR"] = "cpu"
+    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(ranks)]
+    command += ["--master_addr", "127.0.0.1", "--master_port", str(_free_port()), "--no_local_rank", "--module", module, *arguments]
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _free_port() -> int:
+    # the launcher's fixed default (29500) makes two runs on one machine collide
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def deepspeed_config(name: str) -> Path:
+    """A config of configs/deepspeed by name, or a path. Raises UserError naming the known ones."""
+    shipped = CONFIGS / "deepspeed" / f"{name}.json"
+    if shipped.is_file():
+        return shipped
+    if Path(name).is_file():
+        return Path(name)
+    known = ", ".join(sorted(path.stem for path in (CONFIGS / "deepspeed").glob("*.json")))
+    raise UserError(f"deepspeed={name}: neither a file nor one of {known}")
+
+
+def set_threads() -> None:
+    """On CPU, share the cores among this machine's ranks."""
+    import torch
+
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
+
+
+def leave() -> None:
+    """Close the process group; without this gloo now and then aborts after a good run."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()

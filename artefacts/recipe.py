@@ -1,0 +1,155 @@
+"""Typed recipes: YAML plus `key=value` overrides, checked before any expensive work starts.
+
+    class Extend(Recipe):
+        base: Path
+        noise: float = 0.1
+
+    recipe = load(Extend, "configs/x.yaml", ["noise=0.2"])
+
+An unknown key is refused with the nearest known one; a wrong value is refused with file and line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from artefacts.errors import UserError, at
+
+
+class Recipe(BaseModel):
+    """Base of every recipe section. Docstrings under the fields are their help text."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True, frozen=True)
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+def load(kind: type[R], path: str | Path | None, overrides: Sequence[str] = ()) -> R:
+    """Read a recipe, apply `section.key=value` overrides (values are YAML) and validate.
+
+    Raises:
+        UserError: missing or malformed file, unknown key (nearest named), wrong type, failed cross-check.
+    """
+    text, source = "", "command line"
+    if path is not None:
+        source = str(path)
+        if not Path(path).is_file():
+            raise UserError(f"{path}: no such recipe. Recipes that ship with the project are under configs/.")
+        text = Path(path).read_text(encoding="utf-8")
+    values, lines = read_yaml(text, source)
+    origin: dict[tuple[str, ...], str] = {keys: at(source, line) for keys, line in lines.items()}
+    for override in overrides:
+        keys = apply_override(values, override)
+        origin[keys] = f"override {override!r}"
+    return validate(kind, values, origin, source)
+
+
+def read_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+    """Parse YAML safely; also return the line of every key path. Raises UserError when it is no mapping."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else None
+        raise UserError(f"{at(source, line)}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: expected `key: value` lines, found {type(values).__name__}")
+    lines: dict[tuple[str, ...], int] = {}
+
+    def walk(item: yaml.Node | None, keys: tuple[str, ...]) -> None:
+        if isinstance(item, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in item.value:
+                if key.value in seen:
+                    raise UserError(f"{at(source, key.start_mark.line + 1)}: key '{key.value}' is given twice")
+                seen.add(key.value)
+                lines[(*keys, key.value)] = key.start_mark.line + 1
+                walk(value, (*keys, key.value))
+        elif isinstance(item, yaml.SequenceNode):
+            for index, value in enumerate(item.value):
+                lines[(*keys, str(index))] = value.start_mark.line + 1
+                walk(value, (*keys, str(index)))
+
+    walk(node, ())
+    return values, lines
+
+
+def apply_override(values: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Set `a.b=value` in place and return the key path. The value is YAML: 3e-4, [1, 2], null, text."""
+    key, equals, raw = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"'{override}': an override is written key=value, for example learning_rate=3e-4")
+    keys = tuple(key.split("."))
+    here: Any = values
+    for part in keys[:-1]:
+        here = here.setdefault(part, {})
+        if not isinstance(here, dict):
+            raise UserError(f"'{override}': '{part}' is a value, not a section")
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError:
+        raise UserError(f"'{override}': the value is not valid YAML; quote it") from None
+    if isinstance(value, str):
+        # YAML 1.1 reads 3e-4 as text; people mean the number.
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    here[keys[-1]] = value
+    return keys
+
+
+def validate(kind: type[R], values: dict[str, Any], origin: dict[tuple[str, ...], str], source: str) -> R:
+    """Validate plain values into a recipe; translate pydantic's errors into places and remedies."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        messages = []
+        for problem in error.errors():
+            keys = tuple(str(part) for part in problem["loc"])
+            place = next((origin[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in origin), source)
+            name = ".".join(keys)
+            if problem["type"] == "extra_forbidden":
+                messages.append(f"{place}: unknown key '{name}'{_nearest(kind, keys)}")
+            elif problem["type"] == "missing":
+                messages.append(f"{place}: '{name}' is missing; add it to the recipe or pass {name}=VALUE")
+            else:
+                messages.append(f"{place}: '{name or kind.__name__}': {problem['msg'].removeprefix('Value error, ')}")
+        raise UserError("\n".join(messages)) from None
+
+
+def _nearest(kind: type[BaseModel], keys: tuple[str, ...]) -> str:
+    """`; did you mean '…'?` from the fields of the section that holds the unknown key."""
+    section: Any = kind
+    for part in keys[:-1]:
+        if isinstance(section, type) and issubclass(section, BaseModel) and part in section.model_fields:
+            section = _model_in(section.model_fields[part].annotation)
+    if not (isinstance(section, type) and issubclass(section, BaseModel)):
+        return ""
+    known = list(section.model_fields)
+    close = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known keys: {', '.join(known)}"
+
+
+def _model_in(annotation: Any) -> Any:
+    """The recipe class inside `X`, `X | None`, `list[X]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in get_args(annotation):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def dump(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, every default written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

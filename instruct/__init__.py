@@ -1,0 +1,1 @@
+"""LoRA instruction tuning, merging, and chat in the terminal."""

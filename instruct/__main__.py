@@ -1,0 +1,26 @@
+"""One tuning rank: `deepspeed --num_gpus 8 --module instruct --recipe configs/instruct/tiny.yaml key=value`."""
+
+from __future__ import annotations
+
+import sys
+
+from artefacts.command import Verb, run_rank
+from instruct.recipe import InstructRecipe
+
+
+def work(recipe: InstructRecipe, overwrite: bool) -> None:
+    """Train in this process; heavy imports wait until the recipe has been checked."""
+    from instruct.tune import tune
+
+    tune(recipe, overwrite=overwrite)
+
+
+RANK = Verb(
+    InstructRecipe,
+    work,
+    "LoRA instruction tuning, one rank.",
+    "deepspeed --num_gpus 1 --module instruct --recipe configs/instruct/tiny.yaml",
+)
+
+if __name__ == "__main__":
+    sys.exit(run_rank("instruct", RANK))

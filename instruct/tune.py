@@ -1,0 +1,164 @@
+"""Instruction tuning: records -> TRL `SFTTrainer` with PEFT LoRA -> adapter folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from data_convert.records import read_records
+from datasets import Dataset
+from peft import LoraConfig
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
+from trl import SFTConfig, SFTTrainer
+
+from artefacts.device import deepspeed_config, leave, set_threads
+from artefacts.errors import Ledger, UserError
+from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from instruct.encode import answer_ids, prompt_ids
+from instruct.recipe import InstructRecipe
+
+IGNORED = -100
+
+
+def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
+    """Train the adapter and write its folder with tokenizer, history and manifest.
+
+    Raises:
+        UserError: no usable record, a model with fewer rows than its tokenizer has ids, existing output.
+    """
+    check_absent(recipe.out, overwrite)
+    tokenizer = AutoTokenizer.from_pretrained(recipe.model)
+    ledgers = {"train": Ledger(), "dev": Ledger()}
+    train = encode(tokenizer, recipe.records / "train.jsonl", recipe.max_tokens, ledgers["train"])
+    dev = encode(tokenizer, recipe.records / "dev.jsonl", recipe.max_tokens, ledgers["dev"], recipe.dev_records, recipe.seed)
+    set_threads()
+    set_seed(recipe.seed)
+    work = recipe.out.with_name(recipe.out.name + ".checkpoints")
+    model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
+    if model.config.vocab_size < len(tokenizer):
+        raise UserError(f"{recipe.model}: {model.config.vocab_size} embedding rows for {len(tokenizer)} ids; extend it first")
+    history = History()
+    trainer = SFTTrainer(
+        model=model,
+        args=sft_config(recipe, work),
+        train_dataset=train,
+        eval_dataset=dev,
+        processing_class=tokenizer,
+        peft_config=lora_config(recipe, model),
+        callbacks=[history],
+    )
+    started = time.monotonic()
+    resume = work.is_dir() and any(work.glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=resume or None)
+    seconds = time.monotonic() - started
+    final = work / "final"
+    trainer.save_model(str(final))
+    if trainer.is_world_process_zero():
+        with new_folder(recipe.out, overwrite=overwrite) as folder:
+            for name in ("adapter_config.json", "adapter_model.safetensors"):
+                shutil.move(final / name, folder / name)
+            for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+                shutil.copyfile(recipe.model / name, folder / name)
+            (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history.lines), encoding="utf-8")
+            write_manifest(
+                folder,
+                "adapter",
+                recipe=recipe.model_dump(mode="json"),
+                inputs={"model": fingerprint(recipe.model), "records": fingerprint(recipe.records)},
+                counts={
+                    **{split: ledger.as_dict() for split, ledger in ledgers.items()},
+                    "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+                    "steps": trainer.state.global_step,
+                    "seconds": round(seconds, 1),
+                },
+            )
+        shutil.rmtree(work)
+    leave()
+
+
+def encode(tokenizer: Any, path: Path, max_tokens: int, ledger: Ledger, most: int | None = None, seed: int = 0) -> Dataset:
+    """Records to `input_ids` and `labels` (-100 on the prompt). Too long records are set aside and counted."""
+    records = list(read_records(path))
+    if most is not None and len(records) > most:
+        keep = np.random.default_rng(seed).permutation(len(records))[:most]
+        records = [records[index] for index in sorted(keep)]
+    rows: dict[str, list[list[int]]] = {"input_ids": [], "labels": []}
+    for record in tqdm(records, desc=f"encode {path.name}", disable=None):
+        ledger.read += 1
+        prompt = prompt_ids(tokenizer, record["prompt"])
+        answer = answer_ids(tokenizer, record["prompt"], record["completion"][0]["content"])
+        if len(prompt) + len(answer) > max_tokens:
+            ledger.reject(f"longer than max_tokens={max_tokens}", record["id"])
+            continue
+        rows["input_ids"].append(prompt + answer)
+        rows["labels"].append([IGNORED] * len(prompt) + answer)
+        ledger.written += 1
+    if not rows["input_ids"]:
+        raise UserError(f"{path}: none of {ledger.read} records fits max_tokens={max_tokens}; raise it or crop the sequences in the card")
+    return Dataset.from_dict(rows)
+
+
+def lora_config(recipe: InstructRecipe, model: Any) -> LoraConfig:
+    """LoRA on the attention and feed-forward projections, the vocabulary matrices trained in full on request."""
+    return LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        target_modules=recipe.lora_targets,
+        # both matrices or none: with the input alone, new tokens could be read but never written
+        modules_to_save=["embed_tokens", "lm_head"] if recipe.train_embeddings else None,
+        ensure_weight_tying=bool(recipe.train_embeddings and model.config.tie_word_embeddings),
+        task_type="CAUSAL_LM",
+    )
+
+
+def sft_config(recipe: InstructRecipe, work: Path) -> SFTConfig:
+    """TRL's configuration in the names of version 1."""
+    return SFTConfig(
+        output_dir=str(work),
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=recipe.micro_batch,
+        per_device_eval_batch_size=recipe.micro_batch,
+        gradient_accumulation_steps=recipe.accumulation,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=recipe.warmup,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.gradient_clip,
+        max_length=recipe.max_tokens,
+        packing=recipe.packing,
+        eval_packing=False,
+        train_sampling_strategy="random" if recipe.packing else "group_by_length",
+        bf16=recipe.precision == "bf16",
+        activation_checkpointing=recipe.activation_checkpointing,
+        logging_steps=recipe.log_every,
+        eval_strategy="steps",
+        eval_steps=recipe.evaluate_every,
+        save_strategy="steps",
+        save_steps=recipe.save_every,
+        save_total_limit=recipe.keep_checkpoints,
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        use_cpu=not torch.cuda.is_available(),
+        deepspeed=str(deepspeed_config(recipe.deepspeed)) if recipe.deepspeed else None,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        report_to="none",
+    )
+
+
+class History(TrainerCallback):
+    """Keeps the loss curve that the report draws."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        for name in ("loss", "eval_loss"):
+            if logs and name in logs:
+                self.lines.append({"step": state.global_step, name: logs[name]})

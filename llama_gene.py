@@ -1,0 +1,266 @@
+"""The front door: `llama-gene VERB …`, one verb per room. Rooms are imported only when their verb is called."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from artefacts.command import Verb, add_arguments, guarded, run
+from artefacts.errors import UserError
+
+
+def _tokenizer_create() -> Verb[Any]:
+    from tokenizer.create import CreateBase, create_base
+
+    return Verb(
+        CreateBase,
+        lambda recipe, overwrite: create_base(recipe, overwrite=overwrite),
+        "Make a tiny random base LLaMA, its vocabulary trained on text or taken from an existing tokenizer.",
+        "llama-gene tokenizer create --text corpus.jsonl --vocab-size 1024 --out runs/base",
+    )
+
+
+def _tokenizer_train() -> Verb[Any]:
+    from tokenizer.train import TrainBpe, train_bpe
+
+    return Verb(
+        TrainBpe,
+        lambda recipe, overwrite: train_bpe(recipe, overwrite=overwrite),
+        "Train a gene BPE on FASTA files.",
+        "llama-gene tokenizer train --alphabet dna --vocab-size 4096 --out runs/dna.json genome.fa.gz",
+        positional="files",
+    )
+
+
+def _tokenizer_extend() -> Verb[Any]:
+    from tokenizer.extend import Extend, extend_base
+
+    return Verb(
+        Extend,
+        lambda recipe, overwrite: extend_base(recipe, overwrite=overwrite),
+        "Extend a base LLaMA (tokenizer and embedding rows) with gene vocabularies. Text keeps exactly its ids.",
+        "llama-gene tokenizer extend --base runs/base --dna runs/dna.json --protein runs/protein.json --out runs/extended",
+    )
+
+
+def _convert_simulate() -> Verb[Any]:
+    from data_convert.simulate.organism import SimulateRecipe, simulate
+
+    return Verb(
+        SimulateRecipe,
+        lambda recipe, overwrite: simulate(recipe, overwrite=overwrite),
+        "Generate the simulated organism: genomes, proteins, text and tasks, from a seed.",
+        "llama-gene convert simulate --out runs/organism --seed 0",
+    )
+
+
+def _convert_pack() -> Verb[Any]:
+    from data_convert.pack import PackRecipe, pack
+
+    return Verb(
+        PackRecipe,
+        lambda recipe, overwrite: pack(recipe, overwrite=overwrite),
+        "Pack genomes, proteins and text into token shards with document boundaries.",
+        "llama-gene convert pack --recipe configs/corpora/small.yaml --tokenizer runs/extended --out runs/shards",
+    )
+
+
+def _convert_tasks() -> Verb[Any]:
+    from data_convert.tasks import TasksRecipe, convert
+
+    return Verb(
+        TasksRecipe,
+        lambda recipe, overwrite: convert(recipe, overwrite=overwrite),
+        "Turn benchmark files into instruction records, as their task cards say.",
+        "llama-gene convert tasks --out runs/records 'tasks=[{card: gue/splice, source: DATA}]'",
+    )
+
+
+def _launched(module: str, recipe: Any, overwrite: bool, ranks: int) -> None:
+    """Hand a validated recipe to the DeepSpeed launcher through a file, so that every rank reads the same one."""
+    import tempfile
+    from pathlib import Path
+
+    from artefacts.device import launch
+    from artefacts.folder import check_absent
+    from artefacts.recipe import dump
+
+    check_absent(recipe.out, overwrite)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{module}.yaml"
+        path.write_text(dump(recipe), encoding="utf-8")
+        code = launch(module, ranks, ["--recipe", str(path), *(["--overwrite"] if overwrite else [])])
+    if code:
+        raise SystemExit(code)
+
+
+def _pretrain() -> Verb[Any]:
+    from pretrain.recipe import PretrainRecipe
+
+    return Verb(
+        PretrainRecipe,
+        lambda recipe, overwrite: _launched("pretrain", recipe, overwrite, recipe.ranks),
+        "Continued pre-training on token shards, under the DeepSpeed launcher.",
+        "llama-gene pretrain --model runs/extended --shards runs/shards --out runs/pretrained learning_rate=5e-4\n"
+        "deepspeed --num_gpus 8 --module pretrain --recipe configs/pretrain/tiny.yaml",
+    )
+
+
+def _instruct() -> Verb[Any]:
+    from instruct.recipe import InstructRecipe
+
+    def work(recipe: Any, overwrite: bool) -> None:
+        if recipe.deepspeed is not None:
+            _launched("instruct", recipe, overwrite, recipe.ranks)
+            return
+        from instruct.tune import tune
+
+        tune(recipe, overwrite=overwrite)
+
+    return Verb(
+        InstructRecipe,
+        work,
+        "LoRA instruction tuning with TRL, loss on the answer only.",
+        "llama-gene instruct --model runs/pretrained --records runs/records --out runs/adapter",
+    )
+
+
+def _merge() -> Verb[Any]:
+    from instruct.merge import MergeRecipe, merge
+
+    return Verb(
+        MergeRecipe,
+        lambda recipe, overwrite: merge(recipe, overwrite=overwrite),
+        "Merge a LoRA adapter into its model.",
+        "llama-gene merge --model runs/pretrained --adapter runs/adapter --out runs/model",
+    )
+
+
+def _chat() -> Verb[Any]:
+    from instruct.chat import ChatRecipe, chat
+
+    return Verb(
+        ChatRecipe,
+        lambda recipe, overwrite: chat(recipe),
+        "Chat with a gene model in the terminal.",
+        "llama-gene chat --model runs/quickstart/model --prompt 'Is this a promoter? <dna>TATAAATGGC</dna>'",
+    )
+
+
+def _eval_predict() -> Verb[Any]:
+    from eval.recipe import PredictRecipe
+
+    def work(recipe: Any, overwrite: bool) -> None:
+        from eval.predict import predict
+
+        predict(recipe, overwrite=overwrite)
+
+    return Verb(
+        PredictRecipe,
+        work,
+        "Predict held-out records: label log-likelihoods and greedy text.",
+        "llama-gene eval predict --model runs/model --records runs/records --out runs/predictions/model",
+    )
+
+
+def _eval_baselines() -> Verb[Any]:
+    from eval.baselines.run import BaselinesRecipe
+    from eval.baselines.run import run as work
+
+    return Verb(
+        BaselinesRecipe,
+        lambda recipe, overwrite: work(recipe, overwrite=overwrite),
+        "Train and run the baselines: majority, k-mer regression, a LucaBase head on frozen embeddings.",
+        "llama-gene eval baselines --records runs/records --encoder runs/pretrained --out runs/predictions/baselines",
+    )
+
+
+def _eval_score() -> Verb[Any]:
+    from eval.score import ScoreRecipe, score
+
+    return Verb(
+        ScoreRecipe,
+        lambda recipe, overwrite: score(recipe, overwrite=overwrite),
+        "Score predictions: metrics with 95 % intervals, baselines and published figures beside them.",
+        "llama-gene eval score --records runs/records --predictions runs/predictions/model --out runs/metrics.json",
+    )
+
+
+def _eval_report() -> Verb[Any]:
+    from eval.report import ReportRecipe, report
+
+    return Verb(
+        ReportRecipe,
+        lambda recipe, overwrite: report(recipe, overwrite=overwrite),
+        "Write the report, one self-contained HTML page, and print its table.",
+        "llama-gene eval report --metrics runs/metrics.json --out runs/report.html",
+    )
+
+
+VERBS: dict[str, tuple[str, Callable[[], Verb[Any]]]] = {
+    "tokenizer create": ("make a tiny random base LLaMA", _tokenizer_create),
+    "tokenizer train": ("train a gene BPE", _tokenizer_train),
+    "tokenizer extend": ("extend a base LLaMA with gene vocabularies", _tokenizer_extend),
+    "convert simulate": ("generate the simulated organism", _convert_simulate),
+    "convert pack": ("pack corpora into token shards", _convert_pack),
+    "convert tasks": ("turn benchmarks into instruction records", _convert_tasks),
+    "pretrain": ("continued pre-training under DeepSpeed", _pretrain),
+    "instruct": ("LoRA instruction tuning", _instruct),
+    "merge": ("merge an adapter into its model", _merge),
+    "chat": ("chat in the terminal", _chat),
+    "eval predict": ("predict held-out records with a model", _eval_predict),
+    "eval baselines": ("train and run the baselines", _eval_baselines),
+    "eval score": ("score predictions", _eval_score),
+    "eval report": ("write the HTML report", _eval_report),
+}
+
+
+def verb(name: str) -> Verb[Any]:
+    """Look a verb up by its words. Raises UserError naming the known ones."""
+    if name not in VERBS:
+        raise UserError(f"'{name}': no such command; the commands are: quickstart, {', '.join(VERBS)}")
+    return VERBS[name][1]()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "quickstart":
+        from pipeline import main as quickstart
+
+        return guarded(lambda: quickstart(arguments[1:], verb))
+    two = " ".join(arguments[:2])
+    name, rest = (two, arguments[2:]) if two in VERBS else (arguments[0], arguments[1:])
+
+    def work() -> None:
+        found = verb(name if name in VERBS else two)
+        parser = argparse.ArgumentParser(prog=f"llama-gene {name}")
+        add_arguments(parser, found)
+        run(parser.parse_intermixed_args(rest), found)
+
+    return guarded(work)
+
+
+def _overview() -> str:
+    lines = [f"  {name:<18}{summary}" for name, (summary, _) in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: llama-gene COMMAND [--recipe YAML] [key=value …] [--dry-run] [--overwrite]",
+            "",
+            "Turn any LLaMA into an instruction-following gene model.",
+            "",
+            f"  {'quickstart':<18}the whole way through on a simulated organism, in minutes on a CPU",
+            *lines,
+            "",
+            "`llama-gene COMMAND --help` shows a command's fields and an example.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

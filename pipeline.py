@@ -1,0 +1,162 @@
+"""Run a recipe's steps one after another, each as the command a user would type: `llama-gene quickstart`.
+
+A step whose output is complete and was made by the same recipe is kept, so an interrupted run goes on where it stopped;
+once one step runs, all later ones run too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from artefacts.command import Verb
+from artefacts.errors import UserError, at
+from artefacts.folder import MANIFEST
+from artefacts.recipe import Recipe, apply_override, dump, read_yaml, validate
+from configs import CONFIGS
+
+DEFAULT = CONFIGS / "recipes" / "quickstart.yaml"
+
+
+class Step(Recipe):
+    """One command with its recipe."""
+
+    run: str
+    """The command's words, such as `tokenizer extend`."""
+    recipe: dict[str, Any]
+    """Its fields. `{out}`, `{data}` and `{seed}` are filled in."""
+
+
+class Pipeline(Recipe):
+    """A named list of steps."""
+
+    title: str
+    out: Path
+    seed: int = 0
+    data: Path | None = None
+    """Folder that `{data}` stands for; give it with --data where the recipe needs it."""
+    steps: dict[str, Step]
+    """Name -> step, run in this order."""
+
+
+def main(argv: list[str], verb: Callable[[str], Verb[Any]]) -> None:
+    """Parse the command line and run the pipeline. `verb` looks a command up by its words."""
+    parser = argparse.ArgumentParser(
+        prog="llama-gene quickstart",
+        description="The whole way through, from sequences to a scored, chatting gene model.",
+        epilog="example:\n  llama-gene quickstart --recipe configs/recipes/real-small.yaml --data ../shared/data",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--recipe", default=str(DEFAULT), metavar="YAML", help="pipeline recipe (default: the simulated organism)")
+    parser.add_argument("--data", help="folder of real data, for recipes that need one")
+    parser.add_argument("--out", help="output folder (default: the recipe's)")
+    parser.add_argument("--overwrite", action="store_true", help="run every step again, also the finished ones")
+    parser.add_argument("--dry-run", action="store_true", help="check every step's recipe, print the commands and stop")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as seed=1 or steps.pretrain.recipe.steps=50")
+    options = parser.parse_intermixed_args(argv)
+    overrides = list(options.overrides)
+    overrides += [f"{name}={getattr(options, name)}" for name in ("data", "out") if getattr(options, name) is not None]
+    pipeline, recipes = read(Path(options.recipe), overrides, verb)
+    commands = write_recipes(pipeline, recipes) if not options.dry_run else planned(pipeline)
+    if options.dry_run:
+        for name, command in commands.items():
+            print(f"{name}: llama-gene {' '.join(command)}")
+        return
+    run_steps(pipeline, recipes, commands, options.overwrite)
+
+
+def read(path: Path, overrides: list[str], verb: Callable[[str], Verb[Any]]) -> tuple[Pipeline, dict[str, Recipe]]:
+    """Read the pipeline and validate the recipe of every step before any of them runs.
+
+    Raises:
+        UserError: unknown command, unknown key of a step (nearest named, with its line), missing --data.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such recipe; recipes that ship with the project are under configs/recipes/")
+    values, lines = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    origin = {keys: at(path, line) for keys, line in lines.items()}
+    for override in overrides:
+        origin[apply_override(values, override)] = f"override {override!r}"
+    pipeline = validate(Pipeline, values, origin, str(path))
+    fill = {"out": str(pipeline.out), "seed": str(pipeline.seed), "data": str(pipeline.data)}
+    if pipeline.data is None and "{data}" in json.dumps(values):
+        raise UserError(f"{path}: this recipe reads real data; pass --data DIR")
+    if pipeline.data is not None and not pipeline.data.is_dir():
+        raise UserError(f"--data {pipeline.data}: no such folder")
+    recipes = {}
+    for name, step in pipeline.steps.items():
+        here = ("steps", name, "recipe")
+        inner = {keys[len(here) :]: place for keys, place in origin.items() if keys[: len(here)] == here}
+        recipes[name] = validate(verb(step.run).kind, _filled(step.recipe, fill), inner, str(path))
+    return pipeline, recipes
+
+
+def planned(pipeline: Pipeline) -> dict[str, list[str]]:
+    """Step -> the command's arguments."""
+    return {name: [*step.run.split(), "--recipe", str(pipeline.out / "recipes" / f"{name}.yaml")] for name, step in pipeline.steps.items()}
+
+
+def write_recipes(pipeline: Pipeline, recipes: dict[str, Recipe]) -> dict[str, list[str]]:
+    """Write every step's resolved recipe, so that each step can be run again by hand."""
+    commands = planned(pipeline)
+    for name, recipe in recipes.items():
+        path = Path(commands[name][-1])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# llama-gene {' '.join(commands[name])}\n{dump(recipe)}", encoding="utf-8")
+    return commands
+
+
+def run_steps(pipeline: Pipeline, recipes: dict[str, Recipe], commands: dict[str, list[str]], overwrite: bool) -> None:
+    """Run the steps; raises SystemExit with the exit code of the first that fails."""
+    started = time.monotonic()
+    stale = overwrite
+    for number, (name, command) in enumerate(commands.items(), 1):
+        head = f"[{number}/{len(commands)}] {name}"
+        if not stale and is_done(recipes[name]):
+            print(f"{head}: done already", flush=True)
+            continue
+        replace = ["--overwrite"] if _out(recipes[name]).exists() else []
+        stale = True
+        print(f"{head}: llama-gene {' '.join([*command, *replace])}", flush=True)
+        begun = time.monotonic()
+        code = subprocess.run([sys.executable, "-m", "llama_gene", *command, *replace], check=False).returncode
+        if code:
+            print(f"{head}: failed with exit code {code}", file=sys.stderr)
+            raise SystemExit(code)
+        print(f"{head}: {time.monotonic() - begun:.0f} s", flush=True)
+    print(f"{pipeline.title}: finished in {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
+
+
+def is_done(recipe: Recipe) -> bool:
+    """True when the output is complete and its manifest holds the same recipe."""
+    out = _out(recipe)
+    manifest = out / MANIFEST if out.is_dir() else Path(f"{out}.{MANIFEST}")
+    if not manifest.is_file():
+        return False
+    return bool(json.loads(manifest.read_text(encoding="utf-8"))["recipe"] == recipe.model_dump(mode="json"))
+
+
+def _out(recipe: Recipe) -> Path:
+    return Path(recipe.out)  # type: ignore[attr-defined]
+
+
+def _filled(value: Any, fill: dict[str, str]) -> Any:
+    """Replace `{out}`, `{data}`, `{seed}` in every string; a string that was nothing but a placeholder becomes its YAML value."""
+    if isinstance(value, dict):
+        return {key: _filled(item, fill) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, fill) for item in value]
+    if not isinstance(value, str):
+        return value
+    text = value
+    for name, replacement in fill.items():
+        text = text.replace("{" + name + "}", replacement)
+    return yaml.safe_load(text) if value == "{seed}" else text

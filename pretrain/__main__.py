@@ -1,0 +1,26 @@
+"""One training rank: `deepspeed --num_gpus 8 --module pretrain --recipe configs/pretrain/tiny.yaml key=value`."""
+
+from __future__ import annotations
+
+import sys
+
+from artefacts.command import Verb, run_rank
+from pretrain.recipe import PretrainRecipe
+
+
+def work(recipe: PretrainRecipe, overwrite: bool) -> None:
+    """Train in this process; heavy imports wait until the recipe has been checked."""
+    from pretrain.train import train
+
+    train(recipe, overwrite=overwrite)
+
+
+RANK = Verb(
+    PretrainRecipe,
+    work,
+    "Continued pre-training, one rank.",
+    "deepspeed --num_gpus 1 --module pretrain --recipe configs/pretrain/tiny.yaml",
+)
+
+if __name__ == "__main__":
+    sys.exit(run_rank("pretrain", RANK))

@@ -1,0 +1,128 @@
+"""Tiny tokenizers and models, made in the test process from a seed. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, trainers
+
+from artefacts.errors import Ledger
+from tokenizer.alphabets import DNA, PROTEIN, Alphabet
+from tokenizer.base import Base, from_sentencepiece
+from tokenizer.create import CreateBase, create_base, train_byte_level
+from tokenizer.extend import Extend, extend_base
+from tokenizer.vocabulary import extend
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+SUBJECTS = ["the gene", "a protein", "this promoter", "every cell", "the donor site", "an acceptor", "our BRCA1 sample", "DNA", "mRNA", "the CAT box"]
+VERBS = ["binds", "cleaves", "folds near", "moves 0.35 um from", "is not like", "reads", "copies", "TAGS", "phosphorylates", "ignores"]
+OBJECTS = ["the membrane", "ATP", "42 residues", "naïve cells", "an intron", "GATTACA", "(no label)", "yes or no", "the TATA box", "protein A"]
+
+
+def english(lines: int, seed: int = 0) -> list[str]:
+    """Biology-like lines with capitals, numbers, accents and words made of gene letters."""
+    draw = random.Random(seed)
+    return [
+        f"{draw.choice(SUBJECTS).capitalize()} {draw.choice(VERBS)} {draw.choice(OBJECTS)}, n = {draw.randrange(999)}."
+        for _ in range(lines)
+    ]
+
+
+def letters(alphabet: str, length: int, seed: int) -> str:
+    return "".join(random.Random(seed).choices(alphabet, k=length))
+
+
+def gene_bpe(alphabet: Alphabet, common: str, pieces: int) -> Tokenizer:
+    windows = [letters(common, 200, seed) + letters(common[:2], 60, seed) for seed in range(60)]
+    bpe = Tokenizer(models.BPE())
+    trainer = trainers.BpeTrainer(vocab_size=pieces, initial_alphabet=list(alphabet.letters), max_token_length=9, show_progress=False)
+    bpe.train_from_iterator(windows, trainer)
+    return bpe
+
+
+@pytest.fixture(scope="session")
+def dna_bpe() -> Tokenizer:
+    return gene_bpe(DNA, "ACGT", 120)
+
+
+@pytest.fixture(scope="session")
+def protein_bpe() -> Tokenizer:
+    return gene_bpe(PROTEIN, "ACDEFGHIKLMNPQRSTVWY", 80)
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("\n\n".join(english(400)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def byte_level_base(text_file: Path) -> Base:
+    """Llama 3's kind: byte-level BPE with its split pattern."""
+    return train_byte_level([text_file], 400, Ledger())
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Llama 2's kind: SentencePiece BPE with byte fallback and identity normalisation."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(english(400)),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=500,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        split_digits=True,
+        minloglevel=2,
+    )
+    path = tmp_path_factory.mktemp("spm") / "tokenizer.model"
+    path.write_bytes(model.getvalue())
+    return path
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_base(sentencepiece_file: Path) -> Base:
+    return from_sentencepiece(sentencepiece_file, {})
+
+
+@pytest.fixture(scope="session", params=["byte-level", "sentencepiece"])
+def family(request: pytest.FixtureRequest, byte_level_base: Base, sentencepiece_base: Base, dna_bpe: Tokenizer, protein_bpe: Tokenizer):
+    """(base, extended tokenizer, new ids) for each base family."""
+    base = byte_level_base if request.param == "byte-level" else sentencepiece_base
+    extended, new, _ = extend(base, dna_bpe, protein_bpe)
+    return base, extended, new
+
+
+@pytest.fixture(scope="session")
+def extended_folder(tmp_path_factory: pytest.TempPathFactory, text_file: Path, dna_bpe: Tokenizer, protein_bpe: Tokenizer) -> Path:
+    """A tiny untied extended LLaMA, saved as `tokenizer extend` saves it."""
+    folder = tmp_path_factory.mktemp("models")
+    dna_bpe.save(str(folder / "dna.json"))
+    protein_bpe.save(str(folder / "protein.json"))
+    create_base(
+        CreateBase(
+            out=folder / "base", text=[text_file], vocab_size=400, hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64
+        )
+    )
+    extend_base(Extend(base=folder / "base", dna=folder / "dna.json", protein=folder / "protein.json", out=folder / "extended"))
+    return folder / "extended"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data beside the checkout; tests that need it skip, visibly, without it."""
+    path = Path(os.environ.get("LLAMA_GENE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no real data at {path}; set LLAMA_GENE_DATA")
+    return path

@@ -1,0 +1,114 @@
+"""Make a tiny base LLaMA: `llama-gene tokenizer create`. For the embedded default, for tests, and for small real runs.
+
+The vocabulary is either a byte-level BPE trained on the text given (Llama 3's pattern and special tokens) or an existing
+tokenizer; the weights are a randomly initialised `LlamaForCausalLM`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from artefacts.errors import Ledger, UserError
+from artefacts.folder import fingerprint, new_folder, write_manifest
+from artefacts.recipe import Recipe
+from data_convert.readers import read_text
+from tokenizer.base import BYTE_LEVEL, Base, read_base
+from tokenizer.saving import save_tokenizer
+
+LLAMA3_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3_SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+
+
+class CreateBase(Recipe):
+    """A tiny base model."""
+
+    out: Path
+    """Model folder to write."""
+    text: list[Path] = []
+    """Text files (.txt, .jsonl, gz) to train a byte-level BPE on; leave empty when `tokenizer` is given."""
+    vocab_size: int = 1024
+    """Ids of the trained BPE, special tokens left out; ignored when `tokenizer` is given."""
+    tokenizer: Path | None = None
+    """An existing tokenizer (tokenizer.model, tokenizer.json or folder) whose vocabulary the random model takes."""
+    hidden_size: int = 128
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 2
+    intermediate_size: int = 352
+    max_positions: int = 1024
+    tied: bool = False
+    """Share the input and the output matrix (Llama 3.2 1B and 3B do, larger ones do not)."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+
+def create_base(recipe: CreateBase, *, overwrite: bool = False) -> None:
+    """Write the base's folder: tokenizer, weights, configuration.
+
+    Raises:
+        UserError: neither or both of `text` and `tokenizer`; heads that do not divide the width; text too small.
+    """
+    if bool(recipe.text) == bool(recipe.tokenizer):
+        raise UserError("give either text= to train a base vocabulary on, or tokenizer= to take one, not both")
+    if recipe.hidden_size % recipe.heads or recipe.heads % recipe.kv_heads:
+        raise UserError(f"hidden_size={recipe.hidden_size}, heads={recipe.heads}, kv_heads={recipe.kv_heads}: each must divide by the next")
+    with new_folder(recipe.out, overwrite=overwrite) as folder:
+        ledger = Ledger()
+        base = read_base(recipe.tokenizer) if recipe.tokenizer else train_byte_level(recipe.text, recipe.vocab_size, ledger)
+        save_tokenizer(base.tokenizer, folder, base.family, base.config)
+        parameters = _random_llama(recipe, base).save_pretrained(folder)
+        del parameters
+        inputs = {str(file): fingerprint(file) for file in ([recipe.tokenizer] if recipe.tokenizer else recipe.text)}
+        write_manifest(folder, "base", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"text": ledger.as_dict()})
+
+
+def train_byte_level(files: list[Path], vocab_size: int, ledger: Ledger) -> Base:
+    """A byte-level BPE in Llama 3's style: its split pattern, its special tokens after the vocabulary, BOS put in front."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(LLAMA3_PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    texts = [document.text for file in files for document in read_text(file, ledger)]
+    tokenizer.train_from_iterator(texts, trainer)
+    if tokenizer.get_vocab_size() < vocab_size:
+        raise UserError(
+            f"{', '.join(map(str, files))}: only {tokenizer.get_vocab_size()} ids can be learned from "
+            f"{sum(map(len, texts))} characters; give more text or ask for fewer"
+        )
+    tokenizer.add_special_tokens(LLAMA3_SPECIAL)
+    bos = LLAMA3_SPECIAL[0]
+    tokenizer.post_processor = processors.Sequence(
+        [
+            processors.ByteLevel(trim_offsets=False),
+            processors.TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))]),
+        ]
+    )
+    return Base(tokenizer, BYTE_LEVEL, {"bos_token": bos, "eos_token": LLAMA3_SPECIAL[1]})
+
+
+def _random_llama(recipe: CreateBase, base: Base) -> Any:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(recipe.seed)
+    config = LlamaConfig(
+        vocab_size=base.tokenizer.get_vocab_size(),
+        hidden_size=recipe.hidden_size,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.kv_heads,
+        intermediate_size=recipe.intermediate_size,
+        max_position_embeddings=recipe.max_positions,
+        tie_word_embeddings=recipe.tied,
+        bos_token_id=base.tokenizer.token_to_id(base.config["bos_token"]),
+        eos_token_id=base.tokenizer.token_to_id(base.config["eos_token"]),
+    )
+    return LlamaForCausalLM(config).to(getattr(torch, recipe.dtype))

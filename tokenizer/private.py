@@ -1,0 +1,121 @@
+"""Private alphabets: which private-use character stands for which letter, and the normalizer and decoder that map them.
+
+Letters outside tags are never touched; no ordinary text contains a private character; so no new merge can fire in text
+and no old merge can fire in a sequence. Everything is expressed in `tokenizers`' own components, so the one
+tokenizer.json works wherever that library does.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from tokenizers import AddedToken, Regex, decoders, normalizers
+
+from artefacts.errors import UserError
+from tokenizer.alphabets import DNA, PROTEIN, RNA, TAGS, Alphabet
+
+BLOCK = 64
+"""Code points that share all but their last UTF-8 byte: one block holds both alphabets and the marker."""
+BLOCKS = range(0xF0000, 0x10FFC0, BLOCK)
+"""Supplementary private-use planes 15 and 16."""
+
+
+@dataclass(frozen=True)
+class PrivateAlphabets:
+    """Letter -> private character, for nucleotides (DNA and RNA) and for residues."""
+
+    nucleotides: dict[str, str]
+    residues: dict[str, str]
+    marker: str
+    """Reserved; the markers that stand behind an opening tag while the normalizer runs are derived from it."""
+
+    def of(self, alphabet: Alphabet) -> dict[str, str]:
+        return self.residues if alphabet.name == "protein" else self.nucleotides
+
+    @property
+    def characters(self) -> list[str]:
+        return [*self.nucleotides.values(), *self.residues.values()]
+
+
+def choose(forbidden_pairs: set[bytes] = frozenset()) -> PrivateAlphabets:  # type: ignore[assignment]
+    """Pick private characters whose UTF-8 bytes the base never merges.
+
+    Args:
+        forbidden_pairs: two-byte strings that the base's merges join (empty for SentencePiece bases).
+
+    Raises:
+        UserError: no block of private-use characters is free, so the base cannot be extended this way.
+    """
+    needed = len(DNA.letters) + len(PROTEIN.letters) + 1
+    for start in BLOCKS:
+        lead = chr(start).encode()[:3]
+        if any(lead[i : i + 2] in forbidden_pairs for i in range(2)):
+            continue
+        free = []
+        for code in range(start, start + BLOCK):
+            last = chr(code).encode()[3:]
+            # inside the character, and where one character meets the next
+            if lead[2:] + last not in forbidden_pairs and last + lead[:1] not in forbidden_pairs:
+                free.append(chr(code))
+        if len(free) >= needed:
+            marker, *characters = free[:needed]
+            return PrivateAlphabets(
+                dict(zip(DNA.letters, characters[: len(DNA.letters)], strict=True)),
+                dict(zip(PROTEIN.letters, characters[len(DNA.letters) :], strict=True)),
+                marker,
+            )
+    raise UserError("the base merges bytes of every private-use character; it cannot be extended with private alphabets")
+
+
+def normalizer(private: PrivateAlphabets) -> normalizers.Normalizer:
+    r"""Map letters to private characters inside tags only, in time linear in the text.
+
+    A span counts when nothing but letters of its alphabet and white space lies between the opening tag and its closing
+    tag or the end of the text (an unclosed span is a prompt to be continued), so English that merely mentions `<dna>`
+    keeps its ids. `\G` (end of the previous match) chains the matches along a span; a look-ahead instead is quadratic.
+    """
+    steps: list[normalizers.Normalizer] = []
+
+    def letters_of(alphabet: Alphabet) -> str:
+        letters = alphabet.letters + "".join(alphabet.synonyms)
+        return _escape(letters + letters.lower())
+
+    for alphabet in (DNA, RNA, PROTEIN):
+        inside = rf"[{letters_of(alphabet)}\s]*+"
+        # the tag itself is kept by \K; the zero-width match behind it becomes the marker
+        span = rf"{alphabet.open_tag}\K(?={inside}(?:{alphabet.close_tag}|\z))"
+        steps.append(normalizers.Replace(Regex(span), _marker(private, alphabet)))
+    rna = _escape(DNA.letters + DNA.letters.lower())
+    start = _marker(private, RNA)
+    steps.append(normalizers.Replace(Regex(rf"(?:{start}|(?!\A)\G)[{rna}\s]*\K[Uu]"), "T"))
+    for alphabet, starts in ((DNA, _marker(private, DNA) + _marker(private, RNA)), (PROTEIN, _marker(private, PROTEIN))):
+        mapping = private.of(alphabet)
+        for letter, character in mapping.items():
+            others = "".join(other + other.lower() for other in mapping if other != letter)
+            inside = _escape(others) + "".join(mapping.values())
+            wanted = _escape(letter + letter.lower()) if letter.isalpha() else _escape(letter)
+            steps.append(normalizers.Replace(Regex(rf"(?:[{starts}]|(?!\A)\G)[{inside}\s]*\K[{wanted}]"), character))
+    for alphabet in (DNA, RNA, PROTEIN):
+        steps.append(normalizers.Replace(Regex(rf"{alphabet.open_tag}\K{_marker(private, alphabet)}"), ""))
+    return normalizers.Sequence(steps)
+
+
+def decoder_steps(private: PrivateAlphabets) -> list[decoders.Decoder]:
+    """One `Replace(private, letter)` per letter, to run after the base's own decoder."""
+    pairs = itertools.chain(private.nucleotides.items(), private.residues.items())
+    return [decoders.Replace(character, letter) for letter, character in pairs]
+
+
+def tag_tokens() -> list[AddedToken]:
+    """`normalized=True`, or the normalizer would never see the tag beside its span (special tokens are cut out first)."""
+    return [AddedToken(tag, special=True, normalized=True) for tag in TAGS]
+
+
+def _marker(private: PrivateAlphabets, alphabet: Alphabet) -> str:
+    # one block further for each alphabet, so that no marker is itself a letter
+    return chr(ord(private.marker) + BLOCK * (1 + [DNA, RNA, PROTEIN].index(alphabet)))
+
+
+def _escape(letters: str) -> str:
+    return letters.replace("*", r"\*")

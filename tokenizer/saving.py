@@ -1,0 +1,38 @@
+"""Save a tokenizer so that plain `AutoTokenizer`, vLLM and TGI read exactly the file we wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from configs import CONFIGS
+from tokenizer.base import BYTE_LEVEL
+
+END_OF_TURN = "<|eot_id|>"
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path, family: str, config: dict[str, Any]) -> None:
+    """Write tokenizer.json, tokenizer_config.json and chat_template.jinja.
+
+    The class is named `PreTrainedTokenizerFast`: model-specific classes of transformers 5 rebuild parts of the file.
+    The base's own chat template is kept where it has one; otherwise the family's template with generation marks is put in.
+    """
+    tokenizer.save(str(folder / "tokenizer.json"))
+    template = config.get("chat_template") or default_template(tokenizer, family)
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    document = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+        **{name: value for name, value in config.items() if name != "chat_template"},
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def default_template(tokenizer: Tokenizer, family: str) -> str:
+    """Llama 3's headers where the vocabulary has them, `[INST]` otherwise."""
+    headers = family == BYTE_LEVEL and tokenizer.token_to_id(END_OF_TURN) is not None
+    return (CONFIGS / "chat" / ("llama3.jinja" if headers else "llama2.jinja")).read_text(encoding="utf-8")

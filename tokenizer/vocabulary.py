@@ -1,0 +1,151 @@
+"""Append gene vocabularies to a base tokenizer: the surgery on `tokenizer.json`, without any model.
+
+New ids start after every id of the base (its reserved special tokens included) in a fixed order: pad, tags, bytes glue
+(byte-level bases), DNA pieces, protein pieces. The base's own ids, merges and their order stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+
+from artefacts.errors import UserError
+from tokenizer.alphabets import DNA, PROTEIN, TAGS, Alphabet
+from tokenizer.base import BYTE_LEVEL, Base
+from tokenizer.private import PrivateAlphabets, choose, decoder_steps, normalizer, tag_tokens
+
+PAD = "<|gene_pad|>"
+"""A pad token of our own: a pad that equals the end-of-text token would hide it from the loss."""
+
+
+@dataclass(frozen=True)
+class NewIds:
+    """Explicit ids of everything that was appended; never a tail slice, since embeddings may be padded."""
+
+    pad: int
+    tags: dict[str, int]
+    glue: dict[str, int]
+    """Byte prefixes that build a private character (byte-level bases only); no encoding ever ends on one."""
+    pieces: dict[str, dict[str, int]]
+    """dna / protein -> piece in plain letters -> id, in the gene BPE's own order."""
+
+    @property
+    def all(self) -> list[int]:
+        ids = [self.pad, *self.tags.values(), *self.glue.values()]
+        return ids + [i for pieces in self.pieces.values() for i in pieces.values()]
+
+
+def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, NewIds, PrivateAlphabets]:
+    """Return the extended tokenizer, the new ids and the private alphabets.
+
+    Raises:
+        UserError: the base already holds the tags, or a gene BPE has pieces outside its alphabet.
+    """
+    document = json.loads(base.tokenizer.to_str())
+    taken = [tag for tag in TAGS if base.tokenizer.token_to_id(tag) is not None]
+    if taken:
+        raise UserError(f"the base already has {', '.join(taken)}: it looks extended already; start from the original base")
+    model = document["model"]
+    vocab: dict[str, int] = model["vocab"]
+    for token in document["added_tokens"]:
+        # special ids outside the model's vocabulary would collide with new ids when the file is read again
+        vocab.setdefault(token["content"], token["id"])
+    merges = [tuple(merge) if not isinstance(merge, str) else tuple(merge.split(" ")) for merge in model["merges"]]
+    next_id = max(vocab.values()) + 1
+
+    def append(token: str) -> int:
+        nonlocal next_id
+        assert token not in vocab, token
+        vocab[token] = next_id
+        next_id += 1
+        return vocab[token]
+
+    pad = append(PAD)
+    tags = {tag: append(tag) for tag in TAGS}
+    byte_level = base.family == BYTE_LEVEL
+    private = choose(_byte_pairs(merges) if byte_level else set())
+    glue: dict[str, int] = {}
+    if byte_level:
+        first, second, third = (BYTE_TO_CHARACTER[byte] for byte in private.characters[0].encode()[:3])
+        for left, right in ((first, second), (first + second, third)):
+            glue[left + right] = append(left + right)
+            merges.append((left, right))
+    pieces: dict[str, dict[str, int]] = {}
+    for alphabet, bpe in ((DNA, dna), (PROTEIN, protein)):
+        pieces[alphabet.name] = {}
+        spelling = private.of(alphabet)
+        if byte_level:
+            lead = "".join(glue)[-3:]
+            spelling = {letter: _as_byte_characters(character) for letter, character in spelling.items()}
+            merges += [(lead, spelled[-1]) for spelled in spelling.values()]
+        gene_vocab, gene_merges = _gene_model(bpe, alphabet)
+        for piece in sorted(gene_vocab, key=gene_vocab.__getitem__):
+            pieces[alphabet.name][piece] = append("".join(spelling[letter] for letter in piece))
+        merges += [tuple("".join(spelling[letter] for letter in side) for side in merge) for merge in gene_merges]
+    model["merges"] = [list(merge) for merge in merges]
+    extended = Tokenizer.from_str(json.dumps(document))
+    steps = normalizer(private)
+    if base.tokenizer.normalizer is not None:
+        steps = normalizers.Sequence([base.tokenizer.normalizer, steps])
+    extended.normalizer = steps
+    if byte_level:
+        # A run of private characters is a word of its own, whatever the base's pattern makes of its neighbours.
+        run = Regex("[" + "".join(private.characters) + "]+")
+        extended.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(run, "isolated"), base.tokenizer.pre_tokenizer])
+    extended.decoder = _decoder(base, private)
+    extended.add_special_tokens([PAD])
+    extended.add_special_tokens(tag_tokens())
+    new = NewIds(pad, tags, glue, pieces)
+    for tag, index in tags.items():
+        assert extended.token_to_id(tag) == index, f"{tag} moved from {index} to {extended.token_to_id(tag)}"
+    return extended, new, private
+
+
+def _decoder(base: Base, private: PrivateAlphabets) -> Any:
+    return decoders.Sequence([base.tokenizer.decoder, *decoder_steps(private)])
+
+
+def _gene_model(bpe: Tokenizer, alphabet: Alphabet) -> tuple[dict[str, int], list[list[str]]]:
+    model = json.loads(bpe.to_str())["model"]
+    for piece in model["vocab"]:
+        if any(letter not in alphabet.letters for letter in piece):
+            raise UserError(
+                f"gene BPE piece '{piece}' has letters outside the {alphabet.name} alphabet; train it with `llama-gene tokenizer train`"
+            )
+    missing = [letter for letter in alphabet.letters if letter not in model["vocab"]]
+    if missing:
+        raise UserError(f"the {alphabet.name} BPE has no piece for {''.join(missing)}; those letters would be lost")
+    merges = [merge.split(" ") if isinstance(merge, str) else list(merge) for merge in model["merges"]]
+    return model["vocab"], merges
+
+
+def _byte_table() -> dict[int, str]:
+    """GPT-2's reversible byte -> character table, which every byte-level BPE uses."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    table = {byte: chr(byte) for byte in printable}
+    shifted = 0
+    for byte in range(256):
+        if byte not in table:
+            table[byte] = chr(256 + shifted)
+            shifted += 1
+    return table
+
+
+BYTE_TO_CHARACTER = _byte_table()
+CHARACTER_TO_BYTE = {character: byte for byte, character in BYTE_TO_CHARACTER.items()}
+
+
+def _as_byte_characters(text: str) -> str:
+    return "".join(BYTE_TO_CHARACTER[byte] for byte in text.encode())
+
+
+def _byte_pairs(merges: list[Any]) -> set[bytes]:
+    """The two-byte strings that the base joins first. Longer merges over other bytes cannot start without one of them."""
+    pairs = set()
+    for left, right in merges:
+        if len(left) == len(right) == 1:
+            pairs.add(bytes((CHARACTER_TO_BYTE[left], CHARACTER_TO_BYTE[right])))
+    return pairs
