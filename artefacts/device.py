@@ -48,12 +48,25 @@ def deepspeed_config(name: str) -> Path:
     raise UserError(f"deepspeed={name}: neither a file nor one of {known}")
 
 
-def set_threads() -> None:
-    """On CPU, share the cores among this machine's ranks."""
+def keep_cpu_simple() -> None:
+    """On CPU, keep DeepSpeed from compiling anything: gloo does the work of its shared-memory all-reduce.
+
+    It would call g++ before the first step, even for one rank, and stop where there is no compiler.
+    """
+    import deepspeed.ops
     import torch
 
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
+    if not torch.cuda.is_available():
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def share_cores() -> None:
+    """On CPU, share the cores among this machine's ranks; a thread count set by OMP_NUM_THREADS is left alone."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        ranks = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
 
 
 def leave() -> None:

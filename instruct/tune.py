@@ -17,7 +17,7 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from artefacts.device import deepspeed_config, leave, set_threads
+from artefacts.device import deepspeed_config, keep_cpu_simple, leave, share_cores
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from instruct.encode import answer_ids, prompt_ids
@@ -37,7 +37,8 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
     ledgers = {"train": Ledger(), "dev": Ledger()}
     train = encode(tokenizer, recipe.records / "train.jsonl", recipe.max_tokens, ledgers["train"])
     dev = encode(tokenizer, recipe.records / "dev.jsonl", recipe.max_tokens, ledgers["dev"], recipe.dev_records, recipe.seed)
-    set_threads()
+    keep_cpu_simple()
+    share_cores()
     set_seed(recipe.seed)
     work = recipe.out.with_name(recipe.out.name + ".checkpoints")
     model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
@@ -73,13 +74,17 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
                 inputs={"model": fingerprint(recipe.model), "records": fingerprint(recipe.records)},
                 counts={
                     **{split: ledger.as_dict() for split, ledger in ledgers.items()},
-                    "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+                    "trainable_parameters": _trainable(trainer.model),
                     "steps": trainer.state.global_step,
                     "seconds": round(seconds, 1),
                 },
             )
         shutil.rmtree(work)
     leave()
+
+
+def _trainable(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def encode(tokenizer: Any, path: Path, max_tokens: int, ledger: Ledger, most: int | None = None, seed: int = 0) -> Dataset:

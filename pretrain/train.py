@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from artefacts.device import deepspeed_config, leave, set_threads
+from artefacts.device import deepspeed_config, keep_cpu_simple, leave, share_cores
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, read_manifest, write_manifest
 from data_convert.shards import load_shards, tokenizer_fingerprint
@@ -30,7 +30,8 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     shards = load_shards(recipe.shards, "train")
     heldout = load_shards(recipe.shards, "heldout")
     check_fit(recipe.model, recipe.shards)
-    set_threads()
+    keep_cpu_simple()
+    share_cores()
     set_seed(recipe.seed)
     work = recipe.out.with_name(recipe.out.name + ".checkpoints")
     arguments = training_arguments(recipe, work, len(shards))

@@ -53,7 +53,7 @@ class Alphabet:
                 f"{where}: '{sequence[position]}' at position {position + 1} is not a {self.name} letter "
                 f"({self.letters}{''.join(self.synonyms)}); mend the input or choose the right modality"
             )
-        return sequence.upper().translate(str.maketrans(self.synonyms))
+        return sequence.upper().translate({ord(letter): other for letter, other in self.synonyms.items()})
 
     def wrap(self, sequence: str) -> str:
         """`<tag>SEQUENCE</tag>`, validated."""

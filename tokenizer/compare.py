@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger, UserError
 from artefacts.recipe import Recipe
-from data_convert.readers import read_fasta, read_text
+from tokenizer.readers import read_fasta, read_text
 from tokenizer.alphabets import ALPHABETS
 from tokenizer.vocabulary import NewIds
 

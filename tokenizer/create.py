@@ -14,7 +14,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
-from data_convert.readers import read_text
+from tokenizer.readers import read_text
 from tokenizer.base import BYTE_LEVEL, Base, read_base
 from tokenizer.saving import save_tokenizer
 

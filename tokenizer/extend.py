@@ -76,7 +76,7 @@ def _extend_model(recipe: Extend, base: Base, extended: Tokenizer, new: NewIds, 
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(recipe.base, dtype="auto")
+    model: Any = AutoModelForCausalLM.from_pretrained(recipe.base, dtype="auto")
     base_rows = base.tokenizer.get_vocab_size()
     if model.get_input_embeddings().weight.shape[0] < base_rows:
         rows = model.get_input_embeddings().weight.shape[0]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_file, package_versions
 from artefacts.recipe import Recipe
-from data_convert.readers import read_fasta
+from tokenizer.readers import read_fasta
 from tokenizer.alphabets import ALPHABETS, Alphabet, reverse_complement
 
 

@@ -1,0 +1,135 @@
+"""Documents for the packer: genome windows, proteins, texts; which are held out, which are duplicates.
+
+A document is held out by a hash of its content, so the same content falls on the same side in every run and in every
+file. Windows that overlap could stand on both sides, which is why the recipe refuses `stride < window` together with
+a held-out share (pack.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from artefacts.errors import Ledger
+from tokenizer.readers import Sequence, Text
+from tokenizer.alphabets import ALPHABETS, reverse_complement
+
+PARAGRAPH = re.compile(r".+?(?:\n[^\S\n]*\n\s*|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One piece of text or one sequence that attention must not leave."""
+
+    id: str
+    modality: str
+    """dna, rna, protein or text."""
+    letters: str
+    """Bases, residues, or the text itself."""
+
+    @property
+    def wrapped(self) -> str:
+        """As the tokenizer reads it: sequences between their tags."""
+        if self.modality == "text":
+            return self.letters
+        alphabet = ALPHABETS[self.modality]
+        return f"{alphabet.open_tag}{self.letters}{alphabet.close_tag}"
+
+    @property
+    def size(self) -> int:
+        """Bases, residues, or UTF-8 bytes of text."""
+        return len(self.letters.encode()) if self.modality == "text" else len(self.letters)
+
+    @property
+    def key(self) -> str:
+        """What makes two documents the same: the content; for DNA on either strand."""
+        if self.modality != "dna":
+            return f"{self.modality}:{self.letters}"
+        return f"dna:{min(self.letters, reverse_complement(self.letters))}"
+
+
+def sequence_documents(
+    sequences: Iterable[Sequence],
+    modality: str,
+    ledger: Ledger,
+    *,
+    window: int | None = None,
+    stride: int | None = None,
+    max_n_share: float = 1.0,
+) -> Iterator[Document]:
+    """One document per window, or per record where `window` is None. Ids are `name`, or `name:start-end` (0-based, end excluded).
+
+    Nothing is lost where `stride <= window`: the last window of a record is as short as what is left. A window with more
+    than `max_n_share` of N is set aside in `ledger` (proteins have no N: there the letter X counts).
+    """
+    unknown = "X" if modality == "protein" else "N"
+    for sequence in sequences:
+        length = len(sequence.letters)
+        size, step = window or length, stride or window or length
+        for start in range(0, length, step):
+            letters = sequence.letters[start : start + size]
+            identity = sequence.id if window is None else f"{sequence.id}:{start}-{start + len(letters)}"
+            ledger.read += 1
+            if letters.count(unknown) > max_n_share * len(letters):
+                ledger.reject(f"more than {max_n_share:g} of its letters are {unknown}", identity)
+            else:
+                ledger.written += 1
+                yield Document(identity, modality, letters)
+            if start + size >= length:
+                break
+
+
+def text_documents(texts: Iterable[Text], ledger: Ledger) -> Iterator[Document]:
+    """One document per text; `split_text` cuts long ones after they are held out, so that a text stays on one side."""
+    for text in texts:
+        ledger.read += 1
+        ledger.written += 1
+        yield Document(text.id, "text", text.text)
+
+
+def split_text(document: Document, longest: int) -> Iterator[Document]:
+    """Cut a text between paragraphs into parts of at most `longest` characters; a single longer paragraph stays whole.
+
+    The parts put together are the text, blank lines included.
+    """
+    if len(document.letters) <= longest:
+        yield document
+        return
+    parts = [""]
+    for paragraph in PARAGRAPH.findall(document.letters):
+        if parts[-1] and len(parts[-1]) + len(paragraph) > longest:
+            parts.append("")
+        parts[-1] += paragraph
+    for number, part in enumerate(parts, 1):
+        yield Document(f"{document.id}#{number}", "text", part)
+
+
+def is_held_out(document: Document, share: float) -> bool:
+    """True for about `share` of all documents, by SHA-256 of the content: stable across runs, machines and file order."""
+    digest = hashlib.sha256(document.key.encode()).digest()
+    return int.from_bytes(digest[:8]) < share * 2**64
+
+
+def other_strand(document: Document) -> Document:
+    """The reverse complement of a DNA document; its id ends in `(-)`."""
+    return Document(f"{document.id}(-)", document.modality, reverse_complement(document.letters))
+
+
+class Duplicates:
+    """Lets each content pass once; counts what it takes from the ledger's written to its rejected documents."""
+
+    def __init__(self) -> None:
+        # 8 bytes of a digest: among ten million documents two differ by chance with equal digests once in 10^5 runs.
+        self._seen: set[int] = set()
+
+    def drop(self, documents: Iterable[Document], ledger: Ledger) -> Iterator[Document]:
+        for document in documents:
+            digest = int.from_bytes(hashlib.blake2b(document.key.encode(), digest_size=8).digest())
+            if digest in self._seen:
+                ledger.written -= 1
+                ledger.reject("exact duplicate", document.id)
+                continue
+            self._seen.add(digest)
+            yield document

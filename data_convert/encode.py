@@ -1,0 +1,111 @@
+"""Documents -> token ids, by the plain tokenizer of a model folder, and cut to what a block can hold.
+
+A sequence becomes [BOS] <tag> pieces </tag> EOS, a text [BOS] pieces EOS. A longer document becomes several fragments,
+each complete in itself: the tags are opened and closed again, and no letter is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+from artefacts.errors import UserError
+from data_convert.documents import Document
+from tokenizer.alphabets import ALPHABETS, Alphabet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fragment:
+    """A document's tokens, or a part of them where a block cannot hold them all."""
+
+    ids: NDArray[np.uint32]
+    letters: int
+    """Bases, residues, or UTF-8 bytes of text in this fragment."""
+
+
+class Encoder:
+    """The tokenizer of a model folder, probed once, so that a wrong one fails before a corpus is read."""
+
+    def __init__(self, folder: Path, modalities: set[str], block_tokens: int) -> None:
+        """
+        Raises:
+            UserError: no fast tokenizer, no end-of-sequence token, tags that are not single tokens, or lost letters.
+        """
+        from transformers import AutoTokenizer
+
+        if not (folder / "tokenizer.json").is_file():
+            raise UserError(f"{folder}: no tokenizer.json; name a folder written by `llama-gene tokenizer extend`")
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
+        if tokenizer.eos_token_id is None:
+            raise UserError(f"{folder}: the tokenizer has no eos_token, so documents could not be ended; set one in tokenizer_config.json")
+        self.folder = folder
+        self.block_tokens = block_tokens
+        self.start: list[int] = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        self.end: list[int] = [tokenizer.eos_token_id]
+        self.pad: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self._special = {number for number, token in self._backend.get_added_tokens_decoder().items() if token.special}
+        for modality in sorted(modalities - {"text"}):
+            self._probe(ALPHABETS[modality])
+
+    def encode(self, documents: list[Document]) -> list[list[Fragment] | None]:
+        """Fragments of each document, in order; None for a text that spells one of the tokenizer's special tokens.
+
+        Such a text would start or end a document, or open a sequence, in the middle of a sentence.
+        """
+        encodings = self._backend.encode_batch_fast([document.wrapped for document in documents], add_special_tokens=False)
+        return [self._fragments(document, encoding.ids) for document, encoding in zip(documents, encodings, strict=True)]
+
+    def _fragments(self, document: Document, ids: list[int]) -> list[Fragment] | None:
+        if document.modality == "text" and not self._special.isdisjoint(ids):
+            return None
+        whole = [*self.start, *ids, *self.end]
+        if len(whole) <= self.block_tokens:
+            return [Fragment(np.array(whole, dtype=np.uint32), document.size)]
+        return list(self._cut(document))
+
+    def _cut(self, document: Document) -> Iterator[Fragment]:
+        """Cut between tokens, never inside a character; letters are counted by the tokens' offsets in the text."""
+        encoding: Encoding = self._backend.encode(document.wrapped, add_special_tokens=False)
+        ids, offsets = encoding.ids, encoding.offsets
+        head, tail = list(self.start), list(self.end)
+        first, last, begin, stop = 0, len(ids), 0, len(document.wrapped)
+        if document.modality != "text":
+            head.append(ids[0])
+            tail.insert(0, ids[-1])
+            first, last, begin, stop = 1, len(ids) - 1, offsets[0][1], offsets[-1][0]
+        room = self.block_tokens - len(head) - len(tail)
+        while first < last:
+            cut = min(first + room, last)
+            while first < cut < last and offsets[cut - 1][1] > offsets[cut][0]:  # the bytes of one character
+                cut -= 1
+            if cut == first:
+                raise UserError(
+                    f"block_tokens={self.block_tokens}: too small for one character of document {document.id}; use larger blocks"
+                )
+            upto = offsets[cut][0] if cut < last else stop
+            piece = document.wrapped[begin:upto]
+            letters = len(piece.encode()) if document.modality == "text" else len(piece)
+            yield Fragment(np.array([*head, *ids[first:cut], *tail], dtype=np.uint32), letters)
+            first, begin = cut, upto
+
+    def _probe(self, alphabet: Alphabet) -> None:
+        wrapped = alphabet.wrap(alphabet.letters)
+        ids = self._backend.encode(wrapped, add_special_tokens=False).ids
+        tags = [self._backend.token_to_id(tag) for tag in (alphabet.open_tag, alphabet.close_tag)]
+        if None in tags or not ids or [ids[0], ids[-1]] != tags:
+            raise UserError(
+                f"{self.folder}: {alphabet.open_tag} and {alphabet.close_tag} are not single tokens, so this tokenizer is not "
+                "extended; run `llama-gene tokenizer extend` and name its folder"
+            )
+        spelt = "".join(self._backend.decode(ids[1:-1], skip_special_tokens=False).split())
+        if spelt != alphabet.letters:
+            raise UserError(f"{self.folder}: {alphabet.name} letters do not survive the tokenizer: {alphabet.letters} came back as {spelt}")

@@ -1,0 +1,56 @@
+"""Read token shards: what `pack` wrote, as a plain `datasets.Dataset`.
+
+Columns: `input_ids` (uint32, exactly `block_tokens`), `seq_lengths` (tokens of each document; what is missing to
+`block_tokens` is padding and belongs to no document), `letters` (bases, residues or UTF-8 bytes of each document),
+`modality`. There is no `attention_mask`: with one, position-based isolation of the documents is silently lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from artefacts.errors import UserError
+from artefacts.folder import read_manifest
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+STAGE = "shards"
+SPLITS = ("train", "heldout")
+COLUMNS = ("input_ids", "seq_lengths", "letters", "modality")
+
+
+def tokenizer_fingerprint(folder: str | Path) -> str:
+    """SHA-256 of the folder's tokenizer.json: two tokenizers with the same one give the same ids."""
+    path = Path(folder) / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(f"{folder}: no tokenizer.json; name a folder written by `llama-gene tokenizer extend`")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_shards(folder: str | Path, split: str, tokenizer: str | Path | None = None) -> Dataset:
+    """Open one split, memory-mapped.
+
+    Args:
+        split: train or heldout.
+        tokenizer: the folder of the tokenizer about to be used; refused if the shards were packed with another one.
+
+    Raises:
+        UserError: no finished shards, unknown or absent split, another tokenizer, or rows of another form.
+    """
+    import datasets
+
+    if split not in SPLITS:
+        raise UserError(f"split '{split}': choose {' or '.join(SPLITS)}")
+    manifest = read_manifest(folder, STAGE)
+    if tokenizer is not None and tokenizer_fingerprint(tokenizer) != manifest["inputs"]["tokenizer"]:
+        raise UserError(f"{folder}: packed with another tokenizer than {tokenizer}; pack again with this one")
+    path = Path(folder) / split
+    if not path.is_dir():
+        raise UserError(f"{folder}: has no '{split}' documents; pack again with heldout_files or a larger heldout_share")
+    shards = datasets.load_from_disk(str(path))
+    if not isinstance(shards, datasets.Dataset) or tuple(shards.column_names) != COLUMNS:
+        raise UserError(f"{path}: columns {shards.column_names}, expected {list(COLUMNS)}; pack again with this version")
+    return shards

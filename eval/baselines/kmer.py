@@ -1,0 +1,142 @@
+"""k-mer counts with a linear model: the baseline that a sequence model has to beat.
+
+Features: counts of all k-mers (nucleotides k = 1..5, residues k = 1..3) as a share of the windows of that length, each
+column divided by its deviation over train; of several inputs, the features side by side. k-mers with a letter other
+than ACGT or the twenty residues are not counted. Classification: logistic regression; regression: ridge. The L2
+strength is chosen on dev by the task kind's metric (MCC, Spearman), or is the middle of `STRENGTHS` where there is no dev.
+Text: the answer of the train record with the highest cosine similarity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import StandardScaler, normalize
+
+from artefacts.errors import UserError
+from eval.answers import Answers, value
+from eval.baselines.split import CLASSIFICATION, Record, Task, classified, predicted, sample
+from eval.metrics import Floats
+
+LETTERS = {"dna": "ACGT", "rna": "ACGT", "protein": "ACDEFGHIKLMNPQRSTVWY"}
+LONGEST = {"dna": 5, "rna": 5, "protein": 3}
+STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10000.0)
+"""L2 strengths tried, times the squared weights, against the summed loss of the train records."""
+CELLS_AT_ONCE = 8_000_000
+FLOOR = np.log(1e-9)
+"""Log-probability of a class that train does not hold, and the least one given to any class."""
+
+
+def kmer(task: Task, *, max_train: int, seed: int) -> Iterator[Record]:
+    """Fit on at most `max_train` train records and predict the test records.
+
+    Raises:
+        UserError: a classification task whose train records hold a single class.
+    """
+    train = sample(task.train, max_train, seed)
+    if task.kind in CLASSIFICATION and len(np.unique(task.codes(train))) < 2:
+        raise UserError(f"task {task.id}: its train records hold a single class, so there is nothing to fit")
+    scaler = StandardScaler(with_mean=False)
+    train_x = scaler.fit_transform(features(train))
+    test_x = scaler.transform(features(task.test))
+    if task.kind == "text":
+        return predicted(task, [train[i]["label"] for i in nearest(train_x, test_x)])
+    fit = _classifier if task.kind in CLASSIFICATION else _regressor
+    predict = _best(fit, task, train, train_x, scaler)
+    return classified(task, predict(test_x)) if task.kind in CLASSIFICATION else predicted(task, list(predict(test_x)))
+
+
+def features(records: Sequence[Record]) -> sparse.csr_matrix:
+    """k-mer shares of every input, `[records, features]`; records of one task have the same inputs in the same order."""
+    inputs = records[0]["inputs"]
+    blocks = [kmer_shares([record["inputs"][i]["letters"] for record in records], item["modality"]) for i, item in enumerate(inputs)]
+    return sparse.hstack(blocks, format="csr")
+
+
+def kmer_shares(sequences: Sequence[str], modality: str) -> sparse.csr_matrix:
+    """Each k-mer's count over the number of windows of its length, `[sequences, sum of letters**k]`."""
+    letters, longest = LETTERS[modality], LONGEST[modality]
+    width = sum(len(letters) ** k for k in range(1, longest + 1))
+    chunk = max(1, CELLS_AT_ONCE // width)
+    return sparse.vstack([_count(sequences[i : i + chunk], letters, longest, width) for i in range(0, len(sequences), chunk)], format="csr")
+
+
+def _count(sequences: Sequence[str], letters: str, longest: int, width: int) -> sparse.csr_matrix:
+    table = np.full(256, -1, dtype=np.int64)
+    table[np.frombuffer(letters.encode(), dtype=np.uint8)] = np.arange(len(letters))
+    lengths = np.array([len(sequence) for sequence in sequences])
+    codes = table[np.frombuffer("".join(sequences).encode("latin-1"), dtype=np.uint8)]
+    row = np.repeat(np.arange(len(sequences)), lengths)
+    counts = np.zeros((len(sequences), width), dtype=np.float32)
+    word, known = np.zeros(len(codes), dtype=np.int64), np.ones(len(codes), dtype=bool)
+    column = 0
+    for k in range(1, longest + 1):
+        starts = len(codes) - k + 1  # the word that begins at each place, one letter longer in each round
+        if starts <= 0:
+            break
+        word = word[:starts] * len(letters) + codes[k - 1 :]
+        known = known[:starts] & (codes[k - 1 :] >= 0) & (row[:starts] == row[k - 1 :])  # never across two sequences
+        words = len(letters) ** k
+        cells = np.bincount(row[:starts][known] * words + word[known], minlength=len(sequences) * words).reshape(-1, words)
+        counts[:, column : column + words] = cells / np.maximum(lengths - k + 1, 1)[:, None]
+        column += words
+    return sparse.csr_matrix(counts)
+
+
+def nearest(train_x: sparse.csr_matrix, test_x: sparse.csr_matrix) -> np.ndarray:
+    """Index of the most similar train row by cosine, for each test row; the first of equals."""
+    train_unit, test_unit = normalize(train_x).T.tocsc(), normalize(test_x)
+    chunk = max(1, CELLS_AT_ONCE // train_x.shape[0])
+    found = [np.asarray((test_unit[i : i + chunk] @ train_unit).todense()).argmax(axis=1) for i in range(0, test_x.shape[0], chunk)]
+    return np.concatenate(found)
+
+
+Predict = Callable[[sparse.csr_matrix], Floats]
+Fit = Callable[[Task, list[Record], Any, float], Predict]
+
+
+def _best(fit: Fit, task: Task, train: list[Record], train_x: sparse.csr_matrix, scaler: StandardScaler) -> Predict:
+    """The model with the L2 strength that does best on dev; the stronger of equals."""
+    if not task.dev:
+        return fit(task, train, train_x, STRENGTHS[len(STRENGTHS) // 2])
+    dev_x = scaler.transform(features(task.dev))
+    gold = [record["label"] for record in task.dev]
+    best, best_score = None, -np.inf
+    for strength in reversed(STRENGTHS):
+        predict = fit(task, train, train_x, strength)
+        output = predict(dev_x)
+        if task.kind in CLASSIFICATION:
+            score = value("mcc", Answers(task.kind, task.choices, gold, [task.choices[i] for i in output.argmax(axis=1)]))
+        else:
+            score = value("spearman", Answers(task.kind, task.choices, gold, list(output)))
+        if score > best_score:
+            best, best_score = predict, score
+    assert best is not None
+    return best
+
+
+def _classifier(task: Task, train: list[Record], train_x: sparse.csr_matrix, strength: float) -> Predict:
+    model = LogisticRegression(C=1 / strength, max_iter=300, tol=1e-3).fit(train_x, task.codes(train))
+
+    def predict(x: sparse.csr_matrix) -> Floats:
+        # not predict_log_proba, which takes the logarithm of probabilities that have become 0
+        scores = model.decision_function(x)
+        if scores.ndim == 1:
+            scores = np.stack([np.zeros_like(scores), scores], axis=1)
+        logprobs = np.full((x.shape[0], len(task.choices)), FLOOR)
+        logprobs[:, model.classes_] = np.maximum(log_softmax(scores, axis=1), FLOOR)
+        return logprobs
+
+    return predict
+
+
+def _regressor(task: Task, train: list[Record], train_x: sparse.csr_matrix, strength: float) -> Predict:
+    labels = np.array([record["label"] for record in train], dtype=float)
+    model = Ridge(alpha=strength, solver="sparse_cg", tol=1e-4).fit(train_x, labels)
+    # a linear model may leave the range of what it has seen
+    return lambda x: np.clip(model.predict(x), labels.min(), labels.max())

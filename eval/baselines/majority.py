@@ -1,0 +1,23 @@
+"""The baseline that never reads the sequence: what the training labels alone are worth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from eval.baselines.split import CLASSIFICATION, Record, Task, classified, predicted
+
+
+def majority(task: Task) -> Iterator[Record]:
+    """Most frequent train class with log class frequencies (each count plus one), mean of train, or most frequent text.
+
+    Ties between texts go to the one met first.
+    """
+    if task.kind in CLASSIFICATION:
+        counts = np.bincount(task.codes(task.train), minlength=len(task.choices)) + 1
+        return classified(task, np.tile(np.log(counts / counts.sum()), (len(task.test), 1)))
+    labels = [record["label"] for record in task.train]
+    constant = float(np.mean(labels)) if task.kind == "regression" else Counter(labels).most_common(1)[0][0]
+    return predicted(task, [constant] * len(task.test))

@@ -1,0 +1,97 @@
+"""Run the baselines over a folder of records: `<out>/<system>.jsonl`, in the form that `eval score` reads."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_validator
+from tqdm import tqdm
+
+from artefacts.errors import UserError
+from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.recipe import Recipe
+from eval.baselines.luca import LucaOptions
+
+System = Literal["majority", "kmer", "luca_base"]
+
+
+class BaselinesRecipe(Recipe):
+    """Baselines on every task that has test records."""
+
+    records: Path
+    """Folder of instruction records; baselines read its labels and sequences, never its prompts."""
+    out: Path
+    """Folder of predictions to write, one file per system."""
+    systems: list[System] = ["majority", "kmer"]
+    """luca_base needs `encoder`."""
+    encoder: Path | None = None
+    """Model folder whose frozen last hidden state luca_base reads."""
+    kmer_max_train: int = 50_000
+    """Train records per task for kmer; more are sampled by the seed."""
+    luca: LucaOptions = LucaOptions()
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _encoder_given(self) -> BaselinesRecipe:
+        if "luca_base" in self.systems and self.encoder is None:
+            raise ValueError("luca_base reads embeddings: pass encoder=MODEL_FOLDER, or leave it out of systems")
+        if not self.systems or len(set(self.systems)) < len(self.systems):
+            raise ValueError("systems: name at least one, each once")
+        return self
+
+
+def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counter[str]]:
+    """Write the predictions; return the number of lines per system and task.
+
+    A system that does not apply to a task writes no line for it; the manifest says which and why.
+
+    Raises:
+        UserError: output exists, records without train lines, an encoder that cannot be read, a task of a single class.
+    """
+    # scikit-learn and torch take seconds to import, and `--help` reads the recipe above
+    from eval.baselines.embed import Encoder
+    from eval.baselines.kmer import kmer
+    from eval.baselines.luca import luca_base, why_not
+    from eval.baselines.majority import majority
+    from eval.baselines.split import Record, Task, read_tasks
+
+    check_absent(recipe.out, overwrite)
+    tasks = read_tasks(recipe.records)
+    encoder = None
+    if "luca_base" in recipe.systems:
+        assert recipe.encoder is not None, "the recipe's own check"
+        encoder = Encoder(recipe.encoder, recipe.luca.batch_tokens)
+
+    def predict(system: str, task: Task) -> Iterator[Record]:
+        if system == "majority":
+            return majority(task)
+        if system == "kmer":
+            return kmer(task, max_train=recipe.kmer_max_train, seed=recipe.seed)
+        assert encoder is not None
+        return luca_base(task, encoder, recipe.luca, seed=recipe.seed)
+
+    written: dict[str, Counter[str]] = {system: Counter() for system in recipe.systems}
+    left_out: dict[str, dict[str, str]] = {}
+    with new_folder(recipe.out, overwrite=overwrite) as folder, tqdm(total=len(recipe.systems) * len(tasks), unit="task") as bar:
+        for system in recipe.systems:
+            with (folder / f"{system}.jsonl").open("w", encoding="utf-8") as handle:
+                for task in tasks:
+                    bar.set_description(f"{system} {task.id}")
+                    reason = why_not(task) if system == "luca_base" else None
+                    if reason is not None:
+                        left_out.setdefault(system, {})[task.id] = reason
+                    else:
+                        for line in predict(system, task):
+                            handle.write(json.dumps(line, ensure_ascii=False) + "\n")
+                            written[system][task.id] += 1
+                    bar.update()
+        inputs = {"records": fingerprint(recipe.records)}
+        if recipe.encoder is not None:
+            inputs["encoder"] = fingerprint(recipe.encoder)
+        counts: dict[str, Any] = {"written": written, "does_not_apply": left_out}
+        write_manifest(folder, "predictions", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
+    return written

@@ -1,0 +1,87 @@
+"""What every baseline shares: one task's records by split, and predictions in the form that `eval score` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from artefacts.errors import UserError
+from eval.metrics import Floats
+from eval.score import by_task, read_lines
+
+Record = dict[str, Any]
+SPLITS = ("train", "dev", "test")
+CLASSIFICATION = ("binary", "multiclass")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task's records."""
+
+    id: str
+    kind: str
+    choices: list[str]
+    train: list[Record]
+    dev: list[Record]
+    test: list[Record]
+
+    def codes(self, records: Sequence[Record]) -> np.ndarray:
+        """Class codes in the order of the choices, `[records]`."""
+        order = {choice: code for code, choice in enumerate(self.choices)}
+        return np.array([order[record["label"]] for record in records], dtype=np.int64)
+
+
+def read_tasks(records: Path) -> list[Task]:
+    """All tasks that have test records, in the order of the test file.
+
+    Raises:
+        UserError: no test or train file, or a task without train records.
+    """
+    splits = {split: by_task(read_lines(records / f"{split}.jsonl")) for split in SPLITS if split != "dev" or (records / "dev.jsonl").is_file()}
+    tasks = []
+    for name, test in splits["test"].items():
+        train = splits["train"].get(name, [])
+        if not train:
+            raise UserError(f"{records / 'train.jsonl'}: task {name} has no train records, and baselines learn from them")
+        tasks.append(Task(name, test[0]["kind"], test[0]["choices"], train, splits.get("dev", {}).get(name, []), test))
+    return tasks
+
+
+def sample(records: list[Record], limit: int, seed: int) -> list[Record]:
+    """At most `limit` records, drawn without replacement, in their old order."""
+    if len(records) <= limit:
+        return records
+    kept = np.random.default_rng(seed).choice(len(records), size=limit, replace=False)
+    return [records[i] for i in sorted(kept)]
+
+
+def classified(task: Task, logprobs_nC: Floats) -> Iterator[Record]:
+    """Predictions from log-probabilities of the choices; ties go to the choice listed first."""
+    for record, row in zip(task.test, logprobs_nC, strict=True):
+        yield _prediction(record, task.choices[int(np.argmax(row))], [round(float(value), 6) for value in row])
+
+
+def predicted(task: Task, values: Sequence[float] | Sequence[str]) -> Iterator[Record]:
+    """Predictions that come without probabilities: numbers and texts."""
+    for record, value in zip(task.test, values, strict=True):
+        yield _prediction(record, value if isinstance(value, str) else round(float(value), 6), None)
+
+
+def _prediction(record: Record, value: str | float, logprobs: list[float] | None) -> Record:
+    return {
+        "id": record["id"],
+        "task": record["task"],
+        "split": record["split"],
+        "kind": record["kind"],
+        "gold": record["label"],
+        "choices": record["choices"],
+        "logprobs": logprobs,
+        "predicted": value,
+        "text": None,  # a baseline writes no text, so nothing is parsed
+        "parsed": None,
+        "status": None,
+    }

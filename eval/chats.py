@@ -1,0 +1,109 @@
+"""Sample chats for the report: drawn by the seed, not chosen by merit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eval.metrics import probabilities
+from tokenizer.alphabets import ALPHABETS
+
+HEAD, TAIL = 36, 18
+"""Letters shown of a long sequence."""
+MOST_CHOICES = 6
+SPAN = re.compile(rf"(<({'|'.join(ALPHABETS)})>)(.*?)(</\2>)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a prompt: plain text, or a sequence between its tags with the middle left out."""
+
+    text: str
+    tags: tuple[str, str] | None = None
+    hidden: int = 0
+    tail: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Probability of one choice."""
+
+    choice: str
+    share: float
+    gold: bool
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One test record with what the model made of it."""
+
+    id: str
+    prompt: list[Piece]
+    gold: str
+    predicted: str
+    written: str | None
+    status: str | None
+    right: bool | None
+    """Whether the prediction is the gold label; None for numbers and texts, which are near or far."""
+    bars: list[Bar]
+    more_choices: int
+
+
+def draw(lines: Sequence[dict[str, Any]], records: dict[str, dict[str, Any]], count: int, seed: int) -> list[Chat]:
+    """`count` of a task's prediction lines at random, in file order."""
+    chosen = np.random.default_rng(seed).choice(len(lines), size=min(count, len(lines)), replace=False)
+    return [_chat(lines[i], records[lines[i]["id"]]) for i in sorted(chosen)]
+
+
+def pieces(prompt: str) -> list[Piece]:
+    """Split a prompt at its sequence spans and shorten long ones in the middle."""
+    found, end = [], 0
+    for match in SPAN.finditer(prompt):
+        opening, name, letters, closing = match.groups()
+        if match.start() > end:
+            found.append(Piece(prompt[end : match.start()]))
+        hidden = len(letters) - HEAD - TAIL
+        # leaving out a letter or two would cost more room than it saves
+        shortened = hidden > TAIL
+        found.append(
+            Piece(
+                letters[:HEAD] if shortened else letters,
+                (opening, closing),
+                hidden if shortened else 0,
+                letters[-TAIL:] if shortened else "",
+                ALPHABETS[name].unit,
+            )
+        )
+        end = match.end()
+    return found + ([Piece(prompt[end:])] if end < len(prompt) else [])
+
+
+def _chat(line: dict[str, Any], record: dict[str, Any]) -> Chat:
+    bars: list[Bar] = []
+    if line["logprobs"]:
+        shares = probabilities(np.array([line["logprobs"]], dtype=float))[0]
+        gold = record["completion"][-1]["content"]
+        bars = [Bar(choice, float(p), choice == gold) for choice, p in zip(line["choices"], shares, strict=True)]
+        bars.sort(key=lambda bar: -bar.share)
+    return Chat(
+        id=line["id"],
+        prompt=pieces(record["prompt"][-1]["content"]),
+        gold=_show(line["gold"]),
+        predicted=_show(line["predicted"]),
+        written=line["text"],
+        status=line["status"],
+        right=line["predicted"] == line["gold"] if line["kind"] in ("binary", "multiclass") else None,
+        bars=bars[:MOST_CHOICES],
+        more_choices=max(0, len(bars) - MOST_CHOICES),
+    )
+
+
+def _show(value: str | float | None) -> str:
+    if value is None:
+        return "no answer"
+    return value if isinstance(value, str) else f"{value:.3g}"
