@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from artefacts.command import Verb, add_arguments, guarded, run
@@ -81,13 +83,10 @@ def _convert_tasks() -> Verb[Any]:
 def _launched(module: str, recipe: Any, overwrite: bool, ranks: int) -> None:
     """Hand a validated recipe to the DeepSpeed launcher through a file, so that every rank reads the same one."""
     import tempfile
-    from pathlib import Path
 
     from artefacts.device import launch
-    from artefacts.folder import check_absent
     from artefacts.recipe import dump
 
-    check_absent(recipe.out, overwrite)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{module}.yaml"
         path.write_text(dump(recipe), encoding="utf-8")
@@ -96,12 +95,33 @@ def _launched(module: str, recipe: Any, overwrite: bool, ranks: int) -> None:
         raise SystemExit(code)
 
 
+def _check_inputs(model: Path | None, records: Path, *splits: str) -> None:
+    """Refuse a missing model and bad records before the work imports torch, which takes seconds."""
+    from artefacts.command import path_exists
+    from data_convert.records import read_records
+
+    if model is not None:
+        path_exists(model / "config.json", "model", "give a model folder: of `tokenizer extend`, `pretrain` or `merge`")
+    for split in splits:
+        read_records(records / f"{split}.jsonl")
+
+
 def _pretrain() -> Verb[Any]:
     from pretrain.recipe import PretrainRecipe
 
+    def work(recipe: Any, overwrite: bool) -> None:
+        from artefacts.command import path_exists
+        from artefacts.device import deepspeed_config
+        from artefacts.folder import read_manifest
+
+        path_exists(recipe.model / "config.json", "model", "make one with `llama-gene tokenizer extend`")
+        read_manifest(recipe.shards, "shards")
+        deepspeed_config(recipe.deepspeed)
+        _launched("pretrain", recipe, overwrite, recipe.ranks)
+
     return Verb(
         PretrainRecipe,
-        lambda recipe, overwrite: _launched("pretrain", recipe, overwrite, recipe.ranks),
+        work,
         "Continued pre-training on token shards, under the DeepSpeed launcher.",
         "llama-gene pretrain --model runs/extended --shards runs/shards --out runs/pretrained learning_rate=5e-4\n"
         "deepspeed --num_gpus 8 --module pretrain --recipe configs/pretrain/tiny.yaml",
@@ -112,7 +132,11 @@ def _instruct() -> Verb[Any]:
     from instruct.recipe import InstructRecipe
 
     def work(recipe: Any, overwrite: bool) -> None:
+        _check_inputs(recipe.model, recipe.records, "train", "dev")
         if recipe.deepspeed is not None:
+            from artefacts.device import deepspeed_config
+
+            deepspeed_config(recipe.deepspeed)
             _launched("instruct", recipe, overwrite, recipe.ranks)
             return
         from instruct.tune import tune
@@ -153,6 +177,7 @@ def _eval_predict() -> Verb[Any]:
     from eval.recipe import PredictRecipe
 
     def work(recipe: Any, overwrite: bool) -> None:
+        _check_inputs(recipe.model, recipe.records, recipe.split)
         from eval.predict import predict
 
         predict(recipe, overwrite=overwrite)
@@ -166,36 +191,60 @@ def _eval_predict() -> Verb[Any]:
 
 
 def _eval_baselines() -> Verb[Any]:
-    from eval.baselines.run import BaselinesRecipe
-    from eval.baselines.run import run as work
+    from eval.baselines.recipe import BaselinesRecipe
+
+    def work(recipe: Any, overwrite: bool) -> None:
+        _check_inputs(recipe.encoder, recipe.records, "train", "test")
+        from eval.baselines.run import run as run_baselines
+
+        run_baselines(recipe, overwrite=overwrite)
 
     return Verb(
         BaselinesRecipe,
-        lambda recipe, overwrite: work(recipe, overwrite=overwrite),
+        work,
         "Train and run the baselines: majority, k-mer regression, a LucaBase head on frozen embeddings.",
-        "llama-gene eval baselines --records runs/records --encoder runs/pretrained --out runs/predictions/baselines",
+        "llama-gene eval baselines --records runs/records --encoder runs/pretrained --out runs/baselines",
     )
 
 
 def _eval_score() -> Verb[Any]:
-    from eval.score import ScoreRecipe, score
+    from eval.recipe import ScoreRecipe
+
+    def work(recipe: Any, overwrite: bool) -> None:
+        import json
+
+        from artefacts.folder import MANIFEST, new_file
+        from eval.score import score
+
+        score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite)
+        with new_file(f"{recipe.out}.{MANIFEST}", overwrite=True) as path:  # by it `quickstart` knows that this step is done
+            path.write_text(json.dumps({"stage": "metrics", "recipe": recipe.model_dump(mode="json")}, indent=1) + "\n", encoding="utf-8")
 
     return Verb(
         ScoreRecipe,
-        lambda recipe, overwrite: score(recipe, overwrite=overwrite),
+        work,
         "Score predictions: metrics with 95 % intervals, baselines and published figures beside them.",
-        "llama-gene eval score --records runs/records --predictions runs/predictions/model --out runs/metrics.json",
+        "llama-gene eval score --records runs/records --predictions runs/predictions runs/baselines --out runs/metrics.json",
     )
 
 
 def _eval_report() -> Verb[Any]:
     from eval.report import ReportRecipe, report
 
+    def work(recipe: Any, overwrite: bool) -> None:
+        import json
+
+        from eval.tables import terminal_table
+
+        page = report(recipe, overwrite=overwrite)
+        print(terminal_table(json.loads(recipe.metrics.read_text(encoding="utf-8"))))
+        print(f"report: {page}")
+
     return Verb(
         ReportRecipe,
-        lambda recipe, overwrite: report(recipe, overwrite=overwrite),
+        work,
         "Write the report, one self-contained HTML page, and print its table.",
-        "llama-gene eval report --metrics runs/metrics.json --out runs/report.html",
+        "llama-gene eval report --metrics runs/metrics.json --records runs/records --predictions runs/predictions --out runs/report",
     )
 
 
@@ -220,8 +269,18 @@ VERBS: dict[str, tuple[str, Callable[[], Verb[Any]]]] = {
 def verb(name: str) -> Verb[Any]:
     """Look a verb up by its words. Raises UserError naming the known ones."""
     if name not in VERBS:
-        raise UserError(f"'{name}': no such command; the commands are: quickstart, {', '.join(VERBS)}")
+        known = _group(name.split()[0]) or ["quickstart", *VERBS]
+        if name.split()[1:] or len(known) > len(VERBS):  # not just the first word of a group
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+            hint = f"did you mean '{close[0]}'? The commands are" if close else "the commands are"
+            raise UserError(f"'{name}': no such command; {hint}: {', '.join(known)}")
+        raise UserError(f"'{name}' is a group of commands; choose one of: {', '.join(known)}")
     return VERBS[name][1]()
+
+
+def _group(word: str) -> list[str]:
+    """The commands of a group, such as `tokenizer`."""
+    return [name for name in VERBS if name.startswith(f"{word} ")]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -234,11 +293,17 @@ def main(argv: list[str] | None = None) -> int:
         from pipeline import main as quickstart
 
         return guarded(lambda: quickstart(arguments[1:], verb))
-    two = " ".join(arguments[:2])
-    name, rest = (two, arguments[2:]) if two in VERBS else (arguments[0], arguments[1:])
+    first, *others = arguments
+    if _group(first) and others in (["-h"], ["--help"]):
+        print("\n".join(f"  {name:<18}{VERBS[name][0]}" for name in _group(first)))
+        return 0
+    if _group(first) and others and not others[0].startswith("-"):
+        name, rest = f"{first} {others[0]}", others[1:]
+    else:
+        name, rest = first, others
 
     def work() -> None:
-        found = verb(name if name in VERBS else two)
+        found = verb(name)
         parser = argparse.ArgumentParser(prog=f"llama-gene {name}")
         add_arguments(parser, found)
         run(parser.parse_intermixed_args(rest), found)

@@ -1,14 +1,13 @@
 """Run a recipe's steps one after another, each as the command a user would type: `llama-gene quickstart`.
 
-A step whose output is complete and was made by the same recipe is kept, so an interrupted run goes on where it stopped;
-once one step runs, all later ones run too.
+A step whose output is complete, was made by the same recipe and is no older than the outputs of earlier steps is kept, so
+an interrupted run goes on where it stopped; once one step runs, all later ones run too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 import yaml
 
 from artefacts.command import Verb
+from artefacts.device import run_child
 from artefacts.errors import UserError, at
 from artefacts.folder import MANIFEST
 from artefacts.recipe import Recipe, apply_override, dump, read_yaml, validate
@@ -81,7 +81,7 @@ def read(path: Path, overrides: list[str], verb: Callable[[str], Verb[Any]]) -> 
     """
     if not path.is_file():
         raise UserError(f"{path}: no such recipe; recipes that ship with the project are under configs/recipes/")
-    values, lines = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    values, lines = read_yaml(path.read_bytes(), str(path))
     origin = {keys: at(path, line) for keys, line in lines.items()}
     for override in overrides:
         origin[apply_override(values, override)] = f"override {override!r}"
@@ -95,7 +95,12 @@ def read(path: Path, overrides: list[str], verb: Callable[[str], Verb[Any]]) -> 
     for name, step in pipeline.steps.items():
         here = ("steps", name, "recipe")
         inner = {keys[len(here) :]: place for keys, place in origin.items() if keys[: len(here)] == here}
-        recipes[name] = validate(verb(step.run).kind, _filled(step.recipe, fill), inner, str(path))
+        place = next((origin[here[:n]] for n in (3, 2) if here[:n] in origin), str(path))
+        try:
+            kind = verb(step.run).kind
+        except UserError as error:
+            raise UserError(f"{origin.get(('steps', name, 'run'), place)}: {error}") from None
+        recipes[name] = validate(kind, _filled(step.recipe, fill), inner, place)
     return pipeline, recipes
 
 
@@ -117,17 +122,19 @@ def write_recipes(pipeline: Pipeline, recipes: dict[str, Recipe]) -> dict[str, l
 def run_steps(pipeline: Pipeline, recipes: dict[str, Recipe], commands: dict[str, list[str]], overwrite: bool) -> None:
     """Run the steps; raises SystemExit with the exit code of the first that fails."""
     started = time.monotonic()
-    stale = overwrite
+    stale, newest = overwrite, 0
     for number, (name, command) in enumerate(commands.items(), 1):
         head = f"[{number}/{len(commands)}] {name}"
-        if not stale and is_done(recipes[name]):
+        made = done_at(recipes[name])
+        if not stale and made is not None and made >= newest:
+            newest = made
             print(f"{head}: done already", flush=True)
             continue
         replace = ["--overwrite"] if _out(recipes[name]).exists() else []
         stale = True
         print(f"{head}: llama-gene {' '.join([*command, *replace])}", flush=True)
         begun = time.monotonic()
-        code = subprocess.run([sys.executable, "-m", "llama_gene", *command, *replace], check=False).returncode
+        code = run_child([sys.executable, "-m", "llama_gene", *command, *replace])
         if code:
             print(f"{head}: failed with exit code {code}", file=sys.stderr)
             raise SystemExit(code)
@@ -135,13 +142,14 @@ def run_steps(pipeline: Pipeline, recipes: dict[str, Recipe], commands: dict[str
     print(f"{pipeline.title}: finished in {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
 
 
-def is_done(recipe: Recipe) -> bool:
-    """True when the output is complete and its manifest holds the same recipe."""
+def done_at(recipe: Recipe) -> int | None:
+    """When the output was finished (ns), or None where it is absent or its manifest holds another recipe."""
     out = _out(recipe)
     manifest = out / MANIFEST if out.is_dir() else Path(f"{out}.{MANIFEST}")
-    if not manifest.is_file():
-        return False
-    return bool(json.loads(manifest.read_text(encoding="utf-8"))["recipe"] == recipe.model_dump(mode="json"))
+    if not (out.exists() and manifest.is_file()):
+        return None
+    same = json.loads(manifest.read_text(encoding="utf-8"))["recipe"] == recipe.model_dump(mode="json")
+    return manifest.stat().st_mtime_ns if same else None
 
 
 def _out(recipe: Recipe) -> Path:

@@ -17,9 +17,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_origin
+from types import NoneType
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
 from artefacts.errors import UserError
+from artefacts.folder import check_absent
 from artefacts.recipe import Recipe, dump, load
 
 R = TypeVar("R", bound=Recipe)
@@ -51,9 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser, verb: Verb[R]) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
     for name, info in verb.kind.model_fields.items():
         many = get_origin(info.annotation) is list
+        default = info.get_default(call_default_factory=True)
         text = (info.description or "").replace("%", "%%")
-        if not info.is_required() and info.default is not None and not isinstance(info.default, Recipe):
-            text += f" (default: {info.default})"
+        if not info.is_required() and default is not None and not isinstance(default, Recipe):
+            text += f" (default: {str(default).replace('%', '%%')})"
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             dest=f"field_{name}",
@@ -68,18 +71,30 @@ def add_arguments(parser: argparse.ArgumentParser, verb: Verb[R]) -> None:
 
 def resolve(options: argparse.Namespace, verb: Verb[R]) -> R:
     """The validated recipe of a parsed command line."""
-    overrides = []
-    for name in verb.kind.model_fields:
+    overrides, rest = [], list(options.rest)
+    for name, info in verb.kind.model_fields.items():
         value = getattr(options, f"field_{name}")
-        if value is not None:
-            overrides.append(f"{name}={json.dumps(value) if isinstance(value, list) else value}")
-    plain = [item for item in options.rest if not re.match(r"[A-Za-z_][\w.]*=", item)]
-    overrides += [item for item in options.rest if item not in plain]
+        if isinstance(value, list):
+            # a list flag takes all that follows it, overrides too
+            rest += [item for item in value if item.split("=")[0].split(".")[0] in verb.kind.model_fields and "=" in item]
+            items = [item for item in value if item not in rest]
+            quoted = [json.dumps(item) if _is_text(get_args(info.annotation)[0]) else item for item in items]
+            overrides.append(f"{name}=[{', '.join(quoted)}]")
+        elif value is not None:
+            # a prompt with a colon or a title with a # is no YAML
+            overrides.append(f"{name}={json.dumps(value) if _is_text(info.annotation) and value != 'null' else value}")
+    plain = [item for item in rest if not re.match(r"[A-Za-z_][\w.]*=", item)]
+    overrides += [item for item in rest if item not in plain]
     if plain:
         if verb.positional is None:
             raise UserError(f"'{plain[0]}': an override is written key=value, for example seed=1")
         overrides.append(f"{verb.positional}={json.dumps(plain)}")
     return load(verb.kind, options.recipe, overrides)
+
+
+def _is_text(annotation: Any) -> bool:
+    """True for `str`, `Path`, and either of them or None."""
+    return set(get_args(annotation) or (annotation,)) <= {str, Path, NoneType}
 
 
 def run(options: argparse.Namespace, verb: Verb[R]) -> None:
@@ -90,16 +105,21 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
         if verb.dry_run is not None:
             verb.dry_run(recipe)
         return
+    out = getattr(recipe, "out", None)
+    if out is not None:
+        check_absent(out, options.overwrite)  # before the work imports anything heavy
     verb.work(recipe, options.overwrite)
 
 
 def guarded(work: Callable[[], Any]) -> int:
-    """Run a command; turn user errors, Ctrl-C, SIGTERM and a full disk into one clear line and an exit code."""
+    """Run a command; turn user errors, Ctrl-C, a full disk and the signals to end into one clear line and an exit code."""
 
     def terminate(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)  # an exception, so that temporary outputs are removed
 
-    signal.signal(signal.SIGTERM, terminate)
+    # nohup has set SIGHUP to be ignored, and so it stays
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, terminate) for number in numbers}
     try:
         work()
     except UserError as error:
@@ -113,6 +133,9 @@ def guarded(work: Callable[[], Any]) -> int:
             raise
         print(f"error: {error.filename or 'output'}: {error.strerror}; no half-written output was left behind", file=sys.stderr)
         return 1
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return 0
 
 

@@ -13,8 +13,10 @@ import importlib.metadata
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -56,12 +58,14 @@ def new_folder(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     check_absent(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
-    temporary.chmod(0o755)  # mkdtemp makes it private; an artefact is as readable as any other file
     try:
+        temporary.chmod(0o755)  # mkdtemp makes it private; an artefact is as readable as any other file
         yield temporary
-        _put_in_place(temporary, out)
+        with _undisturbed():
+            _put_in_place(temporary, out)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with _undisturbed():
+            shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
@@ -76,7 +80,8 @@ def new_file(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, out)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with _undisturbed():
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -87,8 +92,26 @@ def _put_in_place(temporary: Path, out: Path) -> None:
     # rename(2) cannot replace a folder that is not empty: set the old one aside first, so that one of them always exists.
     old = out.with_name(f".{out.name}.replaced-{os.getpid()}")
     out.rename(old)
-    temporary.rename(out)
+    try:
+        temporary.rename(out)
+    except BaseException:
+        old.rename(out)
+        raise
     shutil.rmtree(old)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore further Ctrl-C and SIGTERM while outputs are put in place or removed: launchers and impatient people send several."""
+    if threading.current_thread() is not threading.main_thread():  # Python runs handlers, and sets them, in the main thread only
+        yield
+        return
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def write_manifest(folder: Path, stage: str, *, recipe: Any, inputs: dict[str, str], counts: dict[str, Any], **extra: Any) -> None:
@@ -132,7 +155,8 @@ def fingerprint(*paths: str | Path) -> str:
         for file in files:
             if file.name == MANIFEST:
                 continue
-            digest.update((str(file.relative_to(path)) if path.is_dir() else file.name).encode())
+            name = str(file.relative_to(path)) if path.is_dir() else file.name
+            digest.update(f"{name}\0{file.stat().st_size}\0".encode())  # or a file's end could pass for the next one's name
             with file.open("rb") as handle:
                 while chunk := handle.read(1 << 20):
                     digest.update(chunk)

@@ -11,6 +11,7 @@ An unknown key is refused with the nearest known one; a wrong value is refused w
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,12 +38,13 @@ def load(kind: type[R], path: str | Path | None, overrides: Sequence[str] = ()) 
     Raises:
         UserError: missing or malformed file, unknown key (nearest named), wrong type, failed cross-check.
     """
-    text, source = "", "command line"
+    text: str | bytes = ""
+    source = "command line"
     if path is not None:
         source = str(path)
         if not Path(path).is_file():
             raise UserError(f"{path}: no such recipe. Recipes that ship with the project are under configs/.")
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_bytes()
     values, lines = read_yaml(text, source)
     origin: dict[tuple[str, ...], str] = {keys: at(source, line) for keys, line in lines.items()}
     for override in overrides:
@@ -51,7 +53,7 @@ def load(kind: type[R], path: str | Path | None, overrides: Sequence[str] = ()) 
     return validate(kind, values, origin, source)
 
 
-def read_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+def read_yaml(text: str | bytes, source: str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     """Parse YAML safely; also return the line of every key path. Raises UserError when it is no mapping."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -59,7 +61,8 @@ def read_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[tuple[str, .
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else None
-        raise UserError(f"{at(source, line)}: not valid YAML: {getattr(error, 'problem', error)}") from None
+        problem = getattr(error, "problem", None) or getattr(error, "reason", error)
+        raise UserError(f"{at(source, line)}: not valid YAML: {problem}") from None
     if not isinstance(values, dict):
         raise UserError(f"{source}: expected `key: value` lines, found {type(values).__name__}")
     lines: dict[tuple[str, ...], int] = {}
@@ -97,12 +100,10 @@ def apply_override(values: dict[str, Any], override: str) -> tuple[str, ...]:
         value = yaml.safe_load(raw)
     except yaml.YAMLError:
         raise UserError(f"'{override}': the value is not valid YAML; quote it") from None
-    if isinstance(value, str):
+    if isinstance(value, str) and value == raw.strip():  # not quoted
         # YAML 1.1 reads 3e-4 as text; people mean the number.
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     here[keys[-1]] = value
     return keys
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -56,6 +56,9 @@ class TasksRecipe(Recipe):
 
     out: Path
     tasks: list[TaskEntry] = Field(min_length=1)
+    wording: Literal["held_out", "shared"] = "held_out"
+    """held_out: evaluation asks in words that training has not seen. shared: training uses the evaluation's wording among
+    its paraphrases; for small models without a language of their own. The split note says which."""
     seed: int = 0
 
 
@@ -81,7 +84,9 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
                 splits, report, notes = _splits(card, entry, recipe.seed)
                 for split, examples in splits.items():
                     for example in examples:
-                        handles[split].write(json.dumps(_record(card, split, example, recipe.seed), ensure_ascii=False) + "\n")
+                        handles[split].write(json.dumps(_record(card, split, example, recipe), ensure_ascii=False) + "\n")
+                if recipe.wording == "shared":
+                    notes.append("the evaluation's wording is also among the training's")
                 n = {split: len(examples) for split, examples in splits.items()}
                 cards.append(card.model_copy(update={"n": n, "split_note": "; ".join([card.split_note, *notes])}))
                 counts[card.id] = {**report, "n": n}
@@ -152,12 +157,13 @@ def _cut_dev(train: list[Example], wanted: int, seed: int) -> tuple[list[Example
     return [example for i, example in enumerate(train) if i not in cut], [train[i] for i in sorted(cut)]
 
 
-def _record(card: TaskCard, split: str, example: Example, seed: int) -> dict[str, Any]:
+def _record(card: TaskCard, split: str, example: Example, recipe: TasksRecipe) -> dict[str, Any]:
     identity = f"{card.id}/{split}/{example.row}"
     template, rng = card.prompts.eval, None
     if split == "train":
-        rng = random.Random(f"{seed}/{identity}")  # its own stream: a row's prompt does not depend on the rows before it
-        template = rng.choice(card.prompts.train)
+        rng = random.Random(f"{recipe.seed}/{identity}")  # its own stream: a row's prompt does not depend on the rows before it
+        shared = [card.prompts.eval] if recipe.wording == "shared" else []
+        template = rng.choice([*card.prompts.train, *shared])
     return {
         "id": identity,
         "task": card.id,

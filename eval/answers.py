@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,19 +53,17 @@ class Answers:
 def statistic(metric: str, answers: Answers) -> Statistic:
     """The metric as a function of resampled indices; whatever does not depend on them is computed here, once."""
     assert metric in METRICS[answers.kind], f"{metric} is no metric of {answers.kind} tasks"
-    if metric in CONFUSION:
-        codes = {choice: code for code, choice in enumerate(answers.choices)}
+    if answers.kind in ("binary", "multiclass"):
+        codes: dict[Any, int] = {choice: code for code, choice in enumerate(answers.choices)}
         gold = np.array([codes[g] for g in answers.gold])
+        if metric == "auroc":
+            assert answers.logprobs is not None
+            # only the order matters: codes spare every resample its sorting
+            ranked = np.stack([metrics.ordinal(column) for column in metrics.probabilities(answers.logprobs).T], axis=1)
+            return lambda rows: np.array([metrics.auroc(gold[row], ranked[row]) for row in rows])
         predicted = np.array([metrics.INVALID if p is None else codes[p] for p in answers.predicted])
         of_counts = CONFUSION[metric]
         return lambda rows: of_counts(metrics.confusion(gold[rows], predicted[rows], len(codes)))
-    if metric == "auroc":
-        assert answers.logprobs is not None
-        codes = {choice: code for code, choice in enumerate(answers.choices)}
-        gold = np.array([codes[g] for g in answers.gold])
-        # only the order matters: codes spare every resample its sorting
-        ranked = np.stack([metrics.ordinal(column) for column in metrics.probabilities(answers.logprobs).T], axis=1)
-        return lambda rows: np.array([metrics.auroc(gold[row], ranked[row]) for row in rows])
     if metric in TEXT:
         of_pair = TEXT[metric]
         return _mean([of_pair(str(g), None if p is None else str(p)) for g, p in zip(answers.gold, answers.predicted, strict=True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,9 @@ class Chat:
 
 def draw(lines: Sequence[dict[str, Any]], records: dict[str, dict[str, Any]], count: int, seed: int) -> list[Chat]:
     """`count` of a task's prediction lines at random, in file order."""
-    chosen = np.random.default_rng(seed).choice(len(lines), size=min(count, len(lines)), replace=False)
+    # the task's name is part of the seed, or every task of equal size would show the same rows
+    rng = np.random.default_rng([seed, zlib.crc32(lines[0]["task"].encode())])
+    chosen = rng.choice(len(lines), size=min(count, len(lines)), replace=False)
     return [_chat(lines[i], records[lines[i]["id"]]) for i in sorted(chosen)]
 
 

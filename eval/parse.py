@@ -70,13 +70,6 @@ def parse_text(text: str) -> Parsed:
     return Parsed(text.strip(), "valid")
 
 
-def parse(text: str, kind: str, choices: Sequence[str]) -> Parsed:
-    """Read an answer to a task of this kind."""
-    if kind == "regression":
-        return parse_number(text)
-    return parse_text(text) if kind == "text" else parse_label(text, choices)
-
-
 def _no_answer(text: str) -> Parsed:
     return Parsed(None, "refused" if _refuses(text) else "invalid")
 

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib import rc_context, ticker
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ STAND_INS = {
     "#010215": "var(--c5)",
 }
 INK, MUTED, LINE, CARD, *SERIES = STAND_INS
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
     "font.size": 10,
@@ -79,20 +80,24 @@ class Dot:
 def curves(lines: Sequence[Curve], *, x: str, y: str, alt: str) -> str:
     """Lines over training steps with a legend."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.1), layout="constrained")
+        figure = Figure(figsize=(5.4, 3.0), layout="constrained")
         axes = figure.subplots()
         for line in lines:
             colour = SERIES[line.colour]
-            marker = {"marker": "o", "markersize": 4.5, "markeredgecolor": CARD, "markeredgewidth": 0.8} if line.markers else {}
+            marker: dict[str, Any] = (
+                {"marker": "o", "markersize": 4.5, "markeredgecolor": CARD, "markeredgewidth": 0.8} if line.markers else {}
+            )
             axes.plot(line.steps, line.values, color=colour, linewidth=1.9, label=line.label, **marker)
             if line.bound is not None:
-                axes.axhline(line.bound, color=colour, linewidth=1.1, linestyle=(0, (4, 3)), label=f"{line.label}: uniform letters, {line.bound:g}")
+                axes.axhline(line.bound, color=colour, linewidth=1.1, linestyle=(0, (4, 3)))
+                place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, 3), "textcoords": "offset points"}
+                axes.annotate(f"uniform: {line.bound:g}", (0.995, line.bound), ha="right", va="bottom", fontsize=8.5, color=colour, **place)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.margins(x=0.02)
-        axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=7))
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=6))
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda step, _: f"{step:,.0f}"))
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=9, labelcolor=MUTED, handlelength=1.6)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=9, labelcolor=MUTED, handlelength=1.6)
         return _svg(figure, alt)
 
 
@@ -105,7 +110,15 @@ def dots(rows: Sequence[Dot], *, metric: str, alt: str) -> str:
             colour = SERIES[row.colour]
             if row.low is not None and row.high is not None:
                 axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2.4, alpha=0.55, solid_capstyle="round")
-            axes.plot(row.value, place, "o", markersize=7, markerfacecolor=CARD if row.hollow else colour, markeredgecolor=colour, markeredgewidth=1.6)
+            axes.plot(
+                row.value,
+                place,
+                "o",
+                markersize=7,
+                markerfacecolor=CARD if row.hollow else colour,
+                markeredgecolor=colour,
+                markeredgewidth=1.6,
+            )
             axes.annotate(f"{row.value:.3f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.tick_params(axis="y", labelcolor=INK, labelsize=9.5)
@@ -131,7 +144,8 @@ def _svg(figure: Figure, alt: str) -> str:
         svg = svg.replace(stand_in, variable)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # several figures share the page; only definitions are referred to by id
-    svg = re.sub(r"font: ?([0-9.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", svg)
+    svg = re.sub(r'font-family: [^;"]*', "font-family: inherit", svg)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")  # inside HTML neither is needed
     svg = re.sub(r' (?:width|height)="[0-9.]+pt"', "", svg, count=2)  # the view box alone lets the page scale it
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{_attribute(alt)}" ', svg, count=1)
 

@@ -22,3 +22,16 @@ class PredictRecipe(Recipe):
     """Tokens per forward pass, padding included."""
     max_new_tokens: int = 48
     """Longest greedy answer of text tasks; closed label sets take their longest label and a little more."""
+
+
+class ScoreRecipe(Recipe):
+    """Score predictions against records."""
+
+    records: Path
+    """Instruction records (`convert tasks`)."""
+    predictions: list[Path]
+    """One or more folders of `<system>.jsonl`: of `eval predict`, of `eval baselines`."""
+    out: Path
+    """metrics.json to write."""
+    seed: int = 0
+    """Draws the bootstrap resamples."""

@@ -15,7 +15,7 @@ from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from eval.score import MODEL, by_task, read_lines
-from eval.tables import BASELINES, figure, invalid_rate, markdown_table, primary, share
+from eval.tables import BASELINES, invalid_rate, markdown_table, primary, share
 
 if TYPE_CHECKING:
     from eval.plots import Dot
@@ -82,8 +82,10 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> Path:
         "modalities": MODALITIES,
         "missing": [name for name in ("tokenizer", "pretrain", "instruct") if getattr(recipe, name) is None],
     }
-    environment = Environment(loader=PackageLoader("eval", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(figure=figure, share=share, count=lambda number: f"{number:,}")
+    environment = Environment(
+        loader=PackageLoader("eval", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(share=share, count=lambda number: f"{number:,}", decimal=_decimal, signed=lambda x: _decimal(x, "+"))
     environment.globals.update(primary=primary, invalid_rate=invalid_rate)
     page = environment.get_template("report.html.jinja").render(context)
     with new_folder(recipe.out, overwrite=overwrite) as folder:
@@ -103,11 +105,17 @@ def summary(recipe: ReportRecipe, metrics: dict[str, Any]) -> str:
     lines += [
         markdown_table(metrics),
         "",
-        f"Test split; primary metric from label log-likelihoods with {provenance['intervals']}; `written`: the same metric of the greedy text "
-        f"under the strict parser, `invalid`: share it could not read. Seed {provenance['seed']}, commit {provenance['commit']}.",
+        f"Test split; primary metric from label log-likelihoods with {provenance['intervals']}; `written`: the same metric of the greedy "
+        "text under the strict parser, `invalid`: share it could not read. "
+        f"Seed {provenance['seed']}, commit {provenance['commit']}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _decimal(number: float, sign: str = "") -> str:
+    """Three decimals with a typographic minus."""
+    return f"{number:{sign}.3f}".replace("-", "−")
 
 
 def _json(path: Path) -> Any:
@@ -142,7 +150,9 @@ def _pretrain(folder: Path) -> dict[str, Any]:
             lines.append(Curve(label, xs, ys, colour, markers=len(xs) < 40, bound=after["bound"]))
     return {
         "losses": losses,
-        "loss_svg": Markup(curves([Curve("training loss", steps, values)], x="step", y="nats per token", alt="Training loss over steps")) if steps else None,
+        "loss_svg": Markup(curves([Curve("training loss", steps, values)], x="step", y="nats per token", alt="Training loss over steps"))
+        if steps
+        else None,
         "bits_svg": Markup(curves(lines, x="step", y="bits", alt="Held-out bits per letter over steps")) if lines else None,
     }
 
@@ -177,7 +187,9 @@ def _dots(task: dict[str, Any]) -> Any:
     from eval.plots import Dot, dots
 
     rows: list[Dot] = []
-    for system in sorted(task["systems"], key=lambda name: ([MODEL, "luca_base", "kmer", "majority"].index(name) if name in NAMES else 9, name)):
+    for system in sorted(
+        task["systems"], key=lambda name: ([MODEL, "luca_base", "kmer", "majority"].index(name) if name in NAMES else 9, name)
+    ):
         for greedy in (False, True):
             found = primary(task, system, greedy=greedy)
             if found is not None and found["value"] is not None:
@@ -186,7 +198,11 @@ def _dots(task: dict[str, Any]) -> Any:
     for entry in task["published"]:
         if entry["metric"] == task["primary_metric"]:
             rows.append(Dot(f"{entry['model']} (published{'†' if entry['note'] else ''})", entry["value"], None, None, OTHER, hollow=True))
-    return Markup(dots(rows, metric=task["primary_metric"], alt=f"{task['primary_metric']} of all systems on {task['title']}")) if rows else None
+    return (
+        Markup(dots(rows, metric=task["primary_metric"], alt=f"{task['primary_metric']} of all systems on {task['title']}"))
+        if rows
+        else None
+    )
 
 
 def _chats(recipe: ReportRecipe, metrics: dict[str, Any]) -> dict[str, list[Any]]:
@@ -202,7 +218,11 @@ def _chats(recipe: ReportRecipe, metrics: dict[str, Any]) -> dict[str, list[Any]
         strange = next((line["id"] for line in lines[name] if line["id"] not in records), None)
         if strange is not None:
             raise UserError(f"{path}: '{strange}' is no test record of {recipe.records}; give the records that were predicted")
-    return {task["task"]: draw(lines[task["task"]], records, recipe.chats_per_task, recipe.seed) for task in metrics["tasks"] if task["task"] in lines}
+    return {
+        task["task"]: draw(lines[task["task"]], records, recipe.chats_per_task, recipe.seed)
+        for task in metrics["tasks"]
+        if task["task"] in lines
+    }
 
 
 def _stages(recipe: ReportRecipe) -> list[dict[str, Any]]:
@@ -215,7 +235,13 @@ def _stages(recipe: ReportRecipe) -> list[dict[str, Any]]:
             continue
         manifest = _json(path)
         settings = manifest.get("recipe") or {}
-        rows.append({"name": name, **{key: manifest.get(key, "–") for key in ("stage", "created", "commit", "inputs")}, "seed": settings.get("seed", "–")})
+        rows.append(
+            {
+                "name": name,
+                **{key: manifest.get(key, "–") for key in ("stage", "created", "commit", "inputs")},
+                "seed": settings.get("seed", "–"),
+            }
+        )
     return rows
 
 

@@ -26,8 +26,11 @@ Line = dict[str, Any]
 FIELDS = ("id", "task", "split", "kind", "gold", "choices", "logprobs", "predicted", "text", "parsed", "status")
 
 
-def score(records: Path, predictions: Path, out: Path, seed: int, overwrite: bool = False) -> dict[str, Any]:
+def score(records: Path, predictions: Path | Sequence[Path], out: Path, seed: int, overwrite: bool = False) -> dict[str, Any]:
     """Write and return the document of `metrics.json`. The same inputs and seed give the same bytes.
+
+    Args:
+        predictions: one or more folders of `<system>.jsonl`; no system may be in two of them.
 
     Raises:
         UserError: a folder lacks its files; a system's lines for a task are not exactly the task's test records; a line
@@ -39,18 +42,18 @@ def score(records: Path, predictions: Path, out: Path, seed: int, overwrite: boo
     unknown = sorted(truth.keys() - {card["id"] for card in cards})
     if unknown:
         raise UserError(f"{records / 'test.jsonl'}: task '{unknown[0]}' has no card in cards.json; convert the tasks again")
-    systems = {path.stem: by_task(_prediction_lines(path)) for path in sorted(predictions.glob("*.jsonl"))}
-    if not systems:
-        raise UserError(f"{predictions}: no predictions (*.jsonl) here; run `eval predict` or `eval baselines` first")
+    folders = [predictions] if isinstance(predictions, Path) else list(predictions)
+    files = _prediction_files(folders)
+    systems = {name: by_task(_prediction_lines(path)) for name, path in files.items()}
     n_train = count_train(records)
-    tasks = [_score_task(card, truth[card["id"]], systems, predictions, n_train[card["id"]], seed) for card in cards if card["id"] in truth]
+    tasks = [_score_task(card, truth[card["id"]], systems, files, n_train[card["id"]], seed) for card in cards if card["id"] in truth]
     document = {
         "provenance": {
             "commit": git_commit(),
             "packages": package_versions(),
             "seed": seed,
             "intervals": f"{LEVEL:.0%} percentile bootstrap, {RESAMPLES} resamples of test records",
-            "inputs": {"records": fingerprint(records), "predictions": fingerprint(predictions)},
+            "inputs": {"records": fingerprint(records), "predictions": fingerprint(*folders)},
             "systems": sorted(systems),
             "tasks_without_test_records": [card["id"] for card in cards if card["id"] not in truth],
         },
@@ -95,6 +98,20 @@ def count_train(records: Path) -> Counter[str]:
     return Counter(record["task"] for record in read_lines(path)) if path.is_file() else Counter()
 
 
+def _prediction_files(folders: list[Path]) -> dict[str, Path]:
+    """System -> file."""
+    files: dict[str, Path] = {}
+    for folder in folders:
+        found = sorted(folder.glob("*.jsonl"))
+        if not found:
+            raise UserError(f"{folder}: no predictions (*.jsonl) here; predict with the model or the baselines first")
+        for path in found:
+            if path.stem in files:
+                raise UserError(f"{path}: system '{path.stem}' is also in {files[path.stem].parent}; give each system once")
+            files[path.stem] = path
+    return dict(sorted(files.items()))
+
+
 def _prediction_lines(path: Path) -> Iterator[Line]:
     for number, line in enumerate(read_lines(path), start=1):
         missing = [field for field in FIELDS if field not in line]
@@ -103,12 +120,12 @@ def _prediction_lines(path: Path) -> Iterator[Line]:
         yield line
 
 
-def _score_task(card: Line, truth: list[Line], systems: dict[str, dict], predictions: Path, n_train: int, seed: int) -> Line:
+def _score_task(card: Line, truth: list[Line], systems: dict[str, dict], files: dict[str, Path], n_train: int, seed: int) -> Line:
     wanted = [metric for metric in card["metrics"] if metric in METRICS[card["kind"]]]
     if wanted != card["metrics"]:
         odd = next(metric for metric in card["metrics"] if metric not in wanted)
         raise UserError(f"task {card['id']}: '{odd}' is no metric of {card['kind']} tasks; known: {', '.join(METRICS[card['kind']])}")
-    lines = {name: _aligned(truth, tasks[card["id"]], predictions / f"{name}.jsonl") for name, tasks in systems.items() if card["id"] in tasks}
+    lines = {name: _aligned(truth, tasks[card["id"]], files[name]) for name, tasks in systems.items() if card["id"] in tasks}
     return {
         "task": card["id"],
         "title": card["title"],
@@ -145,11 +162,17 @@ def _aligned(truth: list[Line], lines: list[Line], path: Path) -> list[Line]:
         )
     if len(known) > len(ids):
         foreign = sorted(known.keys() - set(ids))
-        raise UserError(f"{path}: task {task}: {len(foreign)} predictions are for no test record, the first is '{foreign[0]}'; use the records they were made from")
+        raise UserError(
+            f"{path}: task {task}: {len(foreign)} predictions are for no test record, the first is '{foreign[0]}'; "
+            "use the records they were made from"
+        )
     for record in truth:
         line = known[record["id"]]
         if line["gold"] != record["label"] or line["choices"] != choices:
-            raise UserError(f"{path}: '{record['id']}' has gold {line['gold']!r}, the record {record['label']!r} (or other choices); predict again from these records")
+            raise UserError(
+                f"{path}: '{record['id']}' has gold {line['gold']!r}, the record {record['label']!r} (or other choices); "
+                "predict again from these records"
+            )
         if record["kind"] in ("binary", "multiclass"):
             for field in ("predicted", "parsed"):
                 if line[field] is not None and line[field] not in choices:

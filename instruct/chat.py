@@ -11,10 +11,13 @@ from artefacts.command import path_exists
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe
 from instruct.encode import prompt_ids
-from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN
+from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, RNA
 
-BARE = re.compile(r"(?<![\w<>/*])[A-Z*]{16,}(?![\w<>])")
-"""A word of at least 16 capitals outside tags: too long for an acronym, so it is taken for a sequence."""
+BARE = re.compile(r"(?<![\w<>/*])[A-Z]+\*?(?![\w<>*])")
+"""A word of capitals outside tags, a final stop included."""
+SHORTEST = {"dna": 16, "rna": 16, "protein": 30}
+"""Letters from which such a word is taken for a sequence. Every capital letter is a residue letter, and English in
+capitals reaches 25 letters (PHOSPHORIBOSYLTRANSFERASE); shorter peptides go between tags."""
 SPAN = re.compile(r"<(dna|rna|protein)>(.*?)</\1>", re.DOTALL)
 
 
@@ -63,11 +66,10 @@ def chat(recipe: ChatRecipe) -> None:
             messages = []
         elif line:
             try:
-                messages.append({"role": "user", "content": wrap_sequences(line)})
+                asked = [*messages, {"role": "user", "content": wrap_sequences(line)}]
+                messages = [*asked, {"role": "assistant", "content": answer(model, tokenizer, asked, recipe)}]
             except UserError as error:
                 print(f"error: {error}")
-                continue
-            messages.append({"role": "assistant", "content": answer(model, tokenizer, messages, recipe)})
 
 
 def answer(model: Any, tokenizer: Any, messages: list[dict[str, str]], recipe: ChatRecipe) -> str:
@@ -78,9 +80,8 @@ def answer(model: Any, tokenizer: Any, messages: list[dict[str, str]], recipe: C
     ids = torch.tensor([prompt_ids(tokenizer, messages)], device=model.device)
     room = model.config.max_position_embeddings - ids.shape[1]
     if room < 1:
-        raise UserError(
-            f"the conversation has {ids.shape[1]} tokens, more than the model's {model.config.max_position_embeddings}; start over"
-        )
+        most = model.config.max_position_embeddings
+        raise UserError(f"the conversation has {ids.shape[1]} tokens, more than the model's {most}; start over with /new, or ask for less")
     sampling = {"do_sample": True, "temperature": recipe.temperature} if recipe.temperature > 0 else {"do_sample": False}
     streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     out = model.generate(
@@ -103,8 +104,8 @@ def wrap_sequences(text: str) -> str:
 
     def wrapped(match: re.Match[str]) -> str:
         letters = match[0]
-        alphabet = DNA if set(letters) <= set("ACGTN") else PROTEIN
-        if alphabet.first_foreign(letters) >= 0:
+        alphabet = DNA if set(letters) <= set("ACGTN") else RNA if set(letters) <= set("ACGUN") else PROTEIN
+        if len(letters) < SHORTEST[alphabet.name]:
             return letters
         print(f"[read {letters[:12]}… ({len(letters)} letters) as {alphabet.name}]", file=sys.stderr)
         return alphabet.wrap(letters)

@@ -39,7 +39,7 @@ class InstructRecipe(Recipe):
     max_tokens: int = 512
     """Longest record; a longer one is set aside and counted, never cut: the answer stands at its end."""
     packing: bool = False
-    """Pack whole records into blocks of max_tokens with isolation (best on GPU); otherwise batches of similar length."""
+    """Pack whole records into blocks of max_tokens with isolation; otherwise batches are padded."""
     precision: Literal["fp32", "bf16"] = "fp32"
     activation_checkpointing: bool = False
     deepspeed: str | None = None

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from data_convert.records import read_records
 from datasets import Dataset
 from peft import LoraConfig
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig, SFTTrainer
 
+from artefacts.checkpoints import continue_from, settings
 from artefacts.device import deepspeed_config, keep_cpu_simple, leave, share_cores
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from data_convert.records import read_records
 from instruct.encode import answer_ids, prompt_ids
 from instruct.recipe import InstructRecipe
 
@@ -29,22 +30,26 @@ IGNORED = -100
 def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
     """Train the adapter and write its folder with tokenizer, history and manifest.
 
+    A run that was cut short continues from its newest complete checkpoint.
+
     Raises:
-        UserError: no usable record, a model with fewer rows than its tokenizer has ids, existing output.
+        UserError: no usable record, a model with fewer rows than its tokenizer has ids, existing output, checkpoints of a
+            run with other settings.
     """
     check_absent(recipe.out, overwrite)
     tokenizer = AutoTokenizer.from_pretrained(recipe.model)
+    rows = AutoConfig.from_pretrained(recipe.model).vocab_size
+    if rows < len(tokenizer):
+        raise UserError(f"{recipe.model}: {rows} embedding rows for {len(tokenizer)} ids; extend it first")
     ledgers = {"train": Ledger(), "dev": Ledger()}
     train = encode(tokenizer, recipe.records / "train.jsonl", recipe.max_tokens, ledgers["train"])
     dev = encode(tokenizer, recipe.records / "dev.jsonl", recipe.max_tokens, ledgers["dev"], recipe.dev_records, recipe.seed)
+    work = recipe.out.with_name(recipe.out.name + ".checkpoints")
+    checkpoint = continue_from(work, settings(recipe, ("model", "records")))
     keep_cpu_simple()
     share_cores()
     set_seed(recipe.seed)
-    work = recipe.out.with_name(recipe.out.name + ".checkpoints")
     model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
-    if model.config.vocab_size < len(tokenizer):
-        raise UserError(f"{recipe.model}: {model.config.vocab_size} embedding rows for {len(tokenizer)} ids; extend it first")
-    history = History()
     trainer = SFTTrainer(
         model=model,
         args=sft_config(recipe, work),
@@ -52,11 +57,9 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
         eval_dataset=dev,
         processing_class=tokenizer,
         peft_config=lora_config(recipe, model),
-        callbacks=[history],
     )
     started = time.monotonic()
-    resume = work.is_dir() and any(work.glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=resume or None)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
     final = work / "final"
     trainer.save_model(str(final))
@@ -66,7 +69,8 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
                 shutil.move(final / name, folder / name)
             for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
                 shutil.copyfile(recipe.model / name, folder / name)
-            (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history.lines), encoding="utf-8")
+            lines = [json.dumps(line) + "\n" for line in history(trainer.state.log_history)]
+            (folder / "history.jsonl").write_text("".join(lines), encoding="utf-8")
             write_manifest(
                 folder,
                 "adapter",
@@ -84,7 +88,8 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
 
 
 def _trainable(model: Any) -> int:
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    # ZeRO-3 partitions the parameters: what is left of one here has no size of its own
+    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters() if parameter.requires_grad)
 
 
 def encode(tokenizer: Any, path: Path, max_tokens: int, ledger: Ledger, most: int | None = None, seed: int = 0) -> Dataset:
@@ -139,7 +144,8 @@ def sft_config(recipe: InstructRecipe, work: Path) -> SFTConfig:
         max_length=recipe.max_tokens,
         packing=recipe.packing,
         eval_packing=False,
-        train_sampling_strategy="random" if recipe.packing else "group_by_length",
+        # not by length: a task's records are all of one length, so such batches would hold a single task each
+        train_sampling_strategy="random",
         bf16=recipe.precision == "bf16",
         activation_checkpointing=recipe.activation_checkpointing,
         logging_steps=recipe.log_every,
@@ -157,13 +163,6 @@ def sft_config(recipe: InstructRecipe, work: Path) -> SFTConfig:
     )
 
 
-class History(TrainerCallback):
-    """Keeps the loss curve that the report draws."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, Any]] = []
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        for name in ("loss", "eval_loss"):
-            if logs and name in logs:
-                self.lines.append({"step": state.global_step, name: logs[name]})
+def history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of history.jsonl, of the trainer's log, which checkpoints carry: the loss curves that the report draws."""
+    return [{"step": line["step"], name: line[name]} for line in log for name in ("loss", "eval_loss") if name in line]

@@ -77,6 +77,8 @@ def train_byte_level(files: list[Path], vocab_size: int, ledger: Ledger) -> Base
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     texts = [document.text for file in files for document in read_text(file, ledger)]
+    # every chat turn spells these; a real LLaMA has an id for each
+    texts.append("\n\n".join(["user", "assistant", "system"] * 1000))
     tokenizer.train_from_iterator(texts, trainer)
     if tokenizer.get_vocab_size() < vocab_size:
         raise UserError(

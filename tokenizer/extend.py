@@ -18,7 +18,6 @@ from artefacts.folder import check_absent, fingerprint, new_folder, write_manife
 from artefacts.recipe import Recipe
 from tokenizer.base import Base, read_base
 from tokenizer.compare import Heldout, compare
-from tokenizer.rows import initialise, sources
 from tokenizer.saving import END_OF_TURN, save_tokenizer
 from tokenizer.vocabulary import PAD, NewIds, extend
 
@@ -75,6 +74,8 @@ def extend_base(recipe: Extend, *, overwrite: bool = False) -> None:
 def _extend_model(recipe: Extend, base: Base, extended: Tokenizer, new: NewIds, folder: Path) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForCausalLM
+
+    from tokenizer.rows import initialise, sources
 
     model: Any = AutoModelForCausalLM.from_pretrained(recipe.base, dtype="auto")
     base_rows = base.tokenizer.get_vocab_size()

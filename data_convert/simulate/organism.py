@@ -48,7 +48,7 @@ class SimulateRecipe(Recipe):
     heldout_chromosomes: int = Field(default=3, ge=1)
     """Chromosomes kept out of every training file; with their genes, the source of all dev and test examples."""
 
-    genes_per_chromosome: int = Field(default=170, ge=2)
+    genes_per_chromosome: int = Field(default=400, ge=2)
     """A gene with the background before it takes about 1,000 bases."""
 
     train_documents: int = Field(default=2400, ge=1)
@@ -57,19 +57,19 @@ class SimulateRecipe(Recipe):
     heldout_documents: int = Field(default=240, ge=1)
     """English documents kept out of training."""
 
-    promoter: Sizes = Sizes(train=2000, dev=300, test=500)
+    promoter: Sizes = Sizes(train=8000, dev=300, test=500)
     """Promoter or background, from a 120-base window."""
 
-    splice: Sizes = Sizes(train=2000, dev=300, test=500)
+    splice: Sizes = Sizes(train=8000, dev=300, test=500)
     """Donor, acceptor or neither, at the centre of an 80-base window."""
 
     gene_protein: Sizes = Sizes(train=2000, dev=300, test=500)
     """Whether about 150 bases of coding DNA encode a protein fragment."""
 
-    stability: Sizes = Sizes(train=1500, dev=200, test=300)
+    stability: Sizes = Sizes(train=2000, dev=200, test=300)
     """A number in [0, 1] for 30 to 60 residues."""
 
-    function: Sizes = Sizes(train=1500, dev=200, test=300)
+    function: Sizes = Sizes(train=2000, dev=200, test=300)
     """A short text for at most 80 residues."""
 
     def sizes(self, task: str) -> dict[str, int]:

@@ -1,10 +1,12 @@
 """k-mer counts with a linear model: the baseline that a sequence model has to beat.
 
-Features: counts of all k-mers (nucleotides k = 1..5, residues k = 1..3) as a share of the windows of that length, each
-column divided by its deviation over train; of several inputs, the features side by side. k-mers with a letter other
-than ACGT or the twenty residues are not counted. Classification: logistic regression; regression: ridge. The L2
-strength is chosen on dev by the task kind's metric (MCC, Spearman), or is the middle of `STRENGTHS` where there is no dev.
-Text: the answer of the train record with the highest cosine similarity.
+Features: counts of all k-mers (nucleotides k = 1..5, residues k = 1..3) as a share of the windows of that length, then
+one factor per length so that the columns of each length together have variance 1 over train; of several inputs, the
+features side by side. (Standardising each column instead drowns the twenty residue shares in 8,000 rare words: Spearman
+0.88 against 0.96 on the simulated stability task, no gain on GUE.) k-mers with a letter other than ACGT or the twenty
+residues are not counted. Classification: logistic regression; regression: ridge. The L2 strength is chosen on dev by
+MCC or Spearman, or is the middle of `STRENGTHS` where there is no dev. Text: the answer of the train record with the
+highest cosine similarity.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import numpy as np
 from scipy import sparse
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.preprocessing import StandardScaler, normalize
+from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
 
 from artefacts.errors import UserError
 from eval.answers import Answers, value
@@ -25,7 +28,7 @@ from eval.metrics import Floats
 
 LETTERS = {"dna": "ACGT", "rna": "ACGT", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 LONGEST = {"dna": 5, "rna": 5, "protein": 3}
-STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10000.0)
+STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 """L2 strengths tried, times the squared weights, against the summed loss of the train records."""
 CELLS_AT_ONCE = 8_000_000
 FLOOR = np.log(1e-9)
@@ -41,13 +44,15 @@ def kmer(task: Task, *, max_train: int, seed: int) -> Iterator[Record]:
     train = sample(task.train, max_train, seed)
     if task.kind in CLASSIFICATION and len(np.unique(task.codes(train))) < 2:
         raise UserError(f"task {task.id}: its train records hold a single class, so there is nothing to fit")
-    scaler = StandardScaler(with_mean=False)
-    train_x = scaler.fit_transform(features(train))
-    test_x = scaler.transform(features(task.test))
+    train_x = features(train)
+    factors = block_factors(train_x, block_widths(train[0]))
+    train_x, test_x = train_x @ factors, features(task.test) @ factors
     if task.kind == "text":
         return predicted(task, [train[i]["label"] for i in nearest(train_x, test_x)])
     fit = _classifier if task.kind in CLASSIFICATION else _regressor
-    predict = _best(fit, task, train, train_x, scaler)
+    # the dense steps between the sparse products are too small to share among threads that wait for each other
+    with threadpool_limits(limits=1):
+        predict = _best(fit, task, train, train_x, factors)
     return classified(task, predict(test_x)) if task.kind in CLASSIFICATION else predicted(task, list(predict(test_x)))
 
 
@@ -56,6 +61,20 @@ def features(records: Sequence[Record]) -> sparse.csr_matrix:
     inputs = records[0]["inputs"]
     blocks = [kmer_shares([record["inputs"][i]["letters"] for record in records], item["modality"]) for i, item in enumerate(inputs)]
     return sparse.hstack(blocks, format="csr")
+
+
+def block_widths(record: Record) -> list[int]:
+    """Number of columns of each input's each length, in the order of `features`."""
+    return [len(LETTERS[item["modality"]]) ** k for item in record["inputs"] for k in range(1, LONGEST[item["modality"]] + 1)]
+
+
+def block_factors(train_x: sparse.csr_matrix, widths: list[int]) -> sparse.dia_matrix:
+    """Diagonal matrix that gives each block of columns a total variance of 1 over train."""
+    mean = np.asarray(train_x.mean(axis=0)).ravel()
+    variance = np.asarray(train_x.multiply(train_x).mean(axis=0)).ravel() - mean**2
+    starts = np.cumsum([0, *widths[:-1]])
+    totals = np.maximum(np.add.reduceat(variance, starts), 1e-12)  # a block that never varies stays small
+    return sparse.diags(np.repeat(1 / np.sqrt(totals), widths))
 
 
 def kmer_shares(sequences: Sequence[str], modality: str) -> sparse.csr_matrix:
@@ -100,11 +119,11 @@ Predict = Callable[[sparse.csr_matrix], Floats]
 Fit = Callable[[Task, list[Record], Any, float], Predict]
 
 
-def _best(fit: Fit, task: Task, train: list[Record], train_x: sparse.csr_matrix, scaler: StandardScaler) -> Predict:
+def _best(fit: Fit, task: Task, train: list[Record], train_x: sparse.csr_matrix, factors: sparse.dia_matrix) -> Predict:
     """The model with the L2 strength that does best on dev; the stronger of equals."""
     if not task.dev:
         return fit(task, train, train_x, STRENGTHS[len(STRENGTHS) // 2])
-    dev_x = scaler.transform(features(task.dev))
+    dev_x = features(task.dev) @ factors
     gold = [record["label"] for record in task.dev]
     best, best_score = None, -np.inf
     for strength in reversed(STRENGTHS):

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from artefacts.recipe import Recipe
 from eval.answers import Answers, value
 from eval.baselines.embed import Encoder
+from eval.baselines.recipe import LucaOptions
 from eval.baselines.split import CLASSIFICATION, Record, Task, classified, predicted, sample
 
 INSIDE_ONLY = -10000.0
@@ -31,26 +31,6 @@ TEST_AT_ONCE = 1000
 NARROW = 512
 """Encoders narrower than this run on one CPU thread: their products are too small to share, and where other processes
 keep the cores busy, threads that wait for each other cost twenty times what they save (0.18 s against 0.009 s a step)."""
-
-
-class LucaOptions(Recipe):
-    """Training of the LucaBase head. LucaOne's own scripts: 50 epochs, batch 16, learning rate 1e-4, warm-up 100 or 1000 steps."""
-
-    epochs: int = 10
-    learning_rate: float = 1e-3
-    batch: int = 32
-    """Sequences per step."""
-    warmup_share: float = 0.05
-    """Share of all steps over which the learning rate rises; it falls to 0 over the rest."""
-    weight_decay: float = 0.01
-    """None on biases."""
-    dropout: float = 0.1
-    max_train: int = 2000
-    """Train records per task; more are sampled by the seed. All embeddings of a task are held in memory."""
-    max_dev: int = 500
-    """Dev records per task that choose the epoch."""
-    batch_tokens: int = 8192
-    """Tokens per batch of the frozen encoder, padding included."""
 
 
 class ValueAttention(nn.Module):

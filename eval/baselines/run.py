@@ -5,43 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import model_validator
 from tqdm import tqdm
 
-from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
-from artefacts.recipe import Recipe
-from eval.baselines.luca import LucaOptions
-
-System = Literal["majority", "kmer", "luca_base"]
-
-
-class BaselinesRecipe(Recipe):
-    """Baselines on every task that has test records."""
-
-    records: Path
-    """Folder of instruction records; baselines read its labels and sequences, never its prompts."""
-    out: Path
-    """Folder of predictions to write, one file per system."""
-    systems: list[System] = ["majority", "kmer"]
-    """luca_base needs `encoder`."""
-    encoder: Path | None = None
-    """Model folder whose frozen last hidden state luca_base reads."""
-    kmer_max_train: int = 50_000
-    """Train records per task for kmer; more are sampled by the seed."""
-    luca: LucaOptions = LucaOptions()
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _encoder_given(self) -> BaselinesRecipe:
-        if "luca_base" in self.systems and self.encoder is None:
-            raise ValueError("luca_base reads embeddings: pass encoder=MODEL_FOLDER, or leave it out of systems")
-        if not self.systems or len(set(self.systems)) < len(self.systems):
-            raise ValueError("systems: name at least one, each once")
-        return self
+from eval.baselines.recipe import BaselinesRecipe
 
 
 def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counter[str]]:

@@ -41,7 +41,9 @@ def read_tasks(records: Path) -> list[Task]:
     Raises:
         UserError: no test or train file, or a task without train records.
     """
-    splits = {split: by_task(read_lines(records / f"{split}.jsonl")) for split in SPLITS if split != "dev" or (records / "dev.jsonl").is_file()}
+    splits = {
+        split: by_task(read_lines(records / f"{split}.jsonl")) for split in SPLITS if split != "dev" or (records / "dev.jsonl").is_file()
+    }
     tasks = []
     for name, test in splits["test"].items():
         train = splits["train"].get(name, [])
@@ -65,7 +67,7 @@ def classified(task: Task, logprobs_nC: Floats) -> Iterator[Record]:
         yield _prediction(record, task.choices[int(np.argmax(row))], [round(float(value), 6) for value in row])
 
 
-def predicted(task: Task, values: Sequence[float] | Sequence[str]) -> Iterator[Record]:
+def predicted(task: Task, values: Sequence[float | str]) -> Iterator[Record]:
     """Predictions that come without probabilities: numbers and texts."""
     for record, value in zip(task.test, values, strict=True):
         yield _prediction(record, value if isinstance(value, str) else round(float(value), 6), None)

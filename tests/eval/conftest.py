@@ -100,7 +100,15 @@ def invent(folder: Path, sizes: dict[str, int] = SIZES) -> Path:
             "source": {"name": "invented for a test", "url": None, "licence": "CC0"},
             "split_note": "random split",
             "metrics": METRICS[card["kind"]],
-            "published": [{"model": "Somebody", "metric": card["primary_metric"], "value": 0.71, "source": "a paper", "note": "random split of their own"}]
+            "published": [
+                {
+                    "model": "Somebody",
+                    "metric": card["primary_metric"],
+                    "value": 0.71,
+                    "source": "a paper",
+                    "note": "random split of their own",
+                }
+            ]
             if not card["simulated"]
             else [],
             "traps": ["Names of classes follow the alphabet."],
@@ -115,23 +123,43 @@ def invent(folder: Path, sizes: dict[str, int] = SIZES) -> Path:
         test = records
     write_lines(folder / "predictions" / "llama-gene.jsonl", [make_line(record, 0.6, rng) for record in test])
 
-    modality = {"heldout_letters": 12000, "tokens_before": 5300, "tokens_after": 2900, "letters_per_token_before": 2.26, "letters_per_token_after": 4.14}
+    modality = {
+        "heldout_letters": 12000,
+        "tokens_before": 5300,
+        "tokens_after": 2900,
+        "letters_per_token_before": 2.26,
+        "letters_per_token_after": 4.14,
+    }
     modality |= {"new_ids": 1024, "new_ids_used": 0.93}
     example = {"text": "<dna>ACGTACGGTATAAT</dna>", "before": ["AC", "GT", "AC", "GG", "TATA", "AT"], "after": ["ACGTAC", "GG", "TATAAT"]}
-    report = {"base_vocab": 1029, "extended_vocab": 3108, "family": "byte-level", "modalities": {"dna": {"unit": "base", **modality, "example": example}}}
+    report = {
+        "base_vocab": 1029,
+        "extended_vocab": 3108,
+        "family": "byte-level",
+        "modalities": {"dna": {"unit": "base", **modality, "example": example}},
+    }
     report["modalities"] |= {"protein": {"unit": "residue", **modality, "example": {**example, "before": list("MKV AL")}}}  # type: ignore[operator]
     report["modalities"] |= {"text": {"lines": 900, "lines_changed": 0}}  # type: ignore[operator]
     (folder / "extended" / "extension_report.json").write_text(json.dumps(report), encoding="utf-8")
 
     steps = range(0, 601, 5)
-    history: list[dict[str, Any]] = [{"step": s, "loss": 4 + 3 * 0.99**s + rng.gauss(0, 0.05), "learning_rate": 1e-3, "tokens_per_second": 9000} for s in steps]
-    history += [{"step": s, "heldout": {"dna": 1.93 + 0.5 * 0.99**s, "protein": 4.15 + 2 * 0.99**s, "text": 2.4 + 2 * 0.99**s}} for s in range(0, 601, 100)]
+    history: list[dict[str, Any]] = [
+        {"step": s, "loss": 4 + 3 * 0.99**s + rng.gauss(0, 0.05), "learning_rate": 1e-3, "tokens_per_second": 9000} for s in steps
+    ]
+    history += [
+        {"step": s, "heldout": {"dna": 1.93 + 0.5 * 0.99**s, "protein": 4.15 + 2 * 0.99**s, "text": 2.4 + 2 * 0.99**s}}
+        for s in range(0, 601, 100)
+    ]
     write_lines(folder / "pretrained" / "history.jsonl", history)
     figures = {"dna": (2.43, 1.93, "base", 2.0), "protein": (6.15, 4.15, "residue", 4.32), "text": (4.4, 2.4, "byte", None)}
     losses: dict[str, Any] = {"tokens": 1_200_000, "seconds": 312.0, "parameters": 1_480_000}
     for column, when in enumerate(("before", "after")):
-        losses[when] = {n: {"bits_per_letter": f[column], "letters": 52_000, "documents": 60, "unit": f[2], "bound": f[3]} for n, f in figures.items()}
+        losses[when] = {
+            n: {"bits_per_letter": f[column], "letters": 52_000, "documents": 60, "unit": f[2], "bound": f[3]} for n, f in figures.items()
+        }
     (folder / "pretrained" / "losses.json").write_text(json.dumps(losses), encoding="utf-8")
     tuning: list[dict[str, Any]] = [{"step": s, "loss": 0.4 + 1.6 * 0.985**s + rng.gauss(0, 0.04)} for s in steps]
-    write_lines(folder / "instructed" / "history.jsonl", tuning + [{"step": s, "eval_loss": 0.5 + 1.5 * 0.985**s} for s in range(0, 601, 100)])
+    write_lines(
+        folder / "instructed" / "history.jsonl", tuning + [{"step": s, "eval_loss": 0.5 + 1.5 * 0.985**s} for s in range(0, 601, 100)]
+    )
     return folder

@@ -1,0 +1,212 @@
+"""Outputs are complete or absent, whatever ends the work: an exception, Ctrl-C, SIGTERM, a closed terminal, a full disk."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from artefacts.errors import Ledger, UserError
+from artefacts.folder import fingerprint, new_file, new_folder, read_manifest, write_manifest
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with new_folder(out) as folder:
+        (folder / "a.txt").write_text("a", encoding="utf-8")
+        assert not out.exists()
+        assert folder.parent == out.parent  # the same file system, or the rename would be a copy
+    assert names(out) == ["a.txt"]
+    assert names(out.parent) == ["out"]
+    assert out.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_fails_leaves_things_as_they_were(tmp_path: Path, error: type[BaseException], overwrite: bool) -> None:
+    out = tmp_path / "out"
+    if overwrite:
+        out.mkdir()
+        (out / "old.txt").write_text("old", encoding="utf-8")
+    with pytest.raises(error), new_folder(out, overwrite=overwrite) as folder:
+        (folder / "half.txt").write_text("half", encoding="utf-8")
+        raise error
+    assert names(tmp_path) == (["out"] if overwrite else [])
+    if overwrite:
+        assert names(out) == ["old.txt"]
+
+
+def test_an_existing_folder_is_refused_before_the_work(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(UserError, match=r"out: already exists.+--overwrite"), new_folder(out):
+        pytest.fail("the work began")
+    assert names(tmp_path) == ["out"]
+
+
+def test_overwrite_replaces_the_whole_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old.txt").write_text("old", encoding="utf-8")
+    with new_folder(out, overwrite=True) as folder:
+        (folder / "new.txt").write_text("new", encoding="utf-8")
+        assert names(out) == ["old.txt"]
+    assert names(out) == ["new.txt"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old.txt").write_text("old", encoding="utf-8")
+    with pytest.raises(FileNotFoundError), new_folder(out, overwrite=True) as folder:
+        folder.rmdir()
+    assert names(tmp_path) == ["out"]
+    assert names(out) == ["old.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_that_fails_leaves_things_as_they_were(tmp_path: Path, error: type[BaseException], overwrite: bool) -> None:
+    out = tmp_path / "deep" / "out.json"
+    if overwrite:
+        out.parent.mkdir()
+        out.write_text("old", encoding="utf-8")
+    with pytest.raises(error), new_file(out, overwrite=overwrite) as path:
+        path.write_text("half", encoding="utf-8")
+        raise error
+    assert names(out.parent) == (["out.json"] if overwrite else [])
+    if overwrite:
+        assert out.read_text(encoding="utf-8") == "old"
+
+
+def test_a_file_is_refused_or_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    with new_file(out) as path:
+        path.write_text("one", encoding="utf-8")
+        assert not out.exists()
+    with pytest.raises(UserError, match="already exists"), new_file(out):
+        pytest.fail("the work began")
+    with new_file(out, overwrite=True) as path:
+        path.write_text("two", encoding="utf-8")
+        assert out.read_text(encoding="utf-8") == "one"
+    assert out.read_text(encoding="utf-8") == "two"
+    assert names(tmp_path) == ["out.json"]
+
+
+WORK = """
+import resource, sys, time
+from artefacts.command import guarded
+from artefacts.folder import new_file, new_folder
+
+kind, out, mode = sys.argv[1:]
+
+def work():
+    with (new_folder if kind == "folder" else new_file)(out) as path:
+        if mode == "full":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        with open(path / "a.bin" if kind == "folder" else path, "wb") as handle:
+            handle.write(b"x" * 100_000)
+        print("working", flush=True)
+        time.sleep(60)
+
+sys.exit(guarded(work))
+"""
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_full_disk_leaves_nothing_and_one_clear_line(tmp_path: Path, kind: str) -> None:
+    done = subprocess.run([sys.executable, "-c", WORK, kind, str(tmp_path / "out"), "full"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: output: File too large; no half-written output was left behind\n"
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "code"),
+    [("folder", signal.SIGINT, 130), ("file", signal.SIGINT, 130), ("folder", signal.SIGTERM, 143), ("folder", signal.SIGHUP, 129)],
+)
+def test_signals_leave_nothing(tmp_path: Path, kind: str, number: signal.Signals, code: int) -> None:
+    command = [sys.executable, "-c", WORK, kind, str(tmp_path / "out"), "wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        assert len(names(tmp_path)) == 1
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert errors == ("interrupted; no half-written output was left behind\n" if number == signal.SIGINT else "")
+    assert names(tmp_path) == []
+
+
+files = st.dictionaries(st.sampled_from(["a", "b", "deep/a", "deep/b"]), st.binary(max_size=3), max_size=4)
+
+
+@given(files, files)
+@example({"a": b"", "b": b""}, {"a": b"b"})
+def test_a_fingerprint_tells_folders_apart(tmp_path_factory: pytest.TempPathFactory, first: dict[str, bytes], second: dict[str, bytes]) -> None:
+    prints = []
+    for contents in (first, second):
+        folder = tmp_path_factory.mktemp("f")
+        for name, content in contents.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+        prints.append(fingerprint(folder))
+    assert (prints[0] == prints[1]) == (first == second)
+
+
+def test_a_fingerprint_leaves_the_manifest_out(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    before = fingerprint(tmp_path)
+    write_manifest(tmp_path, "test", recipe={}, inputs={}, counts={})
+    assert fingerprint(tmp_path) == before
+    assert len(before) == 16
+    with pytest.raises(UserError, match=r"absent: no such file or folder"):
+        fingerprint(tmp_path / "absent")
+
+
+def test_a_manifest_says_how_the_folder_came_to_be(tmp_path: Path) -> None:
+    write_manifest(tmp_path, "test", recipe={"seed": 1}, inputs={"a": "0" * 16}, counts={"n": 2}, simulated=True)
+    manifest = read_manifest(tmp_path, "test")
+    assert (manifest["recipe"], manifest["inputs"], manifest["counts"], manifest["simulated"]) == ({"seed": 1}, {"a": "0" * 16}, {"n": 2}, True)
+    assert manifest["packages"]["torch"]
+    assert manifest["commit"]
+    assert json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8")) == manifest
+    with pytest.raises(UserError, match="made by stage 'test', but 'shards' is needed"):
+        read_manifest(tmp_path, "shards")
+    with pytest.raises(UserError, match="not a finished artefact"):
+        read_manifest(tmp_path / "absent")
+
+
+@given(st.lists(st.sampled_from(["kept", "too long", "empty"]), max_size=40))
+def test_a_ledger_loses_nothing(outcomes: list[str]) -> None:
+    ledger = Ledger(examples=2)
+    for line, outcome in enumerate(outcomes, 1):
+        ledger.read += 1
+        if outcome == "kept":
+            ledger.written += 1
+        else:
+            ledger.reject(outcome, f"x:{line}")
+    found = ledger.as_dict()
+    assert found["read"] == len(outcomes) == found["written"] + found["rejected"]
+    assert sum(found["reasons"].values()) == found["rejected"]
+    for reason, places in found["examples"].items():
+        assert places == [f"x:{line}" for line, outcome in enumerate(outcomes, 1) if outcome == reason][:2]
+
+
+def test_a_lost_record_is_a_defect() -> None:
+    ledger = Ledger()
+    ledger.read = 2
+    ledger.written = 1
+    with pytest.raises(AssertionError, match="2 read != 1 written"):
+        ledger.as_dict()

@@ -1,0 +1,221 @@
+"""The page is one safe file that says what is simulated; tables agree with the figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import EVIL, write_lines
+
+from artefacts.errors import UserError
+from artefacts.folder import read_manifest
+from eval.chats import draw, pieces
+from eval.report import ReportRecipe, report
+from eval.score import read_lines, score
+from eval.tables import terminal_table
+
+
+def recipe_for(folder: Path, **changes: Any) -> ReportRecipe:
+    values = {
+        "title": "A run",
+        "metrics": folder / "metrics.json",
+        "records": folder / "records",
+        "predictions": folder / "predictions",
+        "tokenizer": folder / "extended",
+        "pretrain": folder / "pretrained",
+        "instruct": folder / "instructed",
+        "out": folder / "report",
+    }
+    return ReportRecipe.model_validate(values | changes)
+
+
+def scored(folder: Path) -> dict[str, Any]:
+    return score(folder / "records", folder / "predictions", folder / "metrics.json", seed=0)
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes, ids and visible text; counts what is open."""
+
+    VOID = ("meta", "br", "img", "link", "input", "hr", "use", "path", "rect")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_is_one_file_that_loads_nothing(invented: Path) -> None:
+    scored(invented)
+    path = report(recipe_for(invented))
+    assert sorted(file.name for file in path.parent.iterdir()) == ["manifest.json", "report.html", "summary.md"]
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert not page.open
+    assert not {"script", "link", "iframe", "img", "object", "embed", "base"} & {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "action", "data"):
+            assert (attributes.get(name) or "#").startswith("#"), f"<{tag} {name}={attributes[name]}>"
+        assert not [name for name in attributes if name.startswith("on")]
+    assert "@import" not in text
+    assert all(target.startswith("#") for target in re.findall(r"url\(['\"]?([^)'\"]+)", text))
+    assert len(text) < 1_000_000
+    assert read_manifest(path.parent, "report")["counts"] == {"tasks": 4}
+
+
+def test_links_inside_the_page_lead_somewhere(invented: Path) -> None:
+    scored(invented)
+    page = Page(report(recipe_for(invented)).read_text(encoding="utf-8"))
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    targets = {(attributes.get("href") or "")[1:] for tag, attributes in page.tags if tag == "a"}
+    assert targets
+    assert targets <= ids
+
+
+def test_every_section_is_there_with_its_figures(invented: Path) -> None:
+    document = scored(invented)
+    page = Page(report(recipe_for(invented, simulated_note="Planted on purpose.")).read_text(encoding="utf-8"))
+    assert "3 of 4 tasks here are simulated." in page.text
+    assert "Planted on purpose." in page.text
+    for task in document["tasks"]:
+        model = task["systems"]["llama-gene"]["metrics"][task["primary_metric"]]
+        assert f"{model['value']:.3f}".replace("-", "−") in page.text
+        assert f"[{model['low']:.3f}, {model['high']:.3f}]".replace("-", "−") in page.text
+    for words in (
+        "uniform: 2",
+        "1,480,000",
+        "1,029 → 3,108",
+        "random split of their own",
+        "What is not claimed",
+        "drawn at random by seed 0",
+        "dev loss",
+    ):
+        assert words in page.text, words
+    drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(drawings) == 3 + 4
+    assert all(attributes.get("aria-label") for attributes in drawings)
+
+
+def test_the_page_follows_the_theme(invented: Path) -> None:
+    scored(invented)
+    text = report(recipe_for(invented)).read_text(encoding="utf-8")
+    assert "prefers-color-scheme: dark" in text
+    drawn = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
+    assert "var(--c1)" in drawn
+    assert not re.findall(r"#[0-9a-fA-F]{6}\b", drawn), "a colour that does not follow the theme"
+
+
+def test_a_malicious_answer_and_sequence_are_shown_as_text(invented: Path) -> None:
+    records = list(read_lines(invented / "records" / "test.jsonl"))
+    for record in records:
+        record["prompt"][0]["content"] = f"{EVIL} <dna>{EVIL}</dna> <dna onclick=alert(1)>ACGT</dna>"
+    write_lines(invented / "records" / "test.jsonl", records)
+    lines = list(read_lines(invented / "predictions" / "llama-gene.jsonl"))
+    for line in lines:
+        line.update(text=EVIL, parsed=None, status="invalid")
+        if line["kind"] == "text":
+            line["predicted"] = EVIL
+    write_lines(invented / "predictions" / "llama-gene.jsonl", lines)
+    cards = json.loads((invented / "records" / "cards.json").read_text(encoding="utf-8"))
+    for card in cards:
+        card["title"] = card["split_note"] = EVIL
+        card["source"]["name"] = card["source"]["url"] = EVIL
+        card["published"] = [{"model": EVIL, "metric": card["primary_metric"], "value": 0.5, "source": EVIL, "note": EVIL}]
+    (invented / "records" / "cards.json").write_text(json.dumps(cards), encoding="utf-8")
+    extension = json.loads((invented / "extended" / "extension_report.json").read_text(encoding="utf-8"))
+    extension["modalities"]["dna"]["example"]["after"] = [EVIL]
+    (invented / "extended" / "extension_report.json").write_text(json.dumps(extension), encoding="utf-8")
+    scored(invented)
+    page = Page(report(recipe_for(invented, title=EVIL, simulated_note=EVIL)).read_text(encoding="utf-8"))
+    assert not page.open
+    assert EVIL in page.text
+    assert not [tag for tag, attributes in page.tags if tag in ("script", "dna") or "onclick" in attributes]
+
+
+def test_sections_without_their_folder_are_left_out_and_named(invented: Path) -> None:
+    scored(invented)
+    page = Page(report(recipe_for(invented, tokenizer=None, pretrain=None, instruct=None)).read_text(encoding="utf-8"))
+    assert "Not part of this report: tokenizer, pretrain, instruct." in page.text
+    assert "Tokenizer, before and after" not in page.text
+    assert "Tasks" in page.text
+
+
+def test_a_folder_without_its_file_is_refused_before_anything_is_written(invented: Path) -> None:
+    scored(invented)
+    (invented / "pretrained" / "losses.json").unlink()
+    with pytest.raises(UserError, match=r"losses\.json: no such file"):
+        report(recipe_for(invented))
+    with pytest.raises(UserError, match=r"metrics\.json: no such file"):
+        report(recipe_for(invented, metrics=invented / "pretrained" / "metrics.json"))
+    assert not (invented / "report").exists()
+
+
+def test_no_simulated_task_no_banner(invented: Path) -> None:
+    cards = json.loads((invented / "records" / "cards.json").read_text(encoding="utf-8"))
+    for card in cards:
+        card["simulated"] = False
+    (invented / "records" / "cards.json").write_text(json.dumps(cards), encoding="utf-8")
+    scored(invented)
+    assert "simulated." not in Page(report(recipe_for(invented)).read_text(encoding="utf-8")).text
+
+
+def test_chats_are_drawn_by_the_seed_and_not_by_merit(invented: Path) -> None:
+    records = {record["id"]: record for record in read_lines(invented / "records" / "test.jsonl")}
+    lines = [line for line in read_lines(invented / "predictions" / "llama-gene.jsonl") if line["task"] == "bench/species"]
+    chosen = [chat.id for chat in draw(lines, records, 5, seed=0)]
+    assert chosen == [chat.id for chat in draw(lines, records, 5, seed=0)]
+    assert chosen != [chat.id for chat in draw(lines, records, 5, seed=1)]
+    # the answers play no part in the draw
+    swapped = [{**line, "predicted": line["gold"], "text": line["gold"]} for line in lines]
+    assert chosen == [chat.id for chat in draw(swapped, records, 5, seed=0)]
+    assert len(draw(lines, records, 500, seed=0)) == 60
+    chat = draw(lines, records, 1, seed=0)[0]
+    assert [bar.share for bar in chat.bars] == sorted((bar.share for bar in chat.bars), reverse=True)
+    assert len(chat.bars) == 6
+    assert chat.more_choices == 2
+
+
+def test_long_sequences_are_shortened_in_the_middle_and_nothing_else() -> None:
+    letters = "ACGT" * 50
+    before, sequence, after = pieces(f"Is <rna> a tag? <dna>{letters}</dna> Say so.")
+    assert (before.text, after.text) == ("Is <rna> a tag? ", " Say so.")
+    assert sequence.tags == ("<dna>", "</dna>")
+    assert sequence.text + letters[36 : 36 + sequence.hidden] + sequence.tail == letters
+    assert sequence.unit == "base"
+    (short,) = pieces("<protein>MKV</protein>")
+    assert (short.text, short.hidden, short.tail) == ("MKV", 0, "")
+
+
+def test_the_terminal_table_is_aligned_and_the_summary_agrees(invented: Path) -> None:
+    document = scored(invented)
+    lines = terminal_table(document).splitlines()
+    assert len(lines) == 2 + 4
+    assert lines[0].split()[0] == "task"
+    end = lines[0].index("  n  ") + 3
+    assert all(line[:end].rstrip().endswith("60") for line in lines[2:])
+    summary = report(recipe_for(invented)).with_name("summary.md").read_text(encoding="utf-8")
+    model = document["tasks"][0]["systems"]["llama-gene"]["metrics"]["mcc"]
+    figure = f"{model['value']:.3f} [{model['low']:.3f}, {model['high']:.3f}]"
+    assert figure in lines[2]
+    assert figure in summary
+    assert "simulated" in summary

@@ -1,0 +1,144 @@
+"""Prompt ids + answer ids are the ids of the full conversation, and labels cover the answer and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from artefacts.errors import Ledger, UserError
+from instruct.encode import answer_ids, prompt_ids
+from instruct.tune import IGNORED, encode
+from tokenizer.saving import save_tokenizer
+from tokenizer.vocabulary import PAD
+
+END_OF_TURN = {"byte-level": "<|eot_id|>", "sentencepiece": "</s>"}
+PROMPTS = [
+    "Is this a promoter? <dna>ACGTNACGGATTACA</dna> Answer promoter or background.",
+    "<protein>MKVLAAGW*</protein>",
+    "Name it",
+    "naïve cells, 42 residues ",
+]
+ANSWERS = ["promoter", "background", "0.35", "Hydrolyses ATP during transport.", "yes or no", "naïve", " leading blank", "A"]
+
+
+@pytest.fixture(scope="module")
+def chatty(family, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The extended tokenizer of a base family, read back by plain AutoTokenizer, with its chat template."""
+    base, extended, _ = family
+    folder = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.end_of_turn = tokenizer.convert_tokens_to_ids(END_OF_TURN[base.family])
+    return tokenizer
+
+
+def chat(prompt: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}]
+
+
+def check(tokenizer: Any, messages: list[dict[str, str]], answer: str) -> None:
+    prompt, answered = prompt_ids(tokenizer, messages), answer_ids(tokenizer, messages, answer)
+    full = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": answer}], return_dict=False)
+    assert prompt + answered == full
+    assert full.count(tokenizer.bos_token_id) == 1
+    assert answered[-1] == tokenizer.end_of_turn
+    assert answered.count(tokenizer.end_of_turn) == 1
+    assert tokenizer.decode(answered[:-1]).strip() == answer.strip()
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_joined_ids_equal_the_full_conversation(chatty, prompt, answer):
+    check(chatty, chat(prompt), answer)
+
+
+def test_later_turns(chatty):
+    messages = [*chat(PROMPTS[0]), {"role": "assistant", "content": "promoter"}, {"role": "user", "content": "Why?"}]
+    prompt, answered = prompt_ids(chatty, messages), answer_ids(chatty, messages, "It has a TATA box.")
+    full = chatty.apply_chat_template([*messages, {"role": "assistant", "content": "It has a TATA box."}], return_dict=False)
+    assert prompt + answered == full
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.text("ACGTN", min_size=1, max_size=40),
+    st.sampled_from(["promoter", "0.5", "no", "splice donor"]),
+    st.text(st.sampled_from("abc XYZ.,:?é1"), max_size=12),
+)
+def test_any_prompt(chatty, letters, answer, text):
+    check(chatty, chat(f"{text}<dna>{letters}</dna>{text}"), answer)
+
+
+def test_the_same_answer_has_the_same_ids_behind_every_prompt(chatty):
+    assert len({tuple(answer_ids(chatty, chat(prompt), "promoter")) for prompt in PROMPTS}) == 1
+
+
+def test_a_template_that_rewrites_the_prompt_is_refused(chatty):
+    kept = chatty.chat_template
+    chatty.chat_template = "{{ messages | length }} {% for m in messages %}{{ m['content'] }} {% endfor %}"
+    try:
+        with pytest.raises(UserError, match="mend chat_template"):
+            answer_ids(chatty, chat("Name it"), "promoter")
+    finally:
+        chatty.chat_template = kept
+
+
+def record(number: int, letters: str, answer: str = "promoter") -> dict[str, Any]:
+    return {
+        "id": f"tiny/{number}",
+        "task": "tiny",
+        "split": "train",
+        "kind": "binary",
+        "prompt": chat(f"Which? <dna>{letters}</dna>"),
+        "completion": [{"role": "assistant", "content": answer}],
+        "label": answer,
+        "choices": ["promoter", "background"],
+        "inputs": [],
+        "source": "invented",
+    }
+
+
+def write(path: Path, records: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in records), encoding="utf-8")
+    return path
+
+
+def test_labels_cover_the_answer_and_its_end(chatty, tmp_path):
+    records = [record(0, "ACGT" * 5), record(1, "GATTACA", "background")]
+    rows = encode(chatty, write(tmp_path / "train.jsonl", records), 512, Ledger())
+    for row, given_record in zip(rows, records, strict=True):
+        prompt = prompt_ids(chatty, given_record["prompt"])
+        assert row["labels"][: len(prompt)] == [IGNORED] * len(prompt)
+        assert row["labels"][len(prompt) :] == row["input_ids"][len(prompt) :]
+        assert row["labels"][-1] == chatty.end_of_turn
+        assert chatty.decode(row["labels"][len(prompt) : -1]).strip() == given_record["label"]
+
+
+def test_long_records_are_set_aside_and_counted(chatty, tmp_path):
+    records = [record(0, "ACGT" * 5), record(1, "GATC" * 200), record(2, "TTGA" * 5)]
+    sizes = [len(prompt_ids(chatty, r["prompt"]) + answer_ids(chatty, r["prompt"], r["label"])) for r in records]
+    ledger = Ledger()
+    rows = encode(chatty, write(tmp_path / "train.jsonl", records), max(sizes[0], sizes[2]), ledger)
+    assert [len(ids) for ids in rows["input_ids"]] == [sizes[0], sizes[2]], "kept whole, or not at all"
+    found = ledger.as_dict()
+    assert (found["read"], found["written"], found["rejected"]) == (3, 2, 1)
+    assert next(iter(found["examples"].values())) == ["tiny/1"]
+
+
+def test_only_long_records_are_an_error(chatty, tmp_path):
+    with pytest.raises(UserError, match=r"train.jsonl: none of 2 records fits max_tokens=8; raise it"):
+        encode(chatty, write(tmp_path / "train.jsonl", [record(0, "ACGT"), record(1, "GATC")]), 8, Ledger())
+
+
+def test_dev_records_are_a_fixed_draw(chatty, tmp_path):
+    path = write(tmp_path / "dev.jsonl", [record(number, "ACGT" * (number + 1)) for number in range(12)])
+    first, again, other = (encode(chatty, path, 512, Ledger(), 5, seed)["input_ids"] for seed in (0, 0, 1))
+    assert len(first) == 5
+    assert first == again
+    assert first != other
