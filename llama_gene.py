@@ -65,7 +65,7 @@ def _convert_pack() -> Verb[Any]:
         PackRecipe,
         lambda recipe, overwrite: pack(recipe, overwrite=overwrite),
         "Pack genomes, proteins and text into token shards with document boundaries.",
-        "llama-gene convert pack --recipe configs/corpora/small.yaml --tokenizer runs/extended --out runs/shards",
+        "llama-gene convert pack --recipe configs/corpora/example.yaml --tokenizer runs/extended --out runs/shards",
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
+
 from artefacts.errors import UserError
 from artefacts.folder import new_file
 from artefacts.recipe import Recipe
@@ -64,3 +66,12 @@ def newest_complete(work: Path) -> Path | None:
             continue
         return checkpoint
     return None
+
+
+class NoLastCheckpoint(TrainerCallback):
+    """No checkpoint of the last step: the finished model is written right after it, and the trainer, continued from such
+    a checkpoint, would train one step too many."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_save = False

@@ -152,5 +152,6 @@ def _model_in(annotation: Any) -> Any:
 
 
 def dump(recipe: Recipe) -> str:
-    """The resolved recipe as YAML, every default written out."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """The resolved recipe as YAML, every default written out; reading it back gives the same recipe."""
+    # ASCII: PyYAML writes U+0085 unescaped where Unicode is allowed, and reads it back as a line end
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)

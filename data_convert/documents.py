@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from artefacts.errors import Ledger
-from tokenizer.readers import Sequence, Text
 from tokenizer.alphabets import ALPHABETS, reverse_complement
+from tokenizer.readers import Sequence, Text
 
 PARAGRAPH = re.compile(r".+?(?:\n[^\S\n]*\n\s*|\Z)", re.DOTALL)
 

@@ -22,9 +22,9 @@ from artefacts.recipe import Recipe
 from data_convert.blocks import write_blocks
 from data_convert.documents import Document, Duplicates, is_held_out, other_strand, sequence_documents, split_text, text_documents
 from data_convert.encode import Encoder, Fragment
-from tokenizer.readers import open_bytes, read_fasta, read_text
 from data_convert.shards import SPLITS, STAGE, tokenizer_fingerprint
 from tokenizer.alphabets import ALPHABETS
+from tokenizer.readers import open_bytes, read_fasta, read_text
 
 BATCH = 256
 TEXT_CHARACTERS_PER_TOKEN = 3
@@ -92,8 +92,8 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     files = sorted({file for source in recipe.sources for file in [*source.files, *source.heldout_files]})
     for file in files:
         open_bytes(file).close()
-    encoder = Encoder(recipe.tokenizer, {source.modality for source in recipe.sources}, recipe.block_tokens)
     inputs = {"tokenizer": tokenizer_fingerprint(recipe.tokenizer), **{str(file): fingerprint(file) for file in files}}
+    encoder = Encoder(recipe.tokenizer, {source.modality for source in recipe.sources}, recipe.block_tokens)
     fragments: dict[str, dict[str, list[Fragment]]] = {split: {} for split in SPLITS}
     duplicates, sources = Duplicates(), []
     for index, source in enumerate(recipe.sources):

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from data_convert.records import read_records
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,6 +15,7 @@ from artefacts.command import path_exists
 from artefacts.device import share_cores
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from data_convert.records import read_records
 from eval.likelihood import choice_logprobs, greedy
 from eval.parse import Parsed, parse_label, parse_number, parse_text
 from eval.recipe import PredictRecipe

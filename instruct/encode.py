@@ -11,19 +11,37 @@ from typing import Any
 from artefacts.errors import UserError
 
 
-def prompt_ids(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
-    """Ids of a conversation up to where the assistant's answer begins."""
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-
-
-def answer_ids(tokenizer: Any, messages: list[dict[str, str]], answer: str) -> list[int]:
-    """Ids of the answer and its end-of-turn token, as they stand behind the prompt in the full conversation.
+def conversations(tokenizer: Any, prompts: list[list[dict[str, str]]], answers: list[str]) -> list[tuple[list[int], list[int]]]:
+    """(prompt ids, answer ids) of many conversations; the answer's end with its end-of-turn token.
 
     Raises:
         UserError: the chat template does not keep the prompt's ids as a prefix; such a template cannot be trained honestly.
     """
-    prompt = prompt_ids(tokenizer, messages)
-    full = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": answer}], return_dict=False)
-    if full[: len(prompt)] != prompt:
-        raise UserError("the chat template writes a prompt differently once an answer follows; mend chat_template.jinja")
-    return full[len(prompt) :]
+    before = _tokenise(tokenizer, [_render(tokenizer, prompt, add_generation_prompt=True) for prompt in prompts])
+    whole = [[*prompt, {"role": "assistant", "content": answer}] for prompt, answer in zip(prompts, answers, strict=True)]
+    after = _tokenise(tokenizer, [_render(tokenizer, messages) for messages in whole])
+    pairs = []
+    for prompt, full in zip(before, after, strict=True):
+        if full[: len(prompt)] != prompt:
+            raise UserError("the chat template writes a prompt differently once an answer follows; mend chat_template.jinja")
+        pairs.append((prompt, full[len(prompt) :]))
+    return pairs
+
+
+def prompt_ids(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
+    """Ids of a conversation up to where the assistant's answer begins."""
+    return _tokenise(tokenizer, [_render(tokenizer, messages, add_generation_prompt=True)])[0]
+
+
+def answer_ids(tokenizer: Any, messages: list[dict[str, str]], answer: str) -> list[int]:
+    """Ids of one answer behind a prompt, its end-of-turn token included. Raises UserError as `conversations` does."""
+    return conversations(tokenizer, [messages], [answer])[0][1]
+
+
+def _render(tokenizer: Any, messages: list[dict[str, str]], **options: bool) -> str:
+    return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+
+
+def _tokenise(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    # the template has written BOS already
+    return tokenizer(texts, add_special_tokens=False)["input_ids"]

@@ -16,15 +16,16 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from artefacts.checkpoints import continue_from, settings
+from artefacts.checkpoints import NoLastCheckpoint, continue_from, settings
 from artefacts.device import deepspeed_config, keep_cpu_simple, leave, share_cores
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from data_convert.records import read_records
-from instruct.encode import answer_ids, prompt_ids
+from instruct.encode import conversations
 from instruct.recipe import InstructRecipe
 
 IGNORED = -100
+BATCH = 512
 
 
 def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
@@ -57,6 +58,7 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
         eval_dataset=dev,
         processing_class=tokenizer,
         peft_config=lora_config(recipe, model),
+        callbacks=[NoLastCheckpoint()],
     )
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -99,16 +101,17 @@ def encode(tokenizer: Any, path: Path, max_tokens: int, ledger: Ledger, most: in
         keep = np.random.default_rng(seed).permutation(len(records))[:most]
         records = [records[index] for index in sorted(keep)]
     rows: dict[str, list[list[int]]] = {"input_ids": [], "labels": []}
-    for record in tqdm(records, desc=f"encode {path.name}", disable=None):
-        ledger.read += 1
-        prompt = prompt_ids(tokenizer, record["prompt"])
-        answer = answer_ids(tokenizer, record["prompt"], record["completion"][0]["content"])
-        if len(prompt) + len(answer) > max_tokens:
-            ledger.reject(f"longer than max_tokens={max_tokens}", record["id"])
-            continue
-        rows["input_ids"].append(prompt + answer)
-        rows["labels"].append([IGNORED] * len(prompt) + answer)
-        ledger.written += 1
+    for start in tqdm(range(0, len(records), BATCH), desc=f"encode {path.name}", unit=f"{BATCH} records", disable=None):
+        batch = records[start : start + BATCH]
+        pairs = conversations(tokenizer, [record["prompt"] for record in batch], [record["completion"][0]["content"] for record in batch])
+        for record, (prompt, answer) in zip(batch, pairs, strict=True):
+            ledger.read += 1
+            if len(prompt) + len(answer) > max_tokens:
+                ledger.reject(f"longer than max_tokens={max_tokens}", record["id"])
+                continue
+            rows["input_ids"].append(prompt + answer)
+            rows["labels"].append([IGNORED] * len(prompt) + answer)
+            ledger.written += 1
     if not rows["input_ids"]:
         raise UserError(f"{path}: none of {ledger.read} records fits max_tokens={max_tokens}; raise it or crop the sequences in the card")
     return Dataset.from_dict(rows)

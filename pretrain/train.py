@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from artefacts.checkpoints import continue_from, settings
+from artefacts.checkpoints import NoLastCheckpoint, continue_from, settings
 from artefacts.device import deepspeed_config, keep_cpu_simple, leave, share_cores
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, read_manifest, write_manifest
@@ -46,7 +46,8 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     measured = _first_per_modality(heldout, recipe.heldout_blocks)
     silent = [index for index, token in tokenizer.added_tokens_decoder.items() if token.special]
     recorder = Recorder(measured, silent, recipe)
-    trainer = GeneTrainer(model=model, args=arguments, train_dataset=shards, data_collator=collate, callbacks=[recorder])
+    callbacks = [recorder, NoLastCheckpoint()]
+    trainer = GeneTrainer(model=model, args=arguments, train_dataset=shards, data_collator=collate, callbacks=callbacks)
     recorder.trainer = trainer
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = trainer.state.log_history

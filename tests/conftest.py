@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import random
 from pathlib import Path
 
 import pytest
+from samples import english, letters
 from tokenizers import Tokenizer, models, trainers
 
 from artefacts.errors import Ledger
@@ -18,23 +18,6 @@ from tokenizer.extend import Extend, extend_base
 from tokenizer.vocabulary import extend
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-SUBJECTS = ["the gene", "a protein", "this promoter", "every cell", "the donor site", "an acceptor", "our BRCA1 sample", "DNA", "mRNA", "the CAT box"]
-VERBS = ["binds", "cleaves", "folds near", "moves 0.35 um from", "is not like", "reads", "copies", "TAGS", "phosphorylates", "ignores"]
-OBJECTS = ["the membrane", "ATP", "42 residues", "naïve cells", "an intron", "GATTACA", "(no label)", "yes or no", "the TATA box", "protein A"]
-
-
-def english(lines: int, seed: int = 0) -> list[str]:
-    """Biology-like lines with capitals, numbers, accents and words made of gene letters."""
-    draw = random.Random(seed)
-    return [
-        f"{draw.choice(SUBJECTS).capitalize()} {draw.choice(VERBS)} {draw.choice(OBJECTS)}, n = {draw.randrange(999)}."
-        for _ in range(lines)
-    ]
-
-
-def letters(alphabet: str, length: int, seed: int) -> str:
-    return "".join(random.Random(seed).choices(alphabet, k=length))
 
 
 def gene_bpe(alphabet: Alphabet, common: str, pieces: int) -> Tokenizer:

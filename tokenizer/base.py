@@ -46,14 +46,21 @@ def read_base(path: str | Path) -> Base:
     config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.is_file() else {}
     if (path / "chat_template.jinja").is_file():
         config["chat_template"] = (path / "chat_template.jinja").read_text(encoding="utf-8")
-    models_found = sorted(path.glob("*.model"))
-    if len(models_found) > 1:
-        raise UserError(f"{path}: several .model files ({', '.join(p.name for p in models_found)}); name one of them")
-    if models_found:
-        return from_sentencepiece(models_found[0], config)
+    if (model := sentencepiece_file(path)) is not None:
+        return from_sentencepiece(model, config)
     if (path / "tokenizer.json").is_file():
         return _from_json(path / "tokenizer.json", config)
     raise UserError(f"{path}: neither tokenizer.json nor a .model file; give a LLaMA-type tokenizer or model folder")
+
+
+def sentencepiece_file(path: Path) -> Path | None:
+    """The SentencePiece model that `path` is or holds, if any. Raises UserError when a folder holds several."""
+    if path.is_file():
+        return path if path.suffix != ".json" else None
+    found = sorted(path.glob("*.model"))
+    if len(found) > 1:
+        raise UserError(f"{path}: several .model files ({', '.join(file.name for file in found)}); name one of them")
+    return found[0] if found else None
 
 
 def _download(name: str) -> Path:
@@ -86,7 +93,7 @@ def from_sentencepiece(path: Path, config: dict[str, Any]) -> Base:
     import sentencepiece.sentencepiece_model_pb2 as pb2
     from google.protobuf.message import DecodeError
 
-    proto = pb2.ModelProto()
+    proto = pb2.ModelProto()  # type: ignore[attr-defined] # protobuf makes the class at import time
     try:
         proto.ParseFromString(path.read_bytes())
     except DecodeError:

@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger, UserError
 from artefacts.recipe import Recipe
-from tokenizer.readers import read_fasta, read_text
 from tokenizer.alphabets import ALPHABETS
+from tokenizer.readers import read_fasta, read_text
 from tokenizer.vocabulary import NewIds
 
 

@@ -6,6 +6,7 @@ tokenizer; the weights are a randomly initialised `LlamaForCausalLM`.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +15,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
+from tokenizer.base import BYTE_LEVEL, SENTENCEPIECE, Base, read_base, sentencepiece_file
 from tokenizer.readers import read_text
-from tokenizer.base import BYTE_LEVEL, Base, read_base
 from tokenizer.saving import save_tokenizer
 
 LLAMA3_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -59,8 +60,10 @@ def create_base(recipe: CreateBase, *, overwrite: bool = False) -> None:
         ledger = Ledger()
         base = read_base(recipe.tokenizer) if recipe.tokenizer else train_byte_level(recipe.text, recipe.vocab_size, ledger)
         save_tokenizer(base.tokenizer, folder, base.family, base.config)
-        parameters = _random_llama(recipe, base).save_pretrained(folder)
-        del parameters
+        if base.family == SENTENCEPIECE and recipe.tokenizer is not None:
+            # as Llama 2's own folders do: extending reads the merge order from it
+            shutil.copyfile(sentencepiece_file(recipe.tokenizer) or recipe.tokenizer, folder / "tokenizer.model")
+        _random_llama(recipe, base).save_pretrained(folder)
         inputs = {str(file): fingerprint(file) for file in ([recipe.tokenizer] if recipe.tokenizer else recipe.text)}
         write_manifest(folder, "base", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"text": ledger.as_dict()})
 

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_file, package_versions
 from artefacts.recipe import Recipe
-from tokenizer.readers import read_fasta
 from tokenizer.alphabets import ALPHABETS, Alphabet, reverse_complement
+from tokenizer.readers import read_fasta
 
 
 class TrainBpe(Recipe):

@@ -51,7 +51,7 @@ def test_another_run_is_refused(tmp_path, monkeypatch):
         continue_from(work, settings(make(tmp_path, seed=2), names))
     monkeypatch.delenv("WORLD_SIZE")
     (tmp_path / "shards" / "manifest.json").write_text(json.dumps({"created": "tomorrow"}))
-    with pytest.raises(UserError, match="shards of today, now it is .*shards of tomorrow"):
+    with pytest.raises(UserError, match=r"shards of today, now it is .*shards of tomorrow"):
         continue_from(work, settings(make(tmp_path, seed=2), names))
 
 

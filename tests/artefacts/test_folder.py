@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -18,6 +21,18 @@ from artefacts.folder import fingerprint, new_file, new_folder, read_manifest, w
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def fail_in_folder(out: Path, error: type[BaseException], overwrite: bool) -> None:
+    with new_folder(out, overwrite=overwrite) as folder:
+        (folder / "half.txt").write_text("half", encoding="utf-8")
+        raise error
+
+
+def fail_in_file(out: Path, error: type[BaseException], overwrite: bool) -> None:
+    with new_file(out, overwrite=overwrite) as path:
+        path.write_text("half", encoding="utf-8")
+        raise error
 
 
 def test_a_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
@@ -38,9 +53,8 @@ def test_a_folder_that_fails_leaves_things_as_they_were(tmp_path: Path, error: t
     if overwrite:
         out.mkdir()
         (out / "old.txt").write_text("old", encoding="utf-8")
-    with pytest.raises(error), new_folder(out, overwrite=overwrite) as folder:
-        (folder / "half.txt").write_text("half", encoding="utf-8")
-        raise error
+    with pytest.raises(error):
+        fail_in_folder(out, error, overwrite)
     assert names(tmp_path) == (["out"] if overwrite else [])
     if overwrite:
         assert names(out) == ["old.txt"]
@@ -82,9 +96,8 @@ def test_a_file_that_fails_leaves_things_as_they_were(tmp_path: Path, error: typ
     if overwrite:
         out.parent.mkdir()
         out.write_text("old", encoding="utf-8")
-    with pytest.raises(error), new_file(out, overwrite=overwrite) as path:
-        path.write_text("half", encoding="utf-8")
-        raise error
+    with pytest.raises(error):
+        fail_in_file(out, error, overwrite)
     assert names(out.parent) == (["out.json"] if overwrite else [])
     if overwrite:
         assert out.read_text(encoding="utf-8") == "old"
@@ -149,12 +162,29 @@ def test_signals_leave_nothing(tmp_path: Path, kind: str, number: signal.Signals
     assert names(tmp_path) == []
 
 
+def test_a_second_ctrl_c_does_not_stop_the_clean_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove = shutil.rmtree
+
+    def remove_slowly(path: Path, **options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", remove_slowly)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(RuntimeError):
+        fail_in_folder(tmp_path / "out", RuntimeError, False)
+    assert names(tmp_path) == []
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
 files = st.dictionaries(st.sampled_from(["a", "b", "deep/a", "deep/b"]), st.binary(max_size=3), max_size=4)
 
 
 @given(files, files)
 @example({"a": b"", "b": b""}, {"a": b"b"})
-def test_a_fingerprint_tells_folders_apart(tmp_path_factory: pytest.TempPathFactory, first: dict[str, bytes], second: dict[str, bytes]) -> None:
+def test_a_fingerprint_tells_folders_apart(
+    tmp_path_factory: pytest.TempPathFactory, first: dict[str, bytes], second: dict[str, bytes]
+) -> None:
     prints = []
     for contents in (first, second):
         folder = tmp_path_factory.mktemp("f")
@@ -178,7 +208,12 @@ def test_a_fingerprint_leaves_the_manifest_out(tmp_path: Path) -> None:
 def test_a_manifest_says_how_the_folder_came_to_be(tmp_path: Path) -> None:
     write_manifest(tmp_path, "test", recipe={"seed": 1}, inputs={"a": "0" * 16}, counts={"n": 2}, simulated=True)
     manifest = read_manifest(tmp_path, "test")
-    assert (manifest["recipe"], manifest["inputs"], manifest["counts"], manifest["simulated"]) == ({"seed": 1}, {"a": "0" * 16}, {"n": 2}, True)
+    assert (manifest["recipe"], manifest["inputs"], manifest["counts"], manifest["simulated"]) == (
+        {"seed": 1},
+        {"a": "0" * 16},
+        {"n": 2},
+        True,
+    )
     assert manifest["packages"]["torch"]
     assert manifest["commit"]
     assert json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8")) == manifest

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from artefacts.errors import Ledger
 from data_convert.documents import Document, Duplicates, is_held_out, other_strand, sequence_documents, split_text, text_documents
-from tokenizer.readers import Sequence, Text
 from tokenizer.alphabets import reverse_complement
+from tokenizer.readers import Sequence, Text
 
 
 def windows(letters: str, ledger: Ledger | None = None, **options) -> list[Document]:

@@ -11,9 +11,9 @@ from artefacts.folder import read_manifest
 from data_convert.cards import find_cards, load_card
 from data_convert.examples import Example, read_examples
 from data_convert.prompts import grid_choices
-from tokenizer.readers import read_fasta, read_text
 from data_convert.tasks import TaskEntry, TasksRecipe, convert
 from tokenizer.alphabets import DNA, PROTEIN
+from tokenizer.readers import read_fasta, read_text
 
 pytestmark = pytest.mark.shared
 ROWS = {  # rows per split, from the benchmarks' descriptions; GUE splice has no train file in the shared data

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import CARDS, make_record, write_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from invented_run import CARDS, make_record, write_lines
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModel, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 

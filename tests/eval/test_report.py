@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import EVIL, write_lines
+from invented_run import EVIL, write_lines
 
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from artefacts.checkpoints import NoLastCheckpoint, newest_complete
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from instruct.encode import prompt_ids
@@ -87,13 +89,13 @@ def tuned(request: pytest.FixtureRequest, model_folder: Path, records: Path, tmp
             records=records,
             out=folder / "adapter",
             train_embeddings=request.param,
-            epochs=3,
+            epochs=8,
             micro_batch=8,
             lora_rank=4,
             lora_alpha=8,
-            learning_rate=5e-3,
+            learning_rate=2e-2,
             log_every=1,
-            evaluate_every=6,
+            evaluate_every=16,
             save_every=100,
         )
     )
@@ -110,13 +112,13 @@ def test_loss_falls_and_the_folder_is_complete(tuned):
     history = [json.loads(line) for line in (adapter / "history.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in history if "loss" in line]
     dev = {line["step"]: line["eval_loss"] for line in history if "eval_loss" in line}
-    assert len(losses) == 12
-    assert sum(losses[-3:]) < 0.95 * sum(losses[:3])
-    assert list(dev) == [6, 12]
-    assert dev[12] < dev[6]
+    assert len(losses) == 32
+    assert sum(losses[-3:]) < 0.96 * sum(losses[:3])
+    assert list(dev) == [16, 32]
+    assert dev[32] < dev[16]
     manifest = read_manifest(adapter, "adapter")
     assert manifest["counts"]["train"]["written"] == 32
-    assert manifest["counts"]["steps"] == 12
+    assert manifest["counts"]["steps"] == 32
     assert not [path for path in adapter.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
     assert not [path for path in adapter.parent.iterdir() if "checkpoints" in path.name or "partial" in path.name]
 
@@ -150,9 +152,27 @@ def test_vocabulary_matrices(tuned):
         assert torch.equal(old, new) != trained
 
 
-def test_too_few_rows_are_refused(extended_folder, records, tmp_path):
-    import shutil
+def test_a_stopped_run_continues(tuned, records, tmp_path, monkeypatch):
+    """Stopped by an exception after a checkpoint; what follows repeats the uninterrupted run exactly."""
+    _, whole, _, _ = tuned
+    recipe = InstructRecipe(**{**read_manifest(whole, "adapter")["recipe"], "out": tmp_path / "adapter", "save_every": 10})
 
+    def stop(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 23:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NoLastCheckpoint, "on_step_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            tune(recipe)
+    assert newest_complete(tmp_path / "adapter.checkpoints").name == "checkpoint-20"
+    tune(recipe)
+    assert (recipe.out / "history.jsonl").read_text() == (whole / "history.jsonl").read_text()
+    assert (recipe.out / "adapter_model.safetensors").read_bytes() == (whole / "adapter_model.safetensors").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_too_few_rows_are_refused(extended_folder, records, tmp_path):
     shutil.copytree(extended_folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
     config = json.loads((extended_folder / "config.json").read_text())
     (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "vocab_size": 405}))

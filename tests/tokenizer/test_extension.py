@@ -9,9 +9,9 @@ import re
 import pytest
 import sentencepiece
 import torch
-from conftest import english, letters
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import english, letters
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.errors import UserError
@@ -40,16 +40,16 @@ def pieces_inside(new, encoded, tag):
 
 def test_text_keeps_the_base_ids(family):
     base, extended, _ = family
-    lines = english(500, seed=1) + [
+    lines = [
+        *english(500, seed=1),
         "def f(x):\n    return x  # CAT",
         "基因表达 TATA",
         "GATTACA CAT TATA MET",
         "  two  blanks",
         "",
         " ",
-        "a </dna> b",
     ]
-    assert [ids(extended, line) for line in lines[:-1]] == [ids(base.tokenizer, line) for line in lines[:-1]]
+    assert [ids(extended, line) for line in lines] == [ids(base.tokenizer, line) for line in lines]
 
 
 @given(text=PROSE)
@@ -61,7 +61,7 @@ def test_any_text_keeps_the_base_ids(family, text):
 
 def test_text_that_mentions_a_tag_keeps_its_ids_around_it(family):
     """'the <dna> tag is' holds letters of the alphabet behind the tag, but no span."""
-    base, extended, new = family
+    _, extended, new = family
     after = ids(extended, "the <dna> tag is")
     assert after[after.index(new.tags["<dna>"]) + 1 :] == ids(extended, "<dna> tag is")[1:]
     assert not set(after) & {i for pieces in new.pieces.values() for i in pieces.values()}
@@ -148,7 +148,7 @@ def test_mismatched_and_nested_tags_are_text(family):
 
 def test_sentencepiece_base_equals_the_sentencepiece_library(sentencepiece_base, sentencepiece_file):
     library = sentencepiece.SentencePieceProcessor(str(sentencepiece_file))
-    lines = english(300, seed=2) + ["  leading blanks", "a   b    c", "tab\tand\nbreak", "naïve 基因", " " * 33 + "x"]
+    lines = [*english(300, seed=2), "  leading blanks", "a   b    c", "tab\tand\nbreak", "naïve 基因", " " * 33 + "x"]
     assert [ids(sentencepiece_base.tokenizer, line) for line in lines] == [library.encode(line) for line in lines]
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger, UserError
-from tokenizer.readers import Sequence, open_bytes, read_fasta, read_text
 from tokenizer.alphabets import DNA, NUCLEOTIDES, PROTEIN, RNA, Alphabet
+from tokenizer.readers import Sequence, open_bytes, read_fasta, read_text
 
 
 def fasta(tmp_path: Path, content: bytes, alphabet: Alphabet = DNA, name: str = "x.fa") -> tuple[list[Sequence], Ledger]:

@@ -1,0 +1,62 @@
+"""Children end with their parent, and are waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from artefacts.device import deepspeed_config, run_child, under_launcher
+from artefacts.errors import UserError
+
+
+def test_the_exit_code_and_the_environment_are_the_child_s() -> None:
+    code = "import os, sys; sys.exit(int(os.environ['CODE']))"
+    assert run_child([sys.executable, "-c", code], {**os.environ, "CODE": "7"}) == 7
+    assert run_child([sys.executable, "-c", "pass"]) == 0
+
+
+# a launcher that ends at once when it is told to, and a rank of it that first cleans up
+LAUNCHER = "(trap 'sleep 0.5; rm {file}; exit' TERM; touch {file}; echo working; while :; do sleep 0.05; done) & sleep 60"
+PARENT = """
+import sys
+from artefacts.command import guarded
+from artefacts.device import run_child
+sys.exit(guarded(lambda: run_child(["sh", "-c", sys.argv[1]])))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_launcher_s_ranks_are_waited_for(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    file = tmp_path / "half"
+    command = [sys.executable, "-c", PARENT, LAUNCHER.format(file=file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        assert file.exists()
+        process.send_signal(number)
+        assert process.wait(timeout=30) == code
+        assert not file.exists()
+
+
+def test_deepspeed_configs_by_name_or_path(tmp_path: Path) -> None:
+    assert deepspeed_config("zero2").name == "zero2.json"
+    own = tmp_path / "own.json"
+    own.write_text("{}", encoding="utf-8")
+    assert deepspeed_config(str(own)) == own
+    with pytest.raises(UserError, match="deepspeed=zero7: neither a file nor one of zero0, zero1, zero2, zero3"):
+        deepspeed_config("zero7")
+
+
+def test_a_launcher_is_known_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert not under_launcher()
+    monkeypatch.setenv("RANK", "0")
+    assert not under_launcher()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert under_launcher()

@@ -1,0 +1,272 @@
+"""The front door: help is quick and complete, and a user's mistake ends with 2 and one clear line before anything heavy."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import llama_gene
+from artefacts.command import add_arguments, resolve
+from artefacts.folder import new_folder, write_manifest
+from configs import CONFIGS
+
+HEAVY = ("torch", "transformers", "datasets", "sklearn", "matplotlib", "peft", "trl", "deepspeed")
+
+RUN = """
+import json, sys
+import llama_gene
+try:
+    code = llama_gene.main(sys.argv[1:])
+except SystemExit as end:
+    code = end.code or 0
+heavy = [name for name in HEAVY if name in sys.modules]
+print("\\n" + json.dumps({"code": code, "heavy": heavy}))
+"""
+
+ALL_HELP = """
+import contextlib, io, json, sys
+import llama_gene
+pages = {}
+for name in llama_gene.VERBS:
+    with contextlib.redirect_stdout(io.StringIO()) as page, contextlib.suppress(SystemExit):
+        llama_gene.main([*name.split(), "--help"])
+    pages[name] = page.getvalue()
+print(json.dumps({"pages": pages, "heavy": [name for name in HEAVY if name in sys.modules]}))
+"""
+
+
+def call(*arguments: str | Path, folder: Path | None = None) -> tuple[int, list[str], str, str]:
+    """Exit code, heavy modules that were imported, standard output, standard error."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"HEAVY = {HEAVY}{RUN}", *map(str, arguments)], capture_output=True, text=True, cwd=folder, check=True
+    )
+    printed, _, last = done.stdout.rstrip("\n").rpartition("\n")
+    report = json.loads(last)
+    return report["code"], report["heavy"], printed, done.stderr
+
+
+def test_help_is_an_overview_without_heavy_imports() -> None:
+    code, heavy, printed, errors = call("--help")
+    assert (code, heavy, errors) == (0, [], "")
+    for name in ["quickstart", *llama_gene.VERBS]:
+        assert re.search(rf"^  {name}  +\w", printed, re.MULTILINE), name
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, Any]:
+    return json.loads(
+        subprocess.run([sys.executable, "-c", f"HEAVY = {HEAVY}{ALL_HELP}"], capture_output=True, text=True, check=True).stdout
+    )
+
+
+def test_no_command_needs_a_heavy_import_for_its_help(pages: dict[str, Any]) -> None:
+    assert pages["heavy"] == []
+
+
+@pytest.mark.parametrize("name", llama_gene.VERBS)
+def test_every_help_page_holds_its_fields_and_its_example(pages: dict[str, Any], name: str) -> None:
+    page, found = pages["pages"][name], llama_gene.verb(name)
+    assert page.startswith(f"usage: llama-gene {name} ")
+    assert found.summary in page
+    for line in found.example.splitlines():
+        assert line in page
+    for field in found.kind.model_fields:
+        assert f"--{field.replace('_', '-')} " in page
+    assert "Undefined" not in page
+
+
+EXAMPLES = [(name, line) for name in llama_gene.VERBS for line in llama_gene.verb(name).example.splitlines()]
+
+
+@pytest.mark.parametrize(("name", "line"), EXAMPLES)
+def test_every_documented_example_is_a_valid_recipe(name: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    words = shlex.split(line)
+    start = ["llama-gene", *name.split()]
+    if words[0] == "deepspeed":
+        start = words[: words.index("--module") + 2]
+        assert start[-1] == name
+    assert words[: len(start)] == start
+    found = llama_gene.verb(name)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, found)
+    options = parser.parse_intermixed_args(words[len(start) :])
+    if options.recipe is not None:
+        assert Path(options.recipe).is_file(), f"the example names {options.recipe}, which does not ship"
+        if words[0] == "deepspeed":
+            options.rest += [
+                f"{field}=x" for field in ("model", "shards", "out") if field not in yaml.safe_load(Path(options.recipe).read_text())
+            ]
+    assert resolve(options, found).model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tokenizer"], "'tokenizer' is a group of commands; choose one of: tokenizer create, tokenizer train, tokenizer extend"),
+        (["tokenizer", "trian", "--out", "x"], "'tokenizer trian': no such command; did you mean 'tokenizer train'?"),
+        (["pretrian", "--out", "x"], "'pretrian': no such command; did you mean 'pretrain'?"),
+        (["zzz"], "'zzz': no such command; the commands are: quickstart, tokenizer create,"),
+    ],
+)
+def test_commands_that_are_none(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    assert llama_gene.main(words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"error: {message}")
+    assert printed.err.count("\n") == 1
+
+
+def test_help_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert llama_gene.main(["eval", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert [line.split()[:2] for line in printed.splitlines()] == [name.split() for name in llama_gene.VERBS if name.startswith("eval ")]
+
+
+GOOD = {
+    "id": "sim/promoter/train/1",
+    "task": "sim/promoter",
+    "split": "train",
+    "kind": "binary",
+    "prompt": [{"role": "user", "content": "Is <dna>ACGT</dna> a promoter?"}],
+    "completion": [{"role": "assistant", "content": "promoter"}],
+    "label": "promoter",
+    "choices": ["promoter", "background"],
+    "inputs": [{"name": "sequence", "modality": "dna", "letters": "ACGT"}],
+    "source": "x.csv:2",
+}
+NO_ANSWER = {**GOOD, "id": "sim/promoter/train/2", "completion": [{"role": "assistant", "content": ""}]}
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder with the inputs that the mistakes below are made with."""
+    for name in ("records", "bad_records"):
+        with new_folder(tmp_path / name) as folder:
+            for split in ("train", "dev", "test"):
+                lines = [GOOD, NO_ANSWER] if name == "bad_records" else [GOOD]
+                (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+            write_manifest(folder, "tasks", recipe={}, inputs={}, counts={})
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "finished").mkdir()
+    (tmp_path / "empty.fa").write_text("", encoding="utf-8")
+    (tmp_path / "foreign.fa").write_text(">a\nACGT\nACJT\n>b\nEEEE\n", encoding="utf-8")
+    (tmp_path / "good.fa").write_text(">a\nACGTACGTAC\n", encoding="utf-8")
+    (tmp_path / "text.jsonl").write_text('{"text": ""}\n', encoding="utf-8")
+    (tmp_path / "odd.yaml").write_text("alphabet: dna\nvocab_sise: 64\n", encoding="utf-8")
+    card = (CONFIGS / "tasks" / "sim" / "promoter.yaml").read_text(encoding="utf-8")
+    assert "primary_metric: mcc" in card
+    (tmp_path / "sim").mkdir()
+    (tmp_path / "sim" / "promoter.yaml").write_text(card.replace("mcc", "mmc"), encoding="utf-8")
+    return tmp_path
+
+
+TRAIN = "tokenizer train --alphabet dna --vocab-size 64 --out out"
+MISTAKES = {
+    "unknown key in a recipe": (f"{TRAIN} --recipe odd.yaml good.fa", ["odd.yaml:2: unknown key 'vocab_sise'; did you mean 'vocab_size'?"]),
+    "unknown key in an override": ("convert simulate --out out sed=3", ["override 'sed=3': unknown key 'sed'; did you mean 'seed'?"]),
+    "missing recipe": ("pretrain --recipe absent.yaml", ["absent.yaml: no such recipe"]),
+    "missing field": ("merge --model model --out out", ["'adapter' is missing; add it to the recipe or pass adapter=VALUE"]),
+    "missing sequences": (f"{TRAIN} absent.fa", ["absent.fa: no such file; check the path"]),
+    "empty FASTA": (f"{TRAIN} empty.fa", ["empty.fa:1: no sequence record", "remove it from the recipe"]),
+    "foreign letters": (f"{TRAIN} foreign.fa", ["foreign.fa: not one usable dna record: letter outside dna: 2", "Is this file dna?"]),
+    "too many pieces": (f"{TRAIN} good.fa", ["good.fa: only ", "pieces can be learned", "ask for vocab_size="]),
+    "unusable text": ("tokenizer create --out out --text text.jsonl", ["text.jsonl: not one usable text document", "mend the file"]),
+    "no BPE": ("tokenizer extend --base absent --dna a --protein b --out out", ["absent: no such file or folder"]),
+    "no tokenizer": (
+        "convert pack --tokenizer absent --out out --sources {modality:\\ dna,\\ files:\\ [good.fa]}",
+        ["absent: no tokenizer.json", "tokenizer extend"],
+    ),
+    "unknown card": (
+        "convert tasks --out out tasks=[{card:\\ sim/promotor,\\ source:\\ .}]",
+        ["'sim/promotor'", "did you mean 'sim/promoter'?"],
+    ),
+    "unknown metric": (
+        "convert tasks --out out tasks=[{card:\\ sim/promoter.yaml,\\ source:\\ .}]",
+        ["sim/promoter.yaml: ", "metric 'mmc' is not known for binary tasks; did you mean 'mcc'?"],
+    ),
+    "no model": ("pretrain --model absent --shards s --out out", ["absent/config.json: no such model", "tokenizer extend"]),
+    "no shards": ("pretrain --model model --shards records --out out", ["records: made by stage 'tasks', but 'shards' is needed"]),
+    "no records": ("instruct --model model --records absent --out out", ["absent/train.jsonl: no such records"]),
+    "a record without an answer": (
+        "instruct --model model --records bad_records --out out",
+        ["bad_records/train.jsonl:2: the record has no answer (completion); mend the line"],
+    ),
+    "a record without an answer, predicted": (
+        "eval predict --model model --records bad_records --out out",
+        ["bad_records/test.jsonl:2: the record has no answer"],
+    ),
+    "a record without an answer, baselines": (
+        "eval baselines --records bad_records --out out",
+        ["bad_records/train.jsonl:2: the record has no answer"],
+    ),
+    "unknown deepspeed config": (
+        "instruct --model model --records records --out out deepspeed=zero9",
+        ["deepspeed=zero9: neither a file nor one of zero0, zero1, zero2, zero3"],
+    ),
+    "no adapter": ("merge --model model --adapter absent --out out", ["absent/adapter_config.json: no such adapter"]),
+    "no model to chat with": ("chat --model absent", ["absent/config.json: no such model"]),
+    "a foreign letter in a chat": ("chat --model model --prompt <dna>ACJT</dna>", ["'J'"]),
+    "no cards": ("eval score --records records --predictions records --out out", ["records/cards.json: no such file"]),
+    "no metrics": ("eval report --metrics absent --records records --predictions p --out out", ["absent: no such file"]),
+    "no pipeline": ("quickstart --recipe absent.yaml", ["absent.yaml: no such recipe"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_ends_with_2_and_one_clear_line(workplace: Path, name: str) -> None:
+    line, expected = MISTAKES[name]
+    before = sorted(workplace.rglob("*"))
+    code, heavy, printed, errors = call(*shlex.split(line), folder=workplace)
+    messages = errors.splitlines()
+    assert code == 2, errors
+    assert len(messages) == 1, errors
+    assert messages[0].startswith("error: ")
+    for words in expected:
+        assert words in messages[0]
+    assert heavy == []
+    assert printed.strip() == ""
+    assert sorted(workplace.rglob("*")) == before
+
+
+REQUIRED = {
+    "tokenizer create": "--text text.jsonl",
+    "tokenizer train": "--alphabet dna --vocab-size 64 good.fa",
+    "tokenizer extend": "--base model --dna a --protein b",
+    "convert simulate": "",
+    "convert pack": "--tokenizer model --sources {modality:\\ dna,\\ files:\\ [good.fa]}",
+    "convert tasks": "tasks=[{card:\\ sim/promoter,\\ source:\\ .}]",
+    "pretrain": "--model model --shards shards",
+    "instruct": "--model model --records records",
+    "merge": "--model model --adapter adapter",
+    "eval predict": "--model model --records records",
+    "eval baselines": "--records records",
+    "eval score": "--records records --predictions predictions",
+    "eval report": "--metrics m --records records --predictions predictions",
+}
+
+
+def test_every_command_with_an_output_is_tried_below() -> None:
+    assert {name for name in llama_gene.VERBS if "out" in llama_gene.verb(name).kind.model_fields} == set(REQUIRED)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_an_existing_output_is_refused_first(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(workplace)
+    loaded = set(sys.modules)
+    assert llama_gene.main([*name.split(), "--out", "finished", *shlex.split(REQUIRED[name])]) == 2
+    assert capsys.readouterr().err == "error: finished: already exists. Choose another output, remove it, or pass --overwrite.\n"
+    assert [module for module in HEAVY if module in sys.modules and module not in loaded] == []
+    assert list((workplace / "finished").iterdir()) == []
