@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,23 @@ def test_a_foreign_letter_is_refused():
         wrap_sequences("<protein> </protein>")
 
 
+@pytest.fixture(scope="module")
+def lively_folder(extended_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with larger weights: as created, it answers nearly the same to everything."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("lively") / "model"
+    shutil.copytree(extended_folder, folder)
+    model = AutoModelForCausalLM.from_pretrained(extended_folder)
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    return folder
+
+
 def chat(model: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "llama_gene", "chat", "--model", str(model), "max_new_tokens=6", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -102,10 +120,10 @@ def test_a_wrong_prompt_is_refused_at_once(extended_folder):
     assert done.stderr.startswith("error: <dna> in the prompt: 'E' at position 3")
 
 
-def test_a_conversation(extended_folder):
+def test_a_conversation(lively_folder):
     """The same question after /new has the same greedy answer as at the start; a mistake does not end the conversation."""
     typed = ["Name it", "Name it", "Is <dna>ACEGT</dna> one?", "word " * 2000, "/new", "Name it", "/quit", "never read"]
-    done = chat(extended_folder, typed="\n".join(typed) + "\n")
+    done = chat(lively_folder, typed="\n".join(typed) + "\n")
     assert done.returncode == 0, done.stderr[-2000:]
     banner, *turns = done.stdout.split("you> ")
     assert "/new starts over" in banner
@@ -116,4 +134,4 @@ def test_a_conversation(extended_folder):
     assert turns[2].startswith("error: <dna> in the prompt: 'E' at position 3")
     assert turns[3].startswith("error: the conversation has")
     assert turns[4] == turns[6] == ""
-    assert chat(extended_folder, typed="").returncode == 0, "the end of input ends it too"
+    assert chat(lively_folder, typed="").returncode == 0, "the end of input ends it too"

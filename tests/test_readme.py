@@ -1,0 +1,76 @@
+"""Every command of the README runs, in the README's order, in a folder laid out as the README assumes, on tiny input."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from samples import english, letters
+
+from configs import CONFIGS
+from llama_gene import main
+from tokenizer.create import CreateBase, create_base
+
+ROOT = CONFIGS.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALL_ORGANISM = ["train_chromosomes=1", "heldout_chromosomes=1", "genes_per_chromosome=60", "train_documents=30", "heldout_documents=5"]
+SMALL_ORGANISM += [f"{task}={{train: 40, dev: 8, test: 12}}" for task in ("promoter", "splice", "gene_protein", "stability", "function")]
+SMALLER = {
+    "tokenizer train --alphabet dna": ["vocab_size=150"],
+    "tokenizer train --alphabet protein": ["vocab_size=90"],
+    "convert pack": ["block_tokens=256"],
+    "pretrain": ["steps=2", "micro_batch=2", "heldout_blocks=1"],
+    "convert simulate": SMALL_ORGANISM,
+    "instruct": ["epochs=1", "micro_batch=8", "lora_rank=2"],
+    "chat": ["max_new_tokens=3"],
+    "eval baselines": ["luca.epochs=1"],
+    "quickstart": ["--dry-run"],
+}
+"""Overrides that make a command small, by the words it begins with."""
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.startswith("llama-gene ")]
+
+
+def test_the_two_commands_are_targets_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_paths_named_in_the_readme_exist() -> None:
+    named = re.findall(r"\]\(([\w./-]+)\)", README) + re.findall(r"(configs/[\w/-]+\.(?:yaml|json))", README)
+    assert named
+    missing = [path for path in named if not (ROOT / path).exists()]
+    assert missing == []
+
+
+@pytest.mark.slow
+def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(CONFIGS)
+    with gzip.open("genome.fa.gz", "wt") as handle:
+        handle.writelines(f">contig{i}\n{letters('ACGT', 4000, i)}\n" for i in range(8))
+    with gzip.open("proteins.fa.gz", "wt") as handle:
+        handle.writelines(f">protein{i}\n{letters('ACDEFGHIKLMNPQRSTVWY', 150, i)}\n" for i in range(150))
+    Path("biology.jsonl").write_text("".join(json.dumps({"id": f"d{i}", "text": line}) + "\n" for i, line in enumerate(english(300))))
+    Path("text.txt").write_text("\n\n".join(english(300)))
+    create_base(
+        CreateBase(out=Path("path/to/llama"), text=[Path("text.txt")], vocab_size=400, hidden_size=32, layers=1, heads=2, kv_heads=1)
+    )
+    found = commands()
+    assert len(found) >= 14
+    for line in found:
+        words = line.removeprefix("llama-gene ").replace("../shared/data", str(tmp_path))
+        extra = next((extra for start, extra in SMALLER.items() if words.startswith(start)), [])
+        assert main([*shlex.split(words), *extra]) == 0, f"{line}\n{capsys.readouterr().err}"
+    page = next(Path("runs/my/report").glob("*.html")).read_text(encoding="utf-8")
+    assert "simulated" in page
+    assert "llama-gene" in capsys.readouterr().out
