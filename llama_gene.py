@@ -211,14 +211,12 @@ def _eval_score() -> Verb[Any]:
     from eval.recipe import ScoreRecipe
 
     def work(recipe: Any, overwrite: bool) -> None:
-        import json
-
-        from artefacts.folder import MANIFEST, new_file
+        from artefacts.folder import write_manifest
         from eval.score import score
 
-        score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite)
-        with new_file(f"{recipe.out}.{MANIFEST}", overwrite=True) as path:  # by it `quickstart` knows that this step is done
-            path.write_text(json.dumps({"stage": "metrics", "recipe": recipe.model_dump(mode="json")}, indent=1) + "\n", encoding="utf-8")
+        metrics = score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite)
+        inputs = metrics["provenance"]["inputs"]
+        write_manifest(recipe.out, "metrics", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(metrics["tasks"])})
 
     return Verb(
         ScoreRecipe,
@@ -236,15 +234,15 @@ def _eval_report() -> Verb[Any]:
 
         from eval.tables import terminal_table
 
-        page = report(recipe, overwrite=overwrite)
+        report(recipe, overwrite=overwrite)
         print(terminal_table(json.loads(recipe.metrics.read_text(encoding="utf-8"))))
-        print(f"report: {page}")
+        print(f"report: {recipe.out}")
 
     return Verb(
         ReportRecipe,
         work,
         "Write the report, one self-contained HTML page, and print its table.",
-        "llama-gene eval report --metrics runs/metrics.json --records runs/records --predictions runs/predictions --out runs/report",
+        "llama-gene eval report --metrics runs/metrics.json --records runs/records --predictions runs/predictions --out runs/report.html",
     )
 
 

@@ -19,7 +19,7 @@ import yaml
 from artefacts.command import Verb
 from artefacts.device import run_child
 from artefacts.errors import UserError, at
-from artefacts.folder import MANIFEST
+from artefacts.folder import manifest_path
 from artefacts.recipe import Recipe, apply_override, dump, read_yaml, validate
 from configs import CONFIGS
 
@@ -145,7 +145,7 @@ def run_steps(pipeline: Pipeline, recipes: dict[str, Recipe], commands: dict[str
 def done_at(recipe: Recipe) -> int | None:
     """When the output was finished (ns), or None where it is absent or its manifest holds another recipe."""
     out = _out(recipe)
-    manifest = out / MANIFEST if out.is_dir() else Path(f"{out}.{MANIFEST}")
+    manifest = manifest_path(out)
     if not (out.exists() and manifest.is_file()):
         return None
     same = json.loads(manifest.read_text(encoding="utf-8"))["recipe"] == recipe.model_dump(mode="json")

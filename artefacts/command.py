@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
 import re
 import signal
 import sys
@@ -128,15 +129,31 @@ def guarded(work: Callable[[], Any]) -> int:
     except KeyboardInterrupt:
         print("interrupted; no half-written output was left behind", file=sys.stderr)
         return 130
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except Exception as error:
+        number = full_disk(error)
+        if number is None:
             raise
-        print(f"error: {error.filename or 'output'}: {error.strerror}; no half-written output was left behind", file=sys.stderr)
+        where = getattr(error, "filename", None) or "output"
+        print(
+            f"error: {where}: {getattr(error, 'strerror', None) or os.strerror(number)}; no half-written output was left behind",
+            file=sys.stderr,
+        )
         return 1
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return 0
+
+
+def full_disk(error: Exception) -> int | None:
+    """The errno when an exception says that the disk, a quota or a file's size limit is full, else None."""
+    if isinstance(error, OSError):
+        number = error.errno
+    else:
+        # safetensors and tokenizers raise their own types and give the number in words only
+        words = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(words[1]) if words else None
+    return number if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else None
 
 
 def run_rank(prog: str, verb: Verb[R], argv: Sequence[str] | None = None) -> int:

@@ -114,10 +114,11 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def write_manifest(folder: Path, stage: str, *, recipe: Any, inputs: dict[str, str], counts: dict[str, Any], **extra: Any) -> None:
-    """Write `manifest.json`: what made this folder, from what, with which versions, and what was counted.
+def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, str], counts: dict[str, Any], **extra: Any) -> None:
+    """Write what made this artefact, from what, with which versions, and what was counted.
 
     Args:
+        target: a folder, which gets a `manifest.json`, or a single file, which gets a `<file>.manifest.json` beside it.
         inputs: name -> fingerprint of each input artefact (see `fingerprint`).
         counts: ledgers and totals.
     """
@@ -131,7 +132,13 @@ def write_manifest(folder: Path, stage: str, *, recipe: Any, inputs: dict[str, s
         "counts": counts,
         **extra,
     }
-    (folder / MANIFEST).write_text(json.dumps(document, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    with new_file(manifest_path(target), overwrite=True) as path:
+        path.write_text(json.dumps(document, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+
+
+def manifest_path(target: Path) -> Path:
+    """Where the manifest of an artefact, folder or file, is."""
+    return target / MANIFEST if target.is_dir() else target.with_name(f"{target.name}.{MANIFEST}")
 
 
 def read_manifest(folder: str | Path, stage: str | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artefacts.errors import UserError
-from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_folder, write_manifest
+from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, write_manifest
 from artefacts.recipe import Recipe
 from eval.score import MODEL, by_task, read_lines
 from eval.tables import BASELINES, invalid_rate, markdown_table, primary, share
@@ -50,11 +50,11 @@ class ReportRecipe(Recipe):
     seed: int = 0
     """Draws the sample chats."""
     out: Path
-    """Folder to write."""
+    """Page to write, such as report.html; a Markdown summary of the same name goes beside it."""
 
 
-def report(recipe: ReportRecipe, *, overwrite: bool = False) -> Path:
-    """Write the page and the summary; return the page's path.
+def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
+    """Write the page and the summary.
 
     Raises:
         UserError: output exists, or a file that a given folder should hold is missing or malformed.
@@ -88,12 +88,12 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> Path:
     environment.filters.update(share=share, count=lambda number: f"{number:,}", decimal=_decimal, signed=lambda x: _decimal(x, "+"))
     environment.globals.update(primary=primary, invalid_rate=invalid_rate)
     page = environment.get_template("report.html.jinja").render(context)
-    with new_folder(recipe.out, overwrite=overwrite) as folder:
-        (folder / "report.html").write_text(page, encoding="utf-8")
-        (folder / "summary.md").write_text(summary(recipe, metrics), encoding="utf-8")
-        inputs = {name: fingerprint(path) for name in ("metrics", "records", "predictions") if (path := getattr(recipe, name)) is not None}
-        write_manifest(folder, "report", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(metrics["tasks"])})
-    return recipe.out / "report.html"
+    with new_file(recipe.out.with_suffix(".md"), overwrite=True) as file:
+        file.write_text(summary(recipe, metrics), encoding="utf-8")
+    with new_file(recipe.out, overwrite=overwrite) as file:
+        file.write_text(page, encoding="utf-8")
+    inputs = {name: fingerprint(path) for name in ("metrics", "records", "predictions") if (path := getattr(recipe, name)) is not None}
+    write_manifest(recipe.out, "report", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(metrics["tasks"])})
 
 
 def summary(recipe: ReportRecipe, metrics: dict[str, Any]) -> str:

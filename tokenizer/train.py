@@ -7,7 +7,6 @@ finishes (512-base windows lose nothing against 4,096: docs/lab-notebook.md).
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from tokenizers import Tokenizer, models, trainers
 from tqdm import tqdm
 
 from artefacts.errors import Ledger, UserError
-from artefacts.folder import check_absent, fingerprint, new_file, package_versions
+from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.recipe import Recipe
 from tokenizer.alphabets import ALPHABETS, Alphabet, reverse_complement
 from tokenizer.readers import read_fasta
@@ -83,15 +82,13 @@ def train_bpe(recipe: TrainBpe, *, overwrite: bool = False) -> Tokenizer:
     assert not missing, f"letters {missing} have no piece: they would be deleted silently"
     with new_file(recipe.out, overwrite=overwrite) as path:
         bpe.save(str(path))
-    manifest = {
-        "stage": "gene-bpe",
-        "packages": package_versions(),
-        "recipe": recipe.model_dump(mode="json"),
-        "inputs": {str(file): fingerprint(file) for file in recipe.files},
-        "counts": {**ledger.as_dict(), "windows": len(windows), "letters": sum(map(len, windows))},
-    }
-    with new_file(f"{recipe.out}.manifest.json", overwrite=True) as path:
-        path.write_text(json.dumps(manifest, indent=1, default=str) + "\n", encoding="utf-8")
+    write_manifest(
+        recipe.out,
+        "gene-bpe",
+        recipe=recipe.model_dump(mode="json"),
+        inputs={str(file): fingerprint(file) for file in recipe.files},
+        counts={**ledger.as_dict(), "windows": len(windows), "letters": sum(map(len, windows))},
+    )
     return bpe
 
 

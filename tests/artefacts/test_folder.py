@@ -122,14 +122,22 @@ import resource, sys, time
 from artefacts.command import guarded
 from artefacts.folder import new_file, new_folder
 
-kind, out, mode = sys.argv[1:]
+kind, out, mode, library = sys.argv[1:]
 
 def work():
     with (new_folder if kind == "folder" else new_file)(out) as path:
         if mode == "full":
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-        with open(path / "a.bin" if kind == "folder" else path, "wb") as handle:
-            handle.write(b"x" * 100_000)
+        target = path / "a.bin" if kind == "folder" else path
+        if library == "safetensors":
+            import numpy, safetensors.numpy
+            safetensors.numpy.save_file({"a": numpy.zeros(100_000)}, target)
+        elif library == "tokenizers":
+            import tokenizers
+            vocab = {str(i): i for i in range(20_000)}
+            tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="0")).save(str(target))
+        else:
+            target.write_bytes(b"x" * 100_000)
         print("working", flush=True)
         time.sleep(60)
 
@@ -137,9 +145,11 @@ sys.exit(guarded(work))
 """
 
 
+@pytest.mark.parametrize("library", ["python", "safetensors", "tokenizers"])
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_a_full_disk_leaves_nothing_and_one_clear_line(tmp_path: Path, kind: str) -> None:
-    done = subprocess.run([sys.executable, "-c", WORK, kind, str(tmp_path / "out"), "full"], capture_output=True, text=True, check=False)
+def test_a_full_disk_leaves_nothing_and_one_clear_line(tmp_path: Path, kind: str, library: str) -> None:
+    command = [sys.executable, "-c", WORK, kind, str(tmp_path / "out"), "full", library]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: output: File too large; no half-written output was left behind\n"
     assert names(tmp_path) == []
@@ -150,7 +160,7 @@ def test_a_full_disk_leaves_nothing_and_one_clear_line(tmp_path: Path, kind: str
     [("folder", signal.SIGINT, 130), ("file", signal.SIGINT, 130), ("folder", signal.SIGTERM, 143), ("folder", signal.SIGHUP, 129)],
 )
 def test_signals_leave_nothing(tmp_path: Path, kind: str, number: signal.Signals, code: int) -> None:
-    command = [sys.executable, "-c", WORK, kind, str(tmp_path / "out"), "wait"]
+    command = [sys.executable, "-c", WORK, kind, str(tmp_path / "out"), "wait", "python"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "working\n"

@@ -12,7 +12,7 @@ import pytest
 from invented_run import EVIL, write_lines
 
 from artefacts.errors import UserError
-from artefacts.folder import read_manifest
+from artefacts.folder import manifest_path
 from eval.chats import draw, pieces
 from eval.report import ReportRecipe, report
 from eval.score import read_lines, score
@@ -28,9 +28,14 @@ def recipe_for(folder: Path, **changes: Any) -> ReportRecipe:
         "tokenizer": folder / "extended",
         "pretrain": folder / "pretrained",
         "instruct": folder / "instructed",
-        "out": folder / "report",
+        "out": folder / "report" / "report.html",
     }
     return ReportRecipe.model_validate(values | changes)
+
+
+def written(recipe: ReportRecipe) -> Path:
+    report(recipe)
+    return recipe.out
 
 
 def scored(folder: Path) -> dict[str, Any]:
@@ -67,8 +72,8 @@ class Page(HTMLParser):
 
 def test_the_page_is_one_file_that_loads_nothing(invented: Path) -> None:
     scored(invented)
-    path = report(recipe_for(invented))
-    assert sorted(file.name for file in path.parent.iterdir()) == ["manifest.json", "report.html", "summary.md"]
+    path = written(recipe_for(invented))
+    assert sorted(file.name for file in path.parent.iterdir()) == ["report.html", "report.html.manifest.json", "report.md"]
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert not page.open
@@ -80,12 +85,12 @@ def test_the_page_is_one_file_that_loads_nothing(invented: Path) -> None:
     assert "@import" not in text
     assert all(target.startswith("#") for target in re.findall(r"url\(['\"]?([^)'\"]+)", text))
     assert len(text) < 1_000_000
-    assert read_manifest(path.parent, "report")["counts"] == {"tasks": 4}
+    assert json.loads(manifest_path(path).read_text(encoding="utf-8"))["counts"] == {"tasks": 4}
 
 
 def test_links_inside_the_page_lead_somewhere(invented: Path) -> None:
     scored(invented)
-    page = Page(report(recipe_for(invented)).read_text(encoding="utf-8"))
+    page = Page(written(recipe_for(invented)).read_text(encoding="utf-8"))
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     targets = {(attributes.get("href") or "")[1:] for tag, attributes in page.tags if tag == "a"}
     assert targets
@@ -94,7 +99,7 @@ def test_links_inside_the_page_lead_somewhere(invented: Path) -> None:
 
 def test_every_section_is_there_with_its_figures(invented: Path) -> None:
     document = scored(invented)
-    page = Page(report(recipe_for(invented, simulated_note="Planted on purpose.")).read_text(encoding="utf-8"))
+    page = Page(written(recipe_for(invented, simulated_note="Planted on purpose.")).read_text(encoding="utf-8"))
     assert "3 of 4 tasks here are simulated." in page.text
     assert "Planted on purpose." in page.text
     for task in document["tasks"]:
@@ -118,7 +123,7 @@ def test_every_section_is_there_with_its_figures(invented: Path) -> None:
 
 def test_the_page_follows_the_theme(invented: Path) -> None:
     scored(invented)
-    text = report(recipe_for(invented)).read_text(encoding="utf-8")
+    text = written(recipe_for(invented)).read_text(encoding="utf-8")
     assert "prefers-color-scheme: dark" in text
     drawn = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
     assert "var(--c1)" in drawn
@@ -146,7 +151,7 @@ def test_a_malicious_answer_and_sequence_are_shown_as_text(invented: Path) -> No
     extension["modalities"]["dna"]["example"]["after"] = [EVIL]
     (invented / "extended" / "extension_report.json").write_text(json.dumps(extension), encoding="utf-8")
     scored(invented)
-    page = Page(report(recipe_for(invented, title=EVIL, simulated_note=EVIL)).read_text(encoding="utf-8"))
+    page = Page(written(recipe_for(invented, title=EVIL, simulated_note=EVIL)).read_text(encoding="utf-8"))
     assert not page.open
     assert EVIL in page.text
     assert not [tag for tag, attributes in page.tags if tag in ("script", "dna") or "onclick" in attributes]
@@ -154,7 +159,7 @@ def test_a_malicious_answer_and_sequence_are_shown_as_text(invented: Path) -> No
 
 def test_sections_without_their_folder_are_left_out_and_named(invented: Path) -> None:
     scored(invented)
-    page = Page(report(recipe_for(invented, tokenizer=None, pretrain=None, instruct=None)).read_text(encoding="utf-8"))
+    page = Page(written(recipe_for(invented, tokenizer=None, pretrain=None, instruct=None)).read_text(encoding="utf-8"))
     assert "Not part of this report: tokenizer, pretrain, instruct." in page.text
     assert "Tokenizer, before and after" not in page.text
     assert "Tasks" in page.text
@@ -164,9 +169,9 @@ def test_a_folder_without_its_file_is_refused_before_anything_is_written(invente
     scored(invented)
     (invented / "pretrained" / "losses.json").unlink()
     with pytest.raises(UserError, match=r"losses\.json: no such file"):
-        report(recipe_for(invented))
+        written(recipe_for(invented))
     with pytest.raises(UserError, match=r"metrics\.json: no such file"):
-        report(recipe_for(invented, metrics=invented / "pretrained" / "metrics.json"))
+        written(recipe_for(invented, metrics=invented / "pretrained" / "metrics.json"))
     assert not (invented / "report").exists()
 
 
@@ -176,7 +181,7 @@ def test_no_simulated_task_no_banner(invented: Path) -> None:
         card["simulated"] = False
     (invented / "records" / "cards.json").write_text(json.dumps(cards), encoding="utf-8")
     scored(invented)
-    assert "simulated." not in Page(report(recipe_for(invented)).read_text(encoding="utf-8")).text
+    assert "simulated." not in Page(written(recipe_for(invented)).read_text(encoding="utf-8")).text
 
 
 def test_chats_are_drawn_by_the_seed_and_not_by_merit(invented: Path) -> None:
@@ -213,7 +218,7 @@ def test_the_terminal_table_is_aligned_and_the_summary_agrees(invented: Path) ->
     assert lines[0].split()[0] == "task"
     end = lines[0].index("  n  ") + 3
     assert all(line[:end].rstrip().endswith("60") for line in lines[2:])
-    summary = report(recipe_for(invented)).with_name("summary.md").read_text(encoding="utf-8")
+    summary = written(recipe_for(invented)).with_suffix(".md").read_text(encoding="utf-8")
     model = document["tasks"][0]["systems"]["llama-gene"]["metrics"]["mcc"]
     figure = f"{model['value']:.3f} [{model['low']:.3f}, {model['high']:.3f}]"
     assert figure in lines[2]
