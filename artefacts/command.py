@@ -118,6 +118,7 @@ def guarded(work: Callable[[], Any]) -> int:
     def terminate(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)  # an exception, so that temporary outputs are removed
 
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # libraries report their use over the network otherwise
     # nohup has set SIGHUP to be ignored, and so it stays
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, terminate) for number in numbers}

@@ -14,17 +14,17 @@ from datasets import Dataset
 from peft import LoraConfig
 from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from artefacts.checkpoints import NoLastCheckpoint, continue_from, settings
 from artefacts.device import deepspeed_config, keep_cpu_simple, leave, share_cores
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from data_convert.records import read_records
+from instruct.answers import IGNORED, AnswerTrainer
 from instruct.encode import conversations
 from instruct.recipe import InstructRecipe
 
-IGNORED = -100
 BATCH = 512
 
 
@@ -51,7 +51,7 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
     share_cores()
     set_seed(recipe.seed)
     model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
-    trainer = SFTTrainer(
+    trainer = AnswerTrainer(
         model=model,
         args=sft_config(recipe, work),
         train_dataset=train,
