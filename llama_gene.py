@@ -84,7 +84,7 @@ def _launched(module: str, recipe: Any, overwrite: bool, ranks: int) -> None:
     """Hand a validated recipe to the DeepSpeed launcher through a file, so that every rank reads the same one."""
     import tempfile
 
-    from artefacts.device import launch
+    from artefacts.launch import launch
     from artefacts.recipe import dump
 
     with tempfile.TemporaryDirectory() as folder:
@@ -111,8 +111,8 @@ def _pretrain() -> Verb[Any]:
 
     def work(recipe: Any, overwrite: bool) -> None:
         from artefacts.command import path_exists
-        from artefacts.device import deepspeed_config
         from artefacts.folder import read_manifest
+        from artefacts.launch import deepspeed_config
 
         path_exists(recipe.model / "config.json", "model", "make one with `llama-gene tokenizer extend`")
         read_manifest(recipe.shards, "shards")
@@ -134,7 +134,7 @@ def _instruct() -> Verb[Any]:
     def work(recipe: Any, overwrite: bool) -> None:
         _check_inputs(recipe.model, recipe.records, "train", "dev")
         if recipe.deepspeed is not None:
-            from artefacts.device import deepspeed_config
+            from artefacts.launch import deepspeed_config
 
             deepspeed_config(recipe.deepspeed)
             _launched("instruct", recipe, overwrite, recipe.ranks)

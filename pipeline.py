@@ -17,9 +17,9 @@ from typing import Any
 import yaml
 
 from artefacts.command import Verb
-from artefacts.device import run_child
 from artefacts.errors import UserError, at
 from artefacts.folder import manifest_path
+from artefacts.launch import run_child
 from artefacts.recipe import Recipe, apply_override, dump, read_yaml, validate
 from configs import CONFIGS
 

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.command import path_exists
-from artefacts.device import share_cores
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.launch import share_cores
 from data_convert.records import read_records
 from eval.likelihood import choice_logprobs, greedy
 from eval.parse import Parsed, parse_label, parse_number, parse_text

@@ -17,9 +17,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_se
 from trl import SFTConfig
 
 from artefacts.checkpoints import NoLastCheckpoint, continue_from, settings
-from artefacts.device import deepspeed_config, keep_cpu_simple, leave, share_cores
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.launch import deepspeed_config, keep_cpu_simple, leave, share_cores
 from data_convert.records import read_records
 from instruct.answers import IGNORED, AnswerTrainer
 from instruct.encode import conversations

@@ -12,9 +12,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from artefacts.checkpoints import NoLastCheckpoint, continue_from, settings
-from artefacts.device import deepspeed_config, keep_cpu_simple, leave, share_cores
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, read_manifest, write_manifest
+from artefacts.launch import deepspeed_config, keep_cpu_simple, leave, share_cores
 from data_convert.shards import load_shards, tokenizer_fingerprint
 from pretrain.bits import heldout_bits
 from pretrain.blocks import collate

@@ -47,11 +47,6 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         return
 
 
-def under_launcher() -> bool:
-    """True in a process that a launcher started."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
 def launch(module: str, ranks: int, arguments: Sequence[str]) -> int:
     """Run `deepspeed --module MODULE ARGUMENTS` on this machine and return its exit code."""
     import torch

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from artefacts.device import deepspeed_config, run_child, under_launcher
 from artefacts.errors import UserError
+from artefacts.launch import deepspeed_config, run_child
 
 
 def test_the_exit_code_and_the_environment_are_the_child_s() -> None:
@@ -25,7 +25,7 @@ LAUNCHER = "(trap 'sleep 0.5; rm {file}; exit' TERM; touch {file}; echo working;
 PARENT = """
 import sys
 from artefacts.command import guarded
-from artefacts.device import run_child
+from artefacts.launch import run_child
 sys.exit(guarded(lambda: run_child(["sh", "-c", sys.argv[1]])))
 """
 
@@ -50,13 +50,3 @@ def test_deepspeed_configs_by_name_or_path(tmp_path: Path) -> None:
     assert deepspeed_config(str(own)) == own
     with pytest.raises(UserError, match="deepspeed=zero7: neither a file nor one of zero0, zero1, zero2, zero3"):
         deepspeed_config("zero7")
-
-
-def test_a_launcher_is_known_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    assert not under_launcher()
-    monkeypatch.setenv("RANK", "0")
-    assert not under_launcher()
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert under_launcher()
