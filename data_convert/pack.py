@@ -1,4 +1,4 @@
-"""Corpora -> packed token shards: `llama-gene data pack`.
+"""Corpora -> packed token shards: `llama-gene convert pack`.
 
 Blocks hold whole documents of one modality, packed best-fit-decreasing, then padded. Choose windows that fill a block
 well: the padding share is in the manifest, and a share above a tenth is said aloud.

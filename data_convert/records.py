@@ -17,7 +17,7 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
             repeats an id.
     """
     if not Path(path).is_file():
-        raise UserError(f"{path}: no such records; run `llama-gene data convert` first")
+        raise UserError(f"{path}: no such records; run `llama-gene convert tasks` first")
     records: list[dict[str, Any]] = []
     seen: set[str] = set()
     with Path(path).open("rb") as handle:

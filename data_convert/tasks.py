@@ -1,4 +1,4 @@
-"""Benchmarks -> instruction records: `llama-gene data convert`.
+"""Benchmarks -> instruction records: `llama-gene convert tasks`.
 
 Writes `<out>/{train,dev,test}.jsonl` (one record per line, all tasks of the run together), `cards.json` (the cards with
 the files, split note and row counts in effect) and a manifest with a ledger per file.
