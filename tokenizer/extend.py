@@ -88,6 +88,9 @@ def _extend_model(recipe: Extend, base: Base, extended: Tokenizer, new: NewIds, 
     # mean_resizing=True, the default, makes all new rows alike and takes minutes; ours are written right below.
     model.resize_token_embeddings(max(new.all) + 1, pad_to_multiple_of=recipe.pad_to_multiple_of, mean_resizing=False)
     spelled = sources(base.tokenizer, new)
+    # the resize fills padding rows from an unseeded generator: the same recipe would not give the same weights
+    padding = range(max(new.all) + 1, model.get_input_embeddings().weight.shape[0])
+    spelled.update(dict.fromkeys(padding, spelled[new.pad]))
     matrices = {"input": model.get_input_embeddings().weight}
     if not tied:
         matrices["output"] = model.get_output_embeddings().weight

@@ -15,7 +15,9 @@ from samples import english, letters
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.errors import UserError
+from artefacts.folder import fingerprint
 from tokenizer.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, RNA, TAGS
+from tokenizer.extend import Extend, extend_base
 from tokenizer.private import choose
 from tokenizer.rows import sources
 from tokenizer.vocabulary import extend
@@ -199,6 +201,14 @@ def test_extended_model_loads_and_its_new_rows_differ(extended_folder):
         assert torch.cdist(new, new).fill_diagonal_(1).min() > 1e-4, "no two new rows may be alike"
         ratio = new.norm(dim=1).mean() / old.norm(dim=1).mean()
         assert 0.2 < ratio < 2, "new rows must be of the base's size"
+
+
+def test_the_same_recipe_gives_the_same_weights(extended_folder, tmp_path):
+    """Padding rows included, whatever the process drew before."""
+    folder = extended_folder.parent
+    torch.rand(3)
+    extend_base(Extend(base=folder / "base", dna=folder / "dna.json", protein=folder / "protein.json", out=tmp_path / "again"))
+    assert fingerprint(tmp_path / "again" / "model.safetensors") == fingerprint(extended_folder / "model.safetensors")
 
 
 def test_rows_of_anagrams_differ_in_their_sources(family):
