@@ -24,7 +24,7 @@ from data_convert.documents import Document, Duplicates, is_held_out, other_stra
 from data_convert.encode import Encoder, Fragment
 from data_convert.shards import SPLITS, STAGE, tokenizer_fingerprint
 from tokenizer.alphabets import ALPHABETS
-from tokenizer.readers import open_bytes, read_fasta, read_text
+from tokenizer.readers import open_bytes, read_sequences, read_text
 
 BATCH = 256
 TEXT_CHARACTERS_PER_TOKEN = 3
@@ -134,7 +134,7 @@ def _read_source(source: Source, duplicates: Duplicates) -> tuple[dict[str, list
 def _read_file(source: Source, file: Path, of_file: Ledger, ledger: Ledger) -> Iterator[Document]:
     if source.modality == "text":
         return text_documents(read_text(file, of_file), ledger)
-    sequences = read_fasta(file, ALPHABETS[source.modality], of_file)
+    sequences = read_sequences(file, ALPHABETS[source.modality], of_file)
     return sequence_documents(
         sequences, source.modality, ledger, window=source.window, stride=source.stride, max_n_share=source.max_n_share
     )

@@ -1,40 +1,58 @@
-"""Readers of FASTA and text, plain or gz: a plain loop over bytes, no dependency.
+"""Readers of sequences and text, plain or gz.
 
-Not supported: FASTQ, GenBank, aligned FASTA (a gap is a letter outside the alphabet, so the record is set aside), line
-comments with `;`.
+Sequences (`read_sequences`): the first line that is not blank tells the format, never the name:
+- `>` FASTA: wrapped or not, lower or upper case, blank lines;
+- `@` FASTQ: four lines per record, or wrapped; qualities must be as long as the sequence and are then dropped;
+- `LOCUS` GenBank flat file, any number of entries: the letters below ORIGIN; for proteins the `/translation` of each
+  CDS feature, or ORIGIN where an entry is counted in residues (GenPept);
+- else plain: one sequence per line.
+Text (`read_text`): `.txt` and `.jsonl`, by their names. All of them plain or gz (of one or several members), LF or CRLF, with or without
+a byte-order mark. Files are streamed, one record in memory at a time.
+
+Not supported: a carriage return alone as line end; EMBL, SwissProt, XML and 2bit files; GenBank releases with a page of
+prose above the first LOCUS; sequences that a GenBank entry only refers to (CONTIG); aligned FASTA (a gap is a letter
+outside the alphabet, so the record is set aside); line comments with `;`; a header above plain lines of protein, which
+reads as one more sequence because any word is spelled with residues.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from artefacts.errors import Ledger, UserError, at
 from tokenizer.alphabets import Alphabet
+from tokenizer.formats import Line, Record, fasta, fastq, genbank, plain, sniff
 
 GZIP_MAGIC = b"\x1f\x8b"
-WHITE_SPACE = b" \t\r\n\v\f"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BLOCK = 1 << 18
+"""Bytes read at once: large enough that Python's own work per block does not count, small enough for the cache."""
+FOREIGN = "\0"
+"""Stands for any letter outside the alphabet while a record is judged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """One FASTA record."""
+    """One sequence record."""
 
     id: str
-    """First word of the header; `line<n>` where the header is empty."""
+    """First word of the header, or the entry's version; `line<n>` where there is none."""
     description: str
-    """The rest of the header."""
+    """The rest of the header, or the entry's definition or product."""
     letters: str
-    """Upper case, synonyms applied, nothing but letters of the alphabet."""
+    """Nothing but letters of the alphabet, synonyms applied; upper case, or the file's own with `keep_case`."""
     line: int
-    """1-based line of the header."""
+    """1-based line where the record starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +65,7 @@ class Text:
     """1-based line where it starts."""
 
 
-def open_bytes(path: str | Path) -> BinaryIO:
+def open_bytes(path: str | Path) -> io.BufferedReader | gzip.GzipFile:
     """Open a plain or gz file (one or several members) for reading bytes; gz is known by its first bytes, not by its name.
 
     Raises:
@@ -56,71 +74,99 @@ def open_bytes(path: str | Path) -> BinaryIO:
     try:
         with open(path, "rb") as handle:
             zipped = handle.read(2) == GZIP_MAGIC
-        return cast(BinaryIO, gzip.open(path, "rb")) if zipped else open(path, "rb")
+        return gzip.open(path, "rb") if zipped else open(path, "rb")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path in the recipe") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); a readable file is needed") from None
 
 
-def numbered_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
-    """Lines with their 1-based numbers, line ends kept. Raises UserError when the gz data is cut short or damaged."""
-    number = 0
+def blocks(path: str | Path, progress: Callable[[int], object] | None = None) -> Iterator[bytes]:
+    """The file's content without a byte-order mark, in blocks of whole lines.
+
+    `progress` is called with the number of bytes of the file, as it lies on the disk, that were read since the last call
+    (`tqdm.update` fits); the calls add up to the file's size.
+
+    Raises:
+        UserError: missing file, or gz data cut short or damaged.
+    """
+    lines = reported = 0
     with open_bytes(path) as handle:
+        raw = cast(BinaryIO, handle.fileobj if isinstance(handle, gzip.GzipFile) else handle)
         try:
-            for number, line in enumerate(handle, 1):
-                yield number, line
+            while True:
+                block = handle.read1(BLOCK) + handle.readline()
+                if progress is not None:
+                    progress(raw.tell() - reported)
+                    reported = raw.tell()
+                if not block:
+                    break
+                yield block if lines else block.removeprefix(BYTE_ORDER_MARK)
+                lines += block.count(b"\n")
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(f"{at(path, number + 1)}: the gz data is cut short or damaged ({error}); fetch the file again") from None
+            raise UserError(f"{at(path, lines + 1)}: the gz data is cut short or damaged ({error}); fetch the file again") from None
+
+
+def numbered_lines(path: str | Path) -> Iterator[Line]:
+    """Lines with their 1-based numbers, line ends kept. Raises UserError as `blocks` does."""
+    return _lines(blocks(path))
 
 
 def fasta_records(path: str | Path) -> Iterator[tuple[int, str, list[bytes]]]:
-    """Line of the header, header without `>`, and the raw lines below it; nothing is validated but the format.
+    """Line of the header, header without `>`, and the raw bytes below it; nothing is validated but the format.
 
     Raises:
-        UserError: missing or damaged file, no record at all, or the first letter of the file is not `>`.
+        UserError: missing or damaged file, no record at all, or a file in another format.
     """
-    header: str | None = None
-    start, body = 0, list[bytes]()
-    for number, line in numbered_lines(path):
-        if line[0] == 62:  # '>'
-            if header is not None:
-                yield start, header, body
-            header, start, body = line[1:].decode("utf-8", "replace").strip(), number, []
-        elif header is not None:
-            body.append(line)
-        elif line.strip(WHITE_SPACE):
-            shown = line[:30].decode("utf-8", "replace").strip()
-            raise UserError(f"{at(path, number)}: not FASTA: expected a header that starts with '>', found '{shown}'")
-    if header is None:
-        raise UserError(f"{at(path, 1)}: no sequence record: the file is empty; remove it from the recipe or fetch it again")
-    yield start, header, body
+    form, content = _begin(path)
+    if form != "FASTA":
+        number, line = next((number, line) for number, line in _lines(content) if line.strip())
+        shown = line[:30].decode("utf-8", "replace").strip()
+        raise UserError(f"{at(path, number)}: not FASTA: expected a header that starts with '>', found '{shown}'")
+    for record in fasta(content):
+        yield record.line, record.header, record.body
 
 
-def read_fasta(path: str | Path, alphabet: Alphabet, ledger: Ledger) -> Iterator[Sequence]:
-    """Read a FASTA file: wrapped or one line per sequence, LF or CRLF, either case, blank lines allowed.
+def read_sequences(
+    path: str | Path, alphabet: Alphabet, ledger: Ledger, *, keep_case: bool = False, progress: Callable[[int], object] | None = None
+) -> Iterator[Sequence]:
+    """Read a file of sequences: FASTA, FASTQ, GenBank or one per line, as its content says (the module's docstring lists them).
 
-    A record that is empty or has a letter outside the alphabet is set aside in `ledger` with file:line.
+    A record that is empty, broken, or has a letter outside the alphabet (in either case) is set aside in `ledger` with
+    file:line. With `keep_case` lower case stays, as in soft-masked genomes. `progress`: see `blocks`.
 
     Raises:
-        UserError: missing, damaged, empty, or not a FASTA file; or not one usable record in it.
+        UserError: missing, damaged or empty file; or not one usable record in it.
     """
-    table, foreign_to = _translation(alphabet)
+    form, content = _begin(path, progress)
+    table = _table(alphabet, keep_case)
     before, written = ledger.reasons.copy(), 0
-    for start, header, body in fasta_records(path):
+    for record in _records(form, content, alphabet):
         ledger.read += 1
-        letters = b"".join(body).translate(table, WHITE_SPACE)
-        if not letters:
-            ledger.reject("empty sequence", at(path, start))
-        elif letters.translate(None, foreign_to):
-            ledger.reject(f"letter outside {alphabet.name}", _first_foreign(path, start, body, table, foreign_to))
+        letters = "" if record.problem else _letters(record, table)
+        if record.problem:
+            ledger.reject(record.problem, at(path, record.line))
+        elif not letters:
+            ledger.reject("empty sequence", at(path, record.line))
+        elif FOREIGN in letters:
+            line, letter = _first_foreign(record, table)
+            ledger.reject(f"letter outside {alphabet.name}", f"{at(path, line)} ('{letter}')")
         else:
             written += 1
             ledger.written += 1
-            name, description = [*header.split(None, 1), "", ""][:2]
-            yield Sequence(name or f"line{start}", description, letters.decode("ascii"), start)
+            name, description = [*record.header.split(None, 1), "", ""][:2]
+            yield Sequence(name or f"line{record.line}", description, letters, record.line)
     if not written:
-        raise UserError(f"{path}: not one usable {alphabet.name} record: {_reasons(ledger, before)}. Is this file {alphabet.name}?")
+        told_by = ", as it begins with neither '>' nor '@' nor LOCUS" if form == "plain lines" else ""
+        raise UserError(
+            f"{path}: not one usable {alphabet.name} record: {_reasons(ledger, before)}. "
+            f"Is this file {alphabet.name}? It was read as {form}{told_by}"
+        )
+
+
+def read_fasta(path: str | Path, alphabet: Alphabet, ledger: Ledger) -> Iterator[Sequence]:
+    """The older name of `read_sequences`, upper case."""
+    return read_sequences(path, alphabet, ledger)
 
 
 def read_text(path: str | Path, ledger: Ledger) -> Iterator[Text]:
@@ -185,25 +231,60 @@ def _paragraphs(path: str | Path, ledger: Ledger) -> Iterator[tuple[int, str, st
         yield from document()
 
 
+def _begin(path: str | Path, progress: Callable[[int], object] | None = None) -> tuple[str, Iterator[bytes]]:
+    """The file's format, and its content from the start."""
+    content = blocks(path, progress)
+    head = b""
+    for block in content:
+        head += block
+        if head.strip():
+            return sniff(head), chain([head], content)
+    raise UserError(f"{at(path, 1)}: no sequence record: the file is empty; remove it from the recipe or fetch it again")
+
+
+def _lines(content: Iterable[bytes]) -> Iterator[Line]:
+    number = 1
+    for block in content:
+        yield from enumerate(io.BytesIO(block), number)
+        number += block.count(b"\n")
+
+
+def _records(form: str, content: Iterator[bytes], alphabet: Alphabet) -> Iterator[Record]:
+    if form == "FASTA":
+        return fasta(content)
+    if form == "FASTQ":
+        return fastq(_lines(content))
+    if form == "GenBank":
+        return genbank(_lines(content), translations=alphabet.name == "protein")
+    return plain(_lines(content))
+
+
 @cache
-def _translation(alphabet: Alphabet) -> tuple[bytes, bytes]:
-    """Byte table (lower to upper case, synonyms) and the alphabet's letters, to be deleted in search of foreign ones."""
-    table = bytearray(range(256))
-    for letter in alphabet.letters:
-        table[ord(letter.lower())] = ord(letter)
-    for letter, meant in alphabet.synonyms.items():
-        table[ord(letter)] = table[ord(letter.lower())] = ord(meant)
-    return bytes(table), alphabet.letters.encode("ascii")
+def _table(alphabet: Alphabet, keep_case: bool) -> bytes:
+    """What each byte becomes: a letter (upper case, synonyms applied), or `FOREIGN`."""
+    table = bytearray(FOREIGN.encode() * 256)
+    for letter, meant in {**{letter: letter for letter in alphabet.letters}, **alphabet.synonyms}.items():
+        table[ord(letter)] = ord(meant)
+        table[ord(letter.lower())] = ord(meant.lower() if keep_case else meant)
+    return bytes(table)
 
 
-def _first_foreign(path: str | Path, start: int, body: list[bytes], table: bytes, letters: bytes) -> str:
-    for number, line in enumerate(body, start + 1):
-        if foreign := line.translate(table, WHITE_SPACE).translate(None, letters):
-            return f"{at(path, number)} ('{foreign[:1].decode('latin-1')}')"
+def _letters(record: Record, table: bytes) -> str:
+    return b"".join(chunk.translate(table, record.ignored) for chunk in record.body).decode("ascii")
+
+
+def _first_foreign(record: Record, table: bytes) -> tuple[int, str]:
+    """1-based line and letter."""
+    line = record.body_line
+    for chunk in record.body:
+        for text in io.BytesIO(chunk):
+            if FOREIGN.encode() in text.translate(table, record.ignored):
+                return line, next(chr(byte) for byte in text.translate(None, record.ignored) if table[byte] == ord(FOREIGN))
+            line += text.endswith(b"\n")
     raise AssertionError("no foreign letter in a record that was said to have one")
 
 
 def _reasons(ledger: Ledger, before: Counter[str]) -> str:
     """What was set aside since `before`: the ledger may span several files."""
     since = ledger.reasons - before
-    return "; ".join(f"{reason}: {count}" for reason, count in since.most_common(3)) or "it is empty"
+    return "; ".join(f"{reason}: {count}" for reason, count in since.most_common(3)) or "none was found"

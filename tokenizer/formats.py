@@ -1,0 +1,249 @@
+"""What FASTA, FASTQ, GenBank and plain lines look like: bytes in, raw records out; letters are judged in `readers`.
+
+Parsers take blocks of whole lines, or numbered lines, and hold one record at a time. A record whose shape is broken
+comes out with a `problem`, so that it can be counted and the file read on.
+
+Sources: FASTQ, Cock et al. 2010 (doi:10.1093/nar/gkp1137); GenBank, release notes of the flat file, section 3.4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+WHITE_SPACE = b" \t\r\n\v\f"
+Line = tuple[int, bytes]
+"""1-based number, and the line with its end."""
+
+FORMATS = {b">": "FASTA", b"@": "FASTQ", b"LOCUS": "GenBank", b"": "plain lines"}
+FIRST_LINE = re.compile(rb"(?:[ \t\r\v\f]*\n)*(>|@|LOCUS(?=[ \t])|)")
+FEATURE = re.compile(rb"^ {5}(?=\S)", re.MULTILINE)
+QUALIFIER = re.compile(rb'/(\w+)=(?:"([^"]*(?:""[^"]*)*)"|\S*)')
+"""Quoted values are taken whole: a note may hold a slash and a name, and doubles its own quotes."""
+
+
+@dataclass(slots=True)
+class Record:
+    """One record as it stands in the file."""
+
+    line: int
+    """1-based line where it starts."""
+    header: str
+    """Id, white space, description; each may be empty."""
+    body: list[bytes]
+    """Letters and what stands between them, line ends included, in chunks."""
+    body_line: int
+    """1-based line of the first byte of `body`."""
+    ignored: bytes = WHITE_SPACE
+    """Bytes of the body that are no letters."""
+    problem: str = ""
+    """Why the record cannot be used, if its shape is broken."""
+
+
+def sniff(head: bytes) -> str:
+    """FASTA, FASTQ, GenBank or plain lines, by the first line of `head` that is not blank."""
+    found = FIRST_LINE.match(head)
+    assert found is not None, "the last alternative is empty"
+    return FORMATS[found[1]]
+
+
+def fasta(blocks: Iterable[bytes]) -> Iterator[Record]:
+    """Records of a FASTA file: a line that starts with `>`, and the lines below it. `blocks` end at line ends."""
+    record: Record | None = None
+    done = 0  # lines
+    for block in blocks:
+        # Inside a chromosome this is all there is to do, and three times as fast as the search for two bytes.
+        above, *parts = (b"\n" + block).split(b"\n>") if b">" in block else [b"\n" + block]
+        if record is not None:
+            record.body.append(above[1:])
+        line = done + above.count(b"\n") + 1
+        for part in parts:
+            if record is not None:
+                yield record
+            header, _, body = part.partition(b"\n")
+            record = Record(line, header.decode("utf-8", "replace").strip(), [body], line + 1)
+            line += part.count(b"\n") + 1
+        done += block.count(b"\n")
+    if record is not None:
+        yield record
+
+
+def fastq(numbered: Iterable[Line]) -> Iterator[Record]:
+    """Records of a FASTQ file, four lines each or wrapped.
+
+    A quality line may begin with `@`, so qualities are read until they are as long as the sequence, and the next line
+    must be a header. Where this does not hold, the record is broken and reading goes on at the next header.
+    """
+    lines = _Lines(numbered)
+    head = lines.next_filled()
+    while head is not None:
+        record = Record(head[0], head[1][1:].decode("utf-8", "replace").strip(), [], head[0] + 1)
+        missing = 0  # qualities
+        below: Line | None = None
+        for below in lines:
+            if below[1].startswith((b"+", b"@")):
+                break
+            record.body.append(below[1])
+            missing += len(below[1].strip())
+        else:
+            below = None
+        if below is None or below[1].startswith(b"@"):
+            record.problem = "no '+' line below the sequence"
+            head = below
+            yield record
+            continue
+        qualities: list[Line] = []
+        while missing > 0 and (line := next(lines, None)) is not None:
+            qualities.append(line)
+            missing -= len(line[1].strip())
+        head = lines.next_filled()
+        if missing or (head is not None and not head[1].startswith(b"@")):
+            record.problem = "qualities and sequence differ in length"
+            lines.back([*qualities, head] if head else qualities)
+            head = lines.next_header()
+        yield record
+
+
+class _Lines:
+    """Lines, some of which can be put back."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self._lines = iter(lines)
+        self._again: deque[Line] = deque()
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> Line:
+        return self._again.popleft() if self._again else next(self._lines)
+
+    def back(self, lines: list[Line]) -> None:
+        self._again.extendleft(reversed(lines))
+
+    def next_filled(self) -> Line | None:
+        for line in self:
+            if line[1].strip():
+                return line
+        return None
+
+    def next_header(self) -> Line | None:
+        """The next line that begins with `@` and has no such line below it, so that it is no quality line before a header."""
+        found: Line | None = None
+        while (line := self.next_filled()) is not None:
+            is_header = line[1].startswith(b"@")
+            if found is not None and not is_header:
+                self.back([line])
+                break
+            found = line if is_header else None
+        return found
+
+
+def plain(lines: Iterable[Line]) -> Iterator[Record]:
+    """One sequence per line. White space inside a line is not ignored: with it, most prose would pass for a protein."""
+    for number, line in lines:
+        if letters := line.strip(WHITE_SPACE):
+            yield Record(number, "", [letters], number, ignored=b"")
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One entry of a GenBank file, from LOCUS to //."""
+
+    line: int
+    wanted: bytes
+    """The keyword whose section is kept as `body`: ORIGIN, or FEATURES."""
+    texts: dict[bytes, bytes] = field(default_factory=dict)
+    """Keyword -> what stands right of and below it, for the keywords of the header."""
+    body: bytearray = field(default_factory=bytearray)
+    body_line: int = 0
+    complete: bool = False
+
+
+def genbank(lines: Iterable[Line], translations: bool) -> Iterator[Record]:
+    """Records of a GenBank flat file: the letters below ORIGIN, or with `translations` the proteins of the CDS features.
+
+    An entry counted in residues (GenPept) has its proteins below ORIGIN.
+    """
+    for entry in _entries(lines, translations):
+        if entry.wanted == b"FEATURES":
+            yield from _proteins(entry)
+        if entry.wanted == b"ORIGIN" or not entry.complete:
+            yield _origin(entry)
+
+
+def _entries(lines: Iterable[Line], translations: bool) -> Iterator[_Entry]:
+    entry: _Entry | None = None
+    section = b""
+    for number, line in lines:
+        if line.startswith(b"LOCUS"):
+            if entry is not None:
+                yield entry
+            residues = b"aa" in line.split()
+            entry, section = _Entry(number, b"FEATURES" if translations and not residues else b"ORIGIN"), b"LOCUS"
+            entry.texts[section] = line[len(section) :]
+        elif entry is None:
+            continue  # between entries
+        elif line.startswith(b"//"):
+            entry.complete = True
+            yield entry
+            entry = None
+        elif section != b"ORIGIN" and line[:1].isalpha():  # a keyword stands in the first column, what belongs to it is indented
+            section = line.split(None, 1)[0]
+            if section == entry.wanted:
+                entry.body_line = number + 1
+            elif section in (b"DEFINITION", b"ACCESSION", b"VERSION"):
+                entry.texts[section] = line[len(section) :]
+        elif section == entry.wanted:
+            entry.body += line
+        elif section == b"DEFINITION":
+            entry.texts[section] += line
+    if entry is not None:
+        yield entry
+
+
+def _origin(entry: _Entry) -> Record:
+    words = [entry.texts.get(key, b"").split() for key in (b"VERSION", b"ACCESSION", b"LOCUS")]
+    identity = next((found[0].decode("utf-8", "replace") for found in words if found), f"line{entry.line}")
+    definition = _text(entry.texts.get(b"DEFINITION", b"")).removesuffix(".")
+    # Letters stand in groups of ten behind the position of the first one.
+    ignored = WHITE_SPACE + b"0123456789"
+    record = Record(entry.line, f"{identity} {definition}", [bytes(entry.body)], entry.body_line, ignored)
+    if not entry.complete:
+        record.problem = "no // at the end of the entry"
+    elif not entry.body or entry.body.isspace():
+        record.problem = "no letters below ORIGIN"
+    return record
+
+
+def _proteins(entry: _Entry) -> Iterator[Record]:
+    above, *features = FEATURE.split(bytes(entry.body))
+    line = entry.body_line + above.count(b"\n")
+    for feature in features:
+        if feature.startswith(b"CDS "):
+            yield _protein(feature, line)
+        line += feature.count(b"\n")
+
+
+def _protein(feature: bytes, line: int) -> Record:
+    values: dict[bytes, re.Match[bytes]] = {}
+    for found in QUALIFIER.finditer(feature):
+        if found[2] is not None:
+            values.setdefault(found[1], found)
+    identity, product = (
+        next((_text(values[name][2].replace(b'""', b'"')) for name in names if name in values), "")
+        for names in ((b"protein_id", b"locus_tag"), (b"product",))
+    )
+    record = Record(line, f"{identity or f'line{line}'} {product}", [], line)
+    if (translation := values.get(b"translation")) is not None:
+        record.body = [translation[2]]
+        record.body_line += feature.count(b"\n", 0, translation.start())
+    else:
+        record.problem = "/translation has no end" if b"/translation=" in feature else "no /translation, as in pseudogenes"
+    return record
+
+
+def _text(found: bytes) -> str:
+    """One line of text, white space as it was inside a line."""
+    return " ".join(line.strip() for line in found.decode("utf-8", "replace").strip().split("\n"))
