@@ -58,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser, verb: Verb[R]) -> None:
         text = (info.description or "").replace("%", "%%")
         if not info.is_required() and default is not None and not isinstance(default, Recipe):
             text += f" (default: {str(default).replace('%', '%%')})"
+        if info.annotation is bool:  # --tied, --no-tied
+            parser.add_argument(
+                f"--{name.replace('_', '-')}", dest=f"field_{name}", action=argparse.BooleanOptionalAction, default=None, help=text.strip()
+            )
+            continue
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             dest=f"field_{name}",
@@ -81,6 +86,8 @@ def resolve(options: argparse.Namespace, verb: Verb[R]) -> R:
             items = [item for item in value if item not in rest]
             quoted = [json.dumps(item) if _is_text(get_args(info.annotation)[0]) else item for item in items]
             overrides.append(f"{name}=[{', '.join(quoted)}]")
+        elif isinstance(value, bool):
+            overrides.append(f"{name}={str(value).lower()}")
         elif value is not None:
             # a prompt with a colon or a title with a # is no YAML
             overrides.append(f"{name}={json.dumps(value) if _is_text(info.annotation) and value != 'null' else value}")

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from samples import english, letters
 from tokenizers import Tokenizer, models, trainers
 
@@ -18,6 +19,8 @@ from tokenizer.extend import Extend, extend_base
 from tokenizer.vocabulary import extend
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+settings.register_profile("project", deadline=None)  # a busy machine is no failure
+settings.load_profile("project")
 
 
 def gene_bpe(alphabet: Alphabet, common: str, pieces: int) -> Tokenizer:

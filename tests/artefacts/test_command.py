@@ -55,7 +55,7 @@ def test_every_field_is_a_flag_with_its_docstring() -> None:
     add_arguments(parser, verb())
     text = " ".join(parser.format_help().split())
     for name in Job.model_fields:
-        assert f"--{name.replace('_', '-')} " in text
+        assert f"--{name.replace('_', '-')}" in text
     assert "Where to write, 100 % of it." in text
     assert "(default: 0.001)" in text
     assert "Undefined" not in text
@@ -68,7 +68,10 @@ def test_every_field_is_a_flag_with_its_docstring() -> None:
     [
         (["--learning-rate", "3e-4"], "learning_rate", 3e-4),
         (["--learning-rate=3e-4"], "learning_rate", 3e-4),
-        (["--shuffle", "no"], "shuffle", False),
+        (["--no-shuffle"], "shuffle", False),
+        (["shuffle=no"], "shuffle", False),
+        (["shuffle=no", "--shuffle"], "shuffle", False),
+        (["--shuffle", "a.fa"], "files", [Path("a.fa")]),
         (["--files", "a.fa", "b.fa"], "files", [Path("a.fa"), Path("b.fa")]),
         (["a.fa", "b.fa"], "files", [Path("a.fa"), Path("b.fa")]),
         (["a.fa", "learning_rate=1", "b.fa"], "files", [Path("a.fa"), Path("b.fa")]),
