@@ -25,7 +25,7 @@ def _tokenizer_create() -> Verb[Any]:
 
 
 def _tokenizer_train() -> Verb[Any]:
-    from tokenizer.train import TrainBpe, train_bpe
+    from tokenizer.bpe.train import TrainBpe, train_bpe
 
     return Verb(
         TrainBpe,
@@ -37,13 +37,37 @@ def _tokenizer_train() -> Verb[Any]:
 
 
 def _tokenizer_extend() -> Verb[Any]:
-    from tokenizer.extend import Extend, extend_base
+    from tokenizer.extend import Extend, extend_base, preview
 
     return Verb(
         Extend,
         lambda recipe, overwrite: extend_base(recipe, overwrite=overwrite),
         "Extend a base LLaMA (tokenizer and embedding rows) with gene vocabularies. Text keeps exactly its ids.",
         "llama-gene tokenizer extend --base runs/base --dna runs/dna.json --protein runs/protein.json --out runs/extended",
+        dry_run=preview,
+    )
+
+
+def _tokenizer_inspect() -> Verb[Any]:
+    from tokenizer.colours import InspectRecipe, inspect
+
+    return Verb(
+        InspectRecipe,
+        lambda recipe, overwrite: inspect(recipe),
+        "Show how an extended tokenizer cuts a text, in colour, with counts per modality.",
+        "llama-gene tokenizer inspect 'The promoter <dna>TATAAATGGC</dna> binds.' --tokenizer runs/extended",
+        positional="text",
+    )
+
+
+def _tokenizer_gguf() -> Verb[Any]:
+    from tokenizer.gguf import Gguf, export_for_gguf
+
+    return Verb(
+        Gguf,
+        lambda recipe, overwrite: export_for_gguf(recipe, overwrite=overwrite),
+        "Write a folder that llama.cpp's converter reads; text is mapped before it is encoded (docs/gguf.md).",
+        "llama-gene tokenizer gguf --model runs/model --out runs/for-gguf",
     )
 
 
@@ -250,6 +274,8 @@ VERBS: dict[str, tuple[str, Callable[[], Verb[Any]]]] = {
     "tokenizer create": ("make a tiny random base LLaMA", _tokenizer_create),
     "tokenizer train": ("train a gene BPE", _tokenizer_train),
     "tokenizer extend": ("extend a base LLaMA with gene vocabularies", _tokenizer_extend),
+    "tokenizer inspect": ("show how a text is cut into tokens", _tokenizer_inspect),
+    "tokenizer gguf": ("export a model for llama.cpp", _tokenizer_gguf),
     "convert simulate": ("generate the simulated organism", _convert_simulate),
     "convert pack": ("pack corpora into token shards", _convert_pack),
     "convert tasks": ("turn benchmarks into instruction records", _convert_tasks),
@@ -293,7 +319,7 @@ def main(argv: list[str] | None = None) -> int:
         return guarded(lambda: quickstart(arguments[1:], verb))
     first, *others = arguments
     if _group(first) and others in (["-h"], ["--help"]):
-        print("\n".join(f"  {name:<18}{VERBS[name][0]}" for name in _group(first)))
+        print("\n".join(f"  {name:<19}{VERBS[name][0]}" for name in _group(first)))
         return 0
     if _group(first) and others and not others[0].startswith("-"):
         name, rest = f"{first} {others[0]}", others[1:]
@@ -310,14 +336,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<18}{summary}" for name, (summary, _) in VERBS.items()]
+    lines = [f"  {name:<19}{summary}" for name, (summary, _) in VERBS.items()]
     return "\n".join(
         [
             "usage: llama-gene COMMAND [--recipe YAML] [key=value …] [--dry-run] [--overwrite]",
             "",
             "Turn any LLaMA into an instruction-following gene model.",
             "",
-            f"  {'quickstart':<18}the whole way through on a simulated organism, in minutes on a CPU",
+            f"  {'quickstart':<19}the whole way through on a simulated organism, in minutes on a CPU",
             *lines,
             "",
             "`llama-gene COMMAND --help` shows a command's fields and an example.",

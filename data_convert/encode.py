@@ -2,10 +2,13 @@
 
 A sequence becomes [BOS] <tag> pieces </tag> EOS, a text [BOS] pieces EOS. A longer document becomes several fragments,
 each complete in itself: the tags are opened and closed again, and no letter is lost.
+
+Sequences, and text without tags, take the fast ways of tokenizer/bpe/encode.py, which give the same ids.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +16,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 
 from artefacts.errors import UserError
 from data_convert.documents import Document
 from tokenizer.alphabets import ALPHABETS, Alphabet
+from tokenizer.bpe.encode import GeneEncoder, may_hold_spans, read_encoders, text_tokenizer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,26 +61,53 @@ class Encoder:
         self._special = {number for number, token in self._backend.get_added_tokens_decoder().items() if token.special}
         for modality in sorted(modalities - {"text"}):
             self._probe(ALPHABETS[modality])
+        self._genes = self._gene_encoders(sorted(modalities - {"text"}))
+        self._text = text_tokenizer(self._backend) if "text" in modalities else self._backend
 
     def encode(self, documents: list[Document]) -> list[list[Fragment] | None]:
         """Fragments of each document, in order; None for a text that spells one of the tokenizer's special tokens.
 
         Such a text would start or end a document, or open a sequence, in the middle of a sentence.
         """
-        encodings = self._backend.encode_batch_fast([document.wrapped for document in documents], add_special_tokens=False)
-        return [self._fragments(document, encoding.ids) for document, encoding in zip(documents, encodings, strict=True)]
+        ids: dict[int, NDArray[np.uint32]] = {}
+        for modality, encoder in self._genes.items():
+            mine = [place for place, document in enumerate(documents) if document.modality == modality]
+            ids.update(zip(mine, encoder.encode_many([documents[place].letters for place in mine]), strict=True))
+        rest: dict[int, Tokenizer] = {
+            place: self._tokenizer(document) for place, document in enumerate(documents) if document.modality not in self._genes
+        }
+        for tokenizer in (self._backend, self._text):
+            mine = [place for place, own in rest.items() if own is tokenizer and place not in ids]
+            encodings = tokenizer.encode_batch_fast([documents[place].wrapped for place in mine], add_special_tokens=False)
+            ids.update((place, np.array(encoding.ids, dtype=np.uint32)) for place, encoding in zip(mine, encodings, strict=True))
+        return [self._fragments(document, ids[place]) for place, document in enumerate(documents)]
 
-    def _fragments(self, document: Document, ids: list[int]) -> list[Fragment] | None:
-        if document.modality == "text" and not self._special.isdisjoint(ids):
+    def _tokenizer(self, document: Document) -> Tokenizer:
+        return self._text if document.modality == "text" and not may_hold_spans(document.letters) else self._backend
+
+    def _fragments(self, document: Document, ids: NDArray[np.uint32]) -> list[Fragment] | None:
+        """Fragments from the ids of a document; for a modality in `_genes`, ids of its pieces without tags."""
+        if document.modality in self._genes:
+            return list(self._cut_sequence(self._genes[document.modality], ids))
+        if document.modality == "text" and not self._special.isdisjoint(ids.tolist()):
             return None
-        whole = [*self.start, *ids, *self.end]
-        if len(whole) <= self.block_tokens:
-            return [Fragment(np.array(whole, dtype=np.uint32), document.size)]
+        if len(self.start) + len(ids) + len(self.end) <= self.block_tokens:
+            return [Fragment(np.array([*self.start, *ids, *self.end], dtype=np.uint32), document.size)]
         return list(self._cut(document))
+
+    def _cut_sequence(self, encoder: GeneEncoder, ids: NDArray[np.uint32]) -> Iterator[Fragment]:
+        opening, closing = encoder.tags
+        head, tail = np.array([*self.start, opening], dtype=np.uint32), np.array([closing, *self.end], dtype=np.uint32)
+        room = self.block_tokens - len(head) - len(tail)
+        if room < 1:
+            raise UserError(f"block_tokens={self.block_tokens}: too small for one letter of {encoder.alphabet.name}; use larger blocks")
+        for first in range(0, max(len(ids), 1), room):
+            part = ids[first : first + room]
+            yield Fragment(np.concatenate((head, part, tail)), int(encoder.letters_of[part].sum()))
 
     def _cut(self, document: Document) -> Iterator[Fragment]:
         """Cut between tokens, never inside a character; letters are counted by the tokens' offsets in the text."""
-        encoding: Encoding = self._backend.encode(document.wrapped, add_special_tokens=False)
+        encoding: Encoding = self._tokenizer(document).encode(document.wrapped, add_special_tokens=False)
         ids, offsets = encoding.ids, encoding.offsets
         head, tail = list(self.start), list(self.end)
         first, last, begin, stop = 0, len(ids), 0, len(document.wrapped)
@@ -96,6 +129,14 @@ class Encoder:
             letters = len(piece.encode()) if document.modality == "text" else len(piece)
             yield Fragment(np.array([*head, *ids[first:cut], *tail], dtype=np.uint32), letters)
             first, begin = cut, upto
+
+    def _gene_encoders(self, modalities: list[str]) -> dict[str, GeneEncoder]:
+        """The fast way, or nothing where sequences are not spelled in private alphabets: any tokenizer with tags can be packed."""
+        try:
+            return read_encoders(self._backend, modalities)
+        except UserError as error:
+            log.warning("%s: sequences are encoded slowly, by the tokenizer itself: %s", self.folder, error)
+            return {}
 
     def _probe(self, alphabet: Alphabet) -> None:
         wrapped = alphabet.wrap(alphabet.letters)

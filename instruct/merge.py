@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from artefacts.command import path_exists
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
+from tokenizer.saving import carry_tokenizer
 
 
 class MergeRecipe(Recipe):
@@ -36,8 +36,7 @@ def merge(recipe: MergeRecipe, *, overwrite: bool = False) -> None:
     merged = PeftModel.from_pretrained(model, str(recipe.adapter)).merge_and_unload()
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         merged.save_pretrained(folder)
-        for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "new_ids.json"):
-            shutil.copyfile(recipe.model / name, folder / name)
+        carry_tokenizer(recipe.model, folder)
         write_manifest(
             folder,
             "merged",

@@ -24,6 +24,7 @@ from data_convert.records import read_records
 from instruct.answers import IGNORED, AnswerTrainer
 from instruct.encode import conversations
 from instruct.recipe import InstructRecipe
+from tokenizer.saving import carry_tokenizer
 
 BATCH = 512
 
@@ -69,8 +70,7 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
         with new_folder(recipe.out, overwrite=overwrite) as folder:
             for name in ("adapter_config.json", "adapter_model.safetensors"):
                 shutil.move(final / name, folder / name)
-            for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-                shutil.copyfile(recipe.model / name, folder / name)
+            carry_tokenizer(recipe.model, folder)
             lines = [json.dumps(line) + "\n" for line in history(trainer.state.log_history)]
             (folder / "history.jsonl").write_text("".join(lines), encoding="utf-8")
             write_manifest(

@@ -19,6 +19,7 @@ from data_convert.shards import load_shards, tokenizer_fingerprint
 from pretrain.bits import heldout_bits
 from pretrain.blocks import collate
 from pretrain.recipe import PretrainRecipe
+from tokenizer.saving import carry_tokenizer
 
 
 def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
@@ -195,12 +196,6 @@ def check_rows(rows: int, tokenizer: Any, path: Path) -> None:
     """Refuse a model that has fewer embedding rows than its tokenizer has ids; training never resizes."""
     if rows < len(tokenizer):
         raise UserError(f"{path}: {rows} embedding rows for {len(tokenizer)} ids; extend it with `llama-gene tokenizer extend` first")
-
-
-def carry_tokenizer(source: Path, folder: Path) -> None:
-    """Copy the tokenizer's files byte for byte; saving it again could rewrite them."""
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "new_ids.json"):
-        shutil.copyfile(source / name, folder / name)
 
 
 def _first_per_modality(heldout: Any, blocks: int) -> list[dict[str, Any]]:

@@ -182,7 +182,7 @@ MISTAKES = {
     "foreign letters": (f"{TRAIN} foreign.fa", ["foreign.fa: not one usable dna record: letter outside dna: 2", "Is this file dna?"]),
     "too many pieces": (f"{TRAIN} good.fa", ["good.fa: only ", "pieces can be learned", "ask for vocab_size="]),
     "unusable text": ("tokenizer create --out out --text text.jsonl", ["text.jsonl: not one usable text document", "mend the file"]),
-    "no BPE": ("tokenizer extend --base absent --dna a --protein b --out out", ["absent: no such file or folder"]),
+    "no BPE": ("tokenizer extend --base absent --dna a --protein b --out out", ["a: no such dna BPE; train one with"]),
     "no tokenizer": (
         "convert pack --tokenizer absent --out out --sources {modality:\\ dna,\\ files:\\ [good.fa]}",
         ["absent: no tokenizer.json", "tokenizer extend"],
@@ -243,6 +243,7 @@ REQUIRED = {
     "tokenizer create": "--text text.jsonl",
     "tokenizer train": "--alphabet dna --vocab-size 64 good.fa",
     "tokenizer extend": "--base model --dna a --protein b",
+    "tokenizer gguf": "--model model",
     "convert simulate": "",
     "convert pack": "--tokenizer model --sources {modality:\\ dna,\\ files:\\ [good.fa]}",
     "convert tasks": "tasks=[{card:\\ sim/promoter,\\ source:\\ .}]",

@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
-from tokenizer.base import BYTE_LEVEL, SENTENCEPIECE, Base, read_base, sentencepiece_file
+from tokenizer.base import BYTE_LEVEL, Base, read_base
 from tokenizer.readers import read_text
 from tokenizer.saving import save_tokenizer
 
@@ -60,11 +60,10 @@ def create_base(recipe: CreateBase, *, overwrite: bool = False) -> None:
         ledger = Ledger()
         base = read_base(recipe.tokenizer) if recipe.tokenizer else train_byte_level(recipe.text, recipe.vocab_size, ledger)
         save_tokenizer(base.tokenizer, folder, base.family, base.config)
-        if base.family == SENTENCEPIECE and recipe.tokenizer is not None:
-            # as Llama 2's own folders do: extending reads the merge order from it
-            shutil.copyfile(sentencepiece_file(recipe.tokenizer) or recipe.tokenizer, folder / "tokenizer.model")
+        if base.sentencepiece_model is not None:
+            shutil.copyfile(base.sentencepiece_model, folder / "tokenizer.model")  # extending reads the merge order from it
         _random_llama(recipe, base).save_pretrained(folder)
-        inputs = {str(file): fingerprint(file) for file in ([recipe.tokenizer] if recipe.tokenizer else recipe.text)}
+        inputs = {str(file): fingerprint(file) for file in (base.files or recipe.text)}
         write_manifest(folder, "base", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"text": ledger.as_dict()})
 
 

@@ -1,7 +1,7 @@
 """Extend a base LLaMA with gene vocabularies, once, offline: `llama-gene tokenizer extend`.
 
 Nothing after this step ever resizes a model: resizing under ZeRO-3 and loading adapters onto resized embeddings are
-where such stacks break most often.
+where such stacks break most often. The model is not loaded for it; its files are extended on disk (tokenizer/weights.py).
 """
 
 from __future__ import annotations
@@ -9,35 +9,44 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tokenizers import Tokenizer
+from pydantic import Field
 
-from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
-from tokenizer.base import Base, read_base
-from tokenizer.compare import Heldout, compare
+from tokenizer.base import LICENCES
+from tokenizer.parts import Parts, gather
+from tokenizer.report.compare import Heldout, compare
+from tokenizer.report.page import write_page
 from tokenizer.saving import END_OF_TURN, save_tokenizer
-from tokenizer.vocabulary import PAD, NewIds, extend
+from tokenizer.vocabulary import PAD, NewIds
+
+if TYPE_CHECKING:
+    from tokenizer.weights import Plan, Stored
 
 
 class Extend(Recipe):
     """An extended base."""
 
     base: Path
-    """Model or tokenizer folder, tokenizer.json, tokenizer.model, or hub id."""
+    """Model or tokenizer folder, tokenizer.json, tokenizer.model, or hub id (org/name)."""
     dna: Path
     """DNA BPE, as `tokenizer train` writes it."""
     protein: Path
     """Protein BPE."""
     out: Path
-    noise: float = 0.1
+    tokenizer_only: bool = False
+    """Leave the weights of the base alone (of a hub id, do not fetch them)."""
+    noise: float = Field(0.1, ge=0)
     """Noise on new embedding rows, as a share of each dimension's deviation over the base rows."""
-    pad_to_multiple_of: int = 64
+    pad_to_multiple_of: int = Field(64, ge=1)
     """Embedding rows are padded up to a multiple of this (tensor cores like 64 or 128)."""
     heldout: Heldout = Heldout()
     """Files for the before/after comparison in extension_report.json; leave empty for none."""
+    loss_max_gib: float = 4.0
+    """Measure the loss on the held-out files, and the rows and the loss of the other ways, if the weights are at most this large:
+    the extended model and the base are loaded for it, one after the other."""
     seed: int = 0
 
 
@@ -45,75 +54,102 @@ def extend_base(recipe: Extend, *, overwrite: bool = False) -> None:
     """Write the extended folder: tokenizer, weights where the base has any, extension_report.json, manifest.
 
     Raises:
-        UserError: unreadable base or BPE, a base that is extended already, or text whose ids would change.
+        UserError: unreadable base or BPE, a base that is extended already, weights that are no safetensors or do not fit
+            the tokenizer, too little room on the disk, or text whose ids would change.
     """
     check_absent(recipe.out, overwrite)
-    base = read_base(recipe.base)
-    genes = {}
-    for name, path in (("dna", recipe.dna), ("protein", recipe.protein)):
-        if not path.is_file():
-            raise UserError(f"{path}: no such {name} BPE; train one with `llama-gene tokenizer train --alphabet {name}`")
-        genes[name] = Tokenizer.from_file(str(path))
-    extended, new, _private = extend(base, genes["dna"], genes["protein"])
-    report = compare(base.tokenizer, extended, new, recipe.heldout, base.family)
+    parts = gather(recipe.base, recipe.dna, recipe.protein, weights=not recipe.tokenizer_only)
+    from tokenizer.report.models import add_model_figures  # torch, once the inputs have been seen
+
+    base, extended, new = parts.base, parts.extended, parts.new
+    plan = _plan(recipe, parts)
+    used = list(base.files)
+    if plan is not None:
+        from tokenizer.weights import check_disk
+
+        check_disk(plan, recipe.out)
+        used += [parts.source / name for name in ("config.json", *(shard.name for shard in plan.shards))]
+    report = compare(base.tokenizer, extended, new, recipe.heldout, base.family, genes=parts.genes, base_model=base.sentencepiece_model)
+    report["notes"] = base.notes
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
-        if (recipe.base / "config.json").is_file():
-            report["rows"] = _extend_model(recipe, base, extended, new, folder)
+        matrices = _extend_model(recipe, parts, plan, folder) if plan is not None else {}
+        add_model_figures(report, parts, plan, matrices, folder, recipe.heldout, recipe.seed, _loss_skipped(recipe, plan))
+        for file in [file for pattern in LICENCES for file in parts.source.glob(pattern) if file.is_file()]:
+            shutil.copyfile(file, folder / file.name)
         (folder / "new_ids.json").write_text(_new_ids(new), encoding="utf-8")
         (folder / "extension_report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_manifest(
             folder,
             "extended",
             recipe=recipe.model_dump(mode="json"),
-            inputs={"base": fingerprint(recipe.base), "dna": fingerprint(recipe.dna), "protein": fingerprint(recipe.protein)},
+            inputs={"base": fingerprint(*used), "dna": fingerprint(recipe.dna), "protein": fingerprint(recipe.protein)},
             counts={"new_ids": len(new.all), "vocabulary": extended.get_vocab_size()},
+            **({"base_revision": parts.revision} if parts.revision else {}),
         )
+        write_page(report, folder / "extension_report.html")
 
 
-def _extend_model(recipe: Extend, base: Base, extended: Tokenizer, new: NewIds, folder: Path) -> dict[str, Any]:
-    import torch
-    from transformers import AutoModelForCausalLM
+def preview(recipe: Extend) -> None:
+    """Print what `extend_base` would do (`--dry-run`): ids, rows, and per file of weights what is read and written.
 
-    from tokenizer.rows import initialise, sources
+    Of a hub id the tokenizer is fetched, the weights are not.
 
-    model: Any = AutoModelForCausalLM.from_pretrained(recipe.base, dtype="auto")
-    base_rows = base.tokenizer.get_vocab_size()
-    if model.get_input_embeddings().weight.shape[0] < base_rows:
-        rows = model.get_input_embeddings().weight.shape[0]
-        raise UserError(
-            f"{recipe.base}: the model has {rows} embedding rows but its tokenizer {base_rows} ids; they do not belong together"
-        )
-    tied = model.config.tie_word_embeddings
-    # mean_resizing=True, the default, makes all new rows alike and takes minutes; ours are written right below.
-    model.resize_token_embeddings(max(new.all) + 1, pad_to_multiple_of=recipe.pad_to_multiple_of, mean_resizing=False)
-    spelled = sources(base.tokenizer, new)
-    # the resize fills padding rows from an unseeded generator: the same recipe would not give the same weights
-    padding = range(max(new.all) + 1, model.get_input_embeddings().weight.shape[0])
-    spelled.update(dict.fromkeys(padding, spelled[new.pad]))
-    matrices = {"input": model.get_input_embeddings().weight}
-    if not tied:
-        matrices["output"] = model.get_output_embeddings().weight
-    figures: dict[str, Any] = {"tied": tied, "rows": matrices["input"].shape[0]}
-    for offset, (name, matrix_VD) in enumerate(matrices.items()):
-        initialise(matrix_VD.data, spelled, base_rows, recipe.noise, recipe.seed + offset)
-        new_rows = matrix_VD[torch.tensor(sorted(spelled))].float()
-        figures[name] = {
-            "base_norm": matrix_VD[:base_rows].float().norm(dim=1).mean().item(),
-            "new_norm": new_rows.norm(dim=1).mean().item(),
-            "new_deviation": new_rows.std(dim=0).mean().item(),
-        }
-    model.config.pad_token_id = model.generation_config.pad_token_id = new.pad
-    ends = [model.config.eos_token_id] if isinstance(model.config.eos_token_id, int) else list(model.config.eos_token_id)
-    end_of_turn = extended.token_to_id(END_OF_TURN)
-    if end_of_turn is not None and end_of_turn not in ends:
-        ends.append(end_of_turn)
-    model.generation_config.eos_token_id = ends
-    model.save_pretrained(folder)
-    for name in ("LICENSE", "LICENSE.txt", "USE_POLICY.md"):
-        if (recipe.base / name).is_file():
-            shutil.copy(recipe.base / name, folder / name)
-    return figures
+    Raises:
+        UserError: see `extend_base`.
+    """
+    from tokenizer.weights import check_disk, gib
+
+    parts = gather(recipe.base, recipe.dna, recipe.protein, weights=False)
+    print(f"tokenizer: {parts.base.family}, {parts.base.tokenizer.get_vocab_size()} ids and {len(parts.new.all)} new ones")
+    for note in parts.base.notes:
+        print(f"note: {note}")
+    if parts.revision is not None and not recipe.tokenizer_only and not (parts.source / "config.json").is_file():
+        print("weights: not in the local hub cache; they would be fetched first")
+        return
+    plan = _plan(recipe, parts)
+    if plan is None:
+        print("weights: none")
+        return
+    print(f"matrices: {', '.join(plan.matrices)}{' (tied)' if plan.tied else ''}, {plan.kept_rows} rows kept, {plan.rows} in all")
+    for shard in plan.shards:
+        print(f"  {'extend' if shard.rewritten else 'copy  '} {shard.name}: {gib(shard.bytes_read)} to {gib(shard.bytes_written)}")
+    print(f"reads {gib(plan.bytes_read)}, writes {gib(plan.bytes_written)}, holds at most {gib(plan.peak_bytes)} of weights in memory")
+    skipped = _loss_skipped(recipe, plan)
+    print(f"initial loss: {f'skipped, {skipped}' if skipped else f'loads the model, {gib(plan.bytes_written)}'}")
+    check_disk(plan, recipe.out)
+
+
+def _plan(recipe: Extend, parts: Parts) -> Plan | None:
+    """None where there are no weights to extend."""
+    from tokenizer.weights import has_weights, plan
+
+    if recipe.tokenizer_only or not parts.source.is_dir() or not has_weights(parts.source):
+        return None
+    return plan(parts.source, min(parts.new.all), max(parts.new.all) + 1, recipe.pad_to_multiple_of)
+
+
+def _extend_model(recipe: Extend, parts: Parts, plan: Plan, folder: Path) -> dict[str, Stored]:
+    """Write weights and configurations; return the extended matrices."""
+    from tokenizer.rows import sources
+    from tokenizer.weights import extend_configs, extend_weights
+
+    base, new = parts.base, parts.new
+    matrices = extend_weights(plan, folder, sources(base.tokenizer, new, plan.rows), recipe.noise, recipe.seed)
+    ends = [parts.extended.token_to_id(token) for token in (base.config.get("eos_token"), END_OF_TURN) if token is not None]
+    extend_configs(parts.source, folder, plan.rows, new.pad, [index for index in ends if index is not None])
+    return matrices
+
+
+def _loss_skipped(recipe: Extend, plan: Plan | None) -> str | None:
+    """Why no model is loaded to measure its loss, or None."""
+    if plan is None:
+        return "no weights were extended"
+    if not (recipe.heldout.dna or recipe.heldout.protein or recipe.heldout.text):
+        return "no held-out files were given"
+    if plan.bytes_written > recipe.loss_max_gib * 2**30:
+        return f"the weights take {plan.bytes_written / 2**30:.2f} GiB, more than loss_max_gib={recipe.loss_max_gib}"
+    return None
 
 
 def _new_ids(new: NewIds) -> str:

@@ -17,8 +17,9 @@ from tokenizer.alphabets import DNA, PROTEIN, RNA, TAGS, Alphabet
 
 BLOCK = 64
 """Code points that share all but their last UTF-8 byte: one block holds both alphabets and the marker."""
-BLOCKS = range(0xF0000, 0x10FFC0, BLOCK)
-"""Supplementary private-use planes 15 and 16."""
+BLOCKS = [*range(0x10A000, 0x10F000, BLOCK), *range(0xF2000, 0xFFF00, BLOCK)]
+"""Supplementary private-use planes 16 and 15, without the parts that real text holds: icon fonts (Nerd Fonts U+F0001 to U+F1AF0,
+SF Symbols from U+100000) and what PDF extraction makes of unknown glyphs (U+100000, U+10FC00)."""
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
+from artefacts.errors import UserError
 from configs import CONFIGS
 from tokenizer.base import BYTE_LEVEL
 
 END_OF_TURN = "<|eot_id|>"
+CARRIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "new_ids.json")
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, family: str, config: dict[str, Any]) -> None:
@@ -30,6 +33,21 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, family: str, config: dict
         **{name: value for name, value in config.items() if name != "chat_template"},
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def carry_tokenizer(source: Path, folder: Path) -> None:
+    """Copy a model's tokenizer files into another folder byte for byte; saving it again could rewrite them.
+
+    new_ids.json is carried where there is one: a base that was never extended has none, nor need it have a chat template.
+
+    Raises:
+        UserError: no tokenizer.json in `source`.
+    """
+    if not (source / "tokenizer.json").is_file():
+        raise UserError(f"{source}: no tokenizer.json; give a folder that `llama-gene tokenizer extend` or a later stage has written")
+    for name in CARRIED:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
 
 
 def default_template(tokenizer: Tokenizer, family: str) -> str:

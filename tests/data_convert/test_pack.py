@@ -213,6 +213,33 @@ def test_a_really_extended_tokenizer_is_cut_the_same_way(extended_folder, modali
     assert len(fragments) > 2
 
 
+def test_fast_ways_give_the_public_ids(extended_folder, tokenizer, caplog):
+    """One batch of everything, in order: sequences by the gene BPE itself, text with and without anything like a tag."""
+    draw = random.Random(4)
+    found = [
+        Document(f"{modality}{i}", modality, "".join(draw.choices(alphabet.letters, k=draw.randrange(1, 400))))
+        for i in range(5)
+        for modality, alphabet in ALPHABETS.items()
+    ]
+    found += [Document("t", "text", text) for text in ("the gene GATTACA", "n < 5 and a <b>", "", "\U000f0041 x", "see <dna>AC</dna>", "é")]
+    draw.shuffle(found)
+    public = Tokenizer.from_file(str(extended_folder / "tokenizer.json"))
+    encoder = Encoder(extended_folder, {"dna", "rna", "protein", "text"}, 512)
+    assert not caplog.records
+    special = {number for number, token in public.get_added_tokens_decoder().items() if token.special}
+    for document, fragments in zip(found, encoder.encode(found), strict=True):
+        ids = public.encode(document.wrapped, add_special_tokens=False).ids
+        if document.modality == "text" and special & set(ids):
+            assert fragments is None
+            continue
+        (fragment,) = fragments or []
+        assert fragment.ids.tolist() == [*encoder.start, *ids, *encoder.end]
+        assert fragment.ids.dtype == np.uint32
+        assert fragment.letters == document.size
+    Encoder(tokenizer, {"dna"}, 512)
+    assert "sequences are encoded slowly" in caplog.text
+
+
 def test_ids_beyond_16_bits_fit(tmp_path):
     vocab = {letter: i for i, letter in enumerate(RESIDUES)} | {f"filler{i}": i for i in range(len(RESIDUES), 70_000)}
     words = Tokenizer(models.WordLevel(vocab, unk_token="X"))

@@ -1,0 +1,1 @@
+"""Gene BPEs on plain letters: windows, exact training, exact encoding in bulk."""

@@ -1,0 +1,441 @@
+"""Letters -> token ids for whole corpora: the ids that the public tokenizer gives a span, some ten to fifty times as fast.
+
+    encoder = read_encoders("runs/extended")["dna"]
+    ids = encoder.encode("ACGT...")  # a whole chromosome is one span
+
+The public tokenizer rewrites every letter by regular expressions, and its BPE keeps a queue over the whole span. Here the
+gene BPE is read back out of the tokenizer and run as such, in time linear in the letters.
+
+Method: take the longest piece that matches; it may stand beside the piece before it if no merge joins the two across
+their boundary, at any moment of their making; if it may not, try the next shorter one, and step back where none is left.
+The one sequence of pieces whose neighbours all may stand side by side is the BPE's segmentation (van Antwerpen and
+Neubeck 2024, "So many tokens, so little time", and their Rust crate `bpe`). This holds where every piece is made by
+exactly one merge and encodes to itself, as a BPE trainer makes them; `GeneEncoder` checks it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from artefacts.errors import UserError
+from tokenizer.alphabets import ALPHABETS, Alphabet
+
+FOREIGN = 255
+NEVER = 1 << 31
+NEAR_PIECES = 1024
+"""Pairs of so many first pieces are worked out in advance: 128 KiB, which stays in the processor's cache; more gains nothing."""
+PROBE_LETTERS = 2000
+BATCH_LETTERS = 1 << 24
+"""Letters encoded in one call: large enough to cost nothing, small enough to need little memory."""
+
+
+class Tables(NamedTuple):
+    """A gene BPE as arrays. P pieces, numbered by rank: the alphabet's letters, then one piece per merge."""
+
+    trie: NDArray[np.int32]
+    """Rows of `width` numbers, one row per prefix of a piece: where the row of the prefix and one more letter starts (0: no
+    such prefix); in the last column the longest piece that the prefix starts with."""
+    width: int
+    letters: int
+    """Letters of the alphabet: pieces below this number."""
+    left: NDArray[np.int32]
+    """[P] The two pieces that a piece was merged from; a letter has itself."""
+    right: NDArray[np.int32]
+    size: NDArray[np.int32]
+    """[P] Letters of each piece."""
+    shorter: NDArray[np.int32]
+    """[P] The longest piece that is a true prefix of this one, or -1."""
+    slots: NDArray[np.int32]
+    """Hash table (left, right) -> merged piece; -1 where empty. Its length is a power of two."""
+    near: NDArray[np.uint8]
+    """[N, N / 8] For the first N pieces, one bit per pair: they may stand side by side."""
+    ids: NDArray[np.uint32]
+    """[P] Ids in the tokenizer."""
+
+
+class GeneEncoder:
+    """One modality's letters -> ids."""
+
+    def __init__(self, alphabet: Alphabet, pieces: Mapping[str, int], merges: Iterable[tuple[str, str]], tags: tuple[int, int]) -> None:
+        """
+        Args:
+            pieces: piece in plain letters -> id.
+            merges: pairs of pieces in plain letters, first merge first.
+            tags: ids of the opening and the closing tag.
+
+        Raises:
+            UserError: a letter without a piece; a piece that no merge makes, or two do; a piece whose own letters are
+                segmented otherwise. The piece is named.
+        """
+        self.alphabet = alphabet
+        self.tags = tags
+        self._codes = _letter_codes(alphabet)
+        self._tables = _tables(alphabet, pieces, list(merges), self._codes)
+        self.letters_of = np.zeros(int(self._tables.ids.max()) + 1, dtype=np.int32)
+        """[highest id + 1] Letters that each id stands for; 0 for ids that are no piece of this modality."""
+        self.letters_of[self._tables.ids] = self._tables.size
+
+    def encode(self, letters: bytes | str) -> NDArray[np.uint32]:
+        """Ids of the pieces, without tags. Either case, and U for T in RNA, give the same ids.
+
+        Raises:
+            UserError: anything but letters of the alphabet, white space included, with its position.
+        """
+        return self._encode([letters])[0]
+
+    def encode_many(self, sequences: Sequence[bytes | str]) -> list[NDArray[np.uint32]]:
+        """The same for each of many sequences: without the cost of a call for each, which short proteins feel."""
+        found: list[NDArray[np.uint32]] = []
+        start, letters = 0, 0
+        for end, sequence in enumerate(sequences, 1):
+            letters += len(sequence)
+            if letters >= BATCH_LETTERS or end == len(sequences):
+                found += self._encode(sequences[start:end])
+                start, letters = end, 0
+        return found
+
+    def wrapped(self, letters: bytes | str) -> NDArray[np.uint32]:
+        """[opening tag, *pieces, closing tag], as the public tokenizer encodes `<tag>LETTERS</tag>`."""
+        ends = np.array(self.tags, dtype=np.uint32)
+        return np.concatenate((ends[:1], self.encode(letters), ends[1:]))
+
+    def _encode(self, sequences: Sequence[bytes | str]) -> list[NDArray[np.uint32]]:
+        # one byte per character, so that positions stay what they are; ? is in no alphabet
+        raw = [letters.encode("ascii", "replace") if isinstance(letters, str) else letters for letters in sequences]
+        codes = b"".join(raw).translate(self._codes)
+        if FOREIGN in codes:
+            self._refuse(sequences, raw)
+        bounds = np.zeros(len(raw) + 1, dtype=np.int64)
+        np.cumsum([len(letters) for letters in raw], out=bounds[1:])
+        ids, ends = _segment(np.frombuffer(codes, dtype=np.uint8), bounds, self._tables)
+        return np.split(ids, ends[:-1])
+
+    def _refuse(self, sequences: Sequence[bytes | str], raw: Sequence[bytes]) -> None:
+        for number, (letters, as_bytes) in enumerate(zip(sequences, raw, strict=True), 1):
+            position = as_bytes.translate(self._codes).find(FOREIGN)
+            if position >= 0:
+                where = f"sequence {number}: " if len(sequences) > 1 else ""
+                character = letters[position : position + 1]
+                raise UserError(
+                    f"{where}{character!r} at position {position + 1} is not a {self.alphabet.name} letter "
+                    f"({self.alphabet.letters}{''.join(self.alphabet.synonyms)}); give letters only, without line breaks"
+                )
+
+
+def read_encoders(source: Tokenizer | str | Path, modalities: Iterable[str] = tuple(ALPHABETS)) -> dict[str, GeneEncoder]:
+    """Encoders of an extended tokenizer, or of a folder written by `llama-gene tokenizer extend`; modality -> encoder.
+
+    Everything is read out of the tokenizer itself: what its normalizer and its pre-tokenizer make of a letter inside tags
+    is how its pieces spell that letter. A seeded sample is then compared with what the tokenizer itself gives.
+
+    Raises:
+        UserError: no tokenizer.json, a tokenizer without private alphabets, a gene BPE that no trainer makes (see
+            `GeneEncoder`), or one whose own ids differ.
+    """
+    where = "this tokenizer" if isinstance(source, Tokenizer) else str(source)
+    if not isinstance(source, Tokenizer):
+        path = Path(source) / "tokenizer.json" if Path(source).is_dir() else Path(source)
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; name a folder written by `llama-gene tokenizer extend`")
+        source = Tokenizer.from_file(str(path))
+    model = json.loads(source.to_str())["model"]
+    encoders: dict[str, GeneEncoder] = {}
+    for modality in modalities:
+        alphabet = ALPHABETS[modality]
+        opening, closing = source.token_to_id(alphabet.open_tag), source.token_to_id(alphabet.close_tag)
+        spelling = _spelling(source, alphabet)
+        if opening is None or closing is None or spelling is None or model["type"] != "BPE":
+            raise UserError(
+                f"{where}: {alphabet.name} has no private alphabet in it, so it is not extended; run `llama-gene tokenizer extend`"
+            )
+        try:
+            encoder = GeneEncoder(alphabet, *_gene_bpe(model, spelling), (opening, closing))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        _compare(encoder, source, where)
+        encoders[modality] = encoder
+    return encoders
+
+
+def text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer without the steps that map letters inside tags, which cost most of the time on text.
+
+    For text in which `may_hold_spans` finds nothing it gives the same ids: without a tag no step of these ever applies.
+    Where another step could make a `<` out of something else (NFKC does), the tokenizer itself is returned.
+    """
+    document = json.loads(tokenizer.to_str())
+    kept = [step for step in _steps(document["normalizer"]) if not _PRIVATE.search(json.dumps(step, ensure_ascii=False))]
+    if any(step["type"] not in ("Replace", "Prepend") or "<" in json.dumps([step.get("content"), step.get("prepend")]) for step in kept):
+        return tokenizer
+    document["normalizer"] = {"type": "Sequence", "normalizers": kept} if kept else None
+    return Tokenizer.from_str(json.dumps(document))
+
+
+def may_hold_spans(text: str) -> bool:
+    """Whether a text has a `<`, which opens a tag, or a character of the planes that private characters are taken from."""
+    return _SPANS.search(text) is not None
+
+
+def _steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if normalizer is None:
+        return []
+    if normalizer["type"] != "Sequence":
+        return [normalizer]
+    return [step for inner in normalizer["normalizers"] for step in _steps(inner)]
+
+
+_PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
+_SPANS = re.compile("[<\U000f0000-\U0010ffff]")
+
+
+def _spelling(tokenizer: Tokenizer, alphabet: Alphabet) -> dict[str, str] | None:
+    """The model's spelling of each letter inside tags -> the letter; None where it is the plain letter, or several words."""
+    if tokenizer.normalizer is None or tokenizer.pre_tokenizer is None:
+        return None
+    span = tokenizer.normalizer.normalize_str(f"{alphabet.open_tag}{alphabet.letters}{alphabet.close_tag}")
+    private = span.removeprefix(alphabet.open_tag).removesuffix(alphabet.close_tag)
+    if len(private) != len(alphabet.letters) or private == alphabet.letters:
+        return None
+    words = [tokenizer.pre_tokenizer.pre_tokenize_str(character) for character in private]
+    if any(len(word) != 1 for word in words):
+        return None
+    return {word[0][0]: letter for word, letter in zip(words, alphabet.letters, strict=True)}
+
+
+def _gene_bpe(model: dict[str, Any], spelling: dict[str, str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The pieces and merges spelled in private letters, in plain letters."""
+    unit = len(next(iter(spelling)))  # characters per letter: one, or the four bytes of a byte-level base
+
+    def plain(token: str) -> str:
+        letters = [spelling.get(token[i : i + unit]) for i in range(0, len(token), unit)]
+        return "" if None in letters else "".join(letters)  # type: ignore[arg-type]
+
+    pieces = {piece: number for token, number in model["vocab"].items() if (piece := plain(token))}
+    merges = []
+    for merge in model["merges"]:
+        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        if (one := plain(left)) and (two := plain(right)):
+            merges.append((one, two))
+    return pieces, merges
+
+
+def _compare(encoder: GeneEncoder, tokenizer: Tokenizer, where: str) -> None:
+    alphabet = encoder.alphabet
+    letters = "".join(random.Random(0).choices(alphabet.letters[:4], k=PROBE_LETTERS)) + alphabet.letters + alphabet.letters.lower()
+    public = tokenizer.encode(f"{alphabet.open_tag}{letters}{alphabet.close_tag}", add_special_tokens=False).ids
+    if encoder.wrapped(letters).tolist() != public:
+        raise UserError(f"{where}: does not encode {alphabet.name} by its gene BPE alone; extend the base with this version of llama-gene")
+
+
+def _letter_codes(alphabet: Alphabet) -> bytes:
+    """A table for `bytes.translate`: letter -> its place in the alphabet, anything else -> FOREIGN."""
+    table = bytearray([FOREIGN] * 256)
+    places = {letter: place for place, letter in enumerate(alphabet.letters)}
+    places |= {letter: places[other] for letter, other in alphabet.synonyms.items()}
+    for letter, place in places.items():
+        table[ord(letter)] = table[ord(letter.lower())] = place
+    return bytes(table)
+
+
+def _tables(alphabet: Alphabet, pieces: Mapping[str, int], merges: list[tuple[str, str]], codes: bytes) -> Tables:
+    """Raises UserError as `GeneEncoder` does."""
+    rank = {letter: number for number, letter in enumerate(alphabet.letters)}
+    lost = [letter for letter in rank if letter not in pieces]
+    if lost:
+        raise UserError(f"the {alphabet.name} BPE has no piece for {''.join(lost)}; those letters would be lost")
+    left, right = list(range(len(rank))), list(range(len(rank)))
+    for one, two in merges:
+        piece = one + two
+        if piece in rank:
+            raise UserError(f"two merges make the {alphabet.name} piece '{piece}'; only BPEs in which one does are encoded in bulk")
+        for side in (one, two):
+            if side not in rank:
+                raise UserError(f"{alphabet.name} piece '{piece}' is merged from '{side}' before '{side}' is made; train the BPE anew")
+        left.append(rank[one])
+        right.append(rank[two])
+        rank[piece] = len(rank)
+    orphan = next((piece for piece in pieces if piece not in rank), None)
+    if orphan is not None:
+        raise UserError(f"no merge makes the {alphabet.name} piece '{orphan}'; train the BPE anew")
+    size = np.array([len(piece) for piece in rank], dtype=np.int32)
+    width = 1 << len(alphabet.letters).bit_length()
+    trie, shorter = _trie(np.frombuffer("".join(rank).encode().translate(codes), dtype=np.uint8), size, width)
+    sides = np.array([left, right], dtype=np.int32)
+    slots = _slots(sides[0], sides[1], len(alphabet.letters))
+    near = _near(min(len(rank), NEAR_PIECES), len(alphabet.letters), slots, sides[0], sides[1])
+    ids = np.array([pieces[piece] for piece in rank], dtype=np.uint32)
+    tables = Tables(trie, width, len(alphabet.letters), sides[0], sides[1], size, shorter, slots, near, ids)
+    wrong = _unreachable(len(alphabet.letters), near, slots, sides[0], sides[1])
+    if wrong >= 0:
+        raise UserError(f"the {alphabet.name} piece '{list(rank)[wrong]}' is never reached: earlier merges split its letters otherwise")
+    return tables
+
+
+@njit(cache=True, nogil=True)
+def _trie(codes, size, width):
+    """The trie of all pieces, and for each piece the next shorter one that starts it."""
+    trie = np.zeros((len(codes) + 1) * width, dtype=np.int32)
+    rows, at = width, 0
+    best = width - 1
+    trie[best] = -1
+    for piece in range(len(size)):
+        row = 0
+        for letter in codes[at : at + size[piece]]:
+            if trie[row + letter] == 0:
+                trie[row + letter] = rows
+                trie[rows + best] = -1
+                rows += width
+            row = trie[row + letter]
+        trie[row + best] = piece
+        at += size[piece]
+    shorter = np.full(len(size), -1, dtype=np.int32)
+    for row in range(0, rows, width):  # a row stands behind that of its prefix
+        for letter in range(best):
+            longer = trie[row + letter]
+            if longer:
+                if trie[longer + best] < 0:
+                    trie[longer + best] = trie[row + best]
+                else:
+                    shorter[trie[longer + best]] = trie[row + best]
+    return trie[:rows].copy(), shorter
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _slot(left, right, mask):
+    return ((left * 2654435761 + right * 2246822519) >> 15) & mask
+
+
+@njit(cache=True, nogil=True)
+def _slots(left, right, letters):
+    room = 64
+    while room < 8 * len(left):  # mostly empty: nearly every look-up is for a pair that does not merge
+        room *= 2
+    slots = np.full(room, -1, dtype=np.int32)
+    for piece in range(letters, len(left)):
+        slot = _slot(np.int64(left[piece]), np.int64(right[piece]), room - 1)
+        while slots[slot] >= 0:
+            slot = (slot + 1) & (room - 1)
+        slots[slot] = piece
+    return slots
+
+
+@njit(cache=True, nogil=True)
+def _merged(one, two, slots, left, right):
+    """The piece that `one` and `two` merge to; NEVER where they do not."""
+    slot = _slot(one, two, len(slots) - 1)
+    while slots[slot] >= 0:
+        piece = np.int64(slots[slot])
+        if left[piece] == one and right[piece] == two:
+            return piece
+        slot = (slot + 1) & (len(slots) - 1)
+    return NEVER
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _before(one, two, left, right):
+    """One step back in time from neighbours that are not both letters: the later made of the two is undone.
+
+    Returns the pieces then at the boundary, and the rank below which a merge across it would have come first. With equal
+    ranks the left one was made first, for BPE goes from left to right: a merge across comes before the right one's, hence
+    + 1, but not before the left one's.
+    """
+    if one > two:
+        return np.int64(right[one]), two, one
+    return one, np.int64(left[two]), two + 1
+
+
+@njit(cache=True, nogil=True)
+def _beside(one, two, limit, letters, near, slots, left, right):
+    """Whether no merge of a rank below `limit` joins neighbours `one` and `two` across their boundary, at any time."""
+    known = np.int64(len(near))
+    if limit == NEVER and one < known and two < known:
+        return ((near[one, two >> 3] >> (two & 7)) & 1) != 0
+    while True:
+        if _merged(one, two, slots, left, right) < limit:
+            return False
+        if one < letters and two < letters:
+            return True
+        one, two, limit = _before(one, two, left, right)
+        if one < known and two < known and (near[one, two >> 3] >> (two & 7)) & 1:
+            return True
+
+
+@njit(cache=True, nogil=True)
+def _near(size, letters, slots, left, right):
+    """[size, size / 8] One bit per pair of the first pieces: no merge ever joins them across their boundary."""
+    joined = np.zeros((size, size), dtype=np.bool_)  # at an earlier time
+    near = np.zeros((size, (size + 7) >> 3), dtype=np.uint8)
+    for first in range(size):
+        for second in range(size):
+            if first >= letters or second >= letters:
+                one, two, limit = _before(first, second, left, right)
+                joined[first, second] = joined[one, two] or _merged(one, two, slots, left, right) < limit
+            if not joined[first, second]:
+                near[first, second >> 3] |= np.uint8(1 << (second & 7))
+    for piece in range(letters, len(left)):
+        one, two = left[piece], right[piece]
+        if one < size and two < size:
+            near[one, two >> 3] &= np.uint8(255 - (1 << (two & 7)))
+    return near
+
+
+@njit(cache=True, nogil=True)
+def _unreachable(letters, near, slots, left, right):
+    """The first piece whose two sides other merges would have joined or broken before its own, or -1."""
+    for piece in range(letters, len(left)):
+        if not _beside(np.int64(left[piece]), np.int64(right[piece]), piece, letters, near, slots, left, right):
+            return piece
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _longest(codes, position, stop, trie, width):
+    row = 0
+    for place in range(position, stop):
+        longer = trie[row + codes[place]]
+        if longer == 0:
+            break
+        row = longer
+    return np.int64(trie[row + width - 1])
+
+
+@njit(cache=True, nogil=True)
+def _segment(codes, bounds, tables):
+    """Ids of all sequences end to end, and where each one's end. Sequence i is codes[bounds[i]:bounds[i + 1]]."""
+    # taken out once: numba counts references each time an array is taken out of a tuple, which doubles the time
+    trie, width, letters, left, right, size, shorter, slots, near, ids = tables
+    found = np.empty(len(codes), dtype=np.uint32)
+    dead = np.zeros(len(codes) + 1, dtype=np.uint8)  # positions from which no segmentation of what stands before goes on
+    ends = np.empty(len(bounds) - 1, dtype=np.int64)
+    count = 0
+    for sequence in range(len(ends)):
+        position, stop, first = bounds[sequence], bounds[sequence + 1], count
+        piece = _longest(codes, position, stop, trie, width)
+        while position < stop:
+            end = position + size[piece]
+            if not dead[end] and (count == first or _beside(np.int64(found[count - 1]), piece, NEVER, letters, near, slots, left, right)):
+                found[count] = piece
+                count += 1
+                position = end
+                piece = _longest(codes, position, stop, trie, width)
+                continue
+            while shorter[piece] < 0:
+                dead[position] = 1
+                count -= 1
+                piece = np.int64(found[count])
+                position -= size[piece]
+            piece = np.int64(shorter[piece])
+        for place in range(first, count):
+            found[place] = ids[found[place]]
+        ends[sequence] = count
+    return found[:count].copy(), ends

@@ -1,0 +1,186 @@
+"""Show how an extended tokenizer cuts a text: `llama-gene tokenizer inspect`.
+
+In a terminal each token has a background, its hue says the modality and two shades alternate; tags and other special
+tokens are bold. Elsewhere, or with NO_COLOR set, tokens are separated by `|`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from tokenizers import Tokenizer
+
+from artefacts.errors import UserError, at
+from artefacts.recipe import Recipe
+from tokenizer.alphabets import ALPHABETS, TAGS
+from tokenizer.spans import TAG, spans
+
+SHADES = {"text": (254, 249), "dna": (153, 111), "rna": (158, 115), "protein": (223, 216), "special": (183, 183)}
+"""Two light backgrounds of the 256-colour palette per modality; letters are black on all of them, so any theme will do."""
+UNITS = {"text": "byte", **{name: alphabet.unit for name, alphabet in ALPHABETS.items()}}
+NOTHING = "·"
+"""Stands for a token that covers no letter of its own: sentencepiece's first blank, or the later bytes of one character."""
+NOT_MAPPED = "so this span is read as text, not as a sequence"
+
+
+class InspectRecipe(Recipe):
+    """A text to show."""
+
+    text: list[str] = []
+    """The text, with spans such as <dna>ACGT</dna>; several arguments are joined by blanks."""
+    file: Path | None = None
+    """A UTF-8 text file instead."""
+    tokenizer: Path = Path("runs/quickstart/extended")
+    """Folder of an extended model or tokenizer, or its tokenizer.json."""
+    ids: bool = False
+    """Write each token's id behind it."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One token."""
+
+    text: str
+    """The letters of the original text that it covers; empty where another token shows them, as with the bytes of one character."""
+    id: int
+    kind: str
+    """text, dna, rna, protein or special."""
+
+
+def inspect(recipe: InspectRecipe, *, out: TextIO | None = None) -> None:
+    """Print the tokens and a legend; warn on standard error of spans that are not read as sequences.
+
+    Raises:
+        UserError: neither or both of `text` and `file`, an unreadable file, or a tokenizer that was not extended.
+    """
+    out = out or sys.stdout
+    tokenizer = read_extended(recipe.tokenizer)
+    text = _text(recipe)
+    for warning in warnings(tokenizer, text, recipe.file):
+        print(f"warning: {warning}", file=sys.stderr)
+    tokens = list(cut(tokenizer, text))
+    colour = out.isatty() and "NO_COLOR" not in os.environ
+    print(coloured(tokens, recipe.ids) if colour else plain(tokens, recipe.ids), file=out)
+    print(file=out)
+    for line in legend(tokens, colour):
+        print(line, file=out)
+
+
+def read_extended(path: Path) -> Tokenizer:
+    """The tokenizer of an extended folder. Raises UserError when it is none."""
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"{file}: no such tokenizer; give --tokenizer a folder that `llama-gene tokenizer extend` or a later stage wrote")
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception for anything that is no tokenizer
+        raise UserError(f"{file}: not a tokenizer.json ({error}); give the folder that `llama-gene tokenizer extend` wrote") from None
+    missing = [tag for tag in TAGS if tokenizer.token_to_id(tag) is None]
+    if missing:
+        raise UserError(f"{file}: has no {missing[0]}, so it was not extended; extend it with `llama-gene tokenizer extend`")
+    return tokenizer
+
+
+def cut(tokenizer: Tokenizer, text: str) -> Iterator[Shown]:
+    """Every token of the text in order; their texts joined give the text back."""
+    tags = {index: tag for tag in TAGS if (index := tokenizer.token_to_id(tag)) is not None}
+    special = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    shown, modality = 0, "text"
+    for index, (_, end) in zip(encoding.ids, encoding.offsets, strict=True):
+        # sentencepiece's first blank stands for no letter, and the bytes of one character all cover the whole character
+        letters = text[shown : max(shown, end)]
+        shown = max(shown, end)
+        if index in special:
+            modality = tags[index].strip("<>") if index in tags and not tags[index].startswith("</") else "text"
+            yield Shown(letters, index, "special")
+        else:
+            # gene pieces are numbered after the tags, and everything of the base before them
+            yield Shown(letters, index, modality if index > max(tags) else "text")
+
+
+def plain(tokens: list[Shown], ids: bool) -> str:
+    """Tokens separated by `|`."""
+    return "|".join(f"{token.text or NOTHING}:{token.id}" if ids else token.text or NOTHING for token in tokens)
+
+
+def coloured(tokens: list[Shown], ids: bool) -> str:
+    """Tokens with ANSI backgrounds, two shades in turn."""
+    parts = []
+    for number, token in enumerate(tokens):
+        bold = "1;" if token.kind == "special" else ""
+        start = f"\x1b[{bold}38;5;16;48;5;{SHADES[token.kind][number % 2]}m"
+        # the background must end before a line does, or terminals paint the rest of the line
+        lines = (token.text or NOTHING).replace("\n", "↵\n").split("\n")
+        parts.append("\n".join(f"{start}{line}\x1b[0m" if line else "" for line in lines))
+        if ids:
+            parts.append(f"\x1b[2m{token.id}\x1b[0m ")
+    return "".join(parts)
+
+
+def legend(tokens: list[Shown], colour: bool) -> list[str]:
+    """One line per modality: tokens, letters, letters per token."""
+    lines = []
+    for kind, unit in UNITS.items():
+        own = [token.text for token in tokens if token.kind == kind]
+        if own:
+            size = sum(len(text.encode()) if kind == "text" else len(text) for text in own)
+            counts = f"{len(own):>8,} tokens {size:>9,} {unit + 's':<9}"
+            lines.append(f"{_swatch(kind, colour)}{counts}{size / len(own):7.2f} {unit}s per token")
+    special = sum(token.kind == "special" for token in tokens)
+    if special:
+        lines.append(f"{_swatch('special', colour)}{special:>8,} tokens")
+    return lines
+
+
+def warnings(tokenizer: Tokenizer, text: str, file: Path | None = None) -> Iterator[str]:
+    """Spans that are not what they seem: unclosed, closed by another tag, or with a letter outside the alphabet."""
+    cuts = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special and token.content not in TAGS]
+    # other special tokens cut the text before the tags are looked at
+    ends = [match.span() for match in re.finditer("|".join(map(re.escape, cuts)), text)] if cuts else []
+    start = 0
+    for end, following in [*ends, (len(text), len(text))]:
+        part = text[start:end]
+        for span in spans(part):
+            tag, place = span.alphabet.open_tag, _place(text, start + span.tag, file)
+            if span.foreign >= 0:
+                where = _place(text, start + span.foreign, file)
+                yield f"{where}: '{part[span.foreign]}' is not a {span.alphabet.name} letter, {NOT_MAPPED} ({tag} at {place})"
+            elif span.follows and not span.closed:
+                yield f"{place}: {tag} meets {span.follows} before {span.alphabet.close_tag}, {NOT_MAPPED}"
+            elif not span.closed:
+                yield f"{place}: {tag} is never closed; the letters behind it are read as a sequence to be continued"
+        opened = {span.end for span in spans(part)}
+        for closing in TAG.finditer(part):
+            if closing[0].startswith("</") and closing.start() not in opened:
+                yield f"{_place(text, start + closing.start(), file)}: {closing[0]} closes nothing"
+        start = following
+
+
+def _place(text: str, position: int, file: Path | None) -> str:
+    """1-based place: `file:line, column` or `position`."""
+    if file is None:
+        return f"position {position + 1}"
+    line = text.count("\n", 0, position) + 1
+    return f"{at(file, line)}, column {position - text.rfind(chr(10), 0, position)}"
+
+
+def _text(recipe: InspectRecipe) -> str:
+    if bool(recipe.text) == (recipe.file is not None):
+        raise UserError("give either a text, such as 'is <dna>ACGT</dna> coding?', or --file, not both")
+    if recipe.file is None:
+        return " ".join(recipe.text)
+    try:
+        return recipe.file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{recipe.file}: cannot be read as UTF-8 text ({error}); give a text file") from None
+
+
+def _swatch(kind: str, colour: bool) -> str:
+    return f"\x1b[38;5;16;48;5;{SHADES[kind][0]}m {kind:<8}\x1b[0m" if colour else f"{kind:<9}"

@@ -1,0 +1,119 @@
+"""Private characters without the normalizer, for engines that have none: llama.cpp above all (docs/gguf.md).
+
+    premap = read_premap("runs/extended")
+    prompt = premap.map("Is this a promoter? <dna>TTGACA</dna>")   # what the normalizer would have made of it
+    answer = premap.unmap(output)                                  # private characters back to letters
+
+Encoding `premap.map(text)` with the exported tokenizer (tokenizer/gguf.py) gives the ids that encoding `text` with ours gives.
+
+Not supported: bases with a normalizer of their own (NFC, say), which llama.cpp leaves out as well.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from artefacts.errors import UserError
+from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, TAGS
+from tokenizer.spans import WHITE_SPACE
+
+
+@dataclass(frozen=True)
+class Premap:
+    """What the normalizer of one extended tokenizer does, in plain Python."""
+
+    nucleotides: dict[str, str]
+    """Letter -> private character, inside `<dna>` and `<rna>`."""
+    residues: dict[str, str]
+    """The same inside `<protein>`."""
+    special: tuple[str, ...]
+    """Tokens that are cut out before a normalizer sees the text, such as `<s>`; spans do not reach across them."""
+    leading: str | None
+    """SentencePiece bases: the normalizer's expression for where text gets a blank of its own, written ▁."""
+
+    def map(self, text: str) -> str:
+        """Text -> the text that the normalizer makes of it: private characters inside spans, all else as it was.
+
+        A span is an opening tag with nothing but letters of its alphabet and white space up to its closing tag, or up to
+        the end of the text or the next special token. Mapping twice is mapping once, except for the leading blank.
+        """
+        if not self.special:
+            return self._segment(text)
+        special = re.compile("|".join(re.escape(token) for token in sorted(self.special, key=len, reverse=True)))
+        mapped, end = [], 0
+        for token in special.finditer(text):
+            mapped += [self._segment(text[end : token.start()]), token[0]]
+            end = token.end()
+        return "".join([*mapped, self._segment(text[end:])])
+
+    def unmap(self, text: str) -> str:
+        """Private characters -> upper-case letters, U as T; all else stays."""
+        return text.translate(
+            {ord(character): letter for alphabet in (self.nucleotides, self.residues) for letter, character in alphabet.items()}
+        )
+
+    def _segment(self, text: str) -> str:
+        blank = "▁" if self.leading is not None and re.match(self.leading, text) else ""
+        for alphabet in ALPHABETS.values():
+            private = self.residues if alphabet is PROTEIN else self.nucleotides
+            private = private | {synonym: private[letter] for synonym, letter in alphabet.synonyms.items()}
+            table = {ord(written): character for letter, character in private.items() for written in (letter, letter.lower())}
+            inside = "".join(map(re.escape, map(chr, table)))
+            span = rf"(?<={alphabet.open_tag})[{inside}{WHITE_SPACE}]*+(?={alphabet.close_tag}|\Z)"
+            text = re.sub(span, lambda letters: letters[0].translate(table), text)  # noqa: B023 - used at once
+        return blank + text
+
+
+def premap(text: str, source: Tokenizer | str | Path) -> str:
+    """`read_premap(source).map(text)`, for a single text."""
+    return read_premap(source).map(text)
+
+
+def unmap(text: str, source: Tokenizer | str | Path) -> str:
+    """`read_premap(source).unmap(text)`, for a single text."""
+    return read_premap(source).unmap(text)
+
+
+def read_premap(source: Tokenizer | str | Path) -> Premap:
+    """The mapping of an extended tokenizer, or of its folder. (What `export_for_gguf` writes has no rule left to be read.)
+
+    Raises:
+        UserError: no tokenizer.json, not extended, exported, or a base with a normalizer of its own.
+    """
+    where = "this tokenizer" if isinstance(source, Tokenizer) else str(source)
+    document = document_of(source)
+    letters = [*DNA.letters, *PROTEIN.letters]
+    steps = (document.get("decoder") or {}).get("decoders", [])[-len(letters) :]
+    if [step.get("content") for step in steps] != letters or document["normalizer"] is None:
+        raise UserError(f"{where}: holds no private alphabets; name a folder written by `llama-gene tokenizer extend`")
+    first = document["normalizer"]["normalizers"][0]
+    rule = first.get("pattern", {}).get("Regex", "")
+    if not rule.startswith((r"\A(?=", DNA.open_tag)):
+        raise UserError(f"{where}: its base has a {first['type']} normalizer of its own, which llama.cpp would leave out")
+    private = [step["pattern"]["String"] for step in steps]
+    special = tuple(token["content"] for token in document["added_tokens"] if not token["normalized"] and token["content"] not in TAGS)
+    return Premap(
+        dict(zip(DNA.letters, private[: len(DNA.letters)], strict=True)),
+        dict(zip(PROTEIN.letters, private[len(DNA.letters) :], strict=True)),
+        special,
+        rule if rule.startswith(r"\A") else None,
+    )
+
+
+def document_of(source: Tokenizer | str | Path) -> dict[str, Any]:
+    """The tokenizer's JSON."""
+    if isinstance(source, Tokenizer):
+        text = source.to_str()
+    else:
+        path = Path(source) / "tokenizer.json" if Path(source).is_dir() else Path(source)
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; name a folder written by `llama-gene tokenizer extend`")
+        text = path.read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document

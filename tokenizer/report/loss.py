@@ -1,0 +1,152 @@
+"""Held-out loss of a model as it is extended, before any training: bits per base, per residue, per byte of text.
+
+New rows must not hurt: a sequence should cost little more than a uniform guess over its letters (the bound), and text
+little more than in the base, from which the new rows take probability.
+
+The same letters are measured for every way to extend, in windows of the same letters, each behind BOS (and, in ours, the
+opening tag). What stands before the first letter is read but not scored: our tag, or the lone blank that SentencePiece
+puts there. From the token with the first letter on every token is scored, a blank that a way puts between letters too:
+the sequence cannot be written without it. The sum is divided by the letters, so that vocabularies compare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch.nn import functional as F
+
+from artefacts.errors import Ledger
+from tokenizer.alphabets import ALPHABETS
+from tokenizer.readers import read_fasta, read_text
+from tokenizer.report.compare import Heldout
+from tokenizer.report.ways import Encode, Way, encoder, ours
+from tokenizer.spans import TAG
+from tokenizer.vocabulary import NewIds
+
+WINDOW = 256
+"""Tokens seen at once, at most."""
+LETTERS = 20_000
+"""Letters (bytes of text) measured per modality."""
+BOUNDS = {"dna": 2.0, "protein": math.log2(20)}
+"""Bits per letter of a uniform guess over A C G T, or over twenty residues."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a model reads at once."""
+
+    ids: list[int]
+    first: int
+    """Position in `ids` of the first token that is scored, at least 1; all behind it are."""
+    letters: int
+    """Letters, or bytes of text, that the scored tokens spell."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is measured: the letters that every way gets."""
+
+    sequences: dict[str, list[str]]
+    """dna / protein -> windows in plain letters; a modality without files is absent."""
+    texts: list[str]
+    """Documents."""
+
+
+def sample(heldout: Heldout, letters: int = LETTERS) -> Sample:
+    """The first letters of the held-out files, `letters` of each modality (bytes of text)."""
+    files = {"dna": heldout.dna, "protein": heldout.protein}
+    sequences = {name: list(cut_sequences(found, name, letters)) for name, found in files.items() if found}
+    return Sample(sequences, list(cut_texts(heldout.text, letters)))
+
+
+def initial_loss(model: Any, way: Way, found: Sample, start: int, base_bits: float | None) -> dict[str, dict[str, Any]]:
+    """Measure a model on sequences and text that are encoded its own way.
+
+    Args:
+        start: id that begins every window (BOS).
+        base_bits: bits per byte of the base on the same text.
+
+    Returns:
+        dna, protein -> bits_per_letter, unit, bound, letters; text -> bits_per_byte, base_bits_per_byte, bytes.
+    """
+    figures: dict[str, dict[str, Any]] = {}
+    for name, sequences in found.sequences.items():
+        bits, count = bits_per_letter(model, scored_sequences(way, name, sequences, start))
+        figures[name] = {"bits_per_letter": bits, "unit": ALPHABETS[name].unit, "bound": BOUNDS[name], "letters": count}
+    if found.texts:
+        bits, count = bits_per_letter(model, scored_texts(way.text, found.texts, start))
+        figures["text"] = {"bits_per_byte": bits, "base_bits_per_byte": base_bits, "bytes": count}
+    return figures
+
+
+def cut_sequences(files: list[Path], name: str, letters: int) -> Iterator[str]:
+    """Windows of plain letters, `letters` in all; one token for each letter of a window, BOS and two tags would still fit."""
+    length, room = WINDOW - 3, letters
+    for file in files:
+        for sequence in read_fasta(file, ALPHABETS[name], Ledger()):
+            for at in range(0, len(sequence.letters), length):
+                window = sequence.letters[at : at + min(length, room)]
+                if not window:
+                    return
+                room -= len(window)
+                yield window
+
+
+def cut_texts(files: list[Path], size: int) -> Iterator[str]:
+    """Documents, `size` bytes in all. Those that mention a tag are no text alone and are left out."""
+    room = size
+    for file in files:
+        for document in read_text(file, Ledger()):
+            if TAG.search(document.text):
+                continue
+            text = document.text.encode()[:room].decode(errors="ignore")
+            if not text:
+                return
+            room -= len(text.encode())
+            yield text
+
+
+def scored_sequences(way: Way, name: str, sequences: list[str], start: int) -> Iterator[Window]:
+    """A window for each sequence, encoded as `way` does."""
+    before = [start, *way.opening.get(name, [])]
+    for letters, ids in zip(sequences, way.sequences(name, sequences), strict=True):
+        silent = next(position for position, index in enumerate(ids) if way.spelling(index))
+        yield Window(before + ids, len(before) + silent, len(letters))
+
+
+def scored_texts(encode: Encode, texts: list[str], start: int) -> Iterator[Window]:
+    """Windows of WINDOW tokens over each document."""
+    for text, ids in zip(texts, encode(texts), strict=True):
+        for at in range(0, len(ids), WINDOW - 1):
+            part = ids[at : at + WINDOW - 1]
+            # the bytes of a document are counted with its last window: a token may end within a character
+            yield Window([start, *part], 1, len(text.encode()) if at + WINDOW > len(ids) else 0)
+
+
+def sequence_windows(files: list[Path], name: str, extended: Tokenizer, new: NewIds, start: int, letters: int) -> Iterator[Window]:
+    """Windows of held-out sequence between our tags."""
+    return scored_sequences(ours(extended, new), name, list(cut_sequences(files, name, letters)), start)
+
+
+def text_windows(files: list[Path], base: Tokenizer, start: int, letters: int) -> Iterator[Window]:
+    """Windows of held-out text in the base's ids, which our extension keeps."""
+    return scored_texts(encoder(base, "text"), list(cut_texts(files, letters)), start)
+
+
+@torch.no_grad()
+def bits_per_letter(model: Any, windows: Iterable[Window]) -> tuple[float, int]:
+    """Bits per letter over all windows, and the letters. One window at a time: logits of large vocabularies are large."""
+    device = next(model.parameters()).device
+    nats, letters = 0.0, 0
+    for window in windows:
+        input_1T = torch.tensor([window.ids], device=device)
+        logits_TV = model(input_ids=input_1T, use_cache=False).logits[0, window.first - 1 : -1]
+        nats += F.cross_entropy(logits_TV.float(), input_1T[0, window.first :], reduction="sum").item()
+        letters += window.letters
+    return nats / math.log(2) / max(1, letters), letters
