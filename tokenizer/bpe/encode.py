@@ -43,8 +43,9 @@ class Tables(NamedTuple):
     """A gene BPE as arrays. P pieces, numbered by rank: the alphabet's letters, then one piece per merge."""
 
     trie: NDArray[np.int32]
-    """Rows of `width` numbers, one row per prefix of a piece: where the row of the prefix and one more letter starts (0: no
-    such prefix); in the last column the longest piece that the prefix starts with."""
+    """Rows of `width` numbers, one row per prefix of several pieces: where the row of the prefix and one more letter starts (0:
+    no such prefix; below 0: that prefix is a piece and starts no other, -1 less the piece); in the last column the longest
+    piece that the prefix starts with."""
     width: int
     letters: int
     """Letters of the alphabet: pieces below this number."""
@@ -57,6 +58,8 @@ class Tables(NamedTuple):
     """[P] The longest piece that is a true prefix of this one, or -1."""
     slots: NDArray[np.int32]
     """Hash table (left, right) -> merged piece; -1 where empty. Its length is a power of two."""
+    sieve: NDArray[np.uint8]
+    """One bit per hash of a pair: clear where no merge has it. Small enough for the nearest cache; most pairs end here."""
     near: NDArray[np.uint8]
     """[N, N / 8] For the first N pieces, one bit per pair: they may stand side by side."""
     ids: NDArray[np.uint32]
@@ -272,10 +275,11 @@ def _tables(alphabet: Alphabet, pieces: Mapping[str, int], merges: list[tuple[st
     trie, shorter = _trie(np.frombuffer("".join(rank).encode().translate(codes), dtype=np.uint8), size, width)
     sides = np.array([left, right], dtype=np.int32)
     slots = _slots(sides[0], sides[1], len(alphabet.letters))
-    near = _near(min(len(rank), NEAR_PIECES), len(alphabet.letters), slots, sides[0], sides[1])
+    sieve = _sieve(sides[0], sides[1], len(alphabet.letters))
+    near = _near(min(len(rank), NEAR_PIECES), len(alphabet.letters), slots, sieve, sides[0], sides[1])
     ids = np.array([pieces[piece] for piece in rank], dtype=np.uint32)
-    tables = Tables(trie, width, len(alphabet.letters), sides[0], sides[1], size, shorter, slots, near, ids)
-    wrong = _unreachable(len(alphabet.letters), near, slots, sides[0], sides[1])
+    tables = Tables(trie, width, len(alphabet.letters), sides[0], sides[1], size, shorter, slots, sieve, near, ids)
+    wrong = _unreachable(len(alphabet.letters), near, slots, sieve, sides[0], sides[1])
     if wrong >= 0:
         raise UserError(f"the {alphabet.name} piece '{list(rank)[wrong]}' is never reached: earlier merges split its letters otherwise")
     return tables
@@ -307,7 +311,31 @@ def _trie(codes, size, width):
                     trie[longer + best] = trie[row + best]
                 else:
                     shorter[trie[longer + best]] = trie[row + best]
-    return trie[:rows].copy(), shorter
+    return _without_leaves(trie[:rows], width), shorter
+
+
+@njit(cache=True, nogil=True)
+def _without_leaves(trie, width):
+    """Rows of prefixes that no longer piece goes on from become one number, minus the piece less one: a third of the memory."""
+    best = width - 1
+    place = np.zeros(len(trie) // width, dtype=np.int64)
+    inner = 0
+    for row in range(0, len(trie), width):
+        if row == 0 or trie[row : row + best].any():
+            place[row // width] = inner
+            inner += width
+        else:
+            place[row // width] = -1
+    small = np.zeros(inner, dtype=np.int32)
+    for row in range(0, len(trie), width):
+        if place[row // width] >= 0:
+            for letter in range(best):
+                longer = trie[row + letter]
+                if longer:
+                    there = place[longer // width]
+                    small[place[row // width] + letter] = there if there >= 0 else -1 - trie[longer + best]
+            small[place[row // width] + best] = trie[row + best]
+    return small
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -330,15 +358,30 @@ def _slots(left, right, letters):
 
 
 @njit(cache=True, nogil=True)
-def _merged(one, two, slots, left, right):
+def _sieve(left, right, letters):
+    room = 64
+    while room < 8 * len(left):
+        room *= 2
+    sieve = np.zeros(room >> 3, dtype=np.uint8)
+    for piece in range(letters, len(left)):
+        bit = _slot(np.int64(left[piece]), np.int64(right[piece]), room - 1)
+        sieve[bit >> 3] |= np.uint8(1 << (bit & 7))
+    return sieve
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _merged(one, two, slots, sieve, left, right):
     """The piece that `one` and `two` merge to; NEVER where they do not."""
+    bit = _slot(one, two, 8 * len(sieve) - 1)
+    if not (sieve[bit >> 3] >> (bit & 7)) & 1:
+        return np.int64(NEVER)
     slot = _slot(one, two, len(slots) - 1)
     while slots[slot] >= 0:
         piece = np.int64(slots[slot])
         if left[piece] == one and right[piece] == two:
             return piece
         slot = (slot + 1) & (len(slots) - 1)
-    return NEVER
+    return np.int64(NEVER)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -355,13 +398,13 @@ def _before(one, two, left, right):
 
 
 @njit(cache=True, nogil=True)
-def _beside(one, two, limit, letters, near, slots, left, right):
+def _beside(one, two, limit, letters, near, slots, sieve, left, right):
     """Whether no merge of a rank below `limit` joins neighbours `one` and `two` across their boundary, at any time."""
     known = np.int64(len(near))
     if limit == NEVER and one < known and two < known:
         return ((near[one, two >> 3] >> (two & 7)) & 1) != 0
     while True:
-        if _merged(one, two, slots, left, right) < limit:
+        if _merged(one, two, slots, sieve, left, right) < limit:
             return False
         if one < letters and two < letters:
             return True
@@ -371,7 +414,7 @@ def _beside(one, two, limit, letters, near, slots, left, right):
 
 
 @njit(cache=True, nogil=True)
-def _near(size, letters, slots, left, right):
+def _near(size, letters, slots, sieve, left, right):
     """[size, size / 8] One bit per pair of the first pieces: no merge ever joins them across their boundary."""
     joined = np.zeros((size, size), dtype=np.bool_)  # at an earlier time
     near = np.zeros((size, (size + 7) >> 3), dtype=np.uint8)
@@ -379,7 +422,7 @@ def _near(size, letters, slots, left, right):
         for second in range(size):
             if first >= letters or second >= letters:
                 one, two, limit = _before(first, second, left, right)
-                joined[first, second] = joined[one, two] or _merged(one, two, slots, left, right) < limit
+                joined[first, second] = joined[one, two] or _merged(one, two, slots, sieve, left, right) < limit
             if not joined[first, second]:
                 near[first, second >> 3] |= np.uint8(1 << (second & 7))
     for piece in range(letters, len(left)):
@@ -390,10 +433,10 @@ def _near(size, letters, slots, left, right):
 
 
 @njit(cache=True, nogil=True)
-def _unreachable(letters, near, slots, left, right):
+def _unreachable(letters, near, slots, sieve, left, right):
     """The first piece whose two sides other merges would have joined or broken before its own, or -1."""
     for piece in range(letters, len(left)):
-        if not _beside(np.int64(left[piece]), np.int64(right[piece]), piece, letters, near, slots, left, right):
+        if not _beside(np.int64(left[piece]), np.int64(right[piece]), piece, letters, near, slots, sieve, left, right):
             return piece
     return -1
 
@@ -403,6 +446,8 @@ def _longest(codes, position, stop, trie, width):
     row = 0
     for place in range(position, stop):
         longer = trie[row + codes[place]]
+        if longer < 0:
+            return np.int64(-1 - longer)
         if longer == 0:
             break
         row = longer
@@ -413,7 +458,7 @@ def _longest(codes, position, stop, trie, width):
 def _segment(codes, bounds, tables):
     """Ids of all sequences end to end, and where each one's end. Sequence i is codes[bounds[i]:bounds[i + 1]]."""
     # taken out once: numba counts references each time an array is taken out of a tuple, which doubles the time
-    trie, width, letters, left, right, size, shorter, slots, near, ids = tables
+    trie, width, letters, left, right, size, shorter, slots, sieve, near, ids = tables
     found = np.empty(len(codes), dtype=np.uint32)
     dead = np.zeros(len(codes) + 1, dtype=np.uint8)  # positions from which no segmentation of what stands before goes on
     ends = np.empty(len(bounds) - 1, dtype=np.int64)
@@ -423,7 +468,9 @@ def _segment(codes, bounds, tables):
         piece = _longest(codes, position, stop, trie, width)
         while position < stop:
             end = position + size[piece]
-            if not dead[end] and (count == first or _beside(np.int64(found[count - 1]), piece, NEVER, letters, near, slots, left, right)):
+            if not dead[end] and (
+                count == first or _beside(np.int64(found[count - 1]), piece, NEVER, letters, near, slots, sieve, left, right)
+            ):
                 found[count] = piece
                 count += 1
                 position = end
