@@ -26,6 +26,8 @@ SHADES = {"text": (254, 249), "dna": (153, 111), "rna": (158, 115), "protein": (
 UNITS = {"text": "byte", **{name: alphabet.unit for name, alphabet in ALPHABETS.items()}}
 NOTHING = "·"
 """Stands for a token that covers no letter of its own: sentencepiece's first blank, or the later bytes of one character."""
+PICTURES = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | dict.fromkeys(range(127, 160), "�")
+"""Control characters are shown by these, so that a text cannot steer the terminal."""
 NOT_MAPPED = "so this span is read as text, not as a sequence"
 
 
@@ -107,7 +109,7 @@ def cut(tokenizer: Tokenizer, text: str) -> Iterator[Shown]:
 
 def plain(tokens: list[Shown], ids: bool) -> str:
     """Tokens separated by `|`."""
-    return "|".join(f"{token.text or NOTHING}:{token.id}" if ids else token.text or NOTHING for token in tokens)
+    return "|".join(f"{_visible(token.text)}:{token.id}" if ids else _visible(token.text) for token in tokens)
 
 
 def coloured(tokens: list[Shown], ids: bool) -> str:
@@ -117,11 +119,15 @@ def coloured(tokens: list[Shown], ids: bool) -> str:
         bold = "1;" if token.kind == "special" else ""
         start = f"\x1b[{bold}38;5;16;48;5;{SHADES[token.kind][number % 2]}m"
         # the background must end before a line does, or terminals paint the rest of the line
-        lines = (token.text or NOTHING).replace("\n", "↵\n").split("\n")
+        lines = _visible(token.text).replace("\n", "↵\n").split("\n")
         parts.append("\n".join(f"{start}{line}\x1b[0m" if line else "" for line in lines))
         if ids:
             parts.append(f"\x1b[2m{token.id}\x1b[0m ")
     return "".join(parts)
+
+
+def _visible(text: str) -> str:
+    return text.translate(PICTURES) or NOTHING
 
 
 def legend(tokens: list[Shown], colour: bool) -> list[str]:

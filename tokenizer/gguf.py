@@ -79,9 +79,13 @@ def _with_gene_pieces(path: Path, document: dict[str, Any], mapping: Premap) -> 
     stand as that merge's two sides just before it, so no other pair of neighbours can spell it.
     """
     import sentencepiece.sentencepiece_model_pb2 as pb2
+    from google.protobuf.message import DecodeError
 
     proto = pb2.ModelProto()  # type: ignore[attr-defined] # protobuf makes the class at import time
-    proto.ParseFromString(path.read_bytes())
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except DecodeError:
+        raise UserError(f"{path}: not a SentencePiece model; name the base's own tokenizer.model") from None
     vocab: dict[str, int] = document["model"]["vocab"]
     if any(vocab.get(piece.piece) != index for index, piece in enumerate(proto.pieces)):
         raise UserError(f"{path}: not the model that this tokenizer was extended from; its pieces have other ids")
@@ -102,7 +106,8 @@ def _with_gene_pieces(path: Path, document: dict[str, Any], mapping: Premap) -> 
             raise UserError(f"the gene piece '{mapping.unmap(piece)}' is never reached by its own merges; train the gene BPE anew")
     kinds = pb2.ModelProto.SentencePiece  # type: ignore[attr-defined]
     for token, index in sorted(vocab.items(), key=lambda item: item[1])[len(proto.pieces) :]:
-        assert index == len(proto.pieces), f"ids of {path} have a gap at {index}"
+        if index != len(proto.pieces):
+            raise UserError(f"{path}: the tokenizer has no id {len(proto.pieces)}; a SentencePiece model cannot hold a gap among its ids")
         kind = kinds.NORMAL if token[0] in private else kinds.CONTROL if token in special else kinds.USER_DEFINED
         # any scores in merge order do: no piece of the base shares a character with these, so they never compete
         score = -1.0 - ranks.get(token, len(ranks)) if kind == kinds.NORMAL else 0.0
@@ -127,8 +132,11 @@ def _check_order(merges: list[list[str]], scores: dict[str, float], path: Path) 
 
 
 def _link_or_copy(file: Path, to: Path) -> None:
-    """Weights are large: a hard link where the file system has them."""
-    try:
-        os.link(file, to)
-    except OSError:
-        shutil.copyfile(file, to)
+    """Weights are large and never edited: a hard link where the file system has them. Hub caches hold symbolic links."""
+    if file.suffix == ".safetensors":
+        try:
+            os.link(file.resolve(), to)
+            return
+        except OSError:
+            pass  # another file system, or one without links
+    shutil.copyfile(file, to)

@@ -98,6 +98,8 @@ def read_premap(source: Tokenizer | str | Path) -> Premap:
         raise UserError(f"{where}: its base has a {first['type']} normalizer of its own, which llama.cpp would leave out")
     private = [step["pattern"]["String"] for step in steps]
     special = tuple(token["content"] for token in document["added_tokens"] if not token["normalized"] and token["content"] not in TAGS)
+    if words := [token["content"] for token in document["added_tokens"] if token["single_word"]]:
+        raise UserError(f"{where}: {words[0]} counts as a token only where it is a word of its own, which the map does not know")
     return Premap(
         dict(zip(DNA.letters, private[: len(DNA.letters)], strict=True)),
         dict(zip(PROTEIN.letters, private[len(DNA.letters) :], strict=True)),

@@ -11,6 +11,7 @@ Format: https://huggingface.co/docs/safetensors, "Format".
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from tokenizer.rows import BLOCK, new_rows
 INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 CHUNK = 4 << 20
 """Bytes copied at once."""
 
@@ -129,9 +131,15 @@ def read_header(file: Path) -> tuple[dict[str, Stored], dict[str, str]]:
             for name, entry in document.items()
             for begin, end in [entry["data_offsets"]]
         }
-        if 8 + length + sum(stored.size for stored in tensors.values()) != total:
+        end = 8 + length
+        for stored in sorted(tensors.values(), key=lambda stored: stored.start):
+            wrong_size = stored.dtype in BYTES and stored.size != math.prod(stored.shape) * BYTES[stored.dtype]
+            if stored.start != end or wrong_size:
+                raise ValueError  # they overlap, leave gaps, or have another size than their shape says
+            end += stored.size
+        if end != total:
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{file}: not a complete safetensors file (cut short, or a Git LFS pointer?); fetch it again") from None
     return dict(sorted(tensors.items(), key=lambda item: item[1].start)), metadata
 
@@ -164,6 +172,10 @@ def plan(base: Path, kept_rows: int, ids: int, multiple: int) -> Plan:
     """
     config = _json(base / "config.json")
     places = _json(base / INDEX).get("weight_map", {}) if (base / INDEX).is_file() else {}
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise UserError(f"{base / INDEX}: its weight_map is not a list of tensors with their files; fetch the model again")
+    if (base / SINGLE).is_file():
+        places = {}  # as transformers does: one file goes before an index
     files = sorted(set(places.values())) or [SINGLE]
     if any(Path(name).name != name for name in files):
         raise UserError(f"{base / INDEX}: names files outside its folder; fetch the model again")
@@ -179,7 +191,7 @@ def plan(base: Path, kept_rows: int, ids: int, multiple: int) -> Plan:
             f"{base}: no tensor {' and '.join(missing)} in its weights ({kind}); models laid out as LlamaForCausalLM can be extended"
         )
     for name, matrix in matrices.items():
-        if matrix.dtype not in DTYPES or len(matrix.shape) != 2:
+        if matrix.dtype not in DTYPES or len(matrix.shape) != 2 or 0 in matrix.shape:
             raise UserError(
                 f"{matrix.file}: {name} is {matrix.dtype} {list(matrix.shape)}; a matrix of {', '.join(DTYPES)} is needed: "
                 "start from the model before it was quantised"
@@ -235,7 +247,7 @@ def extend_weights(plan: Plan, out: Path, spelled: dict[int, list[int]], noise: 
             _rewrite(base / shard.name, out / shard.name, plan, writers)
         else:
             shutil.copyfile(base / shard.name, out / shard.name)
-    if (base / INDEX).is_file():
+    if (base / INDEX).is_file() and plan.shards[0].name != SINGLE:
         index = _json(base / INDEX)
         totals = index.setdefault("metadata", {})
         for matrix in plan.matrices.values():

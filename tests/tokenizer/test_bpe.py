@@ -169,3 +169,18 @@ def test_a_sample_is_uniform_bounded_and_seeded():
     store = WindowStore(DNA, Cutting(8), max_letters=8 * 200)
     store.add(records[0].encode())
     assert windows_of(store) == records[:1], "a corpus smaller than the sample is taken whole"
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=120), st.integers(1, 3000), st.integers(1, 64), st.integers(0, 5))
+def test_a_sample_has_as_many_letters_as_fit_in_whatever_pieces_they_come(lengths, most, window, seed):
+    store = WindowStore(DNA, Cutting(window, seed=seed), max_letters=most)
+    for index, length in enumerate(lengths):
+        store.add(letters("ACGT", length, index).encode())
+    kept = store.kept_letters
+    found = windows_of(store)
+    assert sum(map(len, found)) == kept <= most
+    if sum(lengths) <= most:
+        assert kept == sum(lengths)
+    else:
+        assert kept > most - window, "another window would have fitted"

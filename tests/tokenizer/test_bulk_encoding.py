@@ -250,3 +250,11 @@ def test_the_real_mistral_vocabulary(shared_data, dna_bpe, protein_bpe):
     one, two = (t.encode_batch(lines, add_special_tokens=False) for t in (extended, text_tokenizer(extended)))
     assert lines
     assert [e.ids for e in one] == [e.ids for e in two]
+
+
+def test_a_refusal_names_the_record_in_the_whole_list(monkeypatch, dna_bpe, protein_bpe, byte_level_base):
+    extended, _, _ = extend(byte_level_base, dna_bpe, protein_bpe)
+    encoder = read_encoders(extended, ["dna"])["dna"]
+    monkeypatch.setattr(bulk, "BATCH_LETTERS", 8)
+    with pytest.raises(UserError, match="sequence 5: '!' at position 3"):
+        encoder.encode_many(["ACGT", "ACGTACGT", "A", "CC", "AC!T", "A"])

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 import llama_gene
 from artefacts.errors import UserError
 from tokenizer.alphabets import NUCLEOTIDES, RESIDUES, TAGS
-from tokenizer.colours import NOTHING, InspectRecipe, coloured, cut, inspect, legend, plain, warnings
+from tokenizer.colours import NOTHING, PICTURES, InspectRecipe, coloured, cut, inspect, legend, plain, warnings
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 TEXT = "The 基因 BRCA1 <dna>ACGTNacgt</dna> or\n<rna>ACGU</rna>, <protein>MKWVTF</protein> 😀."
@@ -58,7 +58,7 @@ def test_colours_hide_nothing_and_end_with_each_line(family, parts):
     text = "".join(wrapped(*part) for part in parts)
     tokens = list(cut(extended, text))
     shown = coloured(tokens, ids=False)
-    assert ANSI.sub("", shown).replace(NOTHING, "").replace("↵\n", "\n") == text.replace(NOTHING, "")
+    assert ANSI.sub("", shown).replace(NOTHING, "").replace("↵\n", "\n") == text.replace(NOTHING, "").translate(PICTURES)
     for line in shown.split("\n"):
         assert not line or line.endswith("\x1b[0m")
 
@@ -188,3 +188,13 @@ def test_mistakes_are_named(extended_folder, byte_level_base, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             inspect(InspectRecipe(**fields))
+
+
+def test_a_text_cannot_steer_the_terminal(extended_folder):
+    text = "hi \x1b]0;owned\x07\x1b[2J \x9b31m\r\x00 <dna>ACGT</dna>\tend\n"
+    tokens = list(cut(Tokenizer.from_file(str(extended_folder / "tokenizer.json")), text))
+    assert "".join(token.text for token in tokens) == text
+    for shown in (plain(tokens, ids=False), ANSI.sub("", coloured(tokens, ids=False))):
+        assert not [character for character in shown if ord(character) < 32 and character not in "\n\t"]
+        assert not [character for character in shown if 0x7F <= ord(character) < 0xA0]
+        assert "␛" in shown

@@ -14,7 +14,7 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import english, letters
-from tokenizers import Tokenizer, models, normalizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers
 from transformers import AutoTokenizer
 
 from artefacts.errors import UserError
@@ -239,3 +239,10 @@ def test_premap_is_a_plain_value():
     """Usable where `tokenizers` is not installed: the alphabets are data."""
     tiny = Premap({"A": "\U0010a001", "T": "\U0010a002"}, {}, ("<s>",), None)
     assert tiny.unmap("x\U0010a001\U0010a002") == "xAT"
+
+
+def test_tokens_that_must_be_whole_words_are_refused(byte_level_base, dna_bpe, protein_bpe):
+    extended, _, _ = extend(byte_level_base, dna_bpe, protein_bpe)
+    extended.add_special_tokens([AddedToken("word", single_word=True)])
+    with pytest.raises(UserError, match="word of its own"):
+        read_premap(extended)

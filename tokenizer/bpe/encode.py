@@ -103,7 +103,7 @@ class GeneEncoder:
         for end, sequence in enumerate(sequences, 1):
             letters += len(sequence)
             if letters >= BATCH_LETTERS or end == len(sequences):
-                found += self._encode(sequences[start:end])
+                found += self._encode(sequences[start:end], start, len(sequences))
                 start, letters = end, 0
         return found
 
@@ -112,22 +112,22 @@ class GeneEncoder:
         ends = np.array(self.tags, dtype=np.uint32)
         return np.concatenate((ends[:1], self.encode(letters), ends[1:]))
 
-    def _encode(self, sequences: Sequence[bytes | str]) -> list[NDArray[np.uint32]]:
+    def _encode(self, sequences: Sequence[bytes | str], before: int = 0, of: int = 1) -> list[NDArray[np.uint32]]:
         # one byte per character, so that positions stay what they are; ? is in no alphabet
         raw = [letters.encode("ascii", "replace") if isinstance(letters, str) else letters for letters in sequences]
         codes = b"".join(raw).translate(self._codes)
         if FOREIGN in codes:
-            self._refuse(sequences, raw)
+            self._refuse(sequences, raw, before, of)
         bounds = np.zeros(len(raw) + 1, dtype=np.int64)
         np.cumsum([len(letters) for letters in raw], out=bounds[1:])
         ids, ends = _segment(np.frombuffer(codes, dtype=np.uint8), bounds, self._tables)
         return np.split(ids, ends[:-1])
 
-    def _refuse(self, sequences: Sequence[bytes | str], raw: Sequence[bytes]) -> None:
-        for number, (letters, as_bytes) in enumerate(zip(sequences, raw, strict=True), 1):
+    def _refuse(self, sequences: Sequence[bytes | str], raw: Sequence[bytes], before: int, of: int) -> None:
+        for number, (letters, as_bytes) in enumerate(zip(sequences, raw, strict=True), before + 1):
             position = as_bytes.translate(self._codes).find(FOREIGN)
             if position >= 0:
-                where = f"sequence {number}: " if len(sequences) > 1 else ""
+                where = f"sequence {number}: " if of > 1 else ""
                 character = letters[position : position + 1]
                 raise UserError(
                     f"{where}{character!r} at position {position + 1} is not a {self.alphabet.name} letter "

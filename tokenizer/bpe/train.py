@@ -18,7 +18,7 @@ from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.recipe import Recipe
 from tokenizer.alphabets import ALPHABETS, Alphabet
-from tokenizer.bpe.learn import BREAK, Merges, learn
+from tokenizer.bpe.learn import Merges, learn
 from tokenizer.bpe.windows import Cutting, WindowStore
 from tokenizer.readers import open_bytes, read_sequences
 
@@ -31,7 +31,7 @@ class TrainBpe(Recipe):
 
     alphabet: str
     """dna or protein (RNA shares the DNA pieces)."""
-    vocab_size: int
+    vocab_size: int = Field(le=1_000_000)
     """Pieces, the alphabet's letters included."""
     files: list[Path] = Field(min_length=1)
     """FASTA, FASTQ, GenBank, or one sequence a line; gz too."""
@@ -51,7 +51,7 @@ class TrainBpe(Recipe):
     """Share of soft-masked (lower-case) repeats to train on: 1 takes all, 0 leaves them out, between draws by the seed."""
     max_letters: int | None = Field(None, ge=1)
     """Train on a uniform, seeded sample of windows of about this many letters, in bounded memory; null takes everything."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**31)
 
 
 def train_bpe(recipe: TrainBpe, *, overwrite: bool = False) -> Tokenizer:
@@ -71,8 +71,7 @@ def train_bpe(recipe: TrainBpe, *, overwrite: bool = False) -> Tokenizer:
         open_bytes(file).close()
     ledger = Ledger()
     store = read_windows(recipe, alphabet, ledger)
-    codes = store.codes()
-    letters = codes.size - int((codes == BREAK).sum())
+    letters, codes = store.kept_letters, store.codes()
     if codes.size > MAX_LETTERS:
         raise UserError(f"{letters} letters are more than positions of 32 bits can number; set max_letters={MAX_LETTERS // 2}")
     with tqdm(total=recipe.vocab_size - len(store.letters), desc=f"merge {alphabet.name}", unit="piece", disable=None) as bar:

@@ -17,10 +17,10 @@ from tokenizer.bpe.learn import BREAK
 
 AMBIGUOUS = {"dna": "RYSWKMBDHV", "protein": "BZJ"}
 UNKNOWN = {"dna": "N", "protein": "X"}
-BLOCK_BYTES = 1 << 26
-"""Windows are gathered in blocks of this size before they become one array."""
 
 _UNKNOWN, _AMBIGUOUS, _MASKED = 0, 1, 2
+RECORDS = 4096
+"""Records gathered before they become one block."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,10 @@ class Cutting:
 
 
 class WindowStore:
-    """Gathers windows; with `max_letters`, a uniform seeded sample of them in bounded memory (reservoir sampling)."""
+    """Gathers windows; with `max_letters`, a uniform seeded sample of them, in memory for twice as many.
+
+    Every window draws a number; those with the smallest numbers are kept, as many as fit (bottom-k sampling).
+    """
 
     def __init__(self, alphabet: Alphabet, cutting: Cutting, max_letters: int | None = None) -> None:
         self.letters = "".join(sorted(alphabet.letters))
@@ -61,11 +64,12 @@ class WindowStore:
             for code, letter in enumerate(self.letters):
                 self._complement[code] = self.letters.index(letter.translate(COMPLEMENT))
         self._turns = np.zeros(2, np.int64)  # windows and masked runs so far
+        self._max_letters = max_letters
+        self._below = 1.0  # windows whose random number is at or above this are not in the sample
+        self._letters = 0
         self._blocks: list[NDArray[np.uint8]] = []
-        self._block, self._used = np.empty(BLOCK_BYTES, np.uint8), 0
-        self._sample: NDArray[np.uint8] | None = None
-        if max_letters is not None:
-            self._sample = np.full((max(1, max_letters // cutting.window), cutting.window + 1), BREAK, np.uint8)
+        self._records: list[NDArray[np.uint8]] = []  # the latest, not yet in a block
+        self._numbers: list[NDArray[np.float64]] = []  # of the windows in each block, when sampling
 
     @property
     def windows(self) -> int:
@@ -77,41 +81,67 @@ class WindowStore:
         record = np.frombuffer(letters, np.uint8)
         cutting = self.cutting
         first = self.windows
-        out = np.empty(2 * record.size + 1, np.uint8)  # at worst a break behind every letter
-        size = _cut(
-            record, self._code_of, self._kind_of, self._complement, cutting.window, cutting.reverse_complement,
-            cutting.unknown_run or 0, cutting.keep_ambiguous, cutting.soft_masked, cutting.seed, self._turns, self.left_out, out,
+        usable = _mark(
+            record, self._kind_of, cutting.unknown_run or 0, cutting.keep_ambiguous, cutting.soft_masked, cutting.seed, self._turns,
+            self.left_out,
         )  # fmt: skip
-        if self._sample is not None:
-            _draw(out[:size], self._sample, first, cutting.seed)
-            return
-        if self._used + size > self._block.size:
-            self._blocks.append(self._block[: self._used].copy())
-            self._block, self._used = np.empty(max(BLOCK_BYTES, size), np.uint8), 0
-        self._block[self._used : self._used + size] = out[:size]
-        self._used += size
+        out = np.empty(_room(usable, cutting.window), np.uint8)
+        _cut(record, usable, self._code_of, self._complement, cutting.window, cutting.reverse_complement, self._turns, out)
+        if self._max_letters is not None:
+            out, numbers = _draw(out, first, cutting.seed, self._below)
+            self._numbers.append(numbers)
+        self._records.append(out)
+        if len(self._records) == RECORDS:  # an array for each of millions of proteins would take more than the letters
+            self._blocks.append(_joined(self._records))
+        self._letters += out.size - (self.windows - first if self._max_letters is None else len(numbers))
+        if self._max_letters is not None and self._letters > 2 * self._max_letters:
+            self._thin()
+
+    def _thin(self) -> None:
+        """Lower the bound until what is kept has at most `max_letters`; those with the smallest numbers stay."""
+        assert self._max_letters is not None
+        numbers = np.concatenate(self._numbers)
+        codes = _joined([*self._blocks, *self._records])
+        self._records = []
+        lengths = np.diff(np.flatnonzero(codes == BREAK), prepend=-1) - 1
+        order = np.argsort(numbers, kind="stable")
+        fits = int(np.searchsorted(np.cumsum(lengths[order]), self._max_letters, side="right"))
+        if fits < len(order):
+            self._below = float(numbers[order[fits]])
+        keep = numbers < self._below
+        self._blocks, self._numbers = [codes[np.repeat(keep, lengths + 1)]], [numbers[keep]]
+        self._letters = int(lengths[keep].sum())
+
+    @property
+    def kept_letters(self) -> int:
+        """Letters in the windows kept, after sampling."""
+        if self._max_letters is not None and self._letters > self._max_letters:
+            self._thin()
+        return self._letters
 
     def codes(self) -> NDArray[np.uint8]:
         """All windows as codes with BREAK behind each; the store is empty afterwards, so that memory is held once."""
-        if self._sample is not None:
-            rows = self._sample[: min(self.windows, len(self._sample))]
-            self._sample = rows[:0]
-            return rows.reshape(-1)
-        total = sum(block.size for block in self._blocks) + self._used
-        joined, at = np.empty(total, np.uint8), 0
-        self._blocks.append(self._block[: self._used])
-        self._block, self._used = np.empty(0, np.uint8), 0
-        self._blocks.reverse()
-        while self._blocks:
-            block = self._blocks.pop()
-            joined[at : at + block.size] = block
-            at += block.size
-        return joined
+        if self._max_letters is not None and self._letters > self._max_letters:
+            self._thin()
+        self._blocks += self._records
+        self._records = []
+        return _joined(self._blocks)
 
     def counts(self) -> dict[str, int]:
         """Letters left out, by reason, and windows seen."""
         unknown, ambiguous, masked = map(int, self.left_out)
         return {"windows": self.windows, "unknown_left_out": unknown, "ambiguous_left_out": ambiguous, "masked_left_out": masked}
+
+
+def _joined(blocks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """One array of all blocks; the list is emptied on the way, so that memory is held once."""
+    joined, at = np.empty(sum(block.size for block in blocks), np.uint8), 0
+    blocks.reverse()
+    while blocks:
+        block = blocks.pop()
+        joined[at : at + block.size] = block
+        at += block.size
+    return joined
 
 
 def strings(codes: NDArray[np.uint8], letters: str) -> Iterator[str]:
@@ -130,12 +160,12 @@ def _uniform(seed, number):
 
 
 @njit(cache=True, nogil=True)
-def _cut(record, code_of, kind_of, complement, window, both_strands, unknown_run, keep_ambiguous, soft_masked, seed, turns, left_out, out):
-    """Write windows, each followed by BREAK. Returns what was written."""
+def _mark(record, kind_of, unknown_run, keep_ambiguous, soft_masked, seed, turns, left_out):
+    """[record] 1 where a letter is kept."""
     usable = np.ones(record.size, np.uint8)
     at = 0
     while at < record.size:
-        kind, lower = kind_of[record[at]], record[at] >= 97
+        kind = kind_of[record[at]]
         if unknown_run and kind == _UNKNOWN:
             end = at
             while end < record.size and kind_of[record[end]] == _UNKNOWN:
@@ -162,6 +192,26 @@ def _cut(record, code_of, kind_of, complement, window, both_strands, unknown_run
                     usable[at:end] = 0
                 turns[1] += 1
             at = end
+    return usable
+
+
+@njit(cache=True, nogil=True)
+def _room(usable, window):
+    """Codes that the windows take, breaks included."""
+    room, run = 0, 0
+    for kept in usable:
+        run = run + 1 if kept else 0
+        room += kept
+        if run == 1:
+            room += 1
+        elif run > window:
+            room, run = room + 1, 1
+    return room
+
+
+@njit(cache=True, nogil=True)
+def _cut(record, usable, code_of, complement, window, both_strands, turns, out):
+    """Fill `out` with windows, each followed by BREAK."""
     written, at = 0, 0
     while at < record.size:
         if not usable[at]:
@@ -182,22 +232,24 @@ def _cut(record, code_of, kind_of, complement, window, both_strands, unknown_run
         written += 1
         turns[0] += 1
         at = end
-    return written
 
 
 @njit(cache=True, nogil=True)
-def _draw(codes, sample, first, seed):
-    """Reservoir sampling (Vitter 1985, algorithm R): window number t replaces a kept one with probability kept / t."""
-    number, at = first, 0
+def _draw(codes, first, seed, below):
+    """The windows whose random number is below the bound, and those numbers. The first window has number `first`."""
+    kept = np.empty_like(codes)
+    numbers = np.empty(codes.size, np.float64)
+    number, at, written, count = first, 0, 0, 0
     while at < codes.size:
         end = at
         while codes[end] != BREAK:
             end += 1
-        row = number
-        if row >= sample.shape[0]:
-            row = np.int64(_uniform(seed + 1, number) * (number + 1))
-        if row < sample.shape[0]:
-            sample[row, :] = BREAK
-            sample[row, : end - at] = codes[at:end]
+        drawn = _uniform(seed + 1, number)
+        if drawn < below:
+            kept[written : written + end + 1 - at] = codes[at : end + 1]
+            written += end + 1 - at
+            numbers[count] = drawn
+            count += 1
         number += 1
         at = end + 1
+    return kept[:written].copy(), numbers[:count].copy()
