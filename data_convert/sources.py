@@ -1,0 +1,242 @@
+"""Source cards: where public data lies, under which licence, and where its publisher's checksums are.
+
+A card is a YAML file of configs/sources, or one of your own given by its path. Nothing is fetched without a checksum.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import json
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from artefacts.errors import UserError
+from artefacts.recipe import Recipe, load
+from configs import CONFIGS
+from data_convert.checksums import RemoteFile
+from data_convert.download import Client, redirected
+
+SOURCES = CONFIGS / "sources"
+ACCESSION = re.compile(r"GC[AF]_(\d{3})(\d{3})(\d{3})\.\d+")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,199}")
+_CHECKSUMS = {"md5": 32, "sha1": 40, "git-sha1": 40, "sha256": 64}
+
+
+class SourceCard(Recipe):
+    """One source: what it is, what its licence asks, where its files and their checksums are."""
+
+    title: str
+    licence: str
+    licence_url: str
+    citation: str
+    size: str
+    """About how much there is, for a first decision; exact sizes are shown before anything is fetched."""
+    evidence: str
+    """How the addresses, the licence and the checksums are known."""
+    kind: Literal["metalink", "ncbi", "hub", "github"]
+    """What the publisher's list is: UniProt's RELEASE.metalink, NCBI's md5checksums.txt (looked up by assembly accession),
+    the file tree of a Hugging Face dataset, or of a GitHub repository at a commit."""
+    list_url: str
+    """The list; for `ncbi`, the folder below which assemblies are filed by their accessions."""
+    url: str
+    """What file names are appended to; for `ncbi` the same as list_url."""
+    files: list[str] = Field(min_length=1)
+    """Names, or patterns part by part (`*/*/train.csv`, `**/*.csv` at any depth); for `ncbi`, what follows the assembly's name in them."""
+    traps: list[str] = Field(default_factory=list)
+
+    @field_validator("list_url", "url", "licence_url")
+    @classmethod
+    def _web(cls, url: str) -> str:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            raise ValueError(f"'{url}' is not an http(s) address")
+        return url
+
+    @model_validator(mode="after")
+    def _joined(self) -> SourceCard:
+        if not self.url.endswith("/"):
+            raise ValueError("url: ends with '/', since file names are appended to it")
+        for pattern in self.files:
+            safe_name(re.sub(r"[*?]", "x", pattern), "files")
+        return self
+
+
+@dataclass(frozen=True)
+class Source:
+    """A card as one command names it."""
+
+    card: SourceCard
+    folder: str
+    """Below `out`: the card's name, for assemblies with the accession behind it."""
+    accession: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a publisher has now."""
+
+    files: list[RemoteFile]
+    version: str | None = None
+    """Its own name for this state: a release, an assembly, a commit."""
+    absent: tuple[str, ...] = ()
+    """Kinds of file that this assembly does not have."""
+
+
+def safe_name(name: str, where: str) -> str:
+    """A path below a folder, letters, digits and `_.+=-` only. Raises UserError for anything that could lead elsewhere."""
+    if not all(_PART.fullmatch(part) for part in name.split("/")):
+        raise UserError(f"{where}: '{name}' is no plain file name; refused")
+    return name
+
+
+def load_source(name: str) -> Source:
+    """Find a card by name (`swissprot`), with an accession (`refseq:GCF_000005845.2`), or by path (`my/own.yaml`).
+
+    Raises:
+        UserError: no such card (the nearest is named), a mistake in it, or an accession that is missing or malformed.
+    """
+    kind, colon, accession = (name, "", "") if name.endswith(".yaml") else name.partition(":")
+    known = sorted(path.stem for path in SOURCES.glob("*.yaml"))
+    if not name.endswith(".yaml") and kind not in known:
+        close = difflib.get_close_matches(kind, known, n=1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'? Known" if close else "known"
+        raise UserError(f"source '{name}': no such card; {hint}: {', '.join(known)}")
+    path = Path(name) if name.endswith(".yaml") else SOURCES / f"{kind}.yaml"
+    card = load(SourceCard, path)
+    if card.kind != "ncbi":
+        if colon:
+            raise UserError(f"source '{name}': only assemblies have something after a colon; write '{kind}'")
+        return Source(card, safe_name(path.stem, name))
+    if path.stem != kind:
+        raise UserError(f"{name}: a card of kind ncbi needs an accession, so it is used by name from configs/sources")
+    if not ACCESSION.fullmatch(accession):
+        raise UserError(f"source '{name}': write the assembly with its version, for example {kind}:GCF_000005845.2")
+    return Source(card, f"{kind}/{accession}", accession)
+
+
+def listing(source: Source, client: Client) -> Listing:
+    """Ask the publisher which of the card's files there are, how long, and with which checksums.
+
+    Raises:
+        UserError: not reachable, no such list, or a file of the card that the list does not have.
+    """
+    card = source.card
+    if card.kind == "ncbi":
+        return _assembly(source, client)
+    entries, version = {"metalink": _metalink, "hub": _hub, "github": _github}[card.kind](card, client)
+    chosen = []
+    for pattern in card.files:
+        found = [name for name in entries if _matches(name, pattern)]
+        if not found:
+            raise UserError(f"{card.list_url}: nothing named '{pattern}' there any more; the card needs mending")
+        chosen += [name for name in found if name not in chosen]
+    files = [_file(safe_name(name, card.list_url), card.url + quote(name), *entries[name], card.list_url) for name in chosen]
+    if len({name.lower() for name in chosen}) < len(chosen):
+        raise UserError(f"{card.list_url}: two names that differ in capitals only; refused")
+    return Listing(files, version)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    parts, wanted = name.split("/"), pattern.split("/")
+    if wanted[0] == "**":
+        parts, wanted = parts[-len(wanted) + 1 :], wanted[1:]
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+
+
+def _file(name: str, url: str, checksum: str, size: Any, where: str) -> RemoteFile:
+    kind, _, digits = checksum.partition(":")
+    if not re.fullmatch(rf"[0-9a-f]{{{_CHECKSUMS[kind]}}}", digits) or not (size is None or (isinstance(size, int) and size >= 0)):
+        raise UserError(f"{where}: no {kind} checksum or size that can be used for '{name}'")
+    return RemoteFile(name, url, checksum, size)
+
+
+Entries = dict[str, tuple[str, int | None]]
+"""name -> (checksum, bytes)"""
+
+
+def _metalink(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
+    text, _ = client.text(card.list_url)
+    entries: Entries = {}
+    try:
+        if "<!DOCTYPE" in text:  # entities could unfold to any size
+            raise ET.ParseError("a document type, which no metalink has")
+        root = ET.fromstring(text)
+    except ET.ParseError as error:
+        raise UserError(f"{card.list_url}: no metalink ({error}); is this network's login page in the way?") from None
+    for item in root.iter("{*}file"):
+        size = item.findtext("{*}size") or ""
+        for checksum in item.iter("{*}hash"):
+            if checksum.get("type") == "md5" and checksum.text:
+                entries[item.get("name", "")] = (f"md5:{checksum.text.strip().lower()}", int(size) if size.strip().isdigit() else None)
+    return entries, root.findtext("{*}version")
+
+
+def _hub(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
+    entries: Entries = {}
+    page: str | None = card.list_url
+    while page:
+        text, headers = client.text(page)
+        for item in _json(text, page, list):
+            if item.get("type") == "file":  # large files carry their SHA-256, small ones what git calls them
+                checksum = f"sha256:{item['lfs'].get('oid')}" if item.get("lfs") else f"git-sha1:{item.get('oid')}"
+                entries[str(item.get("path"))] = (checksum, item.get("size"))
+        following = re.search(r'<([^>]+)>;\s*rel="next"', headers.get("Link", ""))
+        page = redirected(page, following[1]) if following else None
+    return entries, _revision(card)
+
+
+def _github(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
+    tree = _json(client.text(card.list_url)[0], card.list_url, dict)
+    if tree.get("truncated"):
+        raise UserError(f"{card.list_url}: too many files for one list; the card needs a narrower one")
+    items = [item for item in tree.get("tree", []) if item.get("type") == "blob"]
+    return {str(item.get("path")): (f"git-sha1:{item.get('sha')}", item.get("size")) for item in items}, _revision(card)
+
+
+def _revision(card: SourceCard) -> str:
+    return urlsplit(card.list_url).path.rpartition("/")[2]
+
+
+def _json(text: str, where: str, kind: type) -> Any:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, kind):
+        raise UserError(f"{where}: not the list expected; is this network's login page in the way?")
+    return found
+
+
+def _assembly(source: Source, client: Client) -> Listing:
+    """NCBI files GCF_000005845.2 under GCF/000/005/845/GCF_000005845.2_ASM584v2/, where only the listing knows the last part."""
+    accession = source.accession or ""
+    thousands = ACCESSION.fullmatch(accession)
+    assert thousands is not None, "load_source checks accessions"
+    above = f"{source.card.list_url}{accession[:3]}/{'/'.join(thousands.groups())}/"
+    text, _ = client.text(above)
+    links = {unquote(link) for link in re.findall(r'href="([^"?/]+)/"', text)}
+    folders = sorted(link for link in links if link.startswith(f"{accession}_"))
+    if len(folders) != 1:
+        others = ", ".join(sorted(link for link in links if link.startswith("GC"))) or "no assembly"
+        raise UserError(f"{above}: no folder of {accession} there, only {others}; check the accession and its version")
+    folder = urljoin(above, f"{quote(folders[0])}/")
+    text, _ = client.text(f"{folder}md5checksums.txt")
+    sums = {line[2]: line[1] for line in re.finditer(r"^([0-9a-f]{32}) [ *](?:\./)?(\S+)$", text, re.MULTILINE)}
+    files, absent = [], []
+    for ending in source.card.files:
+        there = f"{folders[0]}_{ending}"
+        if there not in sums:
+            absent.append(ending)
+            continue
+        url = folder + quote(there)
+        # named by the accession alone: names of a server are no paths here
+        files.append(_file(f"{accession}_{ending}", url, f"md5:{sums[there]}", client.size(url), folder))
+    if not files:
+        raise UserError(f"{folder}md5checksums.txt: none of {', '.join(absent)}; NCBI has withdrawn or suppressed old versions like that")
+    return Listing(files, folders[0], tuple(absent))
