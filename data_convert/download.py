@@ -15,11 +15,11 @@ import socket
 import ssl
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
 
 from artefacts.errors import UserError
 from data_convert.checksums import CHUNK, RemoteFile, verify
@@ -48,12 +48,16 @@ class Passing(Exception):
 
 def redirected(url: str, location: str) -> str:
     """Where a redirect leads. Raises UserError unless that is http(s), and https where it was https before."""
-    target = urljoin(url, location)
-    before, after = urlsplit(url), urlsplit(target)
+    try:
+        target = urljoin(url, location)
+        before, after = urlsplit(url), urlsplit(target)
+        after.port  # noqa: B018  raises, as all of these do, for what is no address
+    except ValueError:
+        raise UserError(f"{url}: redirected to {location!r}, which is no address") from None
     if after.scheme not in ("http", "https") or not after.hostname:
-        raise UserError(f"{url}: redirected to {target}, which is not http(s); refused. Is this network's login page in the way?")
+        raise UserError(f"{url}: redirected to {target!r}, which is not http(s); refused. Is this network's login page in the way?")
     if before.scheme == "https" and after.scheme == "http":
-        raise UserError(f"{url}: redirected from https to {target}, which anyone on the way can change; refused")
+        raise UserError(f"{url}: redirected from https to {target!r}, which anyone on the way can change; refused")
     return target
 
 
@@ -69,10 +73,10 @@ class Client:
     def __init__(self, attempts: int = 6, wait: float = 1.0, timeout: float = 60.0) -> None:
         self.attempts, self.wait, self.timeout = attempts, wait, timeout
         self._reached = False
-        self._opener = urllib.request.OpenerDirector()
+        self._opener = OpenerDirector()
         # no handlers for file:, ftp: and data:, and none that follows redirects or raises on a status by itself
-        for handler in ("ProxyHandler", "HTTPHandler", "HTTPSHandler", "UnknownHandler"):
-            self._opener.add_handler(getattr(urllib.request, handler)())
+        for handler in (ProxyHandler, HTTPHandler, HTTPSHandler, UnknownHandler):
+            self._opener.add_handler(handler())
 
     @contextlib.contextmanager
     def open(self, url: str, headers: dict[str, str] | None = None, method: str = "GET") -> Iterator[http.client.HTTPResponse]:
@@ -80,9 +84,7 @@ class Client:
         here = url
         for _ in range(MAX_REDIRECTS + 1):
             # identity: a server that packs on the fly would change what the checksum is of
-            request = urllib.request.Request(
-                here, headers={"User-Agent": "llama-gene", "Accept-Encoding": "identity", **(headers or {})}, method=method
-            )
+            request = Request(here, headers={"User-Agent": "llama-gene", "Accept-Encoding": "identity", **(headers or {})}, method=method)
             with faults(here):
                 response = self._opener.open(request, timeout=self.timeout)
             self._reached = True
@@ -92,9 +94,12 @@ class Client:
                     continue
                 if response.status in PASSING:
                     after = response.headers["Retry-After"] or ""
-                    raise Passing(f"the server answers {response.status} {response.reason}", wait=float(after) if after.isdigit() else None)
+                    raise Passing(
+                        f"the server answers {response.status} {http.client.responses.get(response.status, '')}",
+                        wait=float(after) if after.isdigit() else None,
+                    )
                 if response.status not in (200, 206, 416):
-                    raise UserError(f"{here}: the server answers {response.status} {response.reason}")
+                    raise UserError(f"{here}: the server answers {response.status} {http.client.responses.get(response.status, '')}")
                 yield response
                 return
         raise UserError(f"{url}: more than {MAX_REDIRECTS} redirects, the last one to {here}")
@@ -234,6 +239,8 @@ def faults(url: str) -> Iterator[None]:
     """Turn what a network can do into Passing, or into UserError where waiting will not mend it."""
     try:
         yield
+    except UnicodeError:
+        raise UserError(f"{url}: not an address that can be asked for") from None
     except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, ssl.SSLCertVerificationError):

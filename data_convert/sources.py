@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe, load
@@ -169,48 +168,75 @@ def _metalink(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
         root = ET.fromstring(text)
     except ET.ParseError as error:
         raise UserError(f"{card.list_url}: no metalink ({error}); is this network's login page in the way?") from None
-    for item in root.iter("{*}file"):
+    for item in root.iterfind(".//{*}file"):
         size = item.findtext("{*}size") or ""
-        for checksum in item.iter("{*}hash"):
+        for checksum in item.iterfind(".//{*}hash"):
             if checksum.get("type") == "md5" and checksum.text:
                 entries[item.get("name", "")] = (f"md5:{checksum.text.strip().lower()}", int(size) if size.strip().isdigit() else None)
-    return entries, root.findtext("{*}version")
+    return entries, _plain(root.findtext("{*}version") or "") or None
+
+
+class _Lfs(BaseModel):
+    oid: str
+
+
+class _HubItem(BaseModel):
+    type: str
+    path: str
+    oid: str = ""
+    size: int | None = None
+    lfs: _Lfs | None = None
+
+
+class _GitItem(BaseModel):
+    type: str
+    path: str
+    sha: str = ""
+    size: int | None = None
+
+
+class _GitTree(BaseModel):
+    truncated: bool
+    tree: list[_GitItem]
 
 
 def _hub(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
     entries: Entries = {}
-    page: str | None = card.list_url
-    while page:
+    page, seen = card.list_url, set[str]()
+    while page not in seen:
+        seen.add(page)
         text, headers = client.text(page)
-        for item in _json(text, page, list):
-            if item.get("type") == "file":  # large files carry their SHA-256, small ones what git calls them
-                checksum = f"sha256:{item['lfs'].get('oid')}" if item.get("lfs") else f"git-sha1:{item.get('oid')}"
-                entries[str(item.get("path"))] = (checksum, item.get("size"))
+        for item in _parsed(list[_HubItem], text, page):
+            if item.type == "file":  # large files carry their SHA-256, small ones what git calls them
+                entries[item.path] = (f"sha256:{item.lfs.oid}" if item.lfs else f"git-sha1:{item.oid}", item.size)
         following = re.search(r'<([^>]+)>;\s*rel="next"', headers.get("Link", ""))
-        page = redirected(page, following[1]) if following else None
-    return entries, _revision(card)
+        if following is None:
+            return entries, _revision(card)
+        page = redirected(page, following[1])
+    raise UserError(f"{card.list_url}: a list that goes round in a circle")
 
 
 def _github(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
-    tree = _json(client.text(card.list_url)[0], card.list_url, dict)
-    if tree.get("truncated"):
+    found = _parsed(_GitTree, client.text(card.list_url)[0], card.list_url)
+    if found.truncated:
         raise UserError(f"{card.list_url}: too many files for one list; the card needs a narrower one")
-    items = [item for item in tree.get("tree", []) if item.get("type") == "blob"]
-    return {str(item.get("path")): (f"git-sha1:{item.get('sha')}", item.get("size")) for item in items}, _revision(card)
+    return {item.path: (f"git-sha1:{item.sha}", item.size) for item in found.tree if item.type == "blob"}, _revision(card)
+
+
+def _plain(text: str) -> str:
+    """What a server says, fit for a terminal."""
+    return "".join(letter for letter in text.strip()[:200] if letter.isprintable())
 
 
 def _revision(card: SourceCard) -> str:
     return urlsplit(card.list_url).path.rpartition("/")[2]
 
 
-def _json(text: str, where: str, kind: type) -> Any:
+def _parsed(kind: Any, text: str, where: str) -> Any:
     try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, kind):
-        raise UserError(f"{where}: not the list expected; is this network's login page in the way?")
-    return found
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError:
+        raise UserError(f"{where}: not the list expected; is this network's login page in the way?") from None
 
 
 def _assembly(source: Source, client: Client) -> Listing:
@@ -220,7 +246,7 @@ def _assembly(source: Source, client: Client) -> Listing:
     assert thousands is not None, "load_source checks accessions"
     above = f"{source.card.list_url}{accession[:3]}/{'/'.join(thousands.groups())}/"
     text, _ = client.text(above)
-    links = {unquote(link) for link in re.findall(r'href="([^"?/]+)/"', text)}
+    links = {_plain(unquote(link)) for link in re.findall(r'href="([^"?/]+)/"', text)}
     folders = sorted(link for link in links if link.startswith(f"{accession}_"))
     if len(folders) != 1:
         others = ", ".join(sorted(link for link in links if link.startswith("GC"))) or "no assembly"
