@@ -7,10 +7,13 @@ A file appears under its name only once its checksum is right; until then it is 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import fnmatch
 import json
+import os
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,8 @@ from artefacts.folder import MANIFEST, write_manifest
 from artefacts.recipe import Recipe
 from data_convert.checksums import RemoteFile, verify
 from data_convert.download import Client, Unreachable
-from data_convert.sources import Listing, Source, listing, load_source
+from data_convert.publishers import Listing, listing
+from data_convert.sources import Source, load_source
 
 SPARE = 1 << 26
 """Bytes of the disk that are left free."""
@@ -124,6 +128,8 @@ def _plan(source: Source, recipe: FetchRecipe, found: Listing, overwrite: bool) 
         if not path.exists():
             wanted.append(file)
             continue
+        if not path.is_file():
+            raise UserError(f"{path}: is no file, and one of that name is to be fetched; choose another output")
         try:
             verify(path, file, path.name)
             kept.append(file)
@@ -156,7 +162,7 @@ def _fetch(plan: Plan, recipe: FetchRecipe, client: Client) -> None:
     records = {file.name: earlier.get(file.name, {}) for file in plan.kept}
     total = sum(file.size or 0 for file in plan.wanted)
     try:
-        with tqdm(total=total or None, unit="B", unit_scale=True, desc=plan.source.folder, disable=None) as bar:
+        with _alone(plan.folder), tqdm(total=total or None, unit="B", unit_scale=True, desc=plan.source.folder, disable=None) as bar:
             for file in plan.wanted:
                 target = plan.folder / file.name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +194,27 @@ def _fetch(plan: Plan, recipe: FetchRecipe, client: Client) -> None:
 
 
 @contextlib.contextmanager
-def _by_hand(source: Source, folder: Path, file: RemoteFile | None = None) -> Any:
+def _alone(folder: Path) -> Iterator[None]:
+    """Make the folder and hold it against another run of ours."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}; choose another output") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder}: another fetch is writing there; wait until it has ended") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _by_hand(source: Source, folder: Path, file: RemoteFile | None = None) -> Iterator[None]:
     """Add to an error what someone without a network can do."""
     try:
         yield

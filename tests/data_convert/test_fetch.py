@@ -29,8 +29,9 @@ from artefacts.folder import read_manifest
 from configs import CONFIGS
 from data_convert.checksums import RemoteFile, verify
 from data_convert.download import Client, redirected
-from data_convert.fetch import FetchRecipe, fetch, preview
-from data_convert.sources import SOURCES, listing, load_source, safe_name
+from data_convert.fetch import FetchRecipe, _alone, fetch, preview
+from data_convert.publishers import listing
+from data_convert.sources import SOURCES, load_source, safe_name
 from llama_gene import main
 
 DATE = "Wed, 05 Aug 2026 07:28:00 GMT"
@@ -287,7 +288,7 @@ def test_gzip_of_many_members_is_right(tmp_path_factory: pytest.TempPathFactory,
 @pytest.mark.parametrize("length", [len(DATA) - 10, len(DATA) + 10])
 def test_a_body_of_another_length_than_the_list_says_is_refused(tmp_path: Path, site: Site, length: int) -> None:
     other = (DATA + bytes(10))[:length]
-    with pytest.raises(UserError, match=rf"{length} bytes, but its publisher's list says {len(DATA)}"):
+    with pytest.raises(UserError, match=rf"{length} bytes, but its publisher's list says {len(DATA)}; not fetched"):
         get(publish(tmp_path, site, ranged(other)), tmp_path / "data")
     assert left(tmp_path / "data") == []
 
@@ -405,7 +406,7 @@ def test_a_disk_that_fills_up_keeps_the_part(tmp_path: Path, site: Site) -> None
     assert (tmp_path / "data/toy/toy.dat.gz").read_bytes() == DATA
 
 
-def test_ctrl_c_leaves_a_part_that_the_next_run_continues(tmp_path: Path, site: Site) -> None:
+def test_ctrl_c_leaves_a_part_that_the_next_run_continues(tmp_path: Path, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     waiting = threading.Event()
     file = ranged(DATA)
 
@@ -438,6 +439,7 @@ def test_ctrl_c_leaves_a_part_that_the_next_run_continues(tmp_path: Path, site: 
     assert "Traceback" not in errors
     assert left(out) == ["toy", "toy/toy.dat.gz.part", "toy/toy.dat.gz.part.json"]
     assert main(["convert", "fetch", source, "--out", str(out)]) == 0
+    assert f"1 files to fetch, {(len(DATA) - 20_000) / 1000:.1f} kB" in capsys.readouterr().out
     assert site.asked("/files/toy.dat.gz")[-1]["Range"] == "bytes=20000-"
     assert left(out) == ["toy", "toy/manifest.json", "toy/toy.dat.gz"]
 
@@ -593,6 +595,29 @@ def test_names_of_a_server_lead_nowhere_else(tmp_path: Path, site: Site, name: s
     with pytest.raises(UserError, match="no plain file name; refused"):
         get(card(tmp_path, site, kind="hub", files=["**/*.csv"]), tmp_path / "data")
     assert left(tmp_path) == ["toy.yaml"]
+
+
+@pytest.mark.parametrize("names", [["A.csv", "a.csv"], ["a", "a/b"], ["b/A", "B"], ["x", "x.part"], ["manifest.json"], ["Manifest.JSON"]])
+def test_names_that_collide_are_refused(tmp_path: Path, site: Site, names: list[str]) -> None:
+    site.page("/list", json.dumps([{"type": "file", "path": name, "size": 1, "oid": git_name(b"x")} for name in names]))
+    with pytest.raises(UserError, match="collides with another file"):
+        get(card(tmp_path, site, kind="hub", files=["**/*"]), tmp_path / "data")
+    assert site.seen[-1][1] == "/list"
+
+
+def test_what_is_in_the_way_is_named(tmp_path: Path, site: Site) -> None:
+    source, out = publish(tmp_path, site), tmp_path / "data"
+    out.write_text("a file")
+    with pytest.raises(UserError, match=r"data/toy: Not a directory; choose another output"):
+        get(source, out)
+    out.unlink()
+    (out / "toy/toy.dat.gz").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"toy.dat.gz: is no file"):
+        get(source, out)
+    (out / "toy/toy.dat.gz").rmdir()
+    with _alone(out / "toy"), pytest.raises(UserError, match="another fetch is writing there"):
+        get(source, out)
+    get(source, out)
 
 
 @given(name=st.text())
