@@ -26,15 +26,15 @@ class RemoteFile:
     """Bytes; None where the list does not say."""
 
 
-def verify(path: Path, file: RemoteFile, name: str) -> None:
-    """Read a file through once. Raises UserError when size, checksum or gzip structure (by `name`) are not right."""
+def verify(path: Path, file: RemoteFile, *, unpack: bool) -> None:
+    """Read a file through once. Raises UserError when size, checksum or, with `unpack`, gzip structure are not right."""
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         raise UserError(f"{file.url}: {size} bytes, but its publisher's list says {file.size}; not kept")
     kind, _, expected = file.checksum.partition(":")
     # against damage, not against an enemy: that is what https is for
     digest = hashlib.new(kind.removeprefix("git-"), f"blob {size}\0".encode() if kind == "git-sha1" else b"", usedforsecurity=False)
-    packed = _Gzip() if name.endswith(".gz") else None
+    packed = _Gzip() if unpack else None
     with path.open("rb") as handle:
         while chunk := handle.read(CHUNK):
             digest.update(chunk)

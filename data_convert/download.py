@@ -225,7 +225,7 @@ class Client:
                 raise
             raise UserError(f"{part}: {error.strerror} after {gained()} bytes; make room and give the same command again") from None
         try:
-            verify(part, file, target.name)
+            verify(part, file, unpack=target.name.endswith(".gz"))
         except UserError:
             discard()
             raise

@@ -131,7 +131,7 @@ def _plan(source: Source, recipe: FetchRecipe, found: Listing, overwrite: bool) 
         if not path.is_file():
             raise UserError(f"{path}: is no file, and one of that name is to be fetched; choose another output")
         try:
-            verify(path, file, path.name)
+            verify(path, file, unpack=False)  # gzip was unpacked when it came
             kept.append(file)
         except UserError:
             if not overwrite:

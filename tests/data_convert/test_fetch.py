@@ -85,6 +85,15 @@ class Site(http.server.ThreadingHTTPServer):
         return [headers for method, at, headers in self.seen if at == path and method == "GET"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_proxy() -> Iterator[None]:
+    """A proxy of this machine's would answer in the site's place."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture
 def site() -> Iterator[Site]:
     server = Site()
@@ -282,7 +291,7 @@ def test_gzip_of_many_members_is_right(tmp_path_factory: pytest.TempPathFactory,
     data = b"".join(map(gzip.compress, members)) + bytes(padding)
     path = tmp_path_factory.getbasetemp() / "many.gz"
     path.write_bytes(data)
-    verify(path, RemoteFile("many.gz", "http://x/", f"sha256:{hashlib.sha256(data).hexdigest()}", len(data)), "many.gz")
+    verify(path, RemoteFile("many.gz", "http://x/", f"sha256:{hashlib.sha256(data).hexdigest()}", len(data)), unpack=True)
 
 
 @pytest.mark.parametrize("length", [len(DATA) - 10, len(DATA) + 10])
