@@ -71,6 +71,20 @@ def _tokenizer_gguf() -> Verb[Any]:
     )
 
 
+def _convert_fetch() -> Verb[Any]:
+    from data_convert.fetch import FetchRecipe, fetch, preview
+
+    return Verb(
+        FetchRecipe,
+        lambda recipe, overwrite: fetch(recipe, overwrite=overwrite),
+        "Fetch public data: checksums verified, licences shown, broken downloads continued.",
+        "llama-gene convert fetch swissprot --out data\nllama-gene convert fetch refseq:GCF_000005845.2 gue --out data",
+        positional="sources",
+        dry_run=preview,
+        adds=True,
+    )
+
+
 def _convert_simulate() -> Verb[Any]:
     from data_convert.simulate.organism import SimulateRecipe, simulate
 
@@ -276,6 +290,7 @@ VERBS: dict[str, tuple[str, Callable[[], Verb[Any]]]] = {
     "tokenizer extend": ("extend a base LLaMA with gene vocabularies", _tokenizer_extend),
     "tokenizer inspect": ("show how a text is cut into tokens", _tokenizer_inspect),
     "tokenizer gguf": ("export a model for llama.cpp", _tokenizer_gguf),
+    "convert fetch": ("fetch public data with licences and checksums", _convert_fetch),
     "convert simulate": ("generate the simulated organism", _convert_simulate),
     "convert pack": ("pack corpora into token shards", _convert_pack),
     "convert tasks": ("turn benchmarks into instruction records", _convert_tasks),

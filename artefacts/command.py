@@ -41,6 +41,8 @@ class Verb(Generic[R]):
     """A list field that plain arguments fill, such as files."""
     dry_run: Callable[[R], None] | None = None
     """Prints more than the resolved recipe."""
+    adds: bool = False
+    """Adds to an output that exists, instead of refusing it."""
     aliases: dict[str, str] = field(default_factory=dict)
 
 
@@ -114,7 +116,7 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
             verb.dry_run(recipe)
         return
     out = getattr(recipe, "out", None)
-    if out is not None:
+    if out is not None and not verb.adds:
         check_absent(out, options.overwrite)  # before the work imports anything heavy
     verb.work(recipe, options.overwrite)
 

@@ -187,6 +187,8 @@ MISTAKES = {
         "convert pack --tokenizer absent --out out --sources {modality:\\ dna,\\ files:\\ [good.fa]}",
         ["absent: no tokenizer.json", "tokenizer extend"],
     ),
+    "unknown source": ("convert fetch swisprot --out out", ["source 'swisprot': no such card; did you mean 'swissprot'?", "trembl"]),
+    "an assembly without its version": ("convert fetch refseq:GCF_000005845 --out out", ["for example refseq:GCF_000005845.2"]),
     "unknown card": (
         "convert tasks --out out tasks=[{card:\\ sim/promotor,\\ source:\\ .}]",
         ["'sim/promotor'", "did you mean 'sim/promoter'?"],
@@ -257,8 +259,13 @@ REQUIRED = {
 }
 
 
+ADDING = {"convert fetch"}
+"""Commands that add to an output that exists (tests/data_convert/test_fetch.py)."""
+
+
 def test_every_command_with_an_output_is_tried_below() -> None:
-    assert {name for name in llama_gene.VERBS if "out" in llama_gene.verb(name).kind.model_fields} == set(REQUIRED)
+    assert {name for name in llama_gene.VERBS if "out" in llama_gene.verb(name).kind.model_fields} == set(REQUIRED) | ADDING
+    assert {name for name in llama_gene.VERBS if llama_gene.verb(name).adds} == ADDING
 
 
 @pytest.mark.parametrize("name", REQUIRED)

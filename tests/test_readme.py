@@ -22,6 +22,7 @@ SMALL_ORGANISM += [f"{task}={{train: 40, dev: 8, test: 12}}" for task in ("promo
 SMALLER = {
     "tokenizer train --alphabet dna": ["vocab_size=150"],
     "tokenizer train --alphabet protein": ["vocab_size=90"],
+    "convert fetch": ["--dry-run"],  # tests have no network
     "convert pack": ["block_tokens=256"],
     "pretrain": ["steps=2", "micro_batch=2", "heldout_blocks=1"],
     "convert simulate": SMALL_ORGANISM,

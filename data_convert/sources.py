@@ -1,0 +1,103 @@
+"""Source cards: where public data lies, under which licence, and where its publisher's checksums are.
+
+A card is a YAML file of configs/sources, or one of your own given by its path. Nothing is fetched without a checksum.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from artefacts.errors import UserError
+from artefacts.recipe import Recipe, load
+from configs import CONFIGS
+
+SOURCES = CONFIGS / "sources"
+ACCESSION = re.compile(r"GC[AF]_(\d{3})(\d{3})(\d{3})\.\d+")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,199}")
+
+
+class SourceCard(Recipe):
+    """One source: what it is, what its licence asks, where its files and their checksums are."""
+
+    title: str
+    licence: str
+    licence_url: str
+    citation: str
+    size: str
+    """About how much there is, for a first decision; exact sizes are shown before anything is fetched."""
+    evidence: str
+    """How the addresses, the licence and the checksums are known."""
+    kind: Literal["metalink", "ncbi", "hub", "github"]
+    """What the publisher's list is: UniProt's RELEASE.metalink, NCBI's md5checksums.txt (looked up by assembly accession),
+    the file tree of a Hugging Face dataset, or of a GitHub repository at a commit."""
+    list_url: str
+    """The list; for `ncbi`, the folder below which assemblies are filed by their accessions."""
+    url: str
+    """What file names are appended to; for `ncbi` the same as list_url."""
+    files: list[str] = Field(min_length=1)
+    """Names, or patterns part by part (`*/*/train.csv`, `**/*.csv` at any depth); for `ncbi`, what follows the assembly's name in them."""
+    traps: list[str] = Field(default_factory=list)
+
+    @field_validator("list_url", "url", "licence_url")
+    @classmethod
+    def _web(cls, url: str) -> str:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            raise ValueError(f"'{url}' is not an http(s) address")
+        return url
+
+    @model_validator(mode="after")
+    def _joined(self) -> SourceCard:
+        if not self.url.endswith("/"):
+            raise ValueError("url: ends with '/', since file names are appended to it")
+        for pattern in self.files:
+            safe_name(re.sub(r"[*?]", "x", pattern), "files")
+        return self
+
+
+@dataclass(frozen=True)
+class Source:
+    """A card as one command names it."""
+
+    card: SourceCard
+    folder: str
+    """Below `out`: the card's name, for assemblies with the accession behind it."""
+    accession: str | None = None
+
+
+def safe_name(name: str, where: str) -> str:
+    """A path below a folder, letters, digits and `_.+=-` only. Raises UserError for anything that could lead elsewhere."""
+    if not all(_PART.fullmatch(part) for part in name.split("/")):
+        raise UserError(f"{where}: '{name}' is no plain file name; refused")
+    return name
+
+
+def load_source(name: str) -> Source:
+    """Find a card by name (`swissprot`), with an accession (`refseq:GCF_000005845.2`), or by path (`my/own.yaml`).
+
+    Raises:
+        UserError: no such card (the nearest is named), a mistake in it, or an accession that is missing or malformed.
+    """
+    kind, colon, accession = (name, "", "") if name.endswith(".yaml") else name.partition(":")
+    known = sorted(path.stem for path in SOURCES.glob("*.yaml"))
+    if not name.endswith(".yaml") and kind not in known:
+        close = difflib.get_close_matches(kind, known, n=1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'? Known" if close else "known"
+        raise UserError(f"source '{name}': no such card; {hint}: {', '.join(known)}")
+    path = Path(name) if name.endswith(".yaml") else SOURCES / f"{kind}.yaml"
+    card = load(SourceCard, path)
+    if card.kind != "ncbi":
+        if colon:
+            raise UserError(f"source '{name}': only assemblies have something after a colon; write '{kind}'")
+        return Source(card, safe_name(path.stem, name))
+    if path.stem != kind:
+        raise UserError(f"{name}: a card of kind ncbi needs an accession, so it is used by name from configs/sources")
+    if not ACCESSION.fullmatch(accession):
+        raise UserError(f"source '{name}': write the assembly with its version, for example {kind}:GCF_000005845.2")
+    return Source(card, f"{kind}/{accession}", accession)
