@@ -1,9 +1,9 @@
 """Read a base tokenizer of either LLaMA family into one `tokenizers` object, and tell the families apart.
 
 - byte-level (Llama 3 and everything tiktoken-derived): a `tokenizer.json` with byte-level BPE.
-- SentencePiece (Llama 2, Mistral): a `tokenizer.model`. The sentencepiece library is the truth; merges are ordered by
-  piece score, because ordering them by id (as transformers 5 does) differs from it on real text. Where there is nothing
-  but a `tokenizer.json` made from such a model, its merges are taken in its own order, and the report says so.
+- SentencePiece (Llama 2, Mistral): a `tokenizer.model` (tokenizer/spm.py). Where a `tokenizer.json` made from it lies beside
+  it, all but the merge order is taken from there: added tokens, handling of blanks, post-processor. Where there is nothing
+  but such a `tokenizer.json`, its merges are taken in its own order, and the report says so.
 
 A base lies on this machine or on the hub; what the local hub cache holds is found without a network.
 """
@@ -15,38 +15,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, processors
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import TAGS
+from tokenizer.spm import build, check_merges, check_text, read_model, text_notes, with_free_tags, with_merges
 
 BYTE_LEVEL = "byte-level"
 SENTENCEPIECE = "sentencepiece"
-BLANK = "▁"
-START = rf"\A(?=[\s\S])(?!{'|'.join(TAGS)})"
-"""Where sentencepiece puts one blank: before any text, leading blanks included. A Prepend("▁") normalizer would turn the tags
-themselves into ▁</dna>, which is never found, and Metaspace's own prefix skips text that begins with a blank."""
-START_BARE = rf"{START}(?![ {BLANK}])"
-"""Where Metaspace puts its prefix."""
-TOKENIZER_FILES = ["tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"]
+TEMPLATES = "additional_chat_templates"
+"""Folder of the templates besides the default one, as transformers 5 writes it."""
+TOKENIZER_FILES = ["tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", f"{TEMPLATES}/*.jinja"]
 # not *.safetensors: Mistral's repositories hold every weight a second time, in consolidated.safetensors
 MODEL_FILES = ["config*.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"]
 LICENCES = ["LICENSE*", "NOTICE*", "USE_POLICY*"]
 ENDS = [("<s>", "</s>"), ("<|begin_of_text|>", "<|end_of_text|>")]
 """Begin and end of a text, where no configuration names them: Llama 2 and Mistral, Llama 3."""
-PROBES = [
-    "The gene BRCA1 (17q21.31) is 81 kb long.",
-    "GATTACA CAT TATA",
-    " one blank in front",
-    "  two  blanks   and more    inside ",
-    "tab\tand\nbreak\r\n\n  indented:\n    x = [1, 2]",
-    "naïve 基因 🧬 ﬁ Å",
-    "<s>a special token</s> inside</s>",
-    " ",
-    "▁",
-    "",
-]
-"""Text on which two ways of normalising would part."""
 
 
 @dataclass
@@ -56,7 +39,7 @@ class Base:
     tokenizer: Tokenizer
     family: str
     config: dict[str, Any] = field(default_factory=dict)
-    """bos_token, eos_token, chat_template and model_max_length, where known."""
+    """bos_token, eos_token, chat_template (one, or name -> template) and model_max_length, where known."""
     files: list[Path] = field(default_factory=list)
     """What it was read from."""
     sentencepiece_model: Path | None = None
@@ -80,9 +63,10 @@ def read_base(path: str | Path) -> Base:
     names = ("tokenizer_config.json", "chat_template.jinja", "added_tokens.json")
     beside = [folder / name for name in names if (folder / name).is_file()]
     config = _read_json(folder / names[0]) if folder / names[0] in beside else {}
-    if folder / names[1] in beside:
-        config["chat_template"] = (folder / names[1]).read_text(encoding="utf-8")
-    if model is not None:
+    beside += _read_templates(folder, config)
+    if model is not None and document.is_file() and not _is_byte_level(_read_json(document)):
+        base = _from_both(model, document, config)
+    elif model is not None:
         added = _added_beside(folder) | config.get("added_tokens_decoder", {})
         base = from_sentencepiece(model, config, {int(index): token for index, token in added.items()})
     elif document.is_file():
@@ -91,6 +75,11 @@ def read_base(path: str | Path) -> Base:
         raise UserError(f"{path}: neither tokenizer.json nor a .model file; give a LLaMA-type tokenizer or model folder")
     base.files = [file for file in (model, document) if file is not None and file.is_file()] + beside
     return base
+
+
+def next_id(tokenizer: Tokenizer) -> int:
+    """The first id behind all others. Not the number of ids: a base may have gaps among them."""
+    return max(tokenizer.get_vocab().values()) + 1
 
 
 def sentencepiece_file(path: Path) -> Path | None:
@@ -129,61 +118,56 @@ def locate(base: str | Path, *, weights: bool = False) -> tuple[Path, str | None
 
 
 def _from_json(path: Path, config: dict[str, Any]) -> Base:
-    document = _read_json(path)
-    if document.get("model", {}).get("type") != "BPE":
-        raise UserError(f"{path}: a {document.get('model', {}).get('type')} tokenizer; LLaMA-type bases are BPE")
-    tokenizer = Tokenizer.from_file(str(path))
+    document = _read_bpe(path)
+    tokenizer = _load(document, path)
     kept = _with_ends(_kept(config), tokenizer)
     if _is_byte_level(document):
+        if '"add_prefix_space": true' in json.dumps(document["pre_tokenizer"]):
+            raise UserError(f"{path}: puts a blank before every stretch of text (add_prefix_space), sequences included; give another base")
         return Base(tokenizer, BYTE_LEVEL, kept)
-    if not document["model"].get("byte_fallback"):
-        raise UserError(f"{path}: neither byte-level nor with byte fallback; LLaMA-type bases are one of them")
-    _check_merges(tokenizer, path)
+    check_merges(tokenizer, path)
     note = "no tokenizer.model beside tokenizer.json: the merge order is the json's own, not checked against the sentencepiece library"
-    return Base(_with_free_tags(tokenizer, path), SENTENCEPIECE, kept, notes=[note])
+    return Base(with_free_tags(tokenizer, path), SENTENCEPIECE, kept, notes=[note])
 
 
-def _with_free_tags(original: Tokenizer, path: Path) -> Tokenizer:
-    """The same tokenizer with its handling of blanks moved to where tags are still found.
+def _from_both(model: Path, path: Path, config: dict[str, Any]) -> Base:
+    """A SentencePiece model with the `tokenizer.json` beside it, whose merge order alone is not taken over."""
+    read = read_model(model)
+    tokenizer = with_free_tags(_load(with_merges(_read_bpe(path), read, path), path), path)
+    kept = _with_ends(_kept(config), tokenizer)
+    return Base(tokenizer, SENTENCEPIECE, kept, sentencepiece_model=model, notes=text_notes(tokenizer, read))
 
-    Before 2024 such files write blanks as ▁ in the normalizer (`Prepend`, `Replace`): tags would become ▁</dna> and blanks
-    inside a span would end it. Later ones use the Metaspace pre-tokenizer; its `always` puts a ▁ behind every tag.
 
-    Raises:
-        UserError: another kind of normalisation, or one for which ids would change.
-    """
-    document = json.loads(original.to_str())
-    normalizer, splitter = document["normalizer"], document["pre_tokenizer"] or {}
-    steps = normalizer["normalizers"] if normalizer and normalizer["type"] == "Sequence" else [normalizer] if normalizer else []
-    kinds = [step["type"] for step in steps]
-    tokenizer = Tokenizer.from_str(original.to_str())
-    if sorted(kinds) in (["Prepend", "Replace"], ["Replace"]) and not splitter and steps[-1].get("content") == BLANK:
-        tokenizer.normalizer = normalizers.Replace(Regex(START), BLANK) if "Prepend" in kinds else None
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=BLANK, prepend_scheme="never", split=False)
-    elif not steps and splitter.get("type") == "Metaspace" and splitter["prepend_scheme"] == "always":
-        tokenizer.normalizer = normalizers.Replace(Regex(START_BARE), BLANK)
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=BLANK, prepend_scheme="never", split=splitter["split"])
-    elif splitter.get("type") != "Metaspace" or (steps and steps[0].get("pattern") not in ({"Regex": START}, {"Regex": START_BARE})):
-        names = " + ".join(kinds) or "none"
-        raise UserError(
-            f"{path}: normalizer {names} with pre-tokenizer {splitter.get('type', 'none')} is not known of LLaMA-type tokenizers; "
-            "put its tokenizer.model beside it"
-        )
-    for probe in PROBES:
-        if tokenizer.encode(probe).ids != original.encode(probe).ids:
-            raise UserError(f"{path}: {probe!r} would get other ids than before; put its tokenizer.model beside it")
+def _read_bpe(path: Path) -> dict[str, Any]:
+    document = _read_json(path)
+    model = document.get("model") or {}
+    if model.get("type") != "BPE":
+        raise UserError(f"{path}: a {model.get('type')} tokenizer; LLaMA-type bases are BPE")
+    if not _is_byte_level(document) and not model.get("byte_fallback"):
+        raise UserError(f"{path}: neither byte-level nor with byte fallback; LLaMA-type bases are one of them")
+    return document
+
+
+def _load(document: dict[str, Any], path: Path) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_str(json.dumps(document))
+    except Exception as error:  # the library raises nothing narrower
+        raise UserError(f"{path}: not a tokenizer that the tokenizers library reads ({error}); fetch it again") from None
+    if tokenizer.decoder is None:
+        raise UserError(f"{path}: has no decoder, so ids cannot be turned into text; fetch the base's own tokenizer.json")
     return tokenizer
 
 
-def _check_merges(tokenizer: Tokenizer, path: Path) -> None:
-    """Raise UserError when pieces cannot be reached by any merge: the file was made from the vocabulary alone."""
-    model = json.loads(tokenizer.to_str())["model"]
-    reached = {"".join(merge if isinstance(merge, list) else merge.split(" ")) for merge in model["merges"]}
-    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    plain = [piece for piece in model["vocab"] if len(piece) > 1 and piece not in added and not _is_byte(piece)]
-    lost = [piece for piece in plain if piece not in reached]
-    if lost:
-        raise UserError(f"{path}: {len(lost)} pieces, the first '{lost[0]}', have no merge; put its tokenizer.model beside it")
+def _read_templates(folder: Path, config: dict[str, Any]) -> list[Path]:
+    """Put the chat templates that lie in files of their own into the configuration, by name; return the files."""
+    files = {file.stem: file for file in sorted((folder / TEMPLATES).glob("*.jinja"))}
+    if (folder / "chat_template.jinja").is_file():
+        files["default"] = folder / "chat_template.jinja"
+    found = {name: file.read_text(encoding="utf-8") for name, file in files.items()}
+    if found:
+        config["chat_template"] = found["default"] if list(found) == ["default"] else found
+    # chat_template.jinja is among the files already
+    return [file for name, file in files.items() if name != "default"]
 
 
 def _added_beside(folder: Path) -> dict[str, Any]:
@@ -197,23 +181,22 @@ def _added_beside(folder: Path) -> dict[str, Any]:
 
 
 def _carry_added(tokenizer: Tokenizer, added: dict[int, dict[str, Any]], path: Path) -> None:
-    """Give tokens behind the SentencePiece model's own ids the ids they have: the model has trained rows for them."""
+    """Give tokens behind the SentencePiece model's own ids the ids they have: the model has trained rows for them.
+
+    They are found in the text as it stands (`normalized=False`), also where no flag is given or it says otherwise.
+    """
     for index, token in sorted(added.items()):
-        if index < tokenizer.get_vocab_size() or token["content"] in tokenizer.get_vocab():
+        if index < next_id(tokenizer) or token["content"] in tokenizer.get_vocab():
             continue
-        names = ("single_word", "lstrip", "rstrip", "normalized", "special")
+        names = ("single_word", "lstrip", "rstrip", "special")
         flags = {name: bool(token[name]) for name in names if name in token}
-        tokenizer.add_tokens([AddedToken(token["content"], **flags)])
+        tokenizer.add_tokens([AddedToken(token["content"], normalized=False, **flags)])
         if tokenizer.token_to_id(token["content"]) != index:
             raise UserError(f"{path.parent}: added token '{token['content']}' has id {index}, which does not follow the ids before it")
 
 
 def _is_byte_level(document: dict[str, Any]) -> bool:
     return "ByteLevel" in json.dumps(document.get("pre_tokenizer"))
-
-
-def _is_byte(piece: str) -> bool:
-    return len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -235,67 +218,37 @@ def _with_ends(kept: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def from_sentencepiece(path: Path, config: dict[str, Any], added: dict[int, dict[str, Any]] | None = None) -> Base:
-    """Build the `tokenizers` equivalent of a SentencePiece BPE model with byte fallback (Llama 2, Mistral).
+    """A base from a SentencePiece BPE model with byte fallback alone (Llama 2, Mistral).
 
     Args:
+        config: of tokenizer_config.json, where there is one; `add_bos_token` (on unless said) and `add_eos_token` (off) count.
         added: id -> token behind the model's own ids, as a chat model has them in its tokenizer_config.json.
 
     Raises:
-        UserError: not a SentencePiece file, not BPE, no byte fallback, or a text-changing normalisation.
+        UserError: not a SentencePiece file, not BPE, no byte fallback, a text-changing normalisation, or text that gets other
+            ids than in the sentencepiece library.
     """
-    import sentencepiece.sentencepiece_model_pb2 as pb2
-    from google.protobuf.message import DecodeError
-
-    proto = pb2.ModelProto()  # type: ignore[attr-defined] # protobuf makes the class at import time
-    try:
-        proto.ParseFromString(path.read_bytes())
-    except DecodeError:
-        raise UserError(f"{path}: not a SentencePiece model") from None
-    trainer, rules = proto.trainer_spec, proto.normalizer_spec
-    if not proto.pieces or trainer.model_type != 2 or not trainer.byte_fallback:
-        raise UserError(f"{path}: LLaMA-type SentencePiece models are BPE with byte fallback; this one is not")
-    if rules.precompiled_charsmap or rules.remove_extra_whitespaces:
-        raise UserError(f"{path}: normalisation '{rules.name}' changes text; only identity normalisation can be carried over")
-    vocab = {piece.piece: index for index, piece in enumerate(proto.pieces)}
-    scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == 1}
-    unknown = next(piece.piece for piece in proto.pieces if piece.type == 2)
-    tokenizer = Tokenizer(models.BPE(vocab, _merges_by_score(vocab, scores), unk_token=unknown, fuse_unk=True, byte_fallback=True))
-    tokenizer.normalizer = normalizers.Replace(Regex(START), BLANK)
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=BLANK, prepend_scheme="never", split=False)
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace(BLANK, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(content=" ", left=1)]
-    )
-    control = [piece.piece for piece in proto.pieces if piece.type in (2, 3)]
-    tokenizer.add_special_tokens([AddedToken(piece, special=True, normalized=False) for piece in control])
+    model = read_model(path)
+    tokenizer = build(model)
+    notes = check_text(tokenizer, model)
     kept = {"bos_token": "<s>", "eos_token": "</s>"} | _kept(config)
     _carry_added(tokenizer, added or {}, path)
     for role in ("bos_token", "eos_token"):
         if tokenizer.token_to_id(kept[role]) is None:
             raise UserError(f"{path}: {role} '{kept[role]}' is no piece of the model")
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{kept['bos_token']} $A", special_tokens=[(kept["bos_token"], tokenizer.token_to_id(kept["bos_token"]))]
-    )
-    return Base(tokenizer, SENTENCEPIECE, kept, [path], path)
-
-
-def _merges_by_score(vocab: dict[str, int], scores: dict[str, float]) -> list[tuple[str, str]]:
-    """All merges, best score first; among equal scores the longest left side first.
-
-    sentencepiece breaks ties by position, leftmost first, so a run such as sixteen blanks (all whose pieces share one
-    score) grows from the left. The longest-left order reproduces that: 0 of 23,440 real lines differ, against 378 by id.
-    """
-    merges = []
-    for piece, score in scores.items():
-        for cut in range(1, len(piece)):
-            left, right = piece[:cut], piece[cut:]
-            if left in vocab and right in vocab:
-                merges.append((-score, -len(left), left, right))
-    return [(left, right) for *_, left, right in sorted(merges)]
+    before = [kept["bos_token"]] if config.get("add_bos_token", True) else []
+    after = [kept["eos_token"]] if config.get("add_eos_token", False) else []
+    if ends := before + after:
+        special = [(end, tokenizer.token_to_id(end)) for end in dict.fromkeys(ends)]
+        tokenizer.post_processor = processors.TemplateProcessing(single=" ".join([*before, "$A", *after]), special_tokens=special)
+    return Base(tokenizer, SENTENCEPIECE, kept, [path], path, notes)
 
 
 def _kept(config: dict[str, Any]) -> dict[str, Any]:
     def content(token: Any) -> Any:
         return token["content"] if isinstance(token, dict) else token
 
+    if isinstance(config.get("chat_template"), list):  # several templates, as they were written before they had files of their own
+        config = config | {"chat_template": {one["name"]: one["template"] for one in config["chat_template"]}}
     kept = {name: content(config[name]) for name in ("bos_token", "eos_token", "pad_token") if config.get(name)}
     return kept | {name: config[name] for name in ("chat_template", "model_max_length") if config.get(name)}

@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
-from tokenizer.base import BYTE_LEVEL, Base, read_base
+from tokenizer.base import BYTE_LEVEL, Base, next_id, read_base
 from tokenizer.readers import read_text
 from tokenizer.saving import save_tokenizer
 
@@ -104,7 +104,7 @@ def _random_llama(recipe: CreateBase, base: Base) -> Any:
 
     torch.manual_seed(recipe.seed)
     config = LlamaConfig(
-        vocab_size=base.tokenizer.get_vocab_size(),
+        vocab_size=next_id(base.tokenizer),
         hidden_size=recipe.hidden_size,
         num_hidden_layers=recipe.layers,
         num_attention_heads=recipe.heads,

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
-from tokenizer.base import LICENCES
+from tokenizer.base import LICENCES, next_id
 from tokenizer.parts import Parts, gather
 from tokenizer.report.compare import Heldout, compare
 from tokenizer.report.page import write_page
@@ -84,7 +84,7 @@ def extend_base(recipe: Extend, *, overwrite: bool = False) -> None:
             "extended",
             recipe=recipe.model_dump(mode="json"),
             inputs={"base": fingerprint(*used), "dna": fingerprint(recipe.dna), "protein": fingerprint(recipe.protein)},
-            counts={"new_ids": len(new.all), "vocabulary": extended.get_vocab_size()},
+            counts={"new_ids": len(new.all), "vocabulary": max(new.all) + 1},
             **({"base_revision": parts.revision} if parts.revision else {}),
         )
         write_page(report, folder / "extension_report.html")
@@ -101,7 +101,7 @@ def preview(recipe: Extend) -> None:
     from tokenizer.weights import check_disk, gib
 
     parts = gather(recipe.base, recipe.dna, recipe.protein, weights=False)
-    print(f"tokenizer: {parts.base.family}, {parts.base.tokenizer.get_vocab_size()} ids and {len(parts.new.all)} new ones")
+    print(f"tokenizer: {parts.base.family}, {next_id(parts.base.tokenizer)} ids and {len(parts.new.all)} new ones")
     for note in parts.base.notes:
         print(f"note: {note}")
     if parts.revision is not None and not recipe.tokenizer_only and not (parts.source / "config.json").is_file():

@@ -40,6 +40,8 @@ def export_for_gguf(recipe: Gguf, *, overwrite: bool = False) -> None:
     check_absent(out, overwrite)
     mapping = read_premap(source)
     document = document_of(source)
+    if mapping.leading_once:  # Premap writes that blank
+        document["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": False}
     proto = None
     if document["model"].get("byte_fallback"):
         model = recipe.sentencepiece_model or source / "tokenizer.model"

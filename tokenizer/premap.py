@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from artefacts.errors import UserError
 from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, TAGS
 from tokenizer.spans import WHITE_SPACE
+from tokenizer.spm import START, START_BARE, has_blank_first
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class Premap:
     special: tuple[str, ...]
     """Tokens that are cut out before a normalizer sees the text, such as `<s>`; spans do not reach across them."""
     leading: str | None
-    """SentencePiece bases: the normalizer's expression for where text gets a blank of its own, written ▁."""
+    """SentencePiece bases: an expression for where text gets a blank of its own, written ▁."""
+    leading_once: bool = False
+    """That blank stands at the start of the whole text only, not behind special tokens too."""
 
     def map(self, text: str) -> str:
         """Text -> the text that the normalizer makes of it: private characters inside spans, all else as it was.
@@ -48,9 +51,9 @@ class Premap:
         special = re.compile("|".join(re.escape(token) for token in sorted(self.special, key=len, reverse=True)))
         mapped, end = [], 0
         for token in special.finditer(text):
-            mapped += [self._segment(text[end : token.start()]), token[0]]
+            mapped += [self._segment(text[end : token.start()], end == 0), token[0]]
             end = token.end()
-        return "".join([*mapped, self._segment(text[end:])])
+        return "".join([*mapped, self._segment(text[end:], end == 0)])
 
     def unmap(self, text: str) -> str:
         """Private characters -> upper-case letters, U as T; all else stays."""
@@ -58,8 +61,8 @@ class Premap:
             {ord(character): letter for alphabet in (self.nucleotides, self.residues) for letter, character in alphabet.items()}
         )
 
-    def _segment(self, text: str) -> str:
-        blank = "▁" if self.leading is not None and re.match(self.leading, text) else ""
+    def _segment(self, text: str, first: bool = True) -> str:
+        blank = "▁" if self.leading is not None and (first or not self.leading_once) and re.match(self.leading, text) else ""
         for alphabet in ALPHABETS.values():
             private = self.residues if alphabet is PROTEIN else self.nucleotides
             private = private | {synonym: private[letter] for synonym, letter in alphabet.synonyms.items()}
@@ -100,12 +103,22 @@ def read_premap(source: Tokenizer | str | Path) -> Premap:
     special = tuple(token["content"] for token in document["added_tokens"] if not token["normalized"] and token["content"] not in TAGS)
     if words := [token["content"] for token in document["added_tokens"] if token["single_word"]]:
         raise UserError(f"{where}: {words[0]} counts as a token only where it is a word of its own, which the map does not know")
+    leading = rule if rule.startswith(r"\A") else _leading_once(document)
     return Premap(
         dict(zip(DNA.letters, private[: len(DNA.letters)], strict=True)),
         dict(zip(PROTEIN.letters, private[len(DNA.letters) :], strict=True)),
         special,
-        rule if rule.startswith(r"\A") else None,
+        leading,
+        leading is not None and leading != rule,
     )
+
+
+def _leading_once(document: dict[str, Any]) -> str | None:
+    """Where the pre-tokenizer puts one blank before the whole text."""
+    if has_blank_first(document):
+        return START
+    splitter = document["pre_tokenizer"] or {}
+    return START_BARE if splitter.get("type") == "Metaspace" and splitter["prepend_scheme"] == "first" else None
 
 
 def document_of(source: Tokenizer | str | Path) -> dict[str, Any]:

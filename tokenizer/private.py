@@ -8,6 +8,7 @@ tokenizer.json works wherever that library does.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Set
 from dataclasses import dataclass
 
 from tokenizers import AddedToken, Regex, decoders, normalizers
@@ -39,11 +40,12 @@ class PrivateAlphabets:
         return [*self.nucleotides.values(), *self.residues.values()]
 
 
-def choose(forbidden_pairs: set[bytes] = frozenset()) -> PrivateAlphabets:  # type: ignore[assignment]
+def choose(forbidden_pairs: Set[bytes] = frozenset(), taken: Set[str] = frozenset()) -> PrivateAlphabets:
     """Pick private characters whose UTF-8 bytes the base never merges.
 
     Args:
         forbidden_pairs: two-byte strings that the base's merges join (empty for SentencePiece bases).
+        taken: characters of the base's pieces; a block that holds one is skipped.
 
     Raises:
         UserError: no block of private-use characters is free, so the base cannot be extended this way.
@@ -51,7 +53,7 @@ def choose(forbidden_pairs: set[bytes] = frozenset()) -> PrivateAlphabets:  # ty
     needed = len(DNA.letters) + len(PROTEIN.letters) + 1
     for start in BLOCKS:
         lead = chr(start).encode()[:3]
-        if any(lead[i : i + 2] in forbidden_pairs for i in range(2)):
+        if any(lead[i : i + 2] in forbidden_pairs for i in range(2)) or not taken.isdisjoint(map(chr, range(start, start + BLOCK))):
             continue
         free = []
         for code in range(start, start + BLOCK):

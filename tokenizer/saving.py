@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,33 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import UserError
 from configs import CONFIGS
-from tokenizer.base import BYTE_LEVEL
+from tokenizer.base import BYTE_LEVEL, TEMPLATES
 
 END_OF_TURN = "<|eot_id|>"
 CARRIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "new_ids.json")
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, family: str, config: dict[str, Any]) -> None:
-    """Write tokenizer.json, tokenizer_config.json and chat_template.jinja.
+    """Write tokenizer.json, tokenizer_config.json and chat_template.jinja; named templates as additional_chat_templates/NAME.jinja.
 
     The class is named `PreTrainedTokenizerFast`: model-specific classes of transformers 5 rebuild parts of the file.
     The base's own chat template is kept where it has one; otherwise the family's template with generation marks is put in.
+
+    Raises:
+        UserError: a named chat template whose name is no file name.
     """
     tokenizer.save(str(folder / "tokenizer.json"))
-    template = config.get("chat_template") or default_template(tokenizer, family)
+    given = config.get("chat_template") or {}
+    templates = given if isinstance(given, dict) else {"default": given}
+    template = templates.get("default") or default_template(tokenizer, family)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    for name, other in templates.items():
+        if name == "default":
+            continue
+        if not re.fullmatch(r"[\w-]+", name):
+            raise UserError(f"chat template '{name}': its name would be that of a file; use letters, digits, - and _ alone")
+        (folder / TEMPLATES).mkdir(exist_ok=True)
+        (folder / TEMPLATES / f"{name}.jinja").write_text(other, encoding="utf-8")
     document = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
@@ -48,6 +61,8 @@ def carry_tokenizer(source: Path, folder: Path) -> None:
     for name in CARRIED:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
+    if (source / TEMPLATES).is_dir():
+        shutil.copytree(source / TEMPLATES, folder / TEMPLATES)
 
 
 def default_template(tokenizer: Tokenizer, family: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import DNA, PROTEIN, TAGS, Alphabet
+from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, TAGS, Alphabet
 from tokenizer.base import BYTE_LEVEL, Base
 from tokenizer.private import PrivateAlphabets, choose, decoder_steps, normalizer, tag_tokens
 
@@ -42,12 +42,16 @@ def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, N
     """Return the extended tokenizer, the new ids and the private alphabets.
 
     Raises:
-        UserError: the base already holds the tags, or a gene BPE has pieces outside its alphabet.
+        UserError: the base already holds the tags or the pad, or a token that would cut sequences, or is no LLaMA-type
+            tokenizer; a gene BPE has pieces outside its alphabet.
     """
     document = json.loads(base.tokenizer.to_str())
-    taken = [tag for tag in TAGS if base.tokenizer.token_to_id(tag) is not None]
+    taken = [token for token in (*TAGS, PAD) if base.tokenizer.token_to_id(token) is not None]
     if taken:
         raise UserError(f"the base already has {', '.join(taken)}: it looks extended already; start from the original base")
+    if base.tokenizer.decoder is None:
+        raise UserError("the base has no decoder, so ids cannot be turned into text; fetch its own tokenizer.json")
+    _check_added(document["added_tokens"])
     model = document["model"]
     vocab: dict[str, int] = model["vocab"]
     for token in document["added_tokens"]:
@@ -66,7 +70,7 @@ def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, N
     pad = append(PAD)
     tags = {tag: append(tag) for tag in TAGS}
     byte_level = base.family == BYTE_LEVEL
-    private = choose(_byte_pairs(merges) if byte_level else set())
+    private = choose(_byte_pairs(merges) if byte_level else set(), set("".join(vocab)))
     glue: dict[str, int] = {}
     if byte_level:
         first, second, third = (BYTE_TO_CHARACTER[byte] for byte in private.characters[0].encode()[:3])
@@ -104,12 +108,29 @@ def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, N
     return extended, new, private
 
 
+def _check_added(added: list[dict[str, Any]]) -> None:
+    """Raise UserError when a token of the base is spelled in letters of a sequence.
+
+    Added tokens are cut out of a text before the normalizer maps its letters, so such a one would cut sequences up.
+    """
+    for token in added:
+        letters = "".join(token["content"].split())
+        for alphabet in ALPHABETS.values():
+            if letters and not token["normalized"] and alphabet.first_foreign(letters) < 0:
+                raise UserError(
+                    f"the base has the added token '{token['content']}', spelled in {alphabet.name} letters, which would cut sequences "
+                    "wherever it occurs in them; take it out of the base's added tokens, or start from another base"
+                )
+
+
 def _decoder(base: Base, private: PrivateAlphabets) -> Any:
     return decoders.Sequence([base.tokenizer.decoder, *decoder_steps(private)])
 
 
 def _gene_model(bpe: Tokenizer, alphabet: Alphabet) -> tuple[dict[str, int], list[list[str]]]:
     model = json.loads(bpe.to_str())["model"]
+    if model["type"] != "BPE":
+        raise UserError(f"the {alphabet.name} BPE is a {model['type']} tokenizer; train one with `llama-gene tokenizer train`")
     for piece in model["vocab"]:
         if any(letter not in alphabet.letters for letter in piece):
             raise UserError(

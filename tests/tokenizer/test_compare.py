@@ -19,6 +19,7 @@ from tokenizer.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, TAGS
 from tokenizer.base import SENTENCEPIECE, from_sentencepiece
 from tokenizer.report.compare import Heldout, compare
 from tokenizer.report.legacy import donor, merge_by_score
+from tokenizer.report.loss import sample
 from tokenizer.report.page import write_page
 from tokenizer.report.probe import CAPITALS, probe_lines
 from tokenizer.spans import spans
@@ -134,18 +135,25 @@ def test_reachability_of_pieces_tags_pad_and_glue(reported):
     assert reach["glue"] == {"ids": 0 if base.family == SENTENCEPIECE else 2, "reachable": 0}
 
 
-def test_a_piece_that_cannot_be_reached_is_found(sentencepiece_base, dna_bpe, protein_bpe):
-    """Without its merges a piece stays in the vocabulary and is never produced."""
-    extended, new, private = extend(sentencepiece_base, dna_bpe, protein_bpe)
-    document = json.loads(extended.to_str())
-    piece = next(piece for piece in reversed(new.pieces["dna"]) if len(piece) > 2)
-    spelled = "".join(private.nucleotides[letter] for letter in piece)
-    merges = document["model"]["merges"]
-    document["model"]["merges"] = [merge for merge in merges if "".join(merge) != spelled]
-    assert len(document["model"]["merges"]) < len(merges)
-    damaged = Tokenizer.from_str(json.dumps(document))
-    reach = compare(sentencepiece_base.tokenizer, damaged, new, Heldout(), SENTENCEPIECE)["reachability"]["dna"]
-    assert reach == {"pieces": len(new.pieces["dna"]), "reachable": len(new.pieces["dna"]) - 1, "unreachable": [piece]}
+def test_a_piece_that_cannot_be_reached_is_refused(family, dna_bpe, protein_bpe):
+    """Without its merges a piece stays in the vocabulary and is never produced; Llama 3's ignore_merges must not hide it."""
+    base, *_ = family
+    document = json.loads(dna_bpe.to_str())
+    piece = "".join(document["model"]["merges"].pop())
+    extended, new, _ = extend(base, Tokenizer.from_str(json.dumps(document)), protein_bpe)
+    with pytest.raises(UserError, match=f"1 of {len(new.pieces['dna'])} dna pieces, the first '{piece}', are given by no sequence"):
+        compare(base.tokenizer, extended, new, Heldout(), base.family)
+
+
+def test_heldout_records_that_are_set_aside_are_counted(family, tmp_path):
+    base, extended, new = family
+    (tmp_path / "dna.fa").write_text(">good\nACGTACGT\n" + "".join(f">bad{i}\nAC-T\n" for i in range(7)) + ">none\n")
+    (tmp_path / "text.jsonl").write_text('{"text": "The gene binds ATP."}\n{"text": " "}\n')
+    files = Heldout(dna=[tmp_path / "dna.fa"], text=[tmp_path / "text.jsonl"], ways=False)
+    modalities = compare(base.tokenizer, extended, new, files, base.family)["modalities"]
+    assert modalities["dna"]["heldout_set_aside"] == {"empty sequence": 1, "letter outside dna": 7}
+    assert modalities["text"]["heldout_set_aside"] == {"empty text": 1}
+    assert sample(files).set_aside == {name: row["heldout_set_aside"] for name, row in modalities.items()}
 
 
 def test_text_that_changes_is_refused_even_without_files(family):

@@ -6,7 +6,7 @@ Truths: the normalizer itself, the extended tokenizer's ids, and the sentencepie
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -81,7 +81,8 @@ def ids(tokenizer: Tokenizer, text: str) -> list[int]:
 @given(text=MOSAIC)
 @settings(max_examples=500, deadline=None)
 def test_the_map_is_the_normalizer(exported, text):
-    assert exported.premap.map(text) == exported.extended.normalizer.normalize_str(text)
+    """But for the leading blank, which a pre-tokenizer puts."""
+    assert replace(exported.premap, leading=None).map(text) == exported.extended.normalizer.normalize_str(text)
 
 
 @given(data=st.data())

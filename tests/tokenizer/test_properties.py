@@ -4,8 +4,8 @@ The oracle cuts a text at special tokens and tags, gives each piece of prose to 
 to the *gene BPE*, and joins the ids. "The base's ids of a piece" means its ids in the same context:
 
 - byte-level: special tokens and tags cut the text before the split pattern sees it, so a piece is encoded on its own;
-- SentencePiece: a text (or what follows a special token) begins with one blank of its own, unless it begins with a tag, and
-  what follows a tag has none; so a piece is encoded without that blank, which the oracle writes out where it belongs.
+- SentencePiece: a text begins with one blank of its own, unless it begins with a tag or a special token; what follows one of
+  those has none. So a piece is encoded without that blank, which the oracle writes out where it belongs.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Case:
     def __post_init__(self) -> None:
         self.extended, self.new, _ = extend(self.base, self.dna, self.protein)
         document = json.loads(self.base.tokenizer.to_str())
-        self.bare = Tokenizer.from_str(json.dumps(document | {"normalizer": None}))  # without SentencePiece's leading blank
+        never = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": False}
+        bare = document | {"pre_tokenizer": never} if self.base.family == SENTENCEPIECE else document
+        self.bare = Tokenizer.from_str(json.dumps(bare))  # without SentencePiece's leading blank
         self.special = {token["content"]: token["id"] for token in document["added_tokens"]} | {PAD: self.new.pad}
         self.piece_of = {index: piece for pieces in self.new.pieces.values() for piece, index in pieces.items()}
 
@@ -69,11 +71,11 @@ class Case:
     def oracle(self, text: str) -> list[int]:
         """Ids that a text must have."""
         found: list[int] = []
-        for segment in re.split(f"({'|'.join(map(re.escape, self.special))})", text):
+        for number, segment in enumerate(re.split(f"({'|'.join(map(re.escape, self.special))})", text)):
             if segment in self.special:
                 found.append(self.special[segment])
                 continue
-            if self.base.family == SENTENCEPIECE and segment and not segment.startswith(tuple(TAGS)):
+            if self.base.family == SENTENCEPIECE and number == 0 and segment and not segment.startswith(tuple(TAGS)):
                 segment = " " + segment
             for alphabet, piece in pieces_of(segment):
                 if piece in self.new.tags:

@@ -318,9 +318,12 @@ def test_a_damaged_or_foreign_model_is_refused(tmp_path, damage, message):
     elif damage == "cut":
         os.truncate(tmp_path / SINGLE, (tmp_path / SINGLE).stat().st_size - 1)
     elif damage in ("shard", "outside", "lost"):
+        sharded = "model-1.safetensors"  # a model.safetensors would be preferred to the index
+        (tmp_path / SINGLE).rename(tmp_path / sharded)
         if damage == "lost":
-            sparse(tmp_path / SINGLE, {name: tensors[name] for name in (INPUT, OUTPUT)})
-        places[OUTPUT] = {"shard": "model-2.safetensors", "outside": "../other.safetensors", "lost": SINGLE}[damage]
+            sparse(tmp_path / sharded, {name: tensors[name] for name in (INPUT, OUTPUT)})
+        places = dict.fromkeys(tensors, sharded)
+        places[OUTPUT] = {"shard": "model-2.safetensors", "outside": "../other.safetensors", "lost": sharded}[damage]
         (tmp_path / INDEX).write_text(json.dumps({"weight_map": places}))
     with pytest.raises(UserError, match=message):
         _ = has_weights(tmp_path) and plan(tmp_path, 50, 60, 64)
@@ -446,7 +449,7 @@ def test_the_sentencepiece_model_beside_a_json_is_preferred(sentencepiece_base, 
     for given_as in (tmp_path, tmp_path / "tokenizer.json", tmp_path / "tokenizer.model"):
         base = read_base(given_as)
         assert base.sentencepiece_model == tmp_path / "tokenizer.model"
-        assert base.notes == []
+        assert "tokenizer.json handles blanks otherwise" in base.notes[0]  # Metaspace skips text that begins with a blank
         assert [ids(base.tokenizer, line) for line in english(50)] == [ids(sentencepiece_base.tokenizer, line) for line in english(50)]
 
 

@@ -212,7 +212,8 @@ def _spelling(tokenizer: Tokenizer, alphabet: Alphabet) -> dict[str, str] | None
     words = [tokenizer.pre_tokenizer.pre_tokenize_str(character) for character in private]
     if any(len(word) != 1 for word in words):
         return None
-    return {word[0][0]: letter for word, letter in zip(words, alphabet.letters, strict=True)}
+    # SentencePiece's pre-tokenizer puts its blank in front of any text
+    return {word[0][0].removeprefix("▁"): letter for word, letter in zip(words, alphabet.letters, strict=True)}
 
 
 def _gene_bpe(model: dict[str, Any], spelling: dict[str, str]) -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from tokenizers import Tokenizer
 from artefacts.errors import Ledger, UserError
 from artefacts.recipe import Recipe
 from tokenizer.alphabets import ALPHABETS
-from tokenizer.base import SENTENCEPIECE
+from tokenizer.base import SENTENCEPIECE, next_id
 from tokenizer.private import tag_tokens
 from tokenizer.readers import read_fasta, read_text
 from tokenizer.report.probe import probe_lines
@@ -53,25 +54,31 @@ def compare(
 
     Returns:
         `text`: lines whose ids changed, none; `reachability`: new ids that no sequence gives; `modalities`: tokens and
-        letters before and after; `ways`: ours beside `add_tokens` and the original merge.
+        letters before and after, and held-out records that were set aside, by reason; `ways`: ours beside `add_tokens` and
+        the original merge.
 
     Raises:
-        UserError: unreadable held-out files, or a line of text has other ids than in the base. That would be a defect of
-            the extension for this base.
+        UserError: unreadable held-out files; a gene piece that no sequence gives; or a line of text has other ids than in the
+            base. That would be a defect of the extension for this base.
     """
-    windows = {name: _windows(files, name, heldout.max_letters) for name, files in (("dna", heldout.dna), ("protein", heldout.protein))}
-    windows = {name: found for name, found in windows.items() if found}
-    lines = _lines(heldout.text, heldout.max_letters)
+    ledgers = {"dna": Ledger(), "protein": Ledger(), "text": Ledger()}
+    windows = {}
+    for name, files in (("dna", heldout.dna), ("protein", heldout.protein)):
+        if found := _windows(files, name, heldout.max_letters, ledgers[name]):
+            windows[name] = found
+    lines = _lines(heldout.text, heldout.max_letters, ledgers["text"])
     report: dict[str, Any] = {
         "family": family,
-        "base_vocab": base.get_vocab_size(),
-        "extended_vocab": extended.get_vocab_size(),
+        "base_vocab": next_id(base),
+        "extended_vocab": next_id(extended),
         "text": {"heldout": _text(base, extended, lines), "probe": _text(base, extended, probe_lines())},
         "reachability": _reachability(extended, new),
         "modalities": {name: _sequences(base, extended, new, name, found) for name, found in windows.items()},
     }
     if lines:
         report["modalities"]["text"] = report["text"]["heldout"]
+    for name, row in report["modalities"].items():
+        row["heldout_set_aside"] = dict(sorted(ledgers[name].reasons.items()))
     if not heldout.ways:
         report["ways"] = {"skipped": "heldout.ways is off"}
     elif genes is None or not (windows or lines):
@@ -122,10 +129,22 @@ def _text(base: Tokenizer, extended: Tokenizer, lines: list[str]) -> dict[str, A
 
 
 def _reachability(extended: Tokenizer, new: NewIds) -> dict[str, Any]:
-    """Which new ids an encoding can give: every piece by its own letters inside its tag."""
+    """Which new ids an encoding can give: every piece by its own letters inside its tag, put together by its merges.
+
+    Raises:
+        UserError: a piece that they do not give.
+    """
+    document = json.loads(extended.to_str())
+    document["model"]["ignore_merges"] = False  # or a piece is found whole (Llama 3), which it is in no longer sequence
+    merging = Tokenizer.from_str(json.dumps(document))
     report: dict[str, Any] = {}
     for name, pieces in new.pieces.items():
-        dead = unreachable(between_tags(encoder(extended, f"reach {name} pieces")), name, pieces)
+        dead = unreachable(between_tags(encoder(merging, f"reach {name} pieces")), name, pieces)
+        if dead:
+            raise UserError(
+                f"{len(dead)} of {len(pieces)} {name} pieces, the first '{dead[0]}', are given by no sequence: their ids would stay "
+                f"untrained. Train the {name} BPE anew with `llama-gene tokenizer train`"
+            )
         report[name] = {"pieces": len(pieces), "reachable": len(pieces) - len(dead), "unreachable": dead[:20]}
     special = {PAD: new.pad, **new.tags}
     found = {token: extended.encode(token, add_special_tokens=False).ids == [index] for token, index in special.items()}
@@ -180,11 +199,11 @@ def _lengths(pieces: dict[int, str], used: Counter[int]) -> list[dict[str, int]]
     ]
 
 
-def _windows(files: list[Path], name: str, max_letters: int) -> list[str]:
+def _windows(files: list[Path], name: str, max_letters: int, ledger: Ledger) -> list[str]:
     windows: list[str] = []
     room = max_letters
     for file in files:
-        for sequence in read_fasta(file, ALPHABETS[name], Ledger()):
+        for sequence in read_fasta(file, ALPHABETS[name], ledger):
             for start in range(0, len(sequence.letters), WINDOW):
                 window = sequence.letters[start : start + WINDOW][:room]
                 if not window:
@@ -194,11 +213,11 @@ def _windows(files: list[Path], name: str, max_letters: int) -> list[str]:
     return windows
 
 
-def _lines(files: list[Path], max_characters: int) -> list[str]:
+def _lines(files: list[Path], max_characters: int, ledger: Ledger) -> list[str]:
     lines: list[str] = []
     room = max_characters
     for file in files:
-        for document in read_text(file, Ledger()):
+        for document in read_text(file, ledger):
             for line in document.text.splitlines():
                 if room <= 0:
                     return lines

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,17 @@ class Sample:
     """dna / protein -> windows in plain letters; a modality without files is absent."""
     texts: list[str]
     """Documents."""
+    set_aside: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Modality -> reason -> records set aside while reading; a modality without any is absent."""
 
 
 def sample(heldout: Heldout, letters: int = LETTERS) -> Sample:
     """The first letters of the held-out files, `letters` of each modality (bytes of text)."""
     files = {"dna": heldout.dna, "protein": heldout.protein}
-    sequences = {name: list(cut_sequences(found, name, letters)) for name, found in files.items() if found}
-    return Sample(sequences, list(cut_texts(heldout.text, letters)))
+    ledgers = {"dna": Ledger(), "protein": Ledger(), "text": Ledger()}
+    sequences = {name: list(cut_sequences(found, name, letters, ledgers[name])) for name, found in files.items() if found}
+    texts = list(cut_texts(heldout.text, letters, ledgers["text"]))
+    return Sample(sequences, texts, {name: dict(sorted(ledger.reasons.items())) for name, ledger in ledgers.items() if ledger.reasons})
 
 
 def initial_loss(model: Any, way: Way, found: Sample, start: int, base_bits: float | None) -> dict[str, dict[str, Any]]:
@@ -73,7 +77,8 @@ def initial_loss(model: Any, way: Way, found: Sample, start: int, base_bits: flo
         base_bits: bits per byte of the base on the same text.
 
     Returns:
-        dna, protein -> bits_per_letter, unit, bound, letters; text -> bits_per_byte, base_bits_per_byte, bytes.
+        dna, protein -> bits_per_letter, unit, bound, letters; text -> bits_per_byte, base_bits_per_byte, bytes; each with
+        heldout_set_aside (reason -> records).
     """
     figures: dict[str, dict[str, Any]] = {}
     for name, sequences in found.sequences.items():
@@ -82,14 +87,17 @@ def initial_loss(model: Any, way: Way, found: Sample, start: int, base_bits: flo
     if found.texts:
         bits, count = bits_per_letter(model, scored_texts(way.text, found.texts, start))
         figures["text"] = {"bits_per_byte": bits, "base_bits_per_byte": base_bits, "bytes": count}
+    for name, row in figures.items():
+        row["heldout_set_aside"] = found.set_aside.get(name, {})
     return figures
 
 
-def cut_sequences(files: list[Path], name: str, letters: int) -> Iterator[str]:
+def cut_sequences(files: list[Path], name: str, letters: int, ledger: Ledger | None = None) -> Iterator[str]:
     """Windows of plain letters, `letters` in all; one token for each letter of a window, BOS and two tags would still fit."""
+    ledger = ledger or Ledger()
     length, room = WINDOW - 3, letters
     for file in files:
-        for sequence in read_fasta(file, ALPHABETS[name], Ledger()):
+        for sequence in read_fasta(file, ALPHABETS[name], ledger):
             for at in range(0, len(sequence.letters), length):
                 window = sequence.letters[at : at + min(length, room)]
                 if not window:
@@ -98,11 +106,12 @@ def cut_sequences(files: list[Path], name: str, letters: int) -> Iterator[str]:
                 yield window
 
 
-def cut_texts(files: list[Path], size: int) -> Iterator[str]:
+def cut_texts(files: list[Path], size: int, ledger: Ledger | None = None) -> Iterator[str]:
     """Documents, `size` bytes in all. Those that mention a tag are no text alone and are left out."""
+    ledger = ledger or Ledger()
     room = size
     for file in files:
-        for document in read_text(file, Ledger()):
+        for document in read_text(file, ledger):
             if TAG.search(document.text):
                 continue
             text = document.text.encode()[:room].decode(errors="ignore")
