@@ -1,6 +1,7 @@
 """From files to what training and evaluation read.
 
-Corpora (DNA, proteins, biology text) become packed token shards (`readers`, `documents`, `encode`, `pack`, read back by
-`shards`). Benchmarks become instruction records (`cards` describe a task, `prompts` is the one prompt renderer, `tasks`
-converts). Every bad record is set aside and counted with its reason, never lost silently.
+Corpora (DNA, proteins, biology text) become packed token shards (`corpus` picks the reader: `uniprot`, `texts`, or
+tokenizer/readers.py; then `documents`, `encode`, `pack`, read back by `shards`). Benchmarks become
+instruction records (`cards` describe a task, `prompts` is the one prompt renderer, `tasks` converts). Every bad record is
+set aside and counted with its reason, never lost silently.
 """

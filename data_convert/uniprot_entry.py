@@ -98,6 +98,8 @@ def join_lines(lines: Iterable[str]) -> str:
 
 def clean(text: str) -> tuple[str, tuple[str, ...]]:
     """A comment's text as the module says, and its evidence codes."""
+    if "{" not in text and "(" not in text:
+        return " ".join(text.split()), ()
     # The patterns begin with a blank and a bracket, which is found several times as fast as an optional blank.
     text = " ".join(["", *text.replace("{ECO:", " {ECO:").replace("(PubMed:", " (PubMed:").split()])
     codes: set[str] = set()

@@ -18,9 +18,9 @@ TAXON = re.compile(r"NCBI_TaxID=(\d+)")
 NAME = re.compile(r"(RecName|SubName): Full=([^;]*)")
 FULL = re.compile(r"Full=([^;]*)")
 EC = re.compile(r"EC=([^;\s]+)")
-GO = re.compile(r"DR   GO; (GO:\d+); ([PFC]):(.*); [^;]*$")
+GO = re.compile(r"\nDR   GO; (GO:\d+); ([PFC]):(.*); [^;\n]*")
 CODES = ("AC   ", "DE   ", "GN   ", "OS   ", "OX   ", "CC   ", "DR   ", "KW   ", "SQ   ", "     ")
-
+BOUNDARIES = frozenset(["ID   ", "//", "// ", "//  ", "//   "])
 MAX_LINES = 1_000_000
 """An entry with more kept lines is none: the largest ones have some ten thousand."""
 
@@ -29,27 +29,27 @@ def flat_entries(blocks: Iterable[bytes]) -> Iterator[Entry | Broken]:
     """Entries of a flat file. `blocks` end at line ends."""
     kept: dict[str, list[str]] = {code: [] for code in CODES}
     head, start, outside, done = "", 0, False, 0  # ID line; its number, or that of the last //; lines outside; lines read
-    ascii_only = True
+    valid = True  # UTF-8, in the blocks that hold the entry
     for block in blocks:
-        ascii_only = ascii_only and block.isascii()
         if sum(map(len, kept.values())) > MAX_LINES:
             yield Broken(start, f"no // within {MAX_LINES} lines")
             head = _clear(kept)
-        lines = _lines(block)
+        lines, block_is_valid = _lines(block)
+        valid = valid and block_is_valid
         for number, line in enumerate(lines, done + 1):
             code = line[:5]
             if code in kept:
                 kept[code].append(line)
-            elif code == "ID   " or line.rstrip() == "//":
+            elif code in BOUNDARIES:
                 if head and code == "ID   ":
                     yield Broken(start, "no // at the end of the entry")
-                elif head and not ascii_only and any(SURROGATE.search(line) for lines in kept.values() for line in [head, *lines]):
+                elif head and not valid and any(SURROGATE.search(line) for lines in kept.values() for line in [head, *lines]):
                     yield Broken(start, "not UTF-8")
                 elif head:
                     yield _entry(head, kept, start)
                 elif outside or any(kept.values()):
                     yield Broken(start + 1, "lines outside an entry")
-                head, outside = _clear(kept), False
+                head, outside, valid = _clear(kept), False, block_is_valid
                 if code == "ID   ":
                     head, start = line, number
                 else:
@@ -61,9 +61,14 @@ def flat_entries(blocks: Iterable[bytes]) -> Iterator[Entry | Broken]:
         yield Broken(start, "no // at the end of the entry") if head else Broken(start + 1, "lines outside an entry")
 
 
-def _lines(block: bytes) -> list[str]:
-    lines = block.decode("utf-8", "surrogateescape").replace("\r\n", "\n").split("\n")
-    return lines[:-1] if not lines[-1] else lines
+def _lines(block: bytes) -> tuple[list[str], bool]:
+    """Lines, and whether all of them are UTF-8; bytes that are not become surrogates."""
+    try:
+        text, valid = block.decode("utf-8"), True
+    except UnicodeDecodeError:
+        text, valid = block.decode("utf-8", "surrogateescape"), False
+    lines = text.replace("\r\n", "\n").split("\n")
+    return (lines[:-1] if not lines[-1] else lines), valid
 
 
 def _clear(kept: dict[str, list[str]]) -> str:
@@ -82,10 +87,10 @@ def _entry(head: str, kept: dict[str, list[str]], line: int) -> Entry | Broken:
         return Broken(line, "no SQ line with the sequence's length, or several")
     if lengths[0][1] != found[3]:
         return Broken(line, "ID and SQ line differ in the sequence's length")
-    name, ec = _names(kept["DE   "])
+    name, numbers = _names(kept["DE   "])
     functions, places = _comments(kept["CC   "])
     taxon = TAXON.search("".join(kept["OX   "]))
-    go = (GO.match(reference) for reference in kept["DR   "] if reference.startswith("DR   GO;"))
+    references = "\n".join(["", *kept["DR   "]])
     return Entry(
         accession=accession,
         entry_name=found[1],
@@ -95,8 +100,8 @@ def _entry(head: str, kept: dict[str, list[str]], line: int) -> Entry | Broken:
         taxonomy=int(taxon[1][:18]) if taxon else None,
         sequence="".join("".join(kept["     "]).split()),
         functions=functions,
-        go=tuple(GoTerm(term[1], term[3], term[2]) for term in go if term),
-        ec=ec,
+        go=tuple(GoTerm(number, name, aspect) for number, aspect, name in GO.findall(references)),
+        ec=numbers,
         locations=places,
         keywords=_keywords(kept["KW   "]),
         reviewed=found[2] in ("Reviewed", "STANDARD"),

@@ -43,6 +43,9 @@ class Example:
     recovers: bool = True
     """Damage in one record leaves the records that do not stand next to it as they were."""
 
+    contiguous: bool = True
+    """The letters of a record stand in the file one after the other, but for white space and numbers."""
+
     @property
     def content(self) -> bytes:
         return self.head + b"".join(self.records) + self.tail
@@ -102,6 +105,7 @@ EXAMPLES = {
         ".dat",
         tuple(uniprot.flat(p).encode() for p in PROTEINS),
         markers=(b"\n//\n", b"\nID   ", b"\nCC   -!- FUNCTION: ", b"{ECO:"),
+        contiguous=False,  # a line without a known code may stand between the letters; their number is checked
     ),
     "UniProt XML": Example(
         "protein",
@@ -121,6 +125,7 @@ EXAMPLES = {
             b'encoding="utf-7"',
         ),
         recovers=False,
+        contiguous=False,
     ),
     "UniProt TSV": Example(
         "protein",
@@ -219,6 +224,10 @@ def read(example: Example, content: bytes, folder: Path, unit: str = "document")
             assert document.letters.strip()
         else:
             assert set(document.letters) <= set(ALPHABETS[example.modality].letters)
+    if example.contiguous and example.modality != "text" and not content.startswith(b"\x1f\x8b"):
+        # No letter is made up, and none is left out in the middle.
+        squeezed = re.sub(rb"[\s\d]", b"", content).upper().replace(*((b"U", b"T") if example.modality == "rna" else (b"", b"")))
+        assert all(document.letters.encode() in squeezed for document in found)
     return found, said
 
 
