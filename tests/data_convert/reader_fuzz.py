@@ -192,8 +192,8 @@ def random_edits(example: Example, draw: random.Random) -> list[Edit]:
     ]
 
 
-def read(example: Example, content: bytes, folder: Path, unit: str = "document") -> tuple[list[Document], str]:
-    """Documents, and the message of the UserError if there was one; whatever is wrong raises AssertionError."""
+def read(example: Example, content: bytes, folder: Path, unit: str = "document") -> tuple[list[Document], str, int]:
+    """Documents, the message of the UserError if there was one, records counted; whatever is wrong raises AssertionError."""
     path = folder / f"damaged{example.suffix}"
     path.write_bytes(content)
     records, documents, found, said = Ledger(), Ledger(), list[Document](), ""
@@ -228,7 +228,7 @@ def read(example: Example, content: bytes, folder: Path, unit: str = "document")
         # No letter is made up, and none is left out in the middle.
         squeezed = re.sub(rb"[\s\d]", b"", content).upper().replace(*((b"U", b"T") if example.modality == "rna" else (b"", b"")))
         assert all(document.letters.encode() in squeezed for document in found)
-    return found, said
+    return found, said, records.read
 
 
 def _hang(*_: object) -> None:
@@ -238,14 +238,14 @@ def _hang(*_: object) -> None:
 def check_anywhere(example: Example, edits: list[Edit], folder: Path, zipped: bool, unit: str = "document") -> str:
     """Damage anywhere, also in the gz stream. Returns what came of it."""
     content = edited(gzip.compress(example.content, 1, mtime=0), edits) if zipped else edited(example.content, edits)
-    found, said = read(example, content, folder, unit)
+    found, said, _ = read(example, content, folder, unit)
     return "error" if said and not found else "error after documents" if said else "documents"
 
 
 @cache
 def _alone(example: Example, record: bytes, folder: Path) -> str:
     """The letters of a record that stands alone in its file."""
-    ((document,), _) = read(example, example.head + record + example.tail, folder)
+    ((document,), _, _) = read(example, example.head + record + example.tail, folder)
     return document.letters
 
 
@@ -253,7 +253,11 @@ def check_one_record(example: Example, edits: list[Edit], folder: Path, which: i
     """Damage in one record: what stands away from it is read as if nothing had happened."""
     records = list(example.records)
     records[which] = edited(records[which], edits)
-    found, _ = read(example, example.head + b"".join(records) + example.tail, folder)
+    found, _, counted = read(example, example.head + b"".join(records) + example.tail, folder)
+    if records[which][:5] == example.records[which][:5] and (example.modality, example.suffix) != ("protein", ".gbff"):
+        # It still begins as a record: it is counted, whatever became of it; only the next one may have been swallowed.
+        # (In GenBank the proteins are counted, and an entry whose table of features is damaged has none.)
+        assert counted >= len(records) - (which + 1 < len(records)), f"only {counted} records are counted"
     there = Counter(document.letters for document in found)
     for number, record in enumerate(example.records):
         if abs(number - which) > 1:
