@@ -30,6 +30,8 @@ class Ledger:
         self.written = 0
         self.reasons: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
+        self.notes: Counter[str] = Counter()
+        """What else is worth counting of records that were read, such as their licences; no part of the balance."""
         self._max_examples = examples
 
     def reject(self, reason: str, where: str) -> None:
@@ -52,4 +54,5 @@ class Ledger:
             "rejected": self.rejected,
             "reasons": dict(sorted(self.reasons.items())),
             "examples": self.examples,
+            **({"notes": dict(sorted(self.notes.items()))} if self.notes else {}),
         }

@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from artefacts.errors import UserError
@@ -25,12 +26,35 @@ def run_child(command: Sequence[str], environment: Mapping[str, str] | None = No
     `subprocess.run` kills its child a quarter of a second after Ctrl-C, half-written outputs and all. The child gets a
     process group of its own and SIGTERM, once: of Ctrl-C it would print a second line, and a traceback while it imports.
     """
-    child = subprocess.Popen(command, env=environment, process_group=0)
+    child = None
     try:
+        with _signals_held_back():
+            child = subprocess.Popen(command, env=environment, process_group=0)
         return child.wait()
     except BaseException:
-        _end(child)
+        if child is not None:
+            _end(child)
         raise
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Signals that end this process arrive behind the block: inside Popen they would leave a child that nobody ends."""
+    waiting: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread only
+        return
+    own = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    own = {number: handler for number, handler in own.items() if callable(handler)}
+    for number in own:
+        signal.signal(number, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in own.items():
+            signal.signal(number, handler)
+    for late in waiting:
+        signal.raise_signal(late)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,8 @@
 """From files to what training and evaluation read.
 
-Public data comes in by source cards (`sources`, `publishers`, `download`, `checksums`, `fetch`). Corpora (DNA,
-proteins, biology text) become packed token shards (`readers`, `documents`, `encode`, `pack`, read back by `shards`).
-Benchmarks become instruction records (`cards` describe a task, `prompts` is the one prompt renderer, `tasks`
-converts). Every bad record is set aside and counted with its reason, never lost silently.
+Public data comes in by source cards (`sources`, `publishers`, `download`, `checksums`, `fetch`). Corpora (DNA, proteins,
+biology text) become packed token shards (`corpus` picks the reader: `uniprot`, `texts`, or tokenizer/readers.py; then
+`documents`, `encode`, `pack`, read back by `shards`). Benchmarks become instruction records (`cards` describe a task,
+`prompts` is the one prompt renderer, `tasks` converts). Every bad record is set aside and counted with its reason, never
+lost silently.
 """

@@ -28,6 +28,8 @@ class Document:
     """dna, rna, protein or text."""
     letters: str
     """Bases, residues, or the text itself."""
+    source: str = ""
+    """The file it comes from, as the recipe names it."""
 
     @property
     def wrapped(self) -> str:
@@ -58,6 +60,7 @@ def sequence_documents(
     window: int | None = None,
     stride: int | None = None,
     max_n_share: float = 1.0,
+    source: str = "",
 ) -> Iterator[Document]:
     """One document per window, or per record where `window` is None. Ids are `name`, or `name:start-end` (0-based, end excluded).
 
@@ -76,17 +79,17 @@ def sequence_documents(
                 ledger.reject(f"more than {max_n_share:g} of its letters are {unknown}", identity)
             else:
                 ledger.written += 1
-                yield Document(identity, modality, letters)
+                yield Document(identity, modality, letters, source)
             if start + size >= length:
                 break
 
 
-def text_documents(texts: Iterable[Text], ledger: Ledger) -> Iterator[Document]:
+def text_documents(texts: Iterable[Text], ledger: Ledger, source: str = "") -> Iterator[Document]:
     """One document per text; `split_text` cuts long ones after they are held out, so that a text stays on one side."""
     for text in texts:
         ledger.read += 1
         ledger.written += 1
-        yield Document(text.id, "text", text.text)
+        yield Document(text.id, "text", text.text, source)
 
 
 def split_text(document: Document, longest: int) -> Iterator[Document]:
@@ -103,7 +106,7 @@ def split_text(document: Document, longest: int) -> Iterator[Document]:
             parts.append("")
         parts[-1] += paragraph
     for number, part in enumerate(parts, 1):
-        yield Document(f"{document.id}#{number}", "text", part)
+        yield Document(f"{document.id}#{number}", "text", part, document.source)
 
 
 def is_held_out(document: Document, share: float) -> bool:
@@ -114,7 +117,7 @@ def is_held_out(document: Document, share: float) -> bool:
 
 def other_strand(document: Document) -> Document:
     """The reverse complement of a DNA document; its id ends in `(-)`."""
-    return Document(f"{document.id}(-)", document.modality, reverse_complement(document.letters))
+    return Document(f"{document.id}(-)", document.modality, reverse_complement(document.letters), document.source)
 
 
 class Duplicates:

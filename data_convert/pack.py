@@ -20,11 +20,11 @@ from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from data_convert.blocks import write_blocks
-from data_convert.documents import Document, Duplicates, is_held_out, other_strand, sequence_documents, split_text, text_documents
+from data_convert.corpus import read_documents
+from data_convert.documents import Document, Duplicates, is_held_out, other_strand, split_text
 from data_convert.encode import Encoder, Fragment
 from data_convert.shards import SPLITS, STAGE, tokenizer_fingerprint
-from tokenizer.alphabets import ALPHABETS
-from tokenizer.readers import open_bytes, read_sequences, read_text
+from tokenizer.readers import open_bytes
 
 BATCH = 256
 TEXT_CHARACTERS_PER_TOKEN = 3
@@ -36,7 +36,8 @@ class Source(Recipe):
 
     modality: Literal["dna", "rna", "protein", "text"]
     files: list[Path] = Field(min_length=1)
-    """FASTA for sequences; .txt or .jsonl for text; all may be gz."""
+    """FASTA, FASTQ, GenBank or plain lines for sequences, for proteins also UniProt's .dat, XML and TSV, by content;
+    .txt, .jsonl or .md for text; all may be gz."""
     heldout_files: list[Path] = Field(default_factory=list)
     """Held-out documents come from these files; where none are given, from `files` by `heldout_share`."""
     heldout_share: float = Field(0.01, ge=0, lt=1)
@@ -132,11 +133,8 @@ def _read_source(source: Source, duplicates: Duplicates) -> tuple[dict[str, list
 
 
 def _read_file(source: Source, file: Path, of_file: Ledger, ledger: Ledger) -> Iterator[Document]:
-    if source.modality == "text":
-        return text_documents(read_text(file, of_file), ledger)
-    sequences = read_sequences(file, ALPHABETS[source.modality], of_file)
-    return sequence_documents(
-        sequences, source.modality, ledger, window=source.window, stride=source.stride, max_n_share=source.max_n_share
+    return read_documents(
+        source.modality, file, of_file, ledger, window=source.window, stride=source.stride, max_n_share=source.max_n_share
     )
 
 

@@ -6,10 +6,11 @@ Sequences (`read_sequences`): the first line that is not blank tells the format,
 - `LOCUS` GenBank flat file, any number of entries: the letters below ORIGIN; for proteins the `/translation` of each
   CDS feature, or ORIGIN where an entry is counted in residues (GenPept);
 - else plain: one sequence per line.
+UniProt's flat file, XML and TSV have their own reader, `data_convert/uniprot.py`; more kinds of text, `data_convert/texts.py`.
 Text (`read_text`): `.txt` and `.jsonl`, by their names. All of them plain or gz (of one or several members), LF or CRLF, with or without
 a byte-order mark. Files are streamed, one record in memory at a time.
 
-Not supported: a carriage return alone as line end; EMBL, SwissProt, XML and 2bit files; GenBank releases with a page of
+Not supported: a carriage return alone as line end; EMBL and 2bit files; GenBank releases with a page of
 prose above the first LOCUS; sequences that a GenBank entry only refers to (CONTIG); aligned FASTA (a gap is a letter
 outside the alphabet, so the record is set aside); line comments with `;`; a header above plain lines of protein, which
 reads as one more sequence because any word is spelled with residues.
@@ -20,6 +21,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +29,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from artefacts.errors import Ledger, UserError, at
 from tokenizer.alphabets import Alphabet
@@ -37,6 +39,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BLOCK = 1 << 18
 """Bytes read at once: large enough that Python's own work per block does not count, small enough for the cache."""
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""JSON can spell halves of a surrogate pair, which cannot be encoded as UTF-8."""
 FOREIGN = "\0"
 """Stands for any letter outside the alphabet while a record is judged."""
 
@@ -109,7 +113,7 @@ def blocks(path: str | Path, progress: Callable[[int], object] | None = None) ->
 
 def numbered_lines(path: str | Path) -> Iterator[Line]:
     """Lines with their 1-based numbers, line ends kept. Raises UserError as `blocks` does."""
-    return _lines(blocks(path))
+    return lines_of(blocks(path))
 
 
 def fasta_records(path: str | Path) -> Iterator[tuple[int, str, list[bytes]]]:
@@ -120,7 +124,7 @@ def fasta_records(path: str | Path) -> Iterator[tuple[int, str, list[bytes]]]:
     """
     form, content = _begin(path)
     if form != "FASTA":
-        number, line = next((number, line) for number, line in _lines(content) if line.strip())
+        number, line = next((number, line) for number, line in lines_of(content) if line.strip())
         shown = line[:30].decode("utf-8", "replace").strip()
         raise UserError(f"{at(path, number)}: not FASTA: expected a header that starts with '>', found '{shown}'")
     for record in fasta(content):
@@ -159,7 +163,7 @@ def read_sequences(
     if not written:
         told_by = ", as it begins with neither '>' nor '@' nor LOCUS" if form == "plain lines" else ""
         raise UserError(
-            f"{path}: not one usable {alphabet.name} record: {_reasons(ledger, before)}. "
+            f"{path}: not one usable {alphabet.name} record: {reasons_since(ledger, before)}. "
             f"Is this file {alphabet.name}? It was read as {form}{told_by}"
         )
 
@@ -189,23 +193,37 @@ def read_text(path: str | Path, ledger: Ledger) -> Iterator[Text]:
         ledger.written += 1
         yield Text(identity or f"line{line}", text, line)
     if not written:
-        raise UserError(f"{path}: not one usable text document: {_reasons(ledger, before)}; mend the file or remove it from the recipe")
+        raise UserError(
+            f"{path}: not one usable text document: {reasons_since(ledger, before)}; mend the file or remove it from the recipe"
+        )
 
 
-def _json_lines(path: str | Path, ledger: Ledger) -> Iterator[tuple[int, str, str]]:
+def json_records(path: str | Path, ledger: Ledger) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a JSON lines file with their 1-based lines; each is counted as read, other lines are set aside."""
     for number, line in numbered_lines(path):
         if not line.strip():
             continue
         ledger.read += 1
         try:
             record = json.loads(line)
-        except ValueError:  # bytes that are not UTF-8 raise UnicodeDecodeError, which is one
+        except (ValueError, RecursionError):  # not UTF-8 (UnicodeDecodeError is a ValueError); brackets a thousand deep
             ledger.reject("not a JSON line", at(path, number))
             continue
-        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        if isinstance(record, dict):
+            yield number, record
+        else:
+            ledger.reject("not a JSON object", at(path, number))
+
+
+def _json_lines(path: str | Path, ledger: Ledger) -> Iterator[tuple[int, str, str]]:
+    for number, record in json_records(path, ledger):
+        text, identity = record.get("text"), str(record.get("id", ""))
+        if not isinstance(text, str):
             ledger.reject("no 'text' field", at(path, number))
-            continue
-        yield number, str(record.get("id", "")), record["text"]
+        elif SURROGATE.search(text) or SURROGATE.search(identity):
+            ledger.reject("half a surrogate pair, which is no character", at(path, number))
+        else:
+            yield number, identity, text
 
 
 def _paragraphs(path: str | Path, ledger: Ledger) -> Iterator[tuple[int, str, str]]:
@@ -242,7 +260,8 @@ def _begin(path: str | Path, progress: Callable[[int], object] | None = None) ->
     raise UserError(f"{at(path, 1)}: no sequence record: the file is empty; remove it from the recipe or fetch it again")
 
 
-def _lines(content: Iterable[bytes]) -> Iterator[Line]:
+def lines_of(content: Iterable[bytes]) -> Iterator[Line]:
+    """Numbered lines of blocks that end at line ends."""
     number = 1
     for block in content:
         yield from enumerate(io.BytesIO(block), number)
@@ -253,10 +272,10 @@ def _records(form: str, content: Iterator[bytes], alphabet: Alphabet) -> Iterato
     if form == "FASTA":
         return fasta(content)
     if form == "FASTQ":
-        return fastq(_lines(content))
+        return fastq(lines_of(content))
     if form == "GenBank":
-        return genbank(_lines(content), translations=alphabet.name == "protein")
-    return plain(_lines(content))
+        return genbank(lines_of(content), translations=alphabet.name == "protein")
+    return plain(lines_of(content))
 
 
 @cache
@@ -284,7 +303,7 @@ def _first_foreign(record: Record, table: bytes) -> tuple[int, str]:
     raise AssertionError("no foreign letter in a record that was said to have one")
 
 
-def _reasons(ledger: Ledger, before: Counter[str]) -> str:
+def reasons_since(ledger: Ledger, before: Counter[str]) -> str:
     """What was set aside since `before`: the ledger may span several files."""
     since = ledger.reasons - before
     return "; ".join(f"{reason}: {count}" for reason, count in since.most_common(3)) or "none was found"

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,26 @@ from artefacts.command import guarded
 from artefacts.launch import run_child
 sys.exit(guarded(lambda: run_child(["sh", "-c", sys.argv[1]])))
 """
+
+
+EARLY = """
+import os, signal, subprocess, sys
+from artefacts.command import guarded
+from artefacts.launch import run_child
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGTERM)  # while the child runs and nobody holds it yet
+        for _ in range(1000): pass
+subprocess.Popen = Popen
+sys.exit(guarded(lambda: run_child(["sh", "-c", "sleep 0.3; touch " + sys.argv[1]])))
+"""
+
+
+def test_a_signal_while_the_child_starts_ends_it_too(tmp_path: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", EARLY, str(tmp_path / "late")]).returncode == 143
+    time.sleep(0.6)
+    assert not (tmp_path / "late").exists()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

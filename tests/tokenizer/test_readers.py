@@ -494,13 +494,13 @@ def test_json_lines(tmp_path):
     path.write_bytes(gzip.compress("\n".join(lines).encode()))
     ledger = Ledger()
     assert [(t.id, t.text) for t in read_text(path, ledger)] == [("PMC1", "Genes."), ("7", "Cells.")]
-    assert ledger.as_dict()["reasons"] == {"empty text": 1, "no 'text' field": 1, "not a JSON line": 1}
+    assert ledger.as_dict()["reasons"] == {"empty text": 1, "not a JSON object": 1, "not a JSON line": 1}
     assert ledger.examples["not a JSON line"] == [f"{path}:2"]
 
 
 def test_text_that_yields_nothing(tmp_path):
     (tmp_path / "a.jsonl").write_text("[]\n")
-    with pytest.raises(UserError, match=r"a\.jsonl: not one usable text document: no 'text' field: 1"):
+    with pytest.raises(UserError, match=r"a\.jsonl: not one usable text document: not a JSON object: 1"):
         list(read_text(tmp_path / "a.jsonl", Ledger()))
     (tmp_path / "a.pdf").write_text("x")
     with pytest.raises(UserError, match=r"\.txt or \.jsonl"):

@@ -1,0 +1,98 @@
+"""Reader of UniProt's Swiss-Prot and TrEMBL: flat file, XML or TSV, plain or gz, known by its content.
+
+Not supported: RDF, JSON, GFF; the feature table; isoform sequences other than the one displayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from artefacts.errors import Ledger, UserError, at
+from data_convert.uniprot_entry import Broken, Entry, Function, GoTerm
+from data_convert.uniprot_flat import flat_entries
+from data_convert.uniprot_tsv import tsv_entries
+from data_convert.uniprot_xml import xml_entries
+from tokenizer.alphabets import PROTEIN
+from tokenizer.readers import blocks, lines_of, reasons_since
+
+__all__ = ["Entry", "Function", "GoTerm", "read_uniprot", "uniprot_format"]
+RESIDUES = frozenset(PROTEIN.letters + PROTEIN.letters.lower())
+WITHOUT_FUNCTION = "without a function"
+
+
+def uniprot_format(path: str | Path) -> str | None:
+    """`flat`, `XML` or `TSV`, by the first line that is not blank; None for any other file. Raises UserError as `blocks` does."""
+    return _format(_head(blocks(path))[0])
+
+
+def read_uniprot(path: str | Path, ledger: Ledger, progress: Callable[[int], object] | None = None) -> Iterator[Entry]:
+    """Read the entries of a UniProt file, one in memory at a time.
+
+    An entry that is broken or cut short, whose sequence is not as long as it says, or has a letter outside the alphabet
+    of proteins, is set aside in `ledger` with file:line. Entries without a function are counted in `ledger.notes`.
+    `progress`: see `tokenizer.readers.blocks`.
+
+    Raises:
+        UserError: missing, damaged or empty file, XML that is not well formed or has a DTD; not one usable entry.
+    """
+    content = blocks(path, progress)
+    head, content = _head(content)
+    form = _format(head)
+    before, written = ledger.reasons.copy(), 0
+    for found in _entries(form, content, path):
+        ledger.read += 1
+        if problem := found.reason if isinstance(found, Broken) else _problem(found):
+            ledger.reject(problem, at(path, found.line))
+            continue
+        assert isinstance(found, Entry)
+        found.sequence = found.sequence.upper()
+        if not found.function:
+            ledger.notes[WITHOUT_FUNCTION] += 1
+        written += 1
+        ledger.written += 1
+        yield found
+    if not written:
+        raise UserError(
+            f"{path}: not one usable UniProt entry: {reasons_since(ledger, before)}. It was read as {form or 'TSV'}; known are the "
+            "flat file (.dat), XML, and TSV with the columns Entry and Sequence"
+        )
+
+
+def _head(content: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    head = b""
+    for block in content:
+        head += block
+        if head.strip():
+            break
+    return head, chain([head], content)
+
+
+def _format(head: bytes) -> str | None:
+    first = head.lstrip().partition(b"\n")[0]
+    if first.startswith(b"ID   "):
+        return "flat"
+    if first.startswith(b"<"):
+        return "XML"
+    return "TSV" if {b"Entry", b"Sequence"} <= set(first.rstrip(b"\r").split(b"\t")) else None
+
+
+def _entries(form: str | None, content: Iterable[bytes], path: str | Path) -> Iterator[Entry | Broken]:
+    if form == "flat":
+        return flat_entries(content)
+    if form == "XML":
+        return xml_entries(content, path)
+    return tsv_entries(lines_of(content), path)
+
+
+def _problem(entry: Entry) -> str:
+    if not entry.accession:
+        return "no accession"
+    if not entry.sequence:
+        return "empty sequence"
+    if not RESIDUES.issuperset(entry.sequence):
+        return "letter outside protein"
+    if entry.length is not None and entry.length != len(entry.sequence):
+        return "the sequence is not as long as the entry says"
+    return ""

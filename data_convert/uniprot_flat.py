@@ -1,0 +1,156 @@
+"""UniProt's flat file (`uniprot_sprot.dat`): entries from ID to //, two-letter line codes.
+
+One dictionary look-up per line, and work only on the lines that are kept: a few times as fast as Biopython.
+Not supported: releases before 2008, whose DE and GN lines were prose (their names come out as they stand, without genes).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from data_convert.uniprot_entry import Broken, Entry, Function, GoTerm, clean, function, join_lines, locations, unique
+from tokenizer.readers import SURROGATE
+
+ID = re.compile(r"ID   (\S+) +(\w+);.* (\d+) AA\.?\s*$")
+LENGTH = re.compile(r"SQ   SEQUENCE +(\d+) AA;")
+TAXON = re.compile(r"NCBI_TaxID=(\d+)")
+NAME = re.compile(r"(RecName|SubName): Full=([^;]*)")
+FULL = re.compile(r"Full=([^;]*)")
+EC = re.compile(r"EC=([^;\s]+)")
+GO = re.compile(r"\nDR   GO; (GO:\d+); ([PFC]):(.*); [^;\n]*")
+CODES = ("AC   ", "DE   ", "GN   ", "OS   ", "OX   ", "CC   ", "DR   ", "KW   ", "SQ   ", "     ")
+BOUNDARIES = frozenset(["ID   ", "//", "// ", "//  ", "//   "])
+MAX_LINES = 1_000_000
+"""An entry with more kept lines is none: the largest ones have some ten thousand."""
+
+
+def flat_entries(blocks: Iterable[bytes]) -> Iterator[Entry | Broken]:
+    """Entries of a flat file. `blocks` end at line ends."""
+    kept: dict[str, list[str]] = {code: [] for code in CODES}
+    head, start, outside, done = "", 0, False, 0  # ID line; its number, or that of the last //; lines outside; lines read
+    valid = True  # UTF-8, in the blocks that hold the entry
+    for block in blocks:
+        if sum(map(len, kept.values())) > MAX_LINES:
+            yield Broken(start, f"no // within {MAX_LINES} lines")
+            head = _clear(kept)
+        lines, block_is_valid = _lines(block)
+        valid = valid and block_is_valid
+        for number, line in enumerate(lines, done + 1):
+            code = line[:5]
+            if code in kept:
+                kept[code].append(line)
+            elif code in BOUNDARIES:
+                if head and code == "ID   ":
+                    yield Broken(start, "no // at the end of the entry")
+                elif head and not valid and any(SURROGATE.search(line) for lines in kept.values() for line in [head, *lines]):
+                    yield Broken(start, "not UTF-8")
+                elif head:
+                    yield _entry(head, kept, start)
+                elif outside or any(kept.values()):
+                    yield Broken(start + 1, "lines outside an entry")
+                head, outside, valid = _clear(kept), False, block_is_valid
+                if code == "ID   ":
+                    head, start = line, number
+                else:
+                    start = number
+            elif not head and line.strip():
+                outside = True
+        done += len(lines)
+    if head or outside or any(kept.values()):
+        yield Broken(start, "no // at the end of the entry") if head else Broken(start + 1, "lines outside an entry")
+
+
+def _lines(block: bytes) -> tuple[list[str], bool]:
+    """Lines, and whether all of them are UTF-8; bytes that are not become surrogates."""
+    try:
+        text, valid = block.decode("utf-8"), True
+    except UnicodeDecodeError:
+        text, valid = block.decode("utf-8", "surrogateescape"), False
+    lines = text.replace("\r\n", "\n").split("\n")
+    return (lines[:-1] if not lines[-1] else lines), valid
+
+
+def _clear(kept: dict[str, list[str]]) -> str:
+    for lines in kept.values():
+        lines.clear()
+    return ""
+
+
+def _entry(head: str, kept: dict[str, list[str]], line: int) -> Entry | Broken:
+    found = ID.match(head)
+    if found is None:
+        return Broken(line, "ID line without name, status and length in AA")
+    accession = kept["AC   "][0][5:].partition(";")[0].strip() if kept["AC   "] else ""
+    lengths = [LENGTH.match(heading) for heading in kept["SQ   "]]
+    if len(lengths) != 1 or lengths[0] is None:
+        return Broken(line, "no SQ line with the sequence's length, or several")
+    if lengths[0][1] != found[3]:
+        return Broken(line, "ID and SQ line differ in the sequence's length")
+    name, numbers = _names(kept["DE   "])
+    functions, places = _comments(kept["CC   "])
+    taxon = TAXON.search("".join(kept["OX   "]))
+    references = "\n".join(["", *kept["DR   "]])
+    return Entry(
+        accession=accession,
+        entry_name=found[1],
+        name=name,
+        genes=_genes(kept["GN   "]),
+        organism=join_lines(text[5:] for text in kept["OS   "]).removesuffix("."),
+        taxonomy=int(taxon[1][:18]) if taxon else None,
+        sequence="".join("".join(kept["     "]).split()),
+        functions=functions,
+        go=tuple(GoTerm(number, name, aspect) for number, aspect, name in GO.findall(references)),
+        ec=numbers,
+        locations=places,
+        keywords=_keywords(kept["KW   "]),
+        reviewed=found[2] in ("Reviewed", "STANDARD"),
+        line=line,
+        length=int(found[3][:18]),
+    )
+
+
+def _names(lines: list[str]) -> tuple[str, tuple[str, ...]]:
+    """Recommended or first submitted name of the protein itself, not of its chains; all EC numbers."""
+    text = "\n".join(line[5:] for line in lines)
+    first = NAME.search(text)
+    if first is None:
+        found = FULL.search(text)
+        name = found[1] if found else join_lines(text.split("\n")).removesuffix(".")
+    else:
+        name = first[2]
+    return clean(name)[0], unique(clean(number)[0] for number in EC.findall(text))
+
+
+def _genes(lines: list[str]) -> tuple[str, ...]:
+    text = clean(join_lines(line[5:] for line in lines))[0] if lines else ""
+    return unique(name for names in text.split(";") for name in names.rpartition("=")[2].split(", ") if "=" in names)
+
+
+def _keywords(lines: list[str]) -> tuple[str, ...]:
+    return unique(clean(join_lines(line[5:] for line in lines))[0].removesuffix(".").split(";")) if lines else ()
+
+
+def _comments(lines: list[str]) -> tuple[tuple[Function, ...], tuple[str, ...]]:
+    functions: list[Function] = []
+    places: list[str] = []
+    topic, texts = "", list[str]()
+
+    def close() -> None:
+        if topic == "FUNCTION":
+            functions.append(function(join_lines(texts)))
+        elif topic == "SUBCELLULAR LOCATION":
+            places.extend(locations(join_lines(texts)))
+
+    for line in lines:
+        if line.startswith("CC   -!- "):
+            close()
+            topic, _, text = line[9:].partition(":")
+            texts = [text]
+        elif line.startswith("CC       "):
+            texts.append(line[9:])
+        else:  # the dashes around the licence, and the licence
+            close()
+            topic = ""
+    close()
+    return tuple(functions), unique(places)
