@@ -125,7 +125,8 @@ def choose(recipe: PackRecipe, index: Index) -> Choice:
         UserError: a file without one usable record; no training document left.
     """
     kept, ledgers = kept_pieces(index)
-    reports, pools = [], []
+    reports: list[dict[str, Any]] = []
+    pools: list[dict[str, Pool]] = []
     for number, source in enumerate(recipe.sources):
         mine = [place for place, part in enumerate(index.parts) if part.source == number]
         reports.append(
@@ -149,7 +150,8 @@ def choose(recipe: PackRecipe, index: Index) -> Choice:
                 report["asked_tokens"] = limit
             letters = reports[number]["letters"]
             for reason, found in report.pop("letters").items():
-                letters[reason] = letters.get(reason, 0) + found
+                if found:
+                    letters[reason] = letters.get(reason, 0) + found
             reports[number][split] = report
             chosen.append(taken)
         every = np.concatenate(chosen)
@@ -180,9 +182,8 @@ def _pool(index: Index, parts: Sequence[int], kept: NDArray[np.bool_], split: st
         mine = np.flatnonzero(side & kept[index.pieces[part] : index.pieces[part + 1]])
         rows = rows[mine]
         first = rows["first"].astype(np.int64) + index.fragments[part]
-        columns.append(
-            (mine + index.pieces[part], rows["tokens"], first, rows["fragments"], rows["letters"], (rows["flags"] & SPECIAL) > 0)
-        )
+        special = (rows["flags"] & SPECIAL) > 0
+        columns.append((mine + index.pieces[part], rows["tokens"], first, rows["fragments"], rows["letters"], special))
     piece, tokens, first, fragments, letters, special = (np.concatenate(column) for column in zip(*columns, strict=True))
     return Pool(piece, tokens.astype(np.int64), first, fragments.astype(np.int64), letters.astype(np.int64), special)
 

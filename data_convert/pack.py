@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
 def _write_shards(recipe: PackRecipe, index: Index, choice: Choice, work: Path, pad: int) -> dict[str, list[Path]]:
     """Write the shards that are not there yet. Returns the folders of all, per split."""
     tokens = np.concatenate([read_rows(folder, "fragments")["tokens"] for folder in index.folders])
-    modalities = [recipe.sources[part.source].modality for part in index.parts]
+    modalities: list[str] = [recipe.sources[part.source].modality for part in index.parts]
     jobs: dict[str, list[ShardJob]] = {}
     for side, split in enumerate(SPLITS):
         numbers = choice.fragments[split].astype("<i8", copy=False)
@@ -143,7 +144,7 @@ def _advice(name: str, counts: dict[str, int | float], block_tokens: int) -> str
     )
 
 
-def _workers(recipe: PackRecipe, parts: list[Part]) -> int:
+def _workers(recipe: PackRecipe, parts: Sequence[Part]) -> int:
     if recipe.workers is not None:
         return recipe.workers
     worth = sum(part.stop - part.start for part in parts) // WORTH_A_WORKER
