@@ -134,7 +134,7 @@ def test_a_changed_file_is_converted_again(recipe, corpus, tmp_path):
     parts = len(plan(recipe("again", sources=sources)))
     assert pack(recipe("again", sources=sources, part="1/1"))["converted"] == parts > 2
     Path(file).write_text(Path(file).read_text() + ">new\nACGTTGCA\n")
-    assert pack(recipe("again", sources=sources, part="1/1"))["converted"] == parts
+    assert pack(recipe("again", sources=sources, part="1/1"))["converted"] == len(plan(recipe("again", sources=sources)))
     assert pack(recipe("again", sources=sources, part="1/1", seed=3))["converted"] == 0  # the seed comes later
     counts = pack(recipe("again", sources=sources))
     assert counts["sources"][0]["records"][str(file)]["read"] == 13
