@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -108,7 +109,7 @@ def prepared(corpus: dict[str, Path], file: Path) -> Path:
 def measured(arguments: list[str], parallel: bool) -> dict[str, float]:
     """Run a route in a process of its own: tokens, seconds, and the greatest memory of it and its children."""
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "true" if parallel else "false", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-    started = time.monotonic()
+    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     child = subprocess.Popen([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
     process, most = psutil.Process(child.pid), 0
     while child.poll() is None:
@@ -121,12 +122,14 @@ def measured(arguments: list[str], parallel: bool) -> dict[str, float]:
         most = max(most, total)
         time.sleep(0.05)
     seconds = time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert child.stdout is not None
     lines = child.stdout.read().splitlines()
     if child.returncode:
         raise SystemExit(f"{arguments}: failed")
     tokens = int(lines[-1])
-    return {"tokens": tokens, "seconds": seconds, "tokens_per_second": tokens / seconds, "peak_mib": most / 2**20}
+    return {"tokens": tokens, "seconds": seconds, "cpu_seconds": cpu, "tokens_per_second": tokens / seconds, "peak_mib": most / 2**20}
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
@@ -134,6 +137,11 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return process.children(recursive=True)
     except psutil.Error:
         return []
+
+
+def _cpu(mine: dict[str, float], theirs: dict[str, float]) -> float:
+    """Tokens per second of processor time against the same: a busy machine counts less."""
+    return mine["tokens"] / mine["cpu_seconds"] / (theirs["tokens"] / theirs["cpu_seconds"])
 
 
 def main() -> None:
@@ -169,7 +177,7 @@ def main() -> None:
             for workers in options.workers:
                 mine, theirs = route("ours", corpus, workers), route("usual", str(documents), workers)
                 ratio = mine["tokens_per_second"] / theirs["tokens_per_second"]
-                figures[f"workers {workers}"] = {"ours": mine, "usual": theirs, "ratio": ratio}
+                figures[f"workers {workers}"] = {"ours": mine, "usual": theirs, "ratio": ratio, "ratio_of_cpu": _cpu(mine, theirs)}
         for size in options.sizes:
             figures[f"{size:g} MB"] = route("ours", write_corpus(options, folder, size), options.workers[-1])
     print(json.dumps(figures, indent=1))

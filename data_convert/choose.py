@@ -5,6 +5,7 @@ Everything follows from the parts and the seed. Memory: about 40 bytes per docum
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -16,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import Ledger, UserError
-from artefacts.folder import read_manifest
 from data_convert.corpus import PackRecipe, Source
-from data_convert.parts import BEGINS, HELD_OUT, SPECIAL, STAGE, read_rows
+from data_convert.parts import BEGINS, HELD_OUT, SPECIAL, read_rows
 from data_convert.plan import Part, file_fingerprint
-from data_convert.shards import SPLITS
+from data_convert.shards import COUNTS, SPLITS
 
 DOCUMENTS_AT_ONCE = 8_000_000
 """Digests sorted at once; more are sorted in several goes."""
@@ -34,7 +34,7 @@ class Index:
 
     def __init__(self, parts: Sequence[Part], folders: Sequence[Path]) -> None:
         self.parts, self.folders = parts, folders
-        self.counts = [read_manifest(folder, STAGE)["counts"] for folder in folders]
+        self.counts = [json.loads((folder / COUNTS).read_text(encoding="utf-8")) for folder in folders]
         self.pieces = _starts([count["pieces"] for count in self.counts])
         """[parts + 1] Number of each part's first piece."""
         self.fragments = _starts([count["fragments"] for count in self.counts])

@@ -41,6 +41,8 @@ MUCH_PADDING = 0.1
 FEW_BLOCKS = 20
 WORTH_A_WORKER = 32 << 20
 """Bytes of input below which starting another process takes longer than it saves."""
+TOKENS_WORTH_A_WORKER = 16 << 20
+"""The same for packing what is converted."""
 
 
 def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
@@ -115,7 +117,8 @@ def _write_shards(recipe: PackRecipe, index: Index, choice: Choice, work: Path, 
             for number, (start, stop) in enumerate(itertools.pairwise(cuts))
         ]  # fmt: skip
     missing = [job for of_split in jobs.values() for job in of_split if not (job.folder / COUNTS).is_file()]
-    run_jobs(write_shard, missing, _workers(recipe, index.parts), "write shards")
+    worth = 1 + sum(int(tokens[choice.fragments[split]].sum(dtype=np.int64)) for split in SPLITS) // TOKENS_WORTH_A_WORKER
+    run_jobs(write_shard, missing, min(_workers(recipe, index.parts), worth), "write shards")
     return {split: [job.folder for job in of_split] for split, of_split in jobs.items()}
 
 

@@ -5,7 +5,7 @@ A part's folder holds
 - `fragments`: one row (FRAGMENT) each, in the order of the documents;
 - `pieces`: one row (PIECE) each. A document is one piece; a long text is several, and a strand is a piece of its own;
 - `ids`: the documents' ids, one a line;
-- `manifest.json`: the part's key, two ledgers (records of the file, documents made of them), and the letters of rejected documents.
+- `counts.json`: the part's key, two ledgers (records of the file, documents made of them), and the letters of rejected documents.
 Held-out documents are marked, not set apart; duplicates and budgets concern all parts and come later (choose.py).
 """
 
@@ -25,16 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import Ledger, UserError
-from artefacts.folder import MANIFEST, new_folder, write_manifest
+from artefacts.folder import new_folder
 from data_convert.corpus import PackRecipe, Source
 from data_convert.documents import Document, held_out_by, other_strand, sequence_documents, split_text, text_documents
 from data_convert.encode import Encoder
 from data_convert.exclude import HOLDS, read_excluded
 from data_convert.plan import Part, content, content_hash
+from data_convert.shards import COUNTS
 from tokenizer.alphabets import ALPHABETS
 from tokenizer.readers import read_sequences, read_text
 
-STAGE = "part"
 PIECE = np.dtype([("digest", "<u8"), ("tokens", "<u8"), ("first", "<u8"), ("letters", "<u8"), ("fragments", "<u4"), ("flags", "<u4")])
 """The document's digest; tokens; number of its first fragment in the part; bases, residues or bytes; how many fragments."""
 HELD_OUT, BEGINS, SPECIAL = 1, 2, 4
@@ -75,13 +75,13 @@ def convert_part(job: tuple[PackRecipe, Part, Path]) -> None:
             "fragments": writer.fragments,
             "tokens": writer.tokens,
         }
-        write_manifest(temporary, STAGE, recipe={"part": str(part)}, inputs={"part": part.key}, counts=counts)
+        (temporary / COUNTS).write_text(json.dumps({"key": part.key, **counts}, indent=1) + "\n", encoding="utf-8")
 
 
 def finished(folder: Path, part: Part) -> bool:
     """Whether the folder holds this very part."""
-    path = folder / MANIFEST
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["inputs"]["part"] == part.key
+    path = folder / COUNTS
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["key"] == part.key
 
 
 @lru_cache(maxsize=1)
