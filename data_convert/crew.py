@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 def run_jobs(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, name: str) -> None:
     """Call `work` with every job; what it returns is dropped, jobs leave their results in files.
 
-    One worker works in this process. Several are spawned, so `work` must be a function of a module.
+    One worker works in this process. Several are spawned, so `work` must be a function of a module, and a script must
+    call this under `if __name__ == "__main__":`.
 
     Raises:
         UserError: the first that a job raised; RuntimeError with the traceback of any other error, or for a worker that

@@ -48,7 +48,8 @@ TOKENS_WORTH_A_WORKER = 16 << 20
 def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     """Write `train/` and, where documents are held out, `heldout/` (format: shards.py). Returns the manifest's counts.
 
-    The same recipe over the same files gives the same bytes. With `part: K/N` only parts are converted, and their number
+    The same recipe over the same files gives the same bytes. Workers are spawned: a script that calls this with several
+    must do so under `if __name__ == "__main__":`. With `part: K/N` only parts are converted, and their number
     is returned.
 
     Raises:
