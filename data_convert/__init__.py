@@ -2,6 +2,7 @@
 
 Corpora (DNA, proteins, biology text) become packed token shards: `corpus` is the recipe, `plan` cuts it into parts, `parts`
 converts one (`documents`, `exclude`, `encode`), `choose` compares and draws, `blocks` packs, `pack` runs them on a `crew` of
-processes, `verify` decodes it all; `shards` reads them back. Benchmarks become instruction records (`cards` describe a task, `prompts` is the one prompt renderer, `tasks`
+processes, `verify` decodes it all; `shards` reads them back.
+Benchmarks become instruction records (`cards` describe a task, `prompts` is the one prompt renderer, `tasks`
 converts). Every bad record is set aside and counted with its reason, never lost silently.
 """

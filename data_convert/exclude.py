@@ -11,8 +11,10 @@ then in the sorted numbers, and what is found is compared letter by letter.
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -109,7 +111,7 @@ def read_excluded(files: tuple[Path, ...]) -> dict[str, Excluded]:
     found: dict[str, set[str]] = {name: set() for name in STRETCH}
     for file in files:
         ledger = Ledger()
-        for letters in _sequences(file):
+        for letters in _undamaged(file):
             ledger.read += 1
             upper = letters.upper()
             alphabet = DNA if set(upper) <= set("ACGTUN") else PROTEIN
@@ -125,6 +127,13 @@ def read_excluded(files: tuple[Path, ...]) -> dict[str, Excluded]:
             raise UserError(f"{file}: no benchmark sequence in it ({dict(ledger.reasons)}); at least {least} are needed")
     sets = {name: Excluded(letters, ALPHABETS[name]) for name, letters in found.items()}
     return {**sets, "rna": sets["dna"]}
+
+
+def _undamaged(file: Path) -> Iterator[str]:
+    try:
+        yield from _sequences(file)
+    except (EOFError, zlib.error, gzip.BadGzipFile, csv.Error) as error:
+        raise UserError(f"{file}: damaged, or of another kind than its name says ({error}); fetch the file again") from None
 
 
 def _sequences(file: Path) -> Iterator[str]:

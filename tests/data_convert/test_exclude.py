@@ -60,6 +60,9 @@ def test_every_format(tmp_path: Path):
     (tmp_path / "d.csv").write_text("a,b\nACGT,1\n")
     with pytest.raises(UserError, match=r"d\.csv: no benchmark sequence in it"):
         read_excluded((tmp_path / "d.csv",))
+    (tmp_path / "f.csv.gz").write_bytes((tmp_path / "b.csv.gz").read_bytes()[:-12])
+    with pytest.raises(UserError, match=r"f\.csv\.gz: damaged"):
+        read_excluded((tmp_path / "f.csv.gz",))
     (tmp_path / "e.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(UserError, match=r"e\.jsonl:1: not a record"):
         read_excluded((tmp_path / "e.jsonl",))
