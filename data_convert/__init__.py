@@ -1,8 +1,9 @@
 """From files to what training and evaluation read.
 
 Public data comes in by source cards (`sources`, `publishers`, `download`, `checksums`, `fetch`). Corpora (DNA, proteins,
-biology text) become packed token shards (`corpus` picks the reader: `uniprot`, `texts`, or tokenizer/readers.py; then
-`documents`, `encode`, `pack`, read back by `shards`). Benchmarks become instruction records (`cards` describe a task,
-`prompts` is the one prompt renderer, `tasks` converts). Every bad record is set aside and counted with its reason, never
-lost silently.
+biology text) become packed token shards: `corpus` is the recipe, `plan` cuts it into parts, `parts` converts one (`read` picks
+the reader: `uniprot`, `texts`, or tokenizer/readers.py; then `documents`, `exclude`, `encode`), `choose` compares and draws,
+`blocks` packs, `pack` runs them on a `crew` of processes, `verify` decodes it all; `shards` reads them back. Benchmarks become
+instruction records (`cards` describe a task, `prompts` is the one prompt renderer, `tasks` converts). Every bad record is
+set aside and counted with its reason, never lost silently.
 """

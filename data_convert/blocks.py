@@ -1,21 +1,23 @@
-"""Fragments -> blocks of equal length -> Arrow rows (format: shards.py)."""
+"""Chosen fragments -> blocks of equal length -> one Arrow shard (format: shards.py)."""
 
 from __future__ import annotations
 
-import logging
+import json
+import os
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from data_convert.encode import Fragment
-from data_convert.shards import COLUMNS
+from artefacts.folder import new_folder
+from data_convert.parts import FRAGMENT
+from data_convert.shards import COLUMNS, COUNTS
 
-log = logging.getLogger(__name__)
 ROWS_PER_CHUNK = 4096
-MUCH_PADDING = 0.1
-FEW_BLOCKS = 20
 
 
 def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -47,63 +49,103 @@ def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]
     return blocks
 
 
-def write_blocks(
-    folder: Path, fragments: dict[str, list[Fragment]], block_tokens: int, pad: int, seed: Sequence[int]
-) -> dict[str, dict[str, int | float]]:
-    """Pack each modality by itself, shuffle the blocks of all modalities, write one Arrow folder (none without fragments).
+@dataclass(frozen=True, slots=True)
+class ShardJob:
+    """One shard: which fragments, and where their parts are."""
 
-    Returns counts per modality: fragments, tokens (padding not counted), letters, blocks, padding_share.
-    """
-    blocks: list[tuple[str, list[Fragment]]] = []
-    counts: dict[str, dict[str, int | float]] = {}
-    for modality, of_modality in fragments.items():
-        packed = best_fit_decreasing([len(fragment.ids) for fragment in of_modality], block_tokens)
-        blocks.extend((modality, [of_modality[i] for i in block]) for block in packed)
-        tokens = sum(len(fragment.ids) for fragment in of_modality)
-        padding = 1 - tokens / (len(packed) * block_tokens) if packed else 0.0
+    folder: Path
+    order: Path
+    """File of fragment numbers, int64; this shard's are those from `start` to `stop`."""
+    start: int
+    stop: int
+    parts: list[Path]
+    modalities: list[str]
+    """Of each part."""
+    fragments: NDArray[np.int64]
+    """[parts + 1] Number of each part's first fragment."""
+    pieces: NDArray[np.int64]
+    block_tokens: int
+    pad: int
+    seed: list[int]
+
+
+def write_shard(job: ShardJob) -> None:
+    """Pack each modality by itself, best-fit-decreasing, shuffle the blocks of all modalities, write one Arrow folder."""
+    numbers = np.fromfile(job.order, dtype="<i8", count=job.stop - job.start, offset=8 * job.start)
+    rows, tokens, owner = _gather(job, numbers)
+    kinds = [job.modalities[part] for part in owner]
+    blocks: list[tuple[str, list[int]]] = []
+    counts: dict[str, dict[str, int]] = {}
+    for modality in sorted(set(kinds)):
+        mine = [place for place, kind in enumerate(kinds) if kind == modality]
+        packed = best_fit_decreasing([int(rows[place]["tokens"]) for place in mine], job.block_tokens)
+        blocks.extend((modality, [mine[i] for i in block]) for block in packed)
         counts[modality] = {
-            "fragments": len(of_modality),
-            "tokens": tokens,
-            "letters": sum(fragment.letters for fragment in of_modality),
+            "fragments": len(mine),
+            "tokens": int(rows["tokens"][mine].sum(dtype=np.int64)),
+            "letters": int(rows["letters"][mine].sum(dtype=np.int64)),
             "blocks": len(packed),
-            "padding_share": round(padding, 4),
         }
-        if padding > MUCH_PADDING and len(packed) > FEW_BLOCKS:
-            log.warning("%s", _advice(f"{folder.name} {modality}", padding, [len(fragment.ids) for fragment in of_modality], block_tokens))
-    if blocks:
-        order = np.random.default_rng(list(seed)).permutation(len(blocks))
-        _write(folder, [blocks[i] for i in order], block_tokens, pad)
-    return counts
+    order = np.random.default_rng(job.seed).permutation(len(blocks))
+    with new_folder(job.folder, overwrite=True) as folder:
+        _write(folder, [blocks[i] for i in order], rows, tokens, job.block_tokens, job.pad)
+        (folder / COUNTS).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
 
 
-def _advice(name: str, padding: float, lengths: list[int], block_tokens: int) -> str:
-    usual = int(np.median(lengths))
-    longer = 0.97 * block_tokens / (block_tokens // usual * usual)  # 3 % room, since windows differ in tokens
-    return (
-        f"{name}: {100 * padding:.0f} % of the blocks is padding. A document has about {usual} tokens, a block {block_tokens}; "
-        f"a window {longer:.2f} times as long would fill it better"
-    )
+def _gather(job: ShardJob, numbers: NDArray[np.int64]) -> tuple[NDArray[np.void], list[NDArray[np.uint32]], NDArray[np.int64]]:
+    """Row (`piece` numbered over all parts), tokens and part of each fragment.
+
+    Read by position, not mapped: pages of files that are read once would count as memory of this process.
+    """
+    rows = np.zeros(len(numbers), dtype=[(name, "<u8") for name in FRAGMENT.names or ()])
+    tokens: list[NDArray[np.uint32]] = [np.zeros(0, dtype=np.uint32)] * len(numbers)
+    owner = np.searchsorted(job.fragments, numbers, "right") - 1
+    for part in np.unique(owner).tolist():
+        places = np.flatnonzero(owner == part)
+        places = places[np.argsort(numbers[places], kind="stable")]  # forwards through the files
+        with (job.parts[part] / "fragments").open("rb") as table, (job.parts[part] / "tokens").open("rb") as ids:
+            for place in places.tolist():
+                at = int(numbers[place] - job.fragments[part]) * FRAGMENT.itemsize
+                row = np.frombuffer(os.pread(table.fileno(), FRAGMENT.itemsize, at), dtype=FRAGMENT)[0]
+                rows[place] = tuple(row)
+                tokens[place] = np.frombuffer(os.pread(ids.fileno(), 4 * int(row["tokens"]), 4 * int(row["start"])), dtype="<u4")
+        rows["piece"][places] += np.uint64(job.pieces[part])
+    return rows, tokens, owner
 
 
-def _write(folder: Path, blocks: list[tuple[str, list[Fragment]]], block_tokens: int, pad: int) -> None:
+def _write(
+    folder: Path,
+    blocks: Sequence[tuple[str, list[int]]],
+    rows: NDArray[np.void],
+    tokens: Sequence[NDArray[np.uint32]],
+    block_tokens: int,
+    pad: int,
+) -> None:
     import datasets
     import pyarrow as pa
 
-    kinds = (pa.list_(pa.uint32()), pa.list_(pa.int32()), pa.list_(pa.int64()), pa.string())
+    kinds = [pa.list_(pa.uint32()), pa.list_(pa.int32()), pa.list_(pa.int64()), pa.string(), pa.list_(pa.int64()), pa.list_(pa.int32())]
     schema = pa.schema(list(zip(COLUMNS, kinds, strict=True)))
     batches = []
     for start in range(0, len(blocks), ROWS_PER_CHUNK):  # a chunk's list offsets are 32 bits wide
-        rows = blocks[start : start + ROWS_PER_CHUNK]
-        ids = np.full((len(rows), block_tokens), pad, dtype=np.uint32)
-        for row, (_, block) in zip(ids, rows, strict=True):
-            joined = np.concatenate([fragment.ids for fragment in block])
+        chunk = blocks[start : start + ROWS_PER_CHUNK]
+        ids = np.full((len(chunk), block_tokens), pad, dtype=np.uint32)
+        for row, (_, block) in zip(ids, chunk, strict=True):
+            joined = np.concatenate([tokens[place] for place in block])
             row[: len(joined)] = joined
-        offsets = np.arange(0, ids.size + 1, block_tokens, dtype=np.int32)
+        flat = np.concatenate([block for _, block in chunk])
+        ends = np.concatenate(([0], np.cumsum([len(block) for _, block in chunk]))).astype(np.int32)
+
+        def lists(name: str, kind: Any, flat: Any = flat, ends: Any = ends) -> Any:
+            return pa.ListArray.from_arrays(ends, pa.array(rows[name][flat].astype(kind.value_type.to_pandas_dtype())))
+
         columns = [
-            pa.ListArray.from_arrays(offsets, pa.array(ids.reshape(-1))),
-            pa.array([[len(fragment.ids) for fragment in block] for _, block in rows], kinds[1]),
-            pa.array([[fragment.letters for fragment in block] for _, block in rows], kinds[2]),
-            pa.array([modality for modality, _ in rows], kinds[3]),
+            pa.ListArray.from_arrays(np.arange(0, ids.size + 1, block_tokens, dtype=np.int32), pa.array(ids.reshape(-1))),
+            lists("tokens", kinds[1]),
+            lists("letters", kinds[2]),
+            pa.array([modality for modality, _ in chunk], kinds[3]),
+            lists("piece", kinds[4]),
+            lists("turn", kinds[5]),
         ]
         batches.append(pa.record_batch(columns, schema=schema))
     table = pa.Table.from_batches(batches, schema)

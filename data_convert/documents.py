@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -61,11 +62,12 @@ def sequence_documents(
     stride: int | None = None,
     max_n_share: float = 1.0,
     source: str = "",
+    rejected: Counter[str] | None = None,
 ) -> Iterator[Document]:
     """One document per window, or per record where `window` is None. Ids are `name`, or `name:start-end` (0-based, end excluded).
 
     Nothing is lost where `stride <= window`: the last window of a record is as short as what is left. A window with more
-    than `max_n_share` of N is set aside in `ledger` (proteins have no N: there the letter X counts).
+    than `max_n_share` of N is set aside in `ledger` (proteins have no N: there the letter X counts), its letters in `rejected`.
     """
     unknown = "X" if modality == "protein" else "N"
     for sequence in sequences:
@@ -76,7 +78,10 @@ def sequence_documents(
             identity = sequence.id if window is None else f"{sequence.id}:{start}-{start + len(letters)}"
             ledger.read += 1
             if letters.count(unknown) > max_n_share * len(letters):
-                ledger.reject(f"more than {max_n_share:g} of its letters are {unknown}", identity)
+                reason = f"more than {max_n_share:g} of its letters are {unknown}"
+                ledger.reject(reason, identity)
+                if rejected is not None:
+                    rejected[reason] += len(letters)
             else:
                 ledger.written += 1
                 yield Document(identity, modality, letters, source)
@@ -111,28 +116,14 @@ def split_text(document: Document, longest: int) -> Iterator[Document]:
 
 def is_held_out(document: Document, share: float) -> bool:
     """True for about `share` of all documents, by SHA-256 of the content: stable across runs, machines and file order."""
-    digest = hashlib.sha256(document.key.encode()).digest()
-    return int.from_bytes(digest[:8]) < share * 2**64
+    return held_out_by(hashlib.sha256(document.key.encode()).digest(), share)
+
+
+def held_out_by(sha: bytes, share: float) -> bool:
+    """The same by the hash itself, for those who need it for more."""
+    return int.from_bytes(sha[:8]) < share * 2**64
 
 
 def other_strand(document: Document) -> Document:
     """The reverse complement of a DNA document; its id ends in `(-)`."""
     return Document(f"{document.id}(-)", document.modality, reverse_complement(document.letters), document.source)
-
-
-class Duplicates:
-    """Lets each content pass once; counts what it takes from the ledger's written to its rejected documents."""
-
-    def __init__(self) -> None:
-        # 8 bytes of a digest: among ten million documents two differ by chance with equal digests once in 10^5 runs.
-        self._seen: set[int] = set()
-
-    def drop(self, documents: Iterable[Document], ledger: Ledger) -> Iterator[Document]:
-        for document in documents:
-            digest = int.from_bytes(hashlib.blake2b(document.key.encode(), digest_size=8).digest())
-            if digest in self._seen:
-                ledger.written -= 1
-                ledger.reject("exact duplicate", document.id)
-                continue
-            self._seen.add(digest)
-            yield document

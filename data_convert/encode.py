@@ -8,11 +8,11 @@ Sequences, and text without tags, take the fast ways of tokenizer/bpe/encode.py,
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,19 +43,18 @@ class Encoder:
         Raises:
             UserError: no fast tokenizer, no end-of-sequence token, tags that are not single tokens, or lost letters.
         """
-        from transformers import AutoTokenizer
-
+        self.folder = folder
         if not (folder / "tokenizer.json").is_file():
             raise UserError(f"{folder}: no tokenizer.json; name a folder written by `llama-gene tokenizer extend`")
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
-        if tokenizer.eos_token_id is None:
+        # not by AutoTokenizer, which gives the same ids: importing it takes longer than packing a small corpus, in every worker
+        self._backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        begin, end, pad = (self._named(name) for name in ("bos_token", "eos_token", "pad_token"))
+        if end is None:
             raise UserError(f"{folder}: the tokenizer has no eos_token, so documents could not be ended; set one in tokenizer_config.json")
-        self.folder = folder
         self.block_tokens = block_tokens
-        self.start: list[int] = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        self.end: list[int] = [tokenizer.eos_token_id]
-        self.pad: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        self._backend = tokenizer.backend_tokenizer
+        self.start: list[int] = [] if begin is None else [begin]
+        self.end: list[int] = [end]
+        self.pad: int = end if pad is None else pad
         self._backend.no_truncation()
         self._backend.no_padding()
         self._special = {number for number, token in self._backend.get_added_tokens_decoder().items() if token.special}
@@ -63,6 +62,7 @@ class Encoder:
             self._probe(ALPHABETS[modality])
         self._genes = self._gene_encoders(sorted(modalities - {"text"}))
         self._text = text_tokenizer(self._backend) if "text" in modalities else self._backend
+        self._spelt = _spelt_bytes(self._backend)
 
     def encode(self, documents: list[Document]) -> list[list[Fragment] | None]:
         """Fragments of each document, in order; None for a text that spells one of the tokenizer's special tokens.
@@ -92,8 +92,41 @@ class Encoder:
         if document.modality == "text" and not self._special.isdisjoint(ids.tolist()):
             return None
         if len(self.start) + len(ids) + len(self.end) <= self.block_tokens:
-            return [Fragment(np.array([*self.start, *ids, *self.end], dtype=np.uint32), document.size)]
+            return [Fragment(self._ended(ids), document.size)]
+        if document.modality == "text" and (cuts := self._cut_text(document, ids)) is not None:
+            return cuts
         return list(self._cut(document))
+
+    def _ended(self, ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        return np.concatenate((np.array(self.start, dtype=np.uint32), ids, np.array(self.end, dtype=np.uint32)))
+
+    def _cut_text(self, document: Document, ids: NDArray[np.uint32]) -> list[Fragment] | None:
+        """What `_cut` does, by the bytes that tokens spell, not by a second, slower encoding; None where they are not the text's."""
+        if self._spelt is None:
+            return None
+        raw = np.frombuffer(document.letters.encode(), dtype=np.uint8)
+        ends = np.concatenate(([0], np.cumsum(self._spelt[ids])))
+        room = self.block_tokens - len(self.start) - len(self.end)
+        if ends[-1] != len(raw) or room < 4:
+            return None
+        whole = np.append((raw & 0xC0) != 0x80, True)[ends]  # before a token that begins a character
+        found, first = [], 0
+        while first < len(ids):
+            cut = min(first + room, len(ids))
+            while not whole[cut] and cut > first:
+                cut -= 1
+            if cut == first:
+                return None
+            found.append(Fragment(self._ended(ids[first:cut]), int(ends[cut] - ends[first])))
+            first = cut
+        return found
+
+    def _named(self, name: str) -> int | None:
+        """The id of a token that the folder's tokenizer_config.json names by its role."""
+        path = self.folder / "tokenizer_config.json"
+        token = json.loads(path.read_text(encoding="utf-8")).get(name) if path.is_file() else None
+        token = token["content"] if isinstance(token, dict) else token
+        return None if token is None else self._backend.token_to_id(token)
 
     def _cut_sequence(self, encoder: GeneEncoder, ids: NDArray[np.uint32]) -> Iterator[Fragment]:
         opening, closing = encoder.tags
@@ -150,3 +183,13 @@ class Encoder:
         spelt = "".join(self._backend.decode(ids[1:-1], skip_special_tokens=False).split())
         if spelt != alphabet.letters:
             raise UserError(f"{self.folder}: {alphabet.name} letters do not survive the tokenizer: {alphabet.letters} came back as {spelt}")
+
+
+def _spelt_bytes(tokenizer: Tokenizer) -> NDArray[np.int64] | None:
+    """[ids] Bytes of text that each token of a byte-level BPE stands for, 0 for added ones; None for other tokenizers."""
+    if "ByteLevel" not in json.dumps(json.loads(tokenizer.to_str())["pre_tokenizer"]):
+        return None
+    spelt = np.zeros(max(tokenizer.get_vocab().values()) + 1, dtype=np.int64)
+    for token, number in tokenizer.get_vocab(with_added_tokens=False).items():
+        spelt[number] = len(token)  # one character per byte
+    return spelt

@@ -1,8 +1,11 @@
-"""Read token shards: what `pack` wrote, as a plain `datasets.Dataset`.
+"""Read token shards: what `pack` wrote, as one plain `datasets.Dataset`.
 
+`train/00000`, `train/00001`, ... and the same under `heldout` are datasets of their own, each with its `counts.json`.
 Columns: `input_ids` (uint32, exactly `block_tokens`), `seq_lengths` (tokens of each document; what is missing to
 `block_tokens` is padding and belongs to no document), `letters` (bases, residues or UTF-8 bytes of each document),
-`modality`. There is no `attention_mask`: with one, position-based isolation of the documents is silently lost.
+`modality`; `pieces` and `turns`: a number that all parts of one document share (a piece of a long text and a strand have
+numbers of their own), and the place among them. There is no `attention_mask`: with one, position-based isolation of the
+documents is silently lost.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 
 STAGE = "shards"
 SPLITS = ("train", "heldout")
-COLUMNS = ("input_ids", "seq_lengths", "letters", "modality")
+COLUMNS = ("input_ids", "seq_lengths", "letters", "modality", "pieces", "turns")
+COUNTS = "counts.json"
 
 
 def tokenizer_fingerprint(folder: str | Path) -> str:
@@ -31,7 +35,7 @@ def tokenizer_fingerprint(folder: str | Path) -> str:
 
 
 def load_shards(folder: str | Path, split: str, tokenizer: str | Path | None = None) -> Dataset:
-    """Open one split, memory-mapped.
+    """Open one split, all its shards one after another, memory-mapped.
 
     Args:
         split: train or heldout.
@@ -50,7 +54,18 @@ def load_shards(folder: str | Path, split: str, tokenizer: str | Path | None = N
     path = Path(folder) / split
     if not path.is_dir():
         raise UserError(f"{folder}: has no '{split}' documents; pack again with heldout_files or a larger heldout_share")
-    shards = datasets.load_from_disk(str(path))
-    if not isinstance(shards, datasets.Dataset) or tuple(shards.column_names) != COLUMNS:
-        raise UserError(f"{path}: columns {shards.column_names}, expected {list(COLUMNS)}; pack again with this version")
-    return shards
+    shards = [datasets.load_from_disk(str(shard)) for shard in shard_folders(folder, split)]
+    for shard in shards:
+        if not isinstance(shard, datasets.Dataset) or tuple(shard.column_names) != COLUMNS:
+            raise UserError(f"{path}: columns {shard.column_names}, expected {list(COLUMNS)}; pack again with this version")
+    return datasets.concatenate_datasets(shards)
+
+
+def shard_folders(folder: str | Path, split: str) -> list[Path]:
+    """The shards of a split, in order; each is read by `datasets.load_from_disk`. Raises UserError if one is missing."""
+    path = Path(folder) / split
+    found = sorted(path.glob("[0-9]*[0-9]"))
+    missing = [number for number, shard in enumerate(found) if shard.name != f"{number:05d}" or not (shard / COUNTS).is_file()]
+    if missing or not found:
+        raise UserError(f"{path}: shard {missing[0] if missing else 0:05d} is missing; pack again")
+    return found

@@ -19,8 +19,8 @@ import uniprot_writers as uniprot
 from uniprot_writers import Invented
 
 from artefacts.errors import Ledger, UserError
-from data_convert.corpus import read_documents
 from data_convert.documents import Document
+from data_convert.read import read_documents
 from tokenizer.alphabets import ALPHABETS
 
 SECONDS = 5

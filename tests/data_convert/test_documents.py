@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger
-from data_convert.documents import Document, Duplicates, is_held_out, other_strand, sequence_documents, split_text, text_documents
-from tokenizer.alphabets import reverse_complement
+from data_convert.documents import Document, is_held_out, other_strand, sequence_documents, split_text, text_documents
 from tokenizer.readers import Sequence, Text
 
 
@@ -73,20 +72,6 @@ def test_both_strands_fall_on_the_same_side(letters, share):
     document = Document("x", "dna", letters)
     assert is_held_out(document, share) == is_held_out(other_strand(document), share)
     assert other_strand(other_strand(document)).letters == letters
-
-
-def test_duplicates_are_dropped_on_either_strand_but_not_across_modalities():
-    ledger = Ledger()
-    ledger.read = ledger.written = 5
-    documents = [
-        Document("a", "dna", "AACG"),
-        Document("b", "dna", reverse_complement("AACG")),
-        Document("c", "rna", "AACG"),
-        Document("d", "protein", "AACG"),
-        Document("e", "protein", "AACG"),
-    ]
-    assert [d.id for d in Duplicates().drop(documents, ledger)] == ["a", "c", "d"]
-    assert ledger.as_dict()["examples"] == {"exact duplicate": ["b", "e"]}
 
 
 @pytest.mark.parametrize(("modality", "letters", "wrapped", "size"), [("dna", "AC", "<dna>AC</dna>", 2), ("text", "α", "α", 2)])

@@ -330,3 +330,25 @@ def test_mistakes_in_the_recipe(tokenizer, corpus, tmp_path, packed):
 def test_shards_are_read_as_numpy_too(packed):
     ids = np.asarray(load_shards(packed, "train").with_format("numpy")["input_ids"])
     assert ids.shape[1] == BLOCK
+
+
+@given(text=st.text(st.sampled_from("the gene né 😀\n\u00a0αβ"), min_size=30, max_size=300), block=st.integers(16, 40))
+@settings(max_examples=60)
+def test_texts_are_cut_by_bytes_as_by_offsets(extended_folder, text, block):
+    """The fast way gives the fragments of the slow one."""
+    encoder = Encoder(extended_folder, {"text"}, block)
+    ids = np.array(encoder._backend.encode(text, add_special_tokens=False).ids, dtype=np.uint32)
+    fast, slow = encoder._cut_text(Document("x", "text", text), ids), list(encoder._cut(Document("x", "text", text)))
+    assert fast is not None
+    assert [(fragment.ids.tolist(), fragment.letters) for fragment in fast] == [(f.ids.tolist(), f.letters) for f in slow]
+
+
+def test_named_tokens_are_those_of_transformers(extended_folder):
+    from transformers import AutoTokenizer
+
+    encoder, public = Encoder(extended_folder, {"dna", "text"}, 64), AutoTokenizer.from_pretrained(extended_folder)
+    assert encoder.start == ([] if public.bos_token_id is None else [public.bos_token_id])
+    assert encoder.end == [public.eos_token_id]
+    assert encoder.pad == (public.eos_token_id if public.pad_token_id is None else public.pad_token_id)
+    text = "A gene <dna>ACGTN</dna> of\n\n  the <protein>MKV</protein> cell; naïve."
+    assert encoder._backend.encode(text, add_special_tokens=False).ids == public(text, add_special_tokens=False).input_ids

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger, UserError
-from data_convert.corpus import read_documents
 from data_convert.documents import Document
 from data_convert.markdown import Unit, markdown_text, split
+from data_convert.read import read_documents
 from data_convert.texts import read_texts
 from tokenizer.readers import Text
 

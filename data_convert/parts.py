@@ -1,0 +1,219 @@
+"""One part of a corpus -> token files, atomically: what a worker does.
+
+A part's folder holds
+- `tokens`: ids of all fragments, one after another, uint32;
+- `fragments`: one row (FRAGMENT) each, in the order of the documents;
+- `pieces`: one row (PIECE) each. A document is one piece; a long text is several, and a strand is a piece of its own;
+- `ids`: the documents' ids, one a line;
+- `counts.json`: the part's key, two ledgers (records of the file, documents made of them), and the letters of rejected documents.
+Held-out documents are marked, not set apart; duplicates and budgets concern all parts and come later (choose.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artefacts.errors import Ledger, UserError
+from artefacts.folder import new_folder
+from data_convert.corpus import PackRecipe, Source
+from data_convert.documents import Document, held_out_by, other_strand, split_text
+from data_convert.encode import Encoder
+from data_convert.exclude import HOLDS, read_excluded
+from data_convert.plan import Part, content, content_hash
+from data_convert.read import read_documents
+from data_convert.shards import COUNTS
+
+PIECE = np.dtype([("digest", "<u8"), ("tokens", "<u8"), ("first", "<u8"), ("letters", "<u8"), ("fragments", "<u4"), ("flags", "<u4")])
+"""The document's digest; tokens; number of its first fragment in the part; bases, residues or bytes; how many fragments."""
+HELD_OUT, BEGINS, SPECIAL = 1, 2, 4
+"""Flags of a piece: held out; the first of its document; spells a special token, so that it has no fragments."""
+FRAGMENT = np.dtype([("start", "<u8"), ("tokens", "<u4"), ("letters", "<u4"), ("piece", "<u4"), ("turn", "<u4")])
+"""Where its tokens start; how many; bases, residues or bytes; number of its piece in the part, and its place in the piece."""
+BATCH_LETTERS = 1 << 20
+"""Letters encoded and written at once: large enough to cost nothing, small enough to need little memory."""
+TEXT_CHARACTERS_PER_TOKEN = 3
+"""English has about four; with three, most parts of a long text fit a block without being cut between paragraphs."""
+
+
+def convert_part(job: tuple[PackRecipe, Part, Path]) -> None:
+    """Convert one part into a folder, replacing what is there.
+
+    Raises:
+        UserError: an unusable file, or not one usable record in a whole one.
+    """
+    recipe, part, folder = job
+    source = recipe.sources[part.source]
+    encoder = _encoder(recipe.tokenizer, tuple(sorted({source.modality for source in recipe.sources})), recipe.block_tokens)
+    records, documents, letters = Ledger(), Ledger(), Counter[str]()
+    with new_folder(folder, overwrite=True) as temporary, content(part, temporary) as file:
+        found = _documents(source, part, file, records, documents, letters)
+        if recipe.exclude:
+            found = _without(found, recipe, source, documents, letters)
+        with Writer(temporary) as writer:
+            for batch in _batches(_pieces(found, part, source, recipe.block_tokens)):
+                fragments = encoder.encode([piece for piece, _, _ in batch])
+                for (piece, digest, flags), of_piece in zip(batch, fragments, strict=True):
+                    writer.add(piece, digest, flags, of_piece)
+        counts = {
+            "records": _placed(records.as_dict(), file, part),
+            "documents": documents.as_dict(),
+            "letters": letters,
+            "sha256": content_hash(file),
+            "pieces": writer.pieces,
+            "fragments": writer.fragments,
+            "tokens": writer.tokens,
+        }
+        (temporary / COUNTS).write_text(json.dumps({"key": part.key, **counts}, indent=1) + "\n", encoding="utf-8")
+
+
+def finished(folder: Path, part: Part) -> bool:
+    """Whether the folder holds this very part."""
+    path = folder / COUNTS
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["key"] == part.key
+
+
+@lru_cache(maxsize=1)
+def _encoder(folder: Path, modalities: tuple[str, ...], block_tokens: int) -> Encoder:
+    return Encoder(folder, set(modalities), block_tokens)
+
+
+def check_encoder(recipe: PackRecipe) -> Encoder:
+    """The recipe's encoder. Raises UserError for an unusable tokenizer (see `Encoder`)."""
+    _encoder.cache_clear()  # the folder may hold another tokenizer than before
+    return _encoder(recipe.tokenizer, tuple(sorted({source.modality for source in recipe.sources})), recipe.block_tokens)
+
+
+def _documents(source: Source, part: Part, file: Path, records: Ledger, documents: Ledger, letters: Counter[str]) -> Iterator[Document]:
+    try:
+        yield from documents_of(source, file, records, documents, letters)
+    except UserError:
+        if part.whole or records.written:
+            raise
+        # a range without one usable record is no error; a file without one is, which only all of its parts can tell
+
+
+def documents_of(source: Source, file: Path, records: Ledger, documents: Ledger, letters: Counter[str] | None = None) -> Iterator[Document]:
+    """The documents of a file, before anything is dropped but what its ledgers say."""
+    return read_documents(
+        source.modality, file, records, documents,
+        window=source.window, stride=source.stride, max_n_share=source.max_n_share, unit=source.unit, rejected=letters,
+    )  # fmt: skip
+
+
+def _without(found: Iterator[Document], recipe: PackRecipe, source: Source, ledger: Ledger, letters: Counter[str]) -> Iterator[Document]:
+    """The documents that contain no benchmark sequence."""
+    excluded = read_excluded(tuple(recipe.exclude)).get(source.modality)
+    if excluded is None:
+        yield from found
+        return
+    batch: list[Document] = []
+
+    def clean() -> Iterator[Document]:
+        for document, held in zip(batch, excluded.held_by([document.letters for document in batch]), strict=True):
+            if held:
+                ledger.written -= 1
+                ledger.reject(HOLDS, document.id)
+                letters[HOLDS] += document.size
+            else:
+                yield document
+
+    size = 0
+    for document in found:
+        batch.append(document)
+        size += len(document.letters)
+        if size >= BATCH_LETTERS:
+            yield from clean()
+            batch, size = [], 0
+    yield from clean()
+
+
+def pieces_of(document: Document, source: Source, held_out: bool, block_tokens: int) -> Iterator[Document]:
+    """Long texts in pieces; the other strand where it is asked for, in training only: held-out loss needs one strand."""
+    if source.modality == "text":
+        yield from split_text(document, source.window or TEXT_CHARACTERS_PER_TOKEN * block_tokens)
+        return
+    yield document
+    if source.both_strands and not held_out:
+        yield other_strand(document)
+
+
+def _pieces(found: Iterator[Document], part: Part, source: Source, block_tokens: int) -> Iterator[tuple[Document, int, int]]:
+    """(piece, its document's digest, flags)."""
+    for document in found:
+        sha = hashlib.sha256(document.key.encode()).digest()
+        held_out = part.held_out or (not source.heldout_files and held_out_by(sha, source.heldout_share))
+        flags = BEGINS | (HELD_OUT if held_out else 0)
+        for piece in pieces_of(document, source, held_out, block_tokens):
+            yield replace(piece, id=document.id), int.from_bytes(sha[8:16]), flags
+            flags &= ~BEGINS
+
+
+def _batches(pieces: Iterator[tuple[Document, int, int]]) -> Iterator[list[tuple[Document, int, int]]]:
+    batch, size = [], 0
+    for piece in pieces:
+        batch.append(piece)
+        size += len(piece[0].letters)
+        if size >= BATCH_LETTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+class Writer:
+    """Appends pieces to a part's files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self.pieces = self.fragments = self.tokens = 0
+
+    def __enter__(self) -> Writer:
+        names = ("tokens", "fragments", "pieces", "ids")
+        self._tokens, self._fragments, self._pieces, self._ids = (
+            self._stack.enter_context((self._folder / name).open("wb", buffering=1 << 20)) for name in names
+        )
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def add(self, piece: Document, digest: int, flags: int, fragments: list[Any] | None) -> None:
+        """`fragments` are None for a text that spells a special token."""
+        rows, start = [], self.tokens
+        for turn, fragment in enumerate(fragments or []):
+            rows.append((self.tokens, len(fragment.ids), fragment.letters, self.pieces, turn))
+            self.tokens += len(fragment.ids)
+            self._tokens.write(fragment.ids.astype("<u4", copy=False).data)
+        self._fragments.write(np.array(rows, dtype=FRAGMENT).tobytes())
+        flags |= SPECIAL if fragments is None else 0
+        row = (digest, self.tokens - start, self.fragments, piece.size, len(rows), flags)
+        self._pieces.write(np.array([row], dtype=PIECE).tobytes())
+        if flags & BEGINS:
+            self._ids.write(piece.id.replace("\n", " ").encode() + b"\n")
+        self.pieces += 1
+        self.fragments += len(rows)
+
+
+def read_rows(folder: Path, name: str) -> NDArray[np.void]:
+    """All rows of `pieces` or `fragments` of a part."""
+    return np.fromfile(folder / name, dtype=PIECE if name == "pieces" else FRAGMENT)
+
+
+def _placed(ledger: dict[str, Any], file: Path, part: Part) -> dict[str, Any]:
+    """The ledger with the file's own name, and from where its lines are counted, instead of the copy's."""
+    if not part.whole:
+        place = f"{part.file}[from byte {part.start}]"
+        ledger["examples"] = {reason: [x.replace(str(file), place) for x in found] for reason, found in ledger["examples"].items()}
+    return ledger

@@ -1,0 +1,52 @@
+"""Any file of a corpus -> documents: which reader a file gets is decided here and nowhere else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from artefacts.errors import Ledger
+from data_convert.documents import Document, sequence_documents, text_documents
+from data_convert.markdown import Unit
+from data_convert.texts import read_texts
+from data_convert.uniprot import read_uniprot, uniprot_format
+from tokenizer.alphabets import ALPHABETS
+from tokenizer.readers import Sequence, read_sequences
+
+
+def read_documents(
+    modality: str,
+    file: str | Path,
+    records: Ledger,
+    documents: Ledger,
+    *,
+    window: int | None = None,
+    stride: int | None = None,
+    max_n_share: float = 1.0,
+    unit: Unit = "document",
+    rejected: Counter[str] | None = None,
+) -> Iterator[Document]:
+    """Documents of one file, each with modality, source and id.
+
+    Args:
+        modality: dna, rna, protein or text. Proteins also come from UniProt's files, one document each, id = accession.
+        records: counts what the file holds. documents: counts what becomes of it.
+        window, stride, max_n_share: see `sequence_documents`; without meaning for text.
+        unit: text only: one document per text, section or paragraph.
+        rejected: letters of the sequence documents set aside, by reason, are added to it.
+
+    Raises:
+        UserError: see `read_texts`, `read_uniprot`, `read_sequences`.
+    """
+    if modality == "text":
+        return text_documents(read_texts(file, records, unit), documents, str(file))
+    if modality == "protein" and uniprot_format(file):
+        sequences: Iterator[Sequence] = (
+            Sequence(entry.accession, entry.name, entry.sequence, entry.line) for entry in read_uniprot(file, records)
+        )
+    else:
+        sequences = read_sequences(file, ALPHABETS[modality], records)
+    return sequence_documents(
+        sequences, modality, documents, window=window, stride=stride, max_n_share=max_n_share, source=str(file), rejected=rejected
+    )
