@@ -30,7 +30,7 @@ from tokenizer.alphabets import ALPHABETS
 from tokenizer.bpe.learn import BREAK, learn
 from tokenizer.bpe.train import plain_tokenizer
 from tokenizer.bpe.windows import Cutting, WindowStore, strings
-from tokenizer.readers import read_fasta
+from tokenizer.readers import read_sequences
 
 LONGEST = 12
 
@@ -39,7 +39,7 @@ def corpus(alphabet: str, files: list[Path], letters: int, mutated: float = 0.1)
     """Training codes and held-out codes."""
     store = WindowStore(ALPHABETS[alphabet], Cutting(512, alphabet == "dna", unknown_run=10))
     for file in files:
-        for record in read_fasta(file, ALPHABETS[alphabet], Ledger()):
+        for record in read_sequences(file, ALPHABETS[alphabet], Ledger()):
             store.add(record.letters.encode())
     real = store.codes()
     held = int(np.flatnonzero(real == BREAK)[int(0.02 * store.windows)]) + 1

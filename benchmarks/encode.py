@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 from artefacts.errors import Ledger
 from tokenizer.alphabets import ALPHABETS
 from tokenizer.bpe.encode import may_hold_spans, read_encoders, text_tokenizer
-from tokenizer.readers import read_fasta, read_text
+from tokenizer.readers import read_sequences, read_text
 
 CUT = 10_000
 
@@ -65,7 +65,7 @@ def main() -> None:
         if (path := getattr(options, name)) is None:
             continue
         alphabet, encoder = ALPHABETS[name], read_encoders(public, [name])[name]
-        documents = cuts([sequence.letters for sequence in read_fasta(path, alphabet, Ledger())], options.letters)
+        documents = cuts([sequence.letters for sequence in read_sequences(path, alphabet, Ledger())], options.letters)
         wrapped = [f"{alphabet.open_tag}{document}{alphabet.close_tag}" for document in documents]
         whole = "".join(documents)
         mine = [[encoder.tags[0], *ids.tolist(), encoder.tags[1]] for ids in encoder.encode_many(documents)]

@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 from artefacts.errors import Ledger
 from tokenizer.alphabets import DNA
 from tokenizer.base import read_base
-from tokenizer.readers import read_fasta, read_text
+from tokenizer.readers import read_sequences, read_text
 from tokenizer.vocabulary import extend
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     dna, protein = (Tokenizer.from_file(str(path)) for path in (options.dna, options.protein))
     windows = [
         sequence.letters[start : start + 512]
-        for sequence in read_fasta(options.genome, DNA, Ledger())
+        for sequence in read_sequences(options.genome, DNA, Ledger())
         for start in range(0, len(sequence.letters), 512)
     ][:400]
     lines = [line for document in read_text(options.text, Ledger()) for line in document.text.splitlines()]

@@ -33,7 +33,7 @@ from tokenizer.alphabets import ALPHABETS
 from tokenizer.base import read_base
 from tokenizer.bpe.train import TrainBpe, train_bpe
 from tokenizer.create import CreateBase, create_base
-from tokenizer.readers import read_fasta, read_text
+from tokenizer.readers import read_sequences, read_text
 from tokenizer.report.loss import bits_per_letter, sequence_windows, text_windows
 from tokenizer.rows import initialise, sources
 from tokenizer.vocabulary import NewIds, extend
@@ -115,7 +115,7 @@ def stream(files: list[Path], name: str, extended: Tokenizer, start: int, blocks
             alphabet = ALPHABETS[name]
             documents = (
                 alphabet.wrap(sequence.letters[at : at + 240])
-                for sequence in read_fasta(file, alphabet, Ledger())
+                for sequence in read_sequences(file, alphabet, Ledger())
                 for at in range(0, len(sequence.letters), 240)
             )
         for document in documents:

@@ -168,11 +168,6 @@ def read_sequences(
         )
 
 
-def read_fasta(path: str | Path, alphabet: Alphabet, ledger: Ledger) -> Iterator[Sequence]:
-    """The older name of `read_sequences`, upper case."""
-    return read_sequences(path, alphabet, ledger)
-
-
 def read_text(path: str | Path, ledger: Ledger) -> Iterator[Text]:
     """Read text documents: `.txt` (documents stand between blank lines) or `.jsonl` with a `text` field, each also gz.
 

@@ -13,7 +13,7 @@ from data_convert.examples import Example, read_examples
 from data_convert.prompts import grid_choices
 from data_convert.tasks import TaskEntry, TasksRecipe, convert
 from tokenizer.alphabets import DNA, PROTEIN
-from tokenizer.readers import read_fasta, read_text
+from tokenizer.readers import read_sequences, read_text
 
 pytestmark = pytest.mark.shared
 ROWS = {  # rows per split, from the benchmarks' descriptions; GUE splice has no train file in the shared data
@@ -94,9 +94,9 @@ def test_convert_with_the_official_dev_file_as_train(shared_data, tmp_path):
 
 
 def test_genome_proteins_and_text_are_read(shared_data):
-    (ecoli,) = read_fasta(shared_data / "genomes" / "ecoli_K12_MG1655_GCF_000005845.2.fna.gz", DNA, Ledger())
+    (ecoli,) = read_sequences(shared_data / "genomes" / "ecoli_K12_MG1655_GCF_000005845.2.fna.gz", DNA, Ledger())
     assert len(ecoli.letters) == 4_641_652
-    proteins = list(read_fasta(shared_data / "proteins" / "ecoli_K12_refseq_proteins.faa", PROTEIN, Ledger()))
+    proteins = list(read_sequences(shared_data / "proteins" / "ecoli_K12_refseq_proteins.faa", PROTEIN, Ledger()))
     assert (len(proteins), sum(len(protein.letters) for protein in proteins)) == (4_298, 1_329_980)
     texts = list(read_text(shared_data / "text" / "openstax_biology.jsonl.gz", ledger := Ledger()))
     assert (len(texts), ledger.as_dict()["reasons"]) == (256, {"empty text": 1})

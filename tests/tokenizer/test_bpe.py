@@ -18,7 +18,7 @@ from tokenizer.alphabets import DNA, PROTEIN, reverse_complement
 from tokenizer.bpe.learn import BREAK, learn
 from tokenizer.bpe.train import plain_tokenizer
 from tokenizer.bpe.windows import Cutting, WindowStore, strings
-from tokenizer.readers import read_fasta
+from tokenizer.readers import read_sequences
 
 
 def as_codes(windows: list[str], alphabet: str) -> NDArray[np.uint8]:
@@ -96,7 +96,7 @@ def test_sizes_that_do_not_fit_are_refused(sizes):
 )
 def test_real_sequence_gives_the_reference_vocabulary(shared_data, alphabet, file, pieces):
     store = WindowStore(alphabet, Cutting(512, alphabet is DNA))
-    for record in read_fasta(shared_data / file, alphabet, Ledger()):
+    for record in read_sequences(shared_data / file, alphabet, Ledger()):
         store.add(record.letters.encode())
     codes = store.codes()
     windows = list(strings(codes, store.letters))

@@ -19,7 +19,7 @@ from artefacts.errors import Ledger, UserError
 from tokenizer.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RNA, Alphabet
 from tokenizer.bpe import encode as bulk
 from tokenizer.bpe.encode import GeneEncoder, may_hold_spans, read_encoders, text_tokenizer
-from tokenizer.readers import read_fasta
+from tokenizer.readers import read_sequences
 from tokenizer.vocabulary import extend
 
 MODALITIES = pytest.mark.parametrize("alphabet", [DNA, RNA, PROTEIN], ids=lambda a: a.name)
@@ -224,7 +224,7 @@ def test_a_normalizer_that_may_make_a_tag_is_kept(family):
 @pytest.mark.parametrize("pieces", [4096, 30_000])
 def test_real_genomes_and_proteins(shared_data, pieces):
     def read(name: str, alphabet: Alphabet, most: int) -> str:
-        return "".join(s.letters for s in itertools.islice(read_fasta(shared_data / name, alphabet, Ledger()), 4000))[:most]
+        return "".join(s.letters for s in itertools.islice(read_sequences(shared_data / name, alphabet, Ledger()), 4000))[:most]
 
     for alphabet, name in ((DNA, "genomes/human_hg19_chr4_103-105M.fa"), (PROTEIN, "proteins/swissprot_human_noexp_cafa.faa")):
         sequence = read(name, alphabet, 500_000)

@@ -307,14 +307,14 @@ def test_the_original_merge_on_the_real_mistral_vocabulary(shared_data, tmp_path
     from tokenizers import models, trainers
 
     from artefacts.errors import Ledger
-    from tokenizer.readers import read_fasta
+    from tokenizer.readers import read_sequences
 
     genomes, proteins = shared_data / "genomes", shared_data / "proteins"
     train = {"dna": genomes / "ecoli_K12_MG1655_GCF_000005845.2.fna.gz", "protein": proteins / "ecoli_K12_refseq_proteins.faa"}
     genes = {}
     for alphabet in (DNA, PROTEIN):
         windows = [
-            s.letters[i : i + 512] for s in read_fasta(train[alphabet.name], alphabet, Ledger()) for i in range(0, len(s.letters), 512)
+            s.letters[i : i + 512] for s in read_sequences(train[alphabet.name], alphabet, Ledger()) for i in range(0, len(s.letters), 512)
         ]
         bpe = Tokenizer(models.BPE())
         trainer = trainers.BpeTrainer(vocab_size=2048, initial_alphabet=list(alphabet.letters), max_token_length=13, show_progress=False)

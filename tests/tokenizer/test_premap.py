@@ -221,15 +221,15 @@ def test_the_real_mistral_model(shared_data, dna_bpe, protein_bpe, tmp_path, ver
 
     from artefacts.errors import Ledger
     from tokenizer.alphabets import DNA, PROTEIN
-    from tokenizer.readers import read_fasta
+    from tokenizer.readers import read_sequences
 
     path = shared_data / "tokenizers" / f"mistral_tokenizer.model.{version}"
     real = export(from_sentencepiece(path, {}), dna_bpe, protein_bpe, tmp_path, path)
     library = sentencepiece.SentencePieceProcessor(str(real.folder / "tokenizer.model"))
     with gzip.open(shared_data / "text" / "openstax_concepts_biology.jsonl.gz", "rt", encoding="utf-8") as handle:
         lines = [line for record in handle for line in json.loads(record)["text"].splitlines()][:2000]
-    genome = next(read_fasta(shared_data / "genomes" / "lambda_phage_NC_001416.fa", DNA, Ledger())).letters
-    protein = next(read_fasta(shared_data / "proteins" / "ecoli_K12_refseq_proteins.faa", PROTEIN, Ledger())).letters
+    genome = next(read_sequences(shared_data / "genomes" / "lambda_phage_NC_001416.fa", DNA, Ledger())).letters
+    protein = next(read_sequences(shared_data / "proteins" / "ecoli_K12_refseq_proteins.faa", PROTEIN, Ledger())).letters
     texts = [f"{line}<dna>{genome[20 * i : 20 * i + 200]}</dna>{line} <protein>{protein}</protein>" for i, line in enumerate(lines)]
     texts = [*texts[:1000], *lines, f"<dna>{genome}</dna>"]
     wanted = [encoding.ids for encoding in real.extended.encode_batch(texts, add_special_tokens=False)]

@@ -32,7 +32,7 @@ from tokenizer.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, 
 from tokenizer.base import SENTENCEPIECE, Base, from_sentencepiece
 from tokenizer.create import train_byte_level
 from tokenizer.private import choose
-from tokenizer.readers import read_fasta
+from tokenizer.readers import read_sequences
 from tokenizer.saving import save_tokenizer
 from tokenizer.vocabulary import PAD, NewIds, extend
 
@@ -281,7 +281,7 @@ def test_the_chat_template_gives_the_ids_of_what_it_renders(case, loaded, turns)
 
 
 def windows(files: list[Path], alphabet: Alphabet, limit: int) -> list[str]:
-    sequences = (sequence.letters for file in files for sequence in read_fasta(file, alphabet, Ledger()))
+    sequences = (sequence.letters for file in files for sequence in read_sequences(file, alphabet, Ledger()))
     return list(islice((whole[at : at + 512] for whole in sequences for at in range(0, len(whole), 512)), limit // 512))
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from artefacts.errors import Ledger, UserError
 from tokenizer import readers
 from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, RNA, Alphabet
-from tokenizer.readers import Sequence, fasta_records, open_bytes, read_fasta, read_sequences, read_text
+from tokenizer.readers import Sequence, fasta_records, open_bytes, read_sequences, read_text
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -165,7 +165,7 @@ def test_wrapped_crlf_lower_case_blank_lines(tmp_path):
         Sequence("two_line", "x > y", "GGCC", 8),
     ]
     assert ledger.as_dict()["read"] == ledger.written == 3
-    assert list(read_fasta(tmp_path / "x.dat", DNA, Ledger())) == found
+    assert list(read_sequences(tmp_path / "x.dat", DNA, Ledger())) == found
 
 
 def test_synonyms_and_case(tmp_path):

@@ -14,7 +14,7 @@ from artefacts.recipe import Recipe
 from tokenizer.alphabets import ALPHABETS
 from tokenizer.base import SENTENCEPIECE, next_id
 from tokenizer.private import tag_tokens
-from tokenizer.readers import read_fasta, read_text
+from tokenizer.readers import read_sequences, read_text
 from tokenizer.report.probe import probe_lines
 from tokenizer.report.ways import between_tags, changed_lines, compare_ways, encoder, unreachable
 from tokenizer.spans import TAG, spans
@@ -203,7 +203,7 @@ def _windows(files: list[Path], name: str, max_letters: int, ledger: Ledger) -> 
     windows: list[str] = []
     room = max_letters
     for file in files:
-        for sequence in read_fasta(file, ALPHABETS[name], ledger):
+        for sequence in read_sequences(file, ALPHABETS[name], ledger):
             for start in range(0, len(sequence.letters), WINDOW):
                 window = sequence.letters[start : start + WINDOW][:room]
                 if not window:

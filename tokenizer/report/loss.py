@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from artefacts.errors import Ledger
 from tokenizer.alphabets import ALPHABETS
-from tokenizer.readers import read_fasta, read_text
+from tokenizer.readers import read_sequences, read_text
 from tokenizer.report.compare import Heldout
 from tokenizer.report.ways import Encode, Way, encoder, ours
 from tokenizer.spans import TAG
@@ -97,7 +97,7 @@ def cut_sequences(files: list[Path], name: str, letters: int, ledger: Ledger | N
     ledger = ledger or Ledger()
     length, room = WINDOW - 3, letters
     for file in files:
-        for sequence in read_fasta(file, ALPHABETS[name], ledger):
+        for sequence in read_sequences(file, ALPHABETS[name], ledger):
             for at in range(0, len(sequence.letters), length):
                 window = sequence.letters[at : at + min(length, room)]
                 if not window:
