@@ -22,6 +22,7 @@ from artefacts.errors import UserError
 from data_convert.documents import Document
 from tokenizer.alphabets import ALPHABETS, Alphabet
 from tokenizer.bpe.encode import GeneEncoder, may_hold_spans, read_encoders, text_tokenizer
+from tokenizer.bpe.words import read_word_encoder
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +58,15 @@ class Encoder:
         self.pad: int = end if pad is None else pad
         self._backend.no_truncation()
         self._backend.no_padding()
-        self._special = {number for number, token in self._backend.get_added_tokens_decoder().items() if token.special}
+        self._special = np.zeros(max(self._backend.get_vocab().values()) + 1, dtype=bool)
+        self._special[[number for number, token in self._backend.get_added_tokens_decoder().items() if token.special]] = True
         for modality in sorted(modalities - {"text"}):
             self._probe(ALPHABETS[modality])
         self._genes = self._gene_encoders(sorted(modalities - {"text"}))
         self._text = text_tokenizer(self._backend) if "text" in modalities else self._backend
-        self._spelt = _spelt_bytes(self._backend)
+        self._words = read_word_encoder(self._text) if "text" in modalities else None
+        if "text" in modalities and self._words is None:
+            log.warning("%s: text is encoded slowly, by the tokenizer itself: it is not known to keep words apart", folder)
 
     def encode(self, documents: list[Document]) -> list[list[Fragment] | None]:
         """Fragments of each document, in order; None for a text that spells one of the tokenizer's special tokens.
@@ -76,6 +80,9 @@ class Encoder:
         rest: dict[int, Tokenizer] = {
             place: self._tokenizer(document) for place, document in enumerate(documents) if document.modality not in self._genes
         }
+        if self._words is not None:
+            mine = [place for place, own in rest.items() if own is self._text and documents[place].modality == "text"]
+            ids.update(zip(mine, self._words.encode_many([documents[place].letters for place in mine]), strict=True))
         for tokenizer in (self._backend, self._text):
             mine = [place for place, own in rest.items() if own is tokenizer and place not in ids]
             encodings = tokenizer.encode_batch_fast([documents[place].wrapped for place in mine], add_special_tokens=False)
@@ -89,7 +96,7 @@ class Encoder:
         """Fragments from the ids of a document; for a modality in `_genes`, ids of its pieces without tags."""
         if document.modality in self._genes:
             return list(self._cut_sequence(self._genes[document.modality], ids))
-        if document.modality == "text" and not self._special.isdisjoint(ids.tolist()):
+        if document.modality == "text" and self._special[ids].any():
             return None
         if len(self.start) + len(ids) + len(self.end) <= self.block_tokens:
             return [Fragment(self._ended(ids), document.size)]
@@ -102,10 +109,12 @@ class Encoder:
 
     def _cut_text(self, document: Document, ids: NDArray[np.uint32]) -> list[Fragment] | None:
         """What `_cut` does, by the bytes that tokens spell, not by a second, slower encoding; None where they are not the text's."""
-        if self._spelt is None:
+        if self._words is None:
             return None
         raw = np.frombuffer(document.letters.encode(), dtype=np.uint8)
-        ends = np.concatenate(([0], np.cumsum(self._spelt[ids])))
+        ends = np.concatenate(([0], np.cumsum(self._words.spelt[ids])))
+        if ends[-1] == len(raw) + 1 and raw[0] != ord(" "):  # the blank that SentencePiece puts in front
+            ends[1:] -= 1
         room = self.block_tokens - len(self.start) - len(self.end)
         if ends[-1] != len(raw) or room < 4:
             return None
@@ -183,13 +192,3 @@ class Encoder:
         spelt = "".join(self._backend.decode(ids[1:-1], skip_special_tokens=False).split())
         if spelt != alphabet.letters:
             raise UserError(f"{self.folder}: {alphabet.name} letters do not survive the tokenizer: {alphabet.letters} came back as {spelt}")
-
-
-def _spelt_bytes(tokenizer: Tokenizer) -> NDArray[np.int64] | None:
-    """[ids] Bytes of text that each token of a byte-level BPE stands for, 0 for added ones; None for other tokenizers."""
-    if "ByteLevel" not in json.dumps(json.loads(tokenizer.to_str())["pre_tokenizer"]):
-        return None
-    spelt = np.zeros(max(tokenizer.get_vocab().values()) + 1, dtype=np.int64)
-    for token, number in tokenizer.get_vocab(with_added_tokens=False).items():
-        spelt[number] = len(token)  # one character per byte
-    return spelt

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import ALPHABETS, Alphabet
+from tokenizer.alphabets import ALPHABETS, TAGS, Alphabet
 
 FOREIGN = 255
 NEVER = 1 << 31
@@ -173,20 +173,27 @@ def read_encoders(source: Tokenizer | str | Path, modalities: Iterable[str] = tu
 def text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
     """The same tokenizer without the steps that map letters inside tags, which cost most of the time on text.
 
-    For text in which `may_hold_spans` finds nothing it gives the same ids: without a tag no step of these ever applies.
-    Where another step could make a `<` out of something else (NFKC does), the tokenizer itself is returned.
+    For text in which `may_hold_spans` finds nothing it gives the same ids: without an opening tag no step of these ever
+    applies. Where another step could make a tag out of something else (NFKC does), the tokenizer itself is returned.
     """
     document = json.loads(tokenizer.to_str())
     kept = [step for step in _steps(document["normalizer"]) if not _PRIVATE.search(json.dumps(step, ensure_ascii=False))]
-    if any(step["type"] not in ("Replace", "Prepend") or "<" in json.dumps([step.get("content"), step.get("prepend")]) for step in kept):
+    if any(map(_may_make_a_tag, kept)):
         return tokenizer
     document["normalizer"] = {"type": "Sequence", "normalizers": kept} if kept else None
     return Tokenizer.from_str(json.dumps(document))
 
 
 def may_hold_spans(text: str) -> bool:
-    """Whether a text has a `<`, which opens a tag, or a character of the planes that private characters are taken from."""
+    """Whether a text has an opening tag, or a character of the planes that private characters are taken from."""
     return _SPANS.search(text) is not None
+
+
+def _may_make_a_tag(step: dict[str, Any]) -> bool:
+    if step["type"] not in ("Replace", "Prepend"):
+        return True
+    written = step["content"] if step["type"] == "Replace" else step["prepend"]
+    return not written or not set("".join(TAGS)).isdisjoint(written)
 
 
 def _steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -198,7 +205,7 @@ def _steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 _PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
-_SPANS = re.compile("[<\U000f0000-\U0010ffff]")
+_SPANS = re.compile(f"{'|'.join(alphabet.open_tag for alphabet in ALPHABETS.values())}|{_PRIVATE.pattern}")
 
 
 def _spelling(tokenizer: Tokenizer, alphabet: Alphabet) -> dict[str, str] | None:
