@@ -21,7 +21,7 @@ from tokenizers import Encoding, Tokenizer
 from artefacts.errors import UserError
 from data_convert.documents import Document
 from tokenizer.alphabets import ALPHABETS, Alphabet
-from tokenizer.bpe.encode import GeneEncoder, may_hold_spans, read_encoders, text_tokenizer
+from tokenizer.bpe.encode import GeneEncoder, read_encoders
 from tokenizer.bpe.words import read_word_encoder
 
 log = logging.getLogger(__name__)
@@ -63,8 +63,7 @@ class Encoder:
         for modality in sorted(modalities - {"text"}):
             self._probe(ALPHABETS[modality])
         self._genes = self._gene_encoders(sorted(modalities - {"text"}))
-        self._text = text_tokenizer(self._backend) if "text" in modalities else self._backend
-        self._words = read_word_encoder(self._text) if "text" in modalities else None
+        self._words = read_word_encoder(self._backend) if "text" in modalities else None
         if "text" in modalities and self._words is None:
             log.warning("%s: text is encoded slowly, by the tokenizer itself: it is not known to keep words apart", folder)
 
@@ -77,20 +76,13 @@ class Encoder:
         for modality, encoder in self._genes.items():
             mine = [place for place, document in enumerate(documents) if document.modality == modality]
             ids.update(zip(mine, encoder.encode_many([documents[place].letters for place in mine]), strict=True))
-        rest: dict[int, Tokenizer] = {
-            place: self._tokenizer(document) for place, document in enumerate(documents) if document.modality not in self._genes
-        }
         if self._words is not None:
-            mine = [place for place, own in rest.items() if own is self._text and documents[place].modality == "text"]
+            mine = [place for place, document in enumerate(documents) if document.modality == "text"]
             ids.update(zip(mine, self._words.encode_many([documents[place].letters for place in mine]), strict=True))
-        for tokenizer in (self._backend, self._text):
-            mine = [place for place, own in rest.items() if own is tokenizer and place not in ids]
-            encodings = tokenizer.encode_batch_fast([documents[place].wrapped for place in mine], add_special_tokens=False)
-            ids.update((place, np.array(encoding.ids, dtype=np.uint32)) for place, encoding in zip(mine, encodings, strict=True))
+        mine = [place for place in range(len(documents)) if place not in ids]
+        encodings = self._backend.encode_batch_fast([documents[place].wrapped for place in mine], add_special_tokens=False)
+        ids.update((place, np.array(encoding.ids, dtype=np.uint32)) for place, encoding in zip(mine, encodings, strict=True))
         return [self._fragments(document, ids[place]) for place, document in enumerate(documents)]
-
-    def _tokenizer(self, document: Document) -> Tokenizer:
-        return self._text if document.modality == "text" and not may_hold_spans(document.letters) else self._backend
 
     def _fragments(self, document: Document, ids: NDArray[np.uint32]) -> list[Fragment] | None:
         """Fragments from the ids of a document; for a modality in `_genes`, ids of its pieces without tags."""
@@ -149,7 +141,7 @@ class Encoder:
 
     def _cut(self, document: Document) -> Iterator[Fragment]:
         """Cut between tokens, never inside a character; letters are counted by the tokens' offsets in the text."""
-        encoding: Encoding = self._tokenizer(document).encode(document.wrapped, add_special_tokens=False)
+        encoding: Encoding = self._backend.encode(document.wrapped, add_special_tokens=False)
         ids, offsets = encoding.ids, encoding.offsets
         head, tail = list(self.start), list(self.end)
         first, last, begin, stop = 0, len(ids), 0, len(document.wrapped)

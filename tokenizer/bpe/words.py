@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from tokenizer.bpe.encode import text_tokenizer
+
 BLANK = "▁"
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 PATTERNS = (LLAMA3, LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}"))
@@ -50,15 +52,15 @@ LONGEST_TEXT = 1 << 16
 class WordEncoder:
     """A tokenizer with a table of the words it has met. Not for several threads at once."""
 
-    def __init__(self, tokenizer: Tokenizer, spelt: NDArray[np.int64], whole: re.Pattern[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer, plain: Tokenizer, spelt: NDArray[np.int64], whole: re.Pattern[str]) -> None:
         """
         Args:
+            plain: encodes words; the same as `tokenizer` where `whole` is not found.
             spelt: [ids] bytes of text that each id stands for.
-            whole: texts in which this is found are encoded without the table.
+            whole: texts in which this is found are encoded by `tokenizer`, without the table.
         """
-        self._tokenizer, self.spelt, self._whole = tokenizer, spelt, whole
-        self._taken = {lead: len(self._encode(HEAD + lead)) for lead in ("", AFTER_LETTER, AFTER_DIGIT)}
-        """Ids of what stands before a word there."""
+        self._tokenizer, self._plain, self.spelt, self._whole = tokenizer, plain, spelt, whole
+        self._head = len(self._encode(HEAD))
         self._forget()
 
     def encode_many(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
@@ -75,12 +77,13 @@ class WordEncoder:
             ends.append(len(numbers))
         self._encode_new()
         found = self._looked_up(np.array(numbers, dtype=np.int64), np.array(ends, dtype=np.int64))
-        for place in whole:
-            found[place] = np.array(self._encode(texts[place]), dtype=np.uint32)
+        encodings = self._tokenizer.encode_batch_fast([texts[place] for place in whole], add_special_tokens=False)
+        for place, encoding in zip(whole, encodings, strict=True):
+            found[place] = np.array(encoding.ids, dtype=np.uint32)
         return found
 
-    def _encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
+    def _encode(self, words: str) -> list[int]:
+        return self._plain.encode_batch_fast([words], add_special_tokens=False)[0].ids
 
     def _forget(self) -> None:
         self._words = _Numbers()
@@ -95,43 +98,48 @@ class WordEncoder:
         return np.split(self._ids[places], upto[ends])[: len(ends)]
 
     def _encode_new(self) -> None:
-        new, of_words = self._words.new, list[NDArray[np.uint32]]()
-        together, size = list[str](), 0
+        new = self._words.new
+        if not new:
+            return
+        ids, sizes, together, length = list[NDArray[np.uint32]](), list[NDArray[np.int64]](), list[str](), 0
+
+        def take(found: tuple[NDArray[np.uint32], NDArray[np.int64]]) -> None:
+            ids.append(found[0])
+            sizes.append(found[1])
+
         for word in new:
-            if word[0] == "\0" or word[-1].isspace():  # what stands before or behind it would change it
-                of_words += self._split(together)
-                together, size = [], 0
-                of_words.append(self._alone(word))
-                continue
-            together.append(word)
-            size += len(word)
-            if size > LONGEST_TEXT:
-                of_words += self._split(together)
-                together, size = [], 0
-        of_words += self._split(together)
-        if new:
-            self._starts = np.concatenate((self._starts, self._starts[-1] + np.cumsum([len(ids) for ids in of_words])))
-            self._ids = np.concatenate((self._ids, *of_words))
-            new.clear()
+            apart = word[0] == "\0" or word[-1].isspace()  # what stands before or behind it would change it
+            if together and (apart or length > LONGEST_TEXT):
+                take(self._joined(together))
+                together, length = [], 0
+            if apart:
+                take(self._alone(word))
+            else:
+                together.append(word)
+                length += len(word)
+        if together:
+            take(self._joined(together))
+        self._starts = np.concatenate((self._starts, self._starts[-1] + np.cumsum(np.concatenate(sizes))))
+        self._ids = np.concatenate((self._ids, *ids))
+        new.clear()
 
-    def _alone(self, word: str) -> NDArray[np.uint32]:
-        if word[0] == "\0":
-            return np.array(self._encode(word[1:]), dtype=np.uint32)
-        lead = AFTER_DIGIT if word[0].isalpha() else AFTER_LETTER
-        return np.array(self._encode(HEAD + lead + word)[self._taken[lead] :], dtype=np.uint32)
+    def _alone(self, word: str) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        before = "" if word[0] == "\0" else HEAD + (AFTER_DIGIT if word[0].isalpha() else AFTER_LETTER)
+        taken = len(self._encode(before)) if before else 0
+        ids = np.array(self._encode(before + word.removeprefix("\0"))[taken:], dtype=np.uint32)
+        return ids, np.array([len(ids)])
 
-    def _split(self, words: list[str]) -> list[NDArray[np.uint32]]:
-        """Ids of each word, from one text that has them all: the bytes that the ids spell tell where each begins."""
-        if not words:
-            return []
+    def _joined(self, words: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """Ids of all words and the number of each one's, from one text that has them: the bytes that ids spell tell where each begins."""
         led = [(AFTER_DIGIT if word[0].isalpha() else AFTER_LETTER) + word for word in words]
-        ids = np.array(self._encode(HEAD + "".join(led))[self._taken[""] :], dtype=np.uint32)
-        ends = np.cumsum(self.spelt[ids])
+        ids = np.array(self._encode(HEAD + "".join(led))[self._head :], dtype=np.uint32)
+        bytes_upto = np.cumsum(self.spelt[ids])
         wanted = np.cumsum([[len(AFTER_LETTER), len(word.encode())] for word in words])
-        places = np.searchsorted(ends, wanted)
-        if ends[-1] != wanted[-1] or (ends[places] != wanted).any():
+        last = np.searchsorted(bytes_upto, wanted)
+        if bytes_upto[-1] != wanted[-1] or (bytes_upto[last] != wanted).any():
             raise RuntimeError(f"a token reaches over the end of a word, which was thought impossible; among {words[:3]}")
-        return np.split(ids, places[:-1] + 1)[1::2]
+        sizes = np.diff(last, prepend=-1)
+        return ids[np.repeat(np.tile([False, True], len(words)), sizes)], sizes[1::2]
 
 
 class _Numbers(dict[str, int]):
@@ -148,8 +156,9 @@ class _Numbers(dict[str, int]):
 
 
 def read_word_encoder(tokenizer: Tokenizer) -> WordEncoder | None:
-    """The fast way for a tokenizer, or None where its words are not known to be apart."""
-    document = json.loads(tokenizer.to_str())
+    """The fast way for a tokenizer, extended or not; None where its words are not known to be apart."""
+    plain = text_tokenizer(tokenizer)
+    document = json.loads(plain.to_str())
     if document["model"]["type"] != "BPE" or document["model"].get("dropout"):
         return None
     if any(token["normalized"] and not token["content"].startswith("<") for token in document["added_tokens"]):
@@ -161,7 +170,7 @@ def read_word_encoder(tokenizer: Tokenizer) -> WordEncoder | None:
     else:
         return None
     added = _any_of(token["content"] for token in document["added_tokens"])
-    return WordEncoder(tokenizer, spelt, re.compile(rf"[\0{BLANK}\U000f0000-\U0010ffff]{added}"))
+    return WordEncoder(tokenizer, plain, spelt, re.compile(rf"[\0{BLANK}\U000f0000-\U0010ffff]{added}"))
 
 
 def _spelt_bytes(tokenizer: Tokenizer, size: Any) -> NDArray[np.int64]:
