@@ -1,7 +1,7 @@
 """Packing beside the usual route: the same documents, the same tokenizer, the same number of processes.
 
     python benchmarks/packing.py --tokenizer runs/quickstart/extended --dna ecoli.fna.gz --protein swissprot.faa --text books.jsonl.gz \
-        --megabytes 12 --workers 1 2 --sizes 10 20 40
+        --megabytes 12 48 --workers 1 2 --sizes 10 20 40
 
 The usual route is that of the original's training script: `datasets.map` with the Hugging Face tokenizer, batched, then
 `group_texts`, which joins everything and cuts it every `block_tokens`. It is given the documents ready-made, one JSON line
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder written by `llama-gene tokenizer extend`")
     for name in ("dna", "protein", "text"):
         parser.add_argument(f"--{name}", type=Path, nargs="+", default=[])
-    parser.add_argument("--megabytes", type=float, default=12, help="of the corpus of the comparison")
+    parser.add_argument("--megabytes", type=float, nargs="*", default=[12], help="of the corpora of the comparison")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument(
         "--sizes", type=float, nargs="*", default=[], help="megabytes of the corpora whose memory is measured, with the last of --workers"
@@ -171,13 +171,14 @@ def main() -> None:
             place = folder / f"{name}-{workers}-{time.monotonic_ns()}"
             return measured(["--route", name, str(options.tokenizer), json.dumps(files, default=str), str(place), str(workers)], False)
 
-        if options.megabytes:
-            corpus = write_corpus(options, folder, options.megabytes)
+        for size in options.megabytes:
+            corpus = write_corpus(options, folder, size)
             documents = prepared(corpus, folder / "documents.jsonl")
             for workers in options.workers:
                 mine, theirs = route("ours", corpus, workers), route("usual", str(documents), workers)
                 ratio = mine["tokens_per_second"] / theirs["tokens_per_second"]
-                figures[f"workers {workers}"] = {"ours": mine, "usual": theirs, "ratio": ratio, "ratio_of_cpu": _cpu(mine, theirs)}
+                both = {"ours": mine, "usual": theirs, "ratio": ratio, "ratio_of_cpu": _cpu(mine, theirs)}
+                figures[f"{size:g} MB, workers {workers}"] = both
         for size in options.sizes:
             figures[f"{size:g} MB"] = route("ours", write_corpus(options, folder, size), options.workers[-1])
     print(json.dumps(figures, indent=1))

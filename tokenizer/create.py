@@ -16,10 +16,10 @@ from artefacts.errors import Ledger, UserError
 from artefacts.folder import fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from tokenizer.base import BYTE_LEVEL, Base, next_id, read_base
+from tokenizer.bpe.words import LLAMA3
 from tokenizer.readers import read_text
 from tokenizer.saving import save_tokenizer
 
-LLAMA3_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3_SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 
 
@@ -72,7 +72,7 @@ def train_byte_level(files: list[Path], vocab_size: int, ledger: Ledger) -> Base
     tokenizer = Tokenizer(models.BPE(ignore_merges=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(LLAMA3_PATTERN), "isolated"),
+            pre_tokenizers.Split(Regex(LLAMA3), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
