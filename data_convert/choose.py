@@ -42,16 +42,16 @@ class Index:
     def rows(self, part: int) -> NDArray[np.void]:
         return read_rows(self.folders[part], "pieces")
 
-    def document_ids(self, part: int, documents: Numbers) -> list[str]:
-        """Ids of documents by their places in a part."""
-        wanted, found = set(documents.tolist()), {}
+    def piece_ids(self, part: int, pieces: Numbers) -> list[str]:
+        """Ids of pieces by their places in a part."""
+        wanted, found = set(pieces.tolist()), {}
         with (self.folders[part] / "ids").open(encoding="utf-8", newline="\n") as handle:
             for number, line in enumerate(handle):
                 if number in wanted:
                     found[number] = line.rstrip("\n")
                     if len(found) == len(wanted):
                         break
-        return [found[number] for number in documents.tolist()]
+        return [found[number] for number in pieces.tolist()]
 
 
 def _starts(counts: Sequence[int]) -> Numbers:
@@ -77,7 +77,8 @@ def kept_pieces(index: Index) -> tuple[NDArray[np.bool_], list[dict[str, Any]]]:
             ledger["rejected"] += number
             ledger["reasons"][DUPLICATE] = number
             count["letters"][DUPLICATE] = int(index.rows(part)["letters"][of_part[owner]].sum())
-            ledger["examples"][DUPLICATE] = index.document_ids(part, np.flatnonzero(of_part)[:5])
+            begins = np.flatnonzero(index.rows(part)["flags"] & BEGINS)
+            ledger["examples"][DUPLICATE] = index.piece_ids(part, begins[of_part][:5])
         ledgers.append(ledger)
     return kept, ledgers
 
@@ -238,8 +239,7 @@ def _names(index: Index, pieces: Numbers) -> list[str]:
     names = []
     for piece in pieces:
         part = int(np.searchsorted(index.pieces, piece, "right")) - 1
-        begins = (index.rows(part)["flags"][: piece - index.pieces[part] + 1] & BEGINS) > 0
-        names += index.document_ids(part, np.array([begins.sum() - 1]))
+        names += index.piece_ids(part, np.array([piece - index.pieces[part]]))
     return names
 
 

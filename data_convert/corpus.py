@@ -17,7 +17,7 @@ class Source(Recipe):
     modality: Literal["dna", "rna", "protein", "text"]
     files: list[Path] = Field(min_length=1)
     """FASTA, FASTQ, GenBank or plain lines for sequences, for proteins also UniProt's .dat, XML and TSV, by content;
-    .txt, .jsonl or .md for text; all may be gz."""
+    .csv and .tsv with a column `sequence`; .txt, .jsonl or .md for text; all may be gz."""
     heldout_files: list[Path] = Field(default_factory=list)
     """Held-out documents come from these files; where none are given, from `files` by `heldout_share`."""
     heldout_share: float = Field(0.01, ge=0, lt=1)

@@ -77,7 +77,7 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     choice = choose(recipe, index_of_parts)
     inputs = {"tokenizer": tokenizer_fingerprint(recipe.tokenizer), **{str(file): fingerprint(file) for file in recipe.exclude}}
     shards = _write_shards(recipe, index_of_parts, choice, work, encoder.pad)
-    counts: dict[str, Any] = {"sources": choice.sources}
+    counts: dict[str, Any] = {"sources": choice.sources, "files": list(_file_numbers(parts))}
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         for split in SPLITS:
             for shard in shards[split]:
@@ -97,6 +97,8 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
 def _write_shards(recipe: PackRecipe, index: Index, choice: Choice, work: Path, pad: int) -> dict[str, list[Path]]:
     """Write the shards that are not there yet. Returns the folders of all, per split."""
     tokens = np.concatenate([read_rows(folder, "fragments")["tokens"] for folder in index.folders])
+    numbers_of_files = _file_numbers(index.parts)
+    files = [numbers_of_files[str(part.file)] for part in index.parts]
     modalities: list[str] = [recipe.sources[part.source].modality for part in index.parts]
     jobs: dict[str, list[ShardJob]] = {}
     for side, split in enumerate(SPLITS):
@@ -113,7 +115,7 @@ def _write_shards(recipe: PackRecipe, index: Index, choice: Choice, work: Path, 
         jobs[split] = [
             ShardJob(
                 folder / f"{number:05d}", order, start, stop, list(index.folders), modalities,
-                index.fragments, index.pieces, recipe.block_tokens, pad, [recipe.seed, side, number],
+                index.fragments, index.pieces, files, recipe.block_tokens, pad, [recipe.seed, side, number],
             )
             for number, (start, stop) in enumerate(itertools.pairwise(cuts))
         ]  # fmt: skip
@@ -121,6 +123,11 @@ def _write_shards(recipe: PackRecipe, index: Index, choice: Choice, work: Path, 
     worth = 1 + sum(int(tokens[choice.fragments[split]].sum(dtype=np.int64)) for split in SPLITS) // TOKENS_WORTH_A_WORKER
     run_jobs(write_shard, missing, min(_workers(recipe, index.parts), worth), "write shards")
     return {split: [job.folder for job in of_split] for split, of_split in jobs.items()}
+
+
+def _file_numbers(parts: Sequence[Part]) -> dict[str, int]:
+    """Files in the order of the parts -> number."""
+    return {file: number for number, file in enumerate(dict.fromkeys(str(part.file) for part in parts))}
 
 
 def _counts(recipe: PackRecipe, split: str, shards: list[Path]) -> dict[str, dict[str, int | float]]:

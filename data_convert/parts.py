@@ -4,7 +4,7 @@ A part's folder holds
 - `tokens`: ids of all fragments, one after another, uint32;
 - `fragments`: one row (FRAGMENT) each, in the order of the documents;
 - `pieces`: one row (PIECE) each. A document is one piece; a long text is several, and a strand is a piece of its own;
-- `ids`: the documents' ids, one a line;
+- `ids`: the pieces' ids, one a line;
 - `counts.json`: the part's key, two ledgers (records of the file, documents made of them), and the letters of rejected documents.
 Held-out documents are marked, not set apart; duplicates and budgets concern all parts and come later (choose.py).
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -38,8 +39,13 @@ PIECE = np.dtype([("digest", "<u8"), ("tokens", "<u8"), ("first", "<u8"), ("lett
 """The document's digest; tokens; number of its first fragment in the part; bases, residues or bytes; how many fragments."""
 HELD_OUT, BEGINS, SPECIAL = 1, 2, 4
 """Flags of a piece: held out; the first of its document; spells a special token, so that it has no fragments."""
-FRAGMENT = np.dtype([("start", "<u8"), ("tokens", "<u4"), ("letters", "<u4"), ("piece", "<u4"), ("turn", "<u4")])
-"""Where its tokens start; how many; bases, residues or bytes; number of its piece in the part, and its place in the piece."""
+FRAGMENT = np.dtype(
+    [("start", "<u8"), ("id", "<u8"), ("tokens", "<u4"), ("letters", "<u4"), ("piece", "<u4"), ("turn", "<u4"), ("id_bytes", "<u4")]
+)
+"""Where its tokens start, and in `ids` the id of its piece; tokens; bases, residues or bytes; number of its piece in the part,
+and its place in the piece; bytes of the id."""
+LINE = re.compile(r"^line\d+")
+"""How readers call a record without a name."""
 BATCH_LETTERS = 1 << 20
 """Letters encoded and written at once: large enough to cost nothing, small enough to need little memory."""
 TEXT_CHARACTERS_PER_TOKEN = 3
@@ -60,6 +66,7 @@ def convert_part(job: tuple[PackRecipe, Part, Path]) -> None:
         found = _documents(source, part, file, records, documents, letters)
         if recipe.exclude:
             found = _without(found, recipe, source, documents, letters)
+        found = _named(found, part)
         with Writer(temporary) as writer:
             for batch in _batches(_pieces(found, part, source, recipe.block_tokens)):
                 fragments = encoder.encode([piece for piece, _, _ in batch])
@@ -138,6 +145,13 @@ def _without(found: Iterator[Document], recipe: PackRecipe, source: Source, ledg
     yield from clean()
 
 
+def _named(found: Iterator[Document], part: Part) -> Iterator[Document]:
+    """The file as the recipe names it, also where a copy of a range was read; ids that count the range's lines say so."""
+    for document in found:
+        identity = LINE.sub(rf"\g<0>@{part.start}", document.id) if part.start else document.id
+        yield replace(document, id=identity, source=str(part.file))
+
+
 def pieces_of(document: Document, source: Source, held_out: bool, block_tokens: int) -> Iterator[Document]:
     """Long texts in pieces; the other strand where it is asked for, in training only: held-out loss needs one strand."""
     if source.modality == "text":
@@ -155,7 +169,7 @@ def _pieces(found: Iterator[Document], part: Part, source: Source, block_tokens:
         held_out = part.held_out or (not source.heldout_files and held_out_by(sha, source.heldout_share))
         flags = BEGINS | (HELD_OUT if held_out else 0)
         for piece in pieces_of(document, source, held_out, block_tokens):
-            yield replace(piece, id=document.id), int.from_bytes(sha[8:16]), flags
+            yield piece, int.from_bytes(sha[8:16]), flags
             flags &= ~BEGINS
 
 
@@ -178,6 +192,7 @@ class Writer:
         self._folder = folder
         self._stack = ExitStack()
         self.pieces = self.fragments = self.tokens = 0
+        self._id_at = 0
 
     def __enter__(self) -> Writer:
         names = ("tokens", "fragments", "pieces", "ids")
@@ -192,16 +207,17 @@ class Writer:
     def add(self, piece: Document, digest: int, flags: int, fragments: list[Any] | None) -> None:
         """`fragments` are None for a text that spells a special token."""
         rows, start = [], self.tokens
+        identity = piece.id.replace("\n", " ").encode()
         for turn, fragment in enumerate(fragments or []):
-            rows.append((self.tokens, len(fragment.ids), fragment.letters, self.pieces, turn))
+            rows.append((self.tokens, self._id_at, len(fragment.ids), fragment.letters, self.pieces, turn, len(identity)))
             self.tokens += len(fragment.ids)
             self._tokens.write(fragment.ids.astype("<u4", copy=False).data)
         self._fragments.write(np.array(rows, dtype=FRAGMENT).tobytes())
         flags |= SPECIAL if fragments is None else 0
         row = (digest, self.tokens - start, self.fragments, piece.size, len(rows), flags)
         self._pieces.write(np.array([row], dtype=PIECE).tobytes())
-        if flags & BEGINS:
-            self._ids.write(piece.id.replace("\n", " ").encode() + b"\n")
+        self._ids.write(identity + b"\n")
+        self._id_at += len(identity) + 1
         self.pieces += 1
         self.fragments += len(rows)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from artefacts.errors import Ledger
 from data_convert.documents import Document, sequence_documents, text_documents
 from data_convert.markdown import Unit
+from data_convert.tables import is_table, read_table
 from data_convert.texts import read_texts
 from data_convert.uniprot import read_uniprot, uniprot_format
 from tokenizer.alphabets import ALPHABETS
@@ -37,7 +38,7 @@ def read_documents(
         rejected: letters of the sequence documents set aside, by reason, are added to it.
 
     Raises:
-        UserError: see `read_texts`, `read_uniprot`, `read_sequences`.
+        UserError: see `read_texts`, `read_uniprot`, `read_table`, `read_sequences`.
     """
     if modality == "text":
         return text_documents(read_texts(file, records, unit), documents, str(file))
@@ -45,6 +46,8 @@ def read_documents(
         sequences: Iterator[Sequence] = (
             Sequence(entry.accession, entry.name, entry.sequence, entry.line) for entry in read_uniprot(file, records)
         )
+    elif is_table(file):
+        sequences = read_table(file, ALPHABETS[modality], records)
     else:
         sequences = read_sequences(file, ALPHABETS[modality], records)
     return sequence_documents(

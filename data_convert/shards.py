@@ -4,7 +4,8 @@
 Columns: `input_ids` (uint32, exactly `block_tokens`), `seq_lengths` (tokens of each document; what is missing to
 `block_tokens` is padding and belongs to no document), `letters` (bases, residues or UTF-8 bytes of each document),
 `modality`; `pieces` and `turns`: a number that all parts of one document share (a piece of a long text and a strand have
-numbers of their own), and the place among them. There is no `attention_mask`: with one, position-based isolation of the
+numbers of their own), and the place among them; `ids`: each document's id in its file; `files`: the number of that file in
+the manifest's `counts["files"]`. There is no `attention_mask`: with one, position-based isolation of the
 documents is silently lost.
 """
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 STAGE = "shards"
 SPLITS = ("train", "heldout")
-COLUMNS = ("input_ids", "seq_lengths", "letters", "modality", "pieces", "turns")
+COLUMNS = ("input_ids", "seq_lengths", "letters", "modality", "pieces", "turns", "ids", "files")
 COUNTS = "counts.json"
 
 

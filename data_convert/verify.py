@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from data_convert.parts import check_encoder, documents_of, pieces_of
 from data_convert.shards import SPLITS, load_shards
 
 ROWS = 256
+UNNAMED = re.compile(r"^line\d+(@\d+)?")
+"""Ids of records without a name; a part of a file counts its lines from its own beginning."""
 
 
 def verify(recipe: PackRecipe, folder: Path, counts: dict[str, Any]) -> dict[str, int]:
@@ -37,7 +41,7 @@ def verify(recipe: PackRecipe, folder: Path, counts: dict[str, Any]) -> dict[str
     for split in SPLITS:
         if not (folder / split).is_dir():
             continue
-        for document in _decoded(recipe, folder, split):
+        for document in _decoded(recipe, folder, split, list(counts["files"])):
             found.append(_digest(document))
             letters += document.size
     digests, packed = np.unique(np.array(found, dtype=np.uint64), return_counts=True)
@@ -53,7 +57,10 @@ def verify(recipe: PackRecipe, folder: Path, counts: dict[str, Any]) -> dict[str
 
 
 def _digest(document: Document) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{document.modality}:{document.letters}".encode(), digest_size=8).digest())
+    """Of where a document comes from, what it is called and what is in it."""
+    identity = UNNAMED.sub("line", document.id)
+    whole = f"{document.source}\n{identity}\n{document.modality}:{document.letters}"
+    return int.from_bytes(hashlib.blake2b(whole.encode(), digest_size=8).digest())
 
 
 def _digests_of_files(recipe: PackRecipe) -> NDArray[np.uint64]:
@@ -66,7 +73,7 @@ def _digests_of_files(recipe: PackRecipe) -> NDArray[np.uint64]:
     return np.array(digests, dtype=np.uint64)
 
 
-def _decoded(recipe: PackRecipe, folder: Path, split: str) -> Iterator[Document]:
+def _decoded(recipe: PackRecipe, folder: Path, split: str, files: list[str]) -> Iterator[Document]:
     """Every document of a split, once, also where it stands in it several times."""
     shards = load_shards(folder, split).with_format("numpy")
     last = _last_turns(shards)
@@ -75,24 +82,26 @@ def _decoded(recipe: PackRecipe, folder: Path, split: str) -> Iterator[Document]
     waiting: dict[int, dict[int, NDArray[np.uint32]]] = {}
     done = np.zeros(len(last), dtype=bool)
     for rows in shards.iter(ROWS):
-        ready: list[tuple[int, str, NDArray[np.uint32]]] = []
-        for ids, lengths, modality, pieces, turns in zip(
-            *(rows[name] for name in ("input_ids", "seq_lengths", "modality", "pieces", "turns")), strict=True
+        ready: list[tuple[Document, NDArray[np.uint32]]] = []
+        for ids, lengths, modality, pieces, turns, names, of_file in zip(
+            *(rows[name] for name in ("input_ids", "seq_lengths", "modality", "pieces", "turns", "ids", "files")), strict=True
         ):
             tags = modality != "text"
-            ends = np.cumsum(lengths)
-            for end, length, piece, turn in zip(ends.tolist(), lengths.tolist(), pieces.tolist(), turns.tolist(), strict=True):
+            ends = np.cumsum(lengths).tolist()
+            columns = (lengths.tolist(), pieces.tolist(), turns.tolist(), names, of_file.tolist())
+            for end, length, piece, turn, name, file in zip(ends, *columns, strict=True):
                 if done[piece]:
                     continue
                 parts = waiting.setdefault(piece, {})
                 parts[turn] = ids[end - length + len(encoder.start) + tags : end - len(encoder.end) - tags].copy()
                 if len(parts) == last[piece] + 1:
-                    ready.append((piece, str(modality), np.concatenate([parts[number] for number in sorted(parts)])))
+                    found = Document(str(name), str(modality), "", files[file])
+                    ready.append((found, np.concatenate([parts[number] for number in sorted(parts)])))
                     done[piece] = True
                     del waiting[piece]
-        texts = tokenizer.decode_batch([ids.tolist() for _, _, ids in ready], skip_special_tokens=False)
-        for (piece, modality, _), text in zip(ready, texts, strict=True):
-            yield Document(str(piece), modality, text if modality == "text" else "".join(text.split()))
+        texts = tokenizer.decode_batch([ids.tolist() for _, ids in ready], skip_special_tokens=False)
+        for (found, _), text in zip(ready, texts, strict=True):
+            yield replace(found, letters=text if found.modality == "text" else "".join(text.split()))
     if waiting:
         raise RuntimeError(f"{folder / split}: {len(waiting)} documents came back in part only")
 

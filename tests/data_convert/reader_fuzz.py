@@ -134,6 +134,16 @@ EXAMPLES = {
         head=f"{uniprot.TSV_COLUMNS}\n".encode(),
         markers=(b"\t", b" [GO:", b"; FUNCTION: "),
     ),
+    "CSV": Example(
+        "dna",
+        ".csv",
+        tuple(f'"s{i}, a",{_letters(i, "ACGTN", 80)},1\n'.encode() for i in FIVE),
+        head=b"name,sequence,label\n",
+        markers=(b",", b'"', b'""'),
+    ),
+    "TSV": Example(
+        "protein", ".tsv", tuple(f"5'{i}\t{_letters(i, 'ACDEFGHIKL', 80)}\n".encode() for i in FIVE), head=b"ID\tSeq\n", markers=(b"\t",)
+    ),
     "JSON lines": Example(
         "text", ".jsonl", tuple(map(_article, FIVE)), markers=(b"{", b"[" * 3000, b"\\ud800", b"null", b'"text": ', b"1" * 5000)
     ),

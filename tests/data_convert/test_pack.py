@@ -352,3 +352,42 @@ def test_named_tokens_are_those_of_transformers(extended_folder):
     assert encoder.pad == (public.eos_token_id if public.pad_token_id is None else public.pad_token_id)
     text = "A gene <dna>ACGTN</dna> of\n\n  the <protein>MKV</protein> cell; naïve."
     assert encoder._backend.encode(text, add_special_tokens=False).ids == public(text, add_special_tokens=False).input_ids
+
+
+def test_every_document_says_where_it_comes_from(packed, tokenizer, corpus):
+    files = read_manifest(packed, "shards")["counts"]["files"]
+    assert files == [str(corpus / name) for name in ("g.fa", "p.faa", "t.jsonl")]
+    genome = (corpus / "g.fa").read_text().split("\n")[1]
+    proteins = dict(record.split("\n")[:2] for record in (corpus / "p.faa").read_text().split(">")[1:])
+    texts = {str(record["id"]): record["text"] for record in map(json.loads, (corpus / "t.jsonl").read_text().splitlines())}
+    backend = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    met: set[str] = set()
+    for split in ("train", "heldout"):
+        for row in load_shards(packed, split):
+            ends = list(itertools.accumulate(row["seq_lengths"]))
+            for start, end, name, file in zip([0, *ends], ends, row["ids"], row["files"], strict=False):
+                decoded = backend.decode(row["input_ids"][start:end], skip_special_tokens=True)
+                if files[file].endswith(".fa"):
+                    begin, stop = map(int, name.removeprefix("chr1:").split("-"))
+                    expected = genome[begin:stop]
+                elif files[file].endswith(".faa"):
+                    expected = proteins[name]
+                else:
+                    expected = texts[name.split("#")[0]]
+                assert (decoded if row["modality"] == "text" else "".join(decoded.split())) in expected
+                met.add(name)
+    assert {f"chr1:{start}-{start + 150}" for start in range(0, 6000, 150)} <= met
+    assert len(met & set(proteins)) == 60
+    assert len(met & set(texts)) == 40
+
+
+def test_records_without_a_name_in_a_part_of_a_file(tokenizer, tmp_path):
+    lines = [{"text": f"the gene binds {i}"} for i in range(200)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    source = Source(modality="text", files=[tmp_path / "t.jsonl"], heldout_share=0)
+    counts = pack(PackRecipe(tokenizer=tokenizer, out=tmp_path / "out", block_tokens=BLOCK, sources=[source], part_bytes=1000, verify=True))
+    assert counts["verified"]["documents"] == 200
+    names = [name for row in load_shards(tmp_path / "out", "train") for name in row["ids"]]
+    assert len(set(names)) == 200
+    assert "line1" in names
+    assert any("@" in name for name in names)
