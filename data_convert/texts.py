@@ -67,7 +67,9 @@ def _page(path: str | Path, ledger: Ledger) -> Iterator[Text]:
 def _articles(path: str | Path, ledger: Ledger) -> Iterator[Text]:
     for number, record in json_records(path, ledger):
         text = record["text"] if isinstance(record.get("text"), str) else _put_together(record)
-        identity = str(next((record[key] for key in ("id", "pmcid", "paper_id", "corpusid") if record.get(key)), f"line{number}"))
+        identity = str(
+            next((record[key] for key in ("id", "pmcid", "paper_id", "corpusid") if record.get(key) not in (None, "")), f"line{number}")
+        )
         licence = next((value for key in ("license", "licence") if isinstance(value := record.get(key), str) and value.strip()), None)
         if text is None:
             ledger.reject("no 'text' field and no sections", at(path, number))
