@@ -7,7 +7,7 @@ The usual route is that of the original's training script: `datasets.map` with t
 `group_texts`, which joins everything and cuts it every `block_tokens`. It is given the documents ready-made, one JSON line
 each; ours reads FASTA and JSON lines, drops duplicates, holds documents out and packs. Each run is a process of its own,
 start included, and so is its cost. Prints tokens (of documents, without padding) a second, ratios, and for `--sizes`
-(megabytes) the greatest memory of all processes together, in MiB.
+(megabytes) the greatest memory of all processes together, in MiB; `--plot` draws it over time.
 """
 
 from __future__ import annotations
@@ -106,8 +106,11 @@ def prepared(corpus: dict[str, Path], file: Path) -> Path:
     return file
 
 
-def measured(arguments: list[str], parallel: bool) -> dict[str, float]:
-    """Run a route in a process of its own: tokens, seconds, and the greatest memory of it and its children."""
+def measured(arguments: list[str], parallel: bool, memory: list[tuple[float, float]] | None = None) -> dict[str, float]:
+    """Run a route in a process of its own: tokens, seconds, and the greatest memory of it and its children.
+
+    `memory` gets (seconds, MiB) of the whole run.
+    """
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "true" if parallel else "false", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     child = subprocess.Popen([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
@@ -120,6 +123,8 @@ def measured(arguments: list[str], parallel: bool) -> dict[str, float]:
             except psutil.Error:
                 continue
         most = max(most, total)
+        if memory is not None:
+            memory.append((time.monotonic() - started, total / 2**20))
         time.sleep(0.05)
     seconds = time.monotonic() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -137,6 +142,25 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return process.children(recursive=True)
     except psutil.Error:
         return []
+
+
+def plot(runs: dict[str, list[tuple[float, float]]], path: Path) -> None:
+    """Memory of each run over its time; long runs are thinned to the greatest of every 200th of them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, samples in runs.items():
+        length = samples[-1][0]
+        most = [0.0] * 200
+        for second, mib in samples:
+            place = min(199, int(200 * second / length))
+            most[place] = max(most[place], mib)
+        axes.plot([length * (place + 0.5) / 200 for place in range(200)], most, label=f"{name}, greatest {max(most):,.0f} MiB")
+    axes.axhline(4096, color="grey", linestyle="--", linewidth=0.8)
+    axes.set(xscale="log", xlabel="seconds", ylabel="MiB, all processes together", ylim=(0, 4500), title="Memory of `convert pack`")
+    axes.legend(frameon=False)
+    figure.savefig(path)
 
 
 def _cpu(mine: dict[str, float], theirs: dict[str, float]) -> float:
@@ -162,14 +186,18 @@ def main() -> None:
     parser.add_argument(
         "--sizes", type=float, nargs="*", default=[], help="megabytes of the corpora whose memory is measured, with the last of --workers"
     )
+    parser.add_argument("--plot", type=Path, help="where to draw the memory of --sizes (.svg, .png)")
     options = parser.parse_args()
+    runs: dict[str, list[tuple[float, float]]] = {}
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
 
-        def route(name: str, files: Any, workers: int) -> dict[str, float]:
+        def route(name: str, files: Any, workers: int, memory: list[tuple[float, float]] | None = None) -> dict[str, float]:
             place = folder / f"{name}-{workers}-{time.monotonic_ns()}"
-            return measured(["--route", name, str(options.tokenizer), json.dumps(files, default=str), str(place), str(workers)], False)
+            return measured(
+                ["--route", name, str(options.tokenizer), json.dumps(files, default=str), str(place), str(workers)], False, memory
+            )
 
         for size in options.megabytes:
             corpus = write_corpus(options, folder, size)
@@ -180,7 +208,10 @@ def main() -> None:
                 both = {"ours": mine, "usual": theirs, "ratio": ratio, "ratio_of_cpu": _cpu(mine, theirs)}
                 figures[f"{size:g} MB, workers {workers}"] = both
         for size in options.sizes:
-            figures[f"{size:g} MB"] = route("ours", write_corpus(options, folder, size), options.workers[-1])
+            memory = runs.setdefault(f"{size:,g} MB", [])
+            figures[f"{size:g} MB"] = route("ours", write_corpus(options, folder, size), options.workers[-1], memory)
+        if options.plot:
+            plot(runs, options.plot)
     print(json.dumps(figures, indent=1))
 
 
