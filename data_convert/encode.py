@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from tokenizer.bpe.encode import GeneEncoder, read_encoders
 from tokenizer.bpe.words import read_word_encoder
 
 log = logging.getLogger(__name__)
+BLANK_LINES = re.compile(rb"\n(?:[ \t\r]*\n)+")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,20 +102,29 @@ class Encoder:
         return np.concatenate((np.array(self.start, dtype=np.uint32), ids, np.array(self.end, dtype=np.uint32)))
 
     def _cut_text(self, document: Document, ids: NDArray[np.uint32]) -> list[Fragment] | None:
-        """What `_cut` does, by the bytes that tokens spell, not by a second, slower encoding; None where they are not the text's."""
+        """Cut between paragraphs where one ends in the second half of a block, else between tokens.
+
+        By the bytes that tokens spell, not by a second, slower encoding as in `_cut`; None where they are not the text's.
+        """
         if self._words is None:
             return None
-        raw = np.frombuffer(document.letters.encode(), dtype=np.uint8)
+        encoded = document.letters.encode()
+        raw = np.frombuffer(encoded, dtype=np.uint8)
         ends = np.concatenate(([0], np.cumsum(self._words.spelt[ids])))
-        if ends[-1] == len(raw) + 1 and raw[0] != ord(" "):  # the blank that SentencePiece puts in front
+        if ends[-1] == len(raw) + 1:  # the blank that SentencePiece puts in front
             ends[1:] -= 1
         room = self.block_tokens - len(self.start) - len(self.end)
         if ends[-1] != len(raw) or room < 4:
             return None
         whole = np.append((raw & 0xC0) != 0x80, True)[ends]  # before a token that begins a character
+        begins = np.array([blank.end() for blank in BLANK_LINES.finditer(encoded)], dtype=np.int64)
+        paragraphs = np.searchsorted(ends, begins)
+        paragraphs = paragraphs[ends[paragraphs] == begins]  # tokens that begin one
         found, first = [], 0
         while first < len(ids):
             cut = min(first + room, len(ids))
+            if cut < len(ids) and (last := int(np.searchsorted(paragraphs, cut, "right"))) and paragraphs[last - 1] > first + room // 2:
+                cut = int(paragraphs[last - 1])
             while not whole[cut] and cut > first:
                 cut -= 1
             if cut == first:

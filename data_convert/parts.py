@@ -48,8 +48,6 @@ LINE = re.compile(r"^line\d+")
 """How readers call a record without a name."""
 BATCH_LETTERS = 1 << 20
 """Letters encoded and written at once: large enough to cost nothing, small enough to need little memory."""
-TEXT_CHARACTERS_PER_TOKEN = 3
-"""English has about four; with three, most parts of a long text fit a block without being cut between paragraphs."""
 
 
 def convert_part(job: tuple[PackRecipe, Part, Path]) -> None:
@@ -155,7 +153,7 @@ def _named(found: Iterator[Document], part: Part) -> Iterator[Document]:
 def pieces_of(document: Document, source: Source, held_out: bool, block_tokens: int) -> Iterator[Document]:
     """Long texts in pieces; the other strand where it is asked for, in training only: held-out loss needs one strand."""
     if source.modality == "text":
-        yield from split_text(document, source.window or TEXT_CHARACTERS_PER_TOKEN * block_tokens)
+        yield from split_text(document, source.window) if source.window else [document]
         return
     yield document
     if source.both_strands and not held_out:

@@ -332,7 +332,7 @@ def test_shards_are_read_as_numpy_too(packed):
     assert ids.shape[1] == BLOCK
 
 
-@given(text=st.text(st.sampled_from("the gene né 😀\n\u00a0αβ"), min_size=30, max_size=300), block=st.integers(16, 40))
+@given(text=st.text(st.sampled_from("the gene né 😀\t\u00a0αβ"), min_size=30, max_size=300), block=st.integers(16, 40))
 @settings(max_examples=60)
 def test_texts_are_cut_by_bytes_as_by_offsets(extended_folder, text, block):
     """The fast way gives the fragments of the slow one."""
@@ -352,6 +352,38 @@ def test_named_tokens_are_those_of_transformers(extended_folder):
     assert encoder.pad == (public.eos_token_id if public.pad_token_id is None else public.pad_token_id)
     text = "A gene <dna>ACGTN</dna> of\n\n  the <protein>MKV</protein> cell; naïve."
     assert encoder._backend.encode(text, add_special_tokens=False).ids == public(text, add_special_tokens=False).input_ids
+
+
+@given(
+    paragraphs=st.lists(st.text(st.sampled_from("gene né 😀αβ"), min_size=1, max_size=60).filter(str.strip), min_size=3, max_size=12),
+    blank=st.sampled_from(["\n\n", "\n \n\n", "\r\n\r\n"]),
+    block=st.integers(16, 60),
+)
+@settings(max_examples=100, deadline=None)
+def test_texts_are_cut_between_paragraphs_where_one_ends_late_in_a_block(family_folder, paragraphs, blank, block):
+    encoder = Encoder(family_folder, {"text"}, block)
+    text = blank.join(paragraphs)
+    (fragments,) = encoder.encode([Document("x", "text", text)])
+    whole = encoder._backend.encode(text, add_special_tokens=False).ids
+    inner = [fragment.ids[len(encoder.start) : len(fragment.ids) - len(encoder.end)].tolist() for fragment in fragments]
+    assert [number for ids in inner for number in ids] == whole
+    assert sum(fragment.letters for fragment in fragments) == len(text.encode())
+    room = block - len(encoder.start) - len(encoder.end)
+    begins = [0]
+    for paragraph in paragraphs:
+        begins.append(begins[-1] + len((paragraph + blank).encode()))
+    # text positions where a token ends, from the tokens' own offsets
+    encoding = encoder._backend.encode(text, add_special_tokens=False)
+    ends = {place: len(text[:stop].encode()) for place, (_, stop) in enumerate(encoding.offsets)}
+    done = 0
+    for ids in inner[:-1]:
+        places = [p for p in range(done + room // 2 + 1, min(done + room, len(whole)) + 1) if ends[p - 1] in begins]
+        if len(whole) - done > room and places:
+            assert done + len(ids) in places
+            assert done + len(ids) == places[-1] or ends[places[-1] - 1] == ends[done + len(ids) - 1]
+        else:
+            assert room - 4 < len(ids) <= room  # a character has at most four bytes
+        done += len(ids)
 
 
 def test_every_document_says_where_it_comes_from(packed, tokenizer, corpus):

@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 
 import pytest
-from transformers import PreTrainedTokenizerFast
 
 from artefacts.folder import read_manifest
 from data_convert.corpus import PackRecipe, Source
@@ -16,12 +15,7 @@ from data_convert.verify import verify
 
 
 @pytest.fixture
-def recipe(family, tmp_path: Path) -> PackRecipe:
-    _, extended, _ = family
-    names = {"bos_token": "<s>", "eos_token": "</s>"}
-    if extended.token_to_id("<s>") is None:
-        names = {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"}
-    PreTrainedTokenizerFast(tokenizer_object=extended, **names).save_pretrained(tmp_path / "tokenizer")
+def recipe(family_folder, tmp_path: Path) -> PackRecipe:
     draw = random.Random(0)
     (tmp_path / "g.fa").write_text(f">c\n{''.join(draw.choices('ACGTN', k=3000))}\n")
     texts = ["  The gene\n\n binds the naïve cell, 5 % of it. " * draw.randint(1, 20) for _ in range(12)]
@@ -30,7 +24,7 @@ def recipe(family, tmp_path: Path) -> PackRecipe:
         Source(modality="dna", files=[tmp_path / "g.fa"], window=700, max_n_share=1, both_strands=True, heldout_share=0.3),
         Source(modality="text", files=[tmp_path / "t.jsonl"], heldout_share=0.3, max_tokens=900),
     ]
-    return PackRecipe(tokenizer=tmp_path / "tokenizer", out=tmp_path / "out", block_tokens=64, sources=sources, verify=True)
+    return PackRecipe(tokenizer=family_folder, out=tmp_path / "out", block_tokens=64, sources=sources, verify=True)
 
 
 def test_both_families_and_a_changed_file(recipe, tmp_path):
