@@ -17,7 +17,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from data_convert.parts import check_encoder, convert_part, finished, read_rows
 from data_convert.plan import Part, plan
 from data_convert.shards import COUNTS, SPLITS, STAGE, tokenizer_fingerprint
 
-__all__ = ["PackRecipe", "Source", "pack"]
+__all__ = ["PackRecipe", "Share", "Source", "pack"]
 
 log = logging.getLogger(__name__)
 MUCH_PADDING = 0.1
@@ -92,6 +93,20 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
             write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs | choice.inputs, counts=counts)
     shutil.rmtree(work)
     return counts
+
+
+@dataclass(frozen=True)
+class Share:
+    """The task of one rank, in the form in which datatrove's executors call a step of their pipelines.
+
+    Any scheduler that numbers its tasks can call it: each converts its share of the parts, and `part: merge` makes the shards.
+    """
+
+    recipe: PackRecipe
+
+    def __call__(self, data: Iterable[Any] | None = None, rank: int = 0, world_size: int = 1) -> Iterable[Any]:
+        pack(self.recipe.model_copy(update={"part": f"{rank + 1}/{world_size}"}))
+        return data or ()
 
 
 def _write_shards(recipe: PackRecipe, index: Index, choice: Choice, work: Path, pad: int) -> dict[str, list[Path]]:

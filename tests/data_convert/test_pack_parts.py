@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -20,7 +21,7 @@ from artefacts.errors import UserError
 from artefacts.folder import fingerprint, read_manifest
 from data_convert import pack as packing
 from data_convert.corpus import PackRecipe, Source
-from data_convert.pack import pack
+from data_convert.pack import Share, pack
 from data_convert.plan import plan
 from data_convert.shards import COUNTS, load_shards, shard_folders
 
@@ -87,6 +88,15 @@ def test_array_tasks_and_a_merge_are_one_run(recipe, whole, tmp_path):
     assert pack(recipe("array", part=f"2/{of}"))["converted"] == 0  # done already
     pack(recipe("array", part="merge"))
     assert fingerprint(tmp_path / "array") == whole
+
+
+def test_ranks_of_an_executor_and_a_merge_are_one_run(recipe, whole):
+    """As datatrove calls a step: pickled into processes of their own, with (data, rank, world_size)."""
+    share = Share(recipe("ranks"))
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert pool.starmap(share, [(None, rank, 3) for rank in range(3)]) == [()] * 3
+    pack(recipe("ranks", part="merge"))
+    assert fingerprint(recipe("ranks").out) == whole
 
 
 def test_a_run_killed_anywhere_goes_on(recipe, whole, tmp_path):
