@@ -15,7 +15,7 @@ from typing import NamedTuple
 EVIDENCE = re.compile(r" \{(ECO:[^{}]*)\}\.?")
 ECO = re.compile(r"ECO:\d+")
 REFERENCE = re.compile(r" \((?:PubMed:\d+|Ref\.\d+)(?:[,;] ?(?:PubMed:\d+|Ref\.\d+))*\)")
-SUSPENDED = re.compile(r"(?:and|and/or|or|nor|to|as|but|plus|versus)\b")
+SUSPENDED = re.compile(r"(?:and|and/or|or|nor|to|as|but|plus|versus)(?![\w/-])")
 """Words below a line that ends in a hyphen which show that a blank was lost there: `long- and short-chain`."""
 NOTE = re.compile(r"(?:^|(?<= ))Note=")
 LOCATION = re.compile(r"\.(?: |$)")

@@ -15,8 +15,9 @@ from tokenizer.readers import SURROGATE
 ID = re.compile(r"ID   (\S+) +(\w+);.* (\d+) AA\.?\s*$")
 LENGTH = re.compile(r"SQ   SEQUENCE +(\d+) AA;")
 TAXON = re.compile(r"NCBI_TaxID=(\d+)")
-NAME = re.compile(r"(RecName|SubName): Full=([^;]*)")
-FULL = re.compile(r"Full=([^;]*)")
+NAME = re.compile(r"(RecName|SubName): Full=(.*?);?\s*$", re.M)
+FULL = re.compile(r"Full=(.*?);?\s*$", re.M)
+SEPARATOR = re.compile(r";(?: |$)")
 EC = re.compile(r"EC=([^;\s]+)")
 GO = re.compile(r"\nDR   GO; (GO:\d+); ([PFC]):(.*); [^;\n]*")
 CODES = ("AC   ", "DE   ", "GN   ", "OS   ", "OX   ", "CC   ", "DR   ", "KW   ", "SQ   ", "     ")
@@ -124,7 +125,7 @@ def _names(lines: list[str]) -> tuple[str, tuple[str, ...]]:
 
 def _genes(lines: list[str]) -> tuple[str, ...]:
     text = clean(join_lines(line[5:] for line in lines))[0] if lines else ""
-    return unique(name for names in text.split(";") for name in names.rpartition("=")[2].split(", ") if "=" in names)
+    return unique(name for names in SEPARATOR.split(text) for name in names.rpartition("=")[2].split(", ") if "=" in names)
 
 
 def _keywords(lines: list[str]) -> tuple[str, ...]:

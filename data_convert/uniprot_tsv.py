@@ -59,7 +59,7 @@ def _entry(row: dict[str, str], line: int) -> Entry | Broken:
         accession=row["Entry"].strip(),
         entry_name=row.get("Entry Name", "").strip(),
         name=main_name(row.get("Protein names", "")),
-        genes=unique(row.get("Gene Names", "").replace(";", " ").split()),
+        genes=unique(row.get("Gene Names", "").replace("; ", " ").split()),
         organism=row.get("Organism", "").strip(),
         taxonomy=int(taxon[:18]) if taxon.isascii() and taxon.isdigit() else None,
         sequence=row["Sequence"].strip(),

@@ -110,7 +110,7 @@ def _entry(element: Element, line: int) -> Entry | Broken:
         sequence="".join((sequence.text or "").split()),
         functions=tuple(_function(comment, evidence) for comment in element.iterfind("comment[@type='function']")),
         go=tuple(_go(reference) for reference in element.iterfind("dbReference[@type='GO']")),
-        ec=unique(number.text or "" for number in (protein.iter("ecNumber") if protein is not None else ())),
+        ec=_ec(element, protein),
         locations=unique(place for comment in element.iterfind("comment[@type='subcellular location']") for place in _locations(comment)),
         keywords=unique(keyword.text or "" for keyword in element.iterfind("keyword")),
         reviewed=None if dataset is None else dataset == "Swiss-Prot",
@@ -143,6 +143,14 @@ def _function(comment: Element, evidence: dict[str, str]) -> Function:
     return function(_molecule(comment) + " ".join(text.text or "" for text in texts), {evidence[key] for key in keys if key in evidence})
 
 
+def _ec(element: Element, protein: Element | None) -> tuple[str, ...]:
+    """`<ecNumber>`, or before 2011 references that the names point to."""
+    parts = list(protein.iter()) if protein is not None else []
+    keys = {key for part in parts for key in part.get("ref", "").split()}
+    older = [item.get("id", "") for item in element.iterfind("dbReference[@type='EC']") if item.get("key") in keys]
+    return unique([*(part.text or "" for part in parts if part.tag == "ecNumber"), *older])
+
+
 def _go(reference: Element) -> GoTerm:
     term = next((item.get("value", "") for item in reference.iterfind("property") if item.get("type") == "term"), "")
     aspect, name = (term[0], term[2:]) if term[:2] in ("P:", "F:", "C:") else ("", term)
@@ -152,6 +160,14 @@ def _go(reference: Element) -> GoTerm:
 def _locations(comment: Element) -> Iterator[str]:
     molecule = _molecule(comment)
     for place in comment.iterfind("subcellularLocation"):
-        parts = [clean(part.text or "")[0] for part in place if part.tag in ("location", "topology", "orientation")]
+        parts = [_levels(place, kind) for kind in ("location", "topology", "orientation")]
         if any(parts):
             yield molecule + "; ".join(part for part in parts if part)
+
+
+def _levels(place: Element, kind: str) -> str:
+    """`Cytoplasm, cytosol`, as in the flat file; XML has an element per level, each with a capital letter."""
+    first, *rest = [clean(part.text or "")[0] for part in place.iterfind(kind)] or [""]
+    return ", ".join(
+        [first, *(name if not name[1:2].islower() or name.startswith("Golgi") else name[0].lower() + name[1:] for name in rest)]
+    )

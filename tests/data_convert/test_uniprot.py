@@ -226,6 +226,9 @@ def test_evidence_references_and_marks():
         "[Isoform 2]: Cell membrane; Side",
     ]
     assert join_lines(["a -", "b and/", "or c-", "d e-", "and", "or"]) == "a - b and/or c-d e- and or"
+    assert join_lines(["epithelial-", "to-mesenchymal, head-", "to-tail, long-", "to short-term"]) == (
+        "epithelial-to-mesenchymal, head-to-tail, long- to short-term"
+    )
 
 
 def test_documents_of_proteins(tmp_path):
@@ -246,3 +249,12 @@ def test_real_tsv(shared_data):
     assert not any("ECO:" in entry.function or "PubMed:" in entry.function or "FUNCTION:" in entry.function for entry in found)
     assert sum(len(entry.functions) for entry in found) > 520
     assert found[1].name == "Ciliated left-right organizer metallopeptidase"
+
+
+def test_enzyme_numbers_of_old_xml_stand_in_references(tmp_path):
+    entry = Invented("P00750", ec=[])
+    old = write.xml([entry]).replace("<recommendedName>", '<recommendedName ref="1 2">', 1)
+    old = old.replace("<keyword ", '<dbReference type="EC" id="3.4.21.68" key="1"/><dbReference type="EC" id="9.9" key="7"/><keyword ', 1)
+    assert old.count('dbReference type="EC"') == 2
+    ((found,), _) = read(tmp_path, old)
+    assert found.ec == ("3.4.21.68",)

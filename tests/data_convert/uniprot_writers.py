@@ -123,7 +123,10 @@ def xml_entry(entry: Invented) -> str:
     if entry.places:
         parts.append('<comment type="subcellular location">')
         for location, *topology in entry.places:
-            inner = f'<location evidence="1">{escape(location)}</location>' + "".join(f"<topology>{escape(t)}</topology>" for t in topology)
+            # one element per level, each with a capital letter
+            levels = [level[0].upper() + level[1:] for level in location.split(", ")]
+            inner = "".join(f'<location evidence="1">{escape(level)}</location>' for level in levels)
+            inner += "".join(f"<topology>{escape(t)}</topology>" for t in topology)
             parts.append(f"<subcellularLocation>{inner}</subcellularLocation>")
         parts.append("<text>Not in the nucleus. Rarely.</text></comment>")
     for number, aspect, name in entry.go:
@@ -198,7 +201,7 @@ entries = st.builds(
     name=st.sampled_from(
         ["Granzyme A", "Fructose-1,6-bisphosphatase/inositol-1-monophosphatase", "Na(+)-channel (2S)-5", "14-3-3 protein"]
     ),
-    genes=st.lists(st.from_regex(r"[A-Za-z][A-Za-z0-9./-]{0,9}[a-z0-9]", fullmatch=True), max_size=6, unique=True),
+    genes=st.lists(st.from_regex(r"[A-Za-z][A-Za-z0-9./;-]{0,9}[a-z0-9]", fullmatch=True), max_size=6, unique=True),
     sequence=st.text("ACDEFGHIKLMNPQRSTVWYUX", min_size=1, max_size=150),
     functions=st.lists(
         st.tuples(
@@ -218,7 +221,9 @@ entries = st.builds(
     ec=st.lists(st.sampled_from(["3.4.21.78", "2.7.-.-", "1.1.1.n2"]), max_size=2, unique=True),
     places=st.lists(
         st.lists(
-            st.sampled_from(["Cell membrane", "Cytoplasm, cytoskeleton", "Golgi apparatus, cis-Golgi network"]), min_size=1, max_size=2
+            st.sampled_from(["Cell membrane", "Cytoplasm, cytoskeleton", "Secreted, extracellular space, extracellular matrix"]),
+            min_size=1,
+            max_size=2,
         ),
         max_size=3,
         unique_by=tuple,
