@@ -24,7 +24,7 @@ class Source(Recipe):
     """Share of documents held out by a hash of their content. Unused with heldout_files."""
     window: int | None = Field(None, ge=1)
     """Letters per document; null takes whole records. For text: characters, cut between paragraphs; null:
-    whole texts, cut where a block is full, between paragraphs if one ends in the block's second half."""
+    whole texts, cut where a block is full, between paragraphs if one ends in the block's last quarter."""
     stride: int | None = Field(None, ge=1)
     """Letters between the starts of two windows; null: the window's length, no overlap."""
     unit: Unit = "document"

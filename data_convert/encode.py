@@ -102,7 +102,7 @@ class Encoder:
         return np.concatenate((np.array(self.start, dtype=np.uint32), ids, np.array(self.end, dtype=np.uint32)))
 
     def _cut_text(self, document: Document, ids: NDArray[np.uint32]) -> list[Fragment] | None:
-        """Cut between paragraphs where one ends in the second half of a block, else between tokens.
+        """Cut between paragraphs where one ends in the last quarter of a block, else between tokens.
 
         By the bytes that tokens spell, not by a second, slower encoding as in `_cut`; None where they are not the text's.
         """
@@ -123,7 +123,7 @@ class Encoder:
         found, first = [], 0
         while first < len(ids):
             cut = min(first + room, len(ids))
-            if cut < len(ids) and (last := int(np.searchsorted(paragraphs, cut, "right"))) and paragraphs[last - 1] > first + room // 2:
+            if cut < len(ids) and (last := int(np.searchsorted(paragraphs, cut, "right"))) and paragraphs[last - 1] > first + room * 3 // 4:
                 cut = int(paragraphs[last - 1])
             while not whole[cut] and cut > first:
                 cut -= 1

@@ -377,7 +377,7 @@ def test_texts_are_cut_between_paragraphs_where_one_ends_late_in_a_block(family_
     ends = {place: len(text[:stop].encode()) for place, (_, stop) in enumerate(encoding.offsets)}
     done = 0
     for ids in inner[:-1]:
-        places = [p for p in range(done + room // 2 + 1, min(done + room, len(whole)) + 1) if ends[p - 1] in begins]
+        places = [p for p in range(done + room * 3 // 4 + 1, min(done + room, len(whole)) + 1) if ends[p - 1] in begins]
         if len(whole) - done > room and places:
             assert done + len(ids) in places
             assert done + len(ids) == places[-1] or ends[places[-1] - 1] == ends[done + len(ids) - 1]
