@@ -31,6 +31,10 @@ class Source(Recipe):
     """Text only: one document per text, per section or per paragraph."""
     max_n_share: float = Field(0.1, ge=0, le=1)
     """Documents with a larger share of unknown letters (N; X in proteins) are set aside."""
+    max_repeat_share: float = Field(1, ge=0, le=1)
+    """DNA only: documents with a larger share of lower-case letters, as soft-masked genomes mark repeats, are set aside."""
+    repeats_kept: float = Field(0, ge=0, le=1)
+    """Share of those that are kept all the same, drawn by their content."""
     both_strands: bool = False
     """DNA only: every training document also as its reverse complement."""
     max_tokens: int | None = Field(None, ge=1)
@@ -47,6 +51,8 @@ class Source(Recipe):
             raise ValueError("stride needs a window, and sequences")
         if self.both_strands and self.modality != "dna":
             raise ValueError(f"both_strands is for dna, not for {self.modality}")
+        if self.max_repeat_share < 1 and self.modality != "dna":
+            raise ValueError(f"max_repeat_share is for dna, not for {self.modality}")
         overlap = self.stride is not None and self.window is not None and self.stride < self.window
         if overlap and self.heldout_share > 0 and not self.heldout_files:
             raise ValueError(

@@ -17,6 +17,7 @@ from artefacts.errors import Ledger
 from tokenizer.alphabets import ALPHABETS, reverse_complement
 from tokenizer.readers import Sequence, Text
 
+IN_LOWER_CASE = bytes(ord("1") if chr(byte).islower() and byte < 128 else ord("0") for byte in range(256))
 PARAGRAPH = re.compile(r".+?(?:\n[^\S\n]*\n\s*|\Z)", re.DOTALL)
 
 
@@ -61,24 +62,34 @@ def sequence_documents(
     window: int | None = None,
     stride: int | None = None,
     max_n_share: float = 1.0,
+    max_repeat_share: float = 1.0,
+    repeats_kept: float = 0.0,
     source: str = "",
     rejected: Counter[str] | None = None,
 ) -> Iterator[Document]:
     """One document per window, or per record where `window` is None. Ids are `name`, or `name:start-end` (0-based, end excluded).
 
     Nothing is lost where `stride <= window`: the last window of a record is as short as what is left. A window with more
-    than `max_n_share` of N is set aside in `ledger` (proteins have no N: there the letter X counts), its letters in `rejected`.
+    than `max_n_share` of N is set aside in `ledger` (proteins have no N: there the letter X counts), its letters in
+    `rejected`; so are windows with more than `max_repeat_share` of lower case, as repeats are marked, but for a share
+    `repeats_kept` of these, drawn by a hash of their content. A record without a capital letter marks nothing.
     """
     unknown = "X" if modality == "protein" else "N"
     for sequence in sequences:
         length = len(sequence.letters)
         size, step = window or length, stride or window or length
+        whole = sequence.letters.upper()
+        repeats = sequence.letters.encode().translate(IN_LOWER_CASE) if max_repeat_share < 1 and not sequence.letters.islower() else b""
         for start in range(0, length, step):
-            letters = sequence.letters[start : start + size]
+            letters = whole[start : start + size]
             identity = sequence.id if window is None else f"{sequence.id}:{start}-{start + len(letters)}"
             ledger.read += 1
+            reason = ""
             if letters.count(unknown) > max_n_share * len(letters):
                 reason = f"more than {max_n_share:g} of its letters are {unknown}"
+            elif repeats.count(b"1", start, start + size) > max_repeat_share * len(letters) and not _drawn(letters, repeats_kept):
+                reason = f"more than {max_repeat_share:g} of its letters are marked as repeats"
+            if reason:
                 ledger.reject(reason, identity)
                 if rejected is not None:
                     rejected[reason] += len(letters)
@@ -87,6 +98,10 @@ def sequence_documents(
                 yield Document(identity, modality, letters, source)
             if start + size >= length:
                 break
+
+
+def _drawn(letters: str, share: float) -> bool:
+    return int.from_bytes(hashlib.sha256(f"repeats:{letters}".encode()).digest()[:8]) < share * 2**64
 
 
 def text_documents(texts: Iterable[Text], ledger: Ledger, source: str = "") -> Iterator[Document]:

@@ -112,7 +112,8 @@ def documents_of(source: Source, file: Path, records: Ledger, documents: Ledger,
     """The documents of a file, before anything is dropped but what its ledgers say."""
     return read_documents(
         source.modality, file, records, documents,
-        window=source.window, stride=source.stride, max_n_share=source.max_n_share, unit=source.unit, rejected=letters,
+        window=source.window, stride=source.stride, max_n_share=source.max_n_share,
+        max_repeat_share=source.max_repeat_share, repeats_kept=source.repeats_kept, unit=source.unit, rejected=letters,
     )  # fmt: skip
 
 

@@ -20,9 +20,9 @@ from data_convert.corpus import PackRecipe
 from data_convert.shards import tokenizer_fingerprint
 from tokenizer.readers import GZIP_MAGIC, open_bytes
 
-FORMAT = 2
+FORMAT = 3
 """Of the parts' files; a part of another format is converted again."""
-CONVERTING = ("modality", "window", "stride", "unit", "max_n_share", "both_strands", "heldout_share")
+CONVERTING = ("modality", "window", "stride", "unit", "max_n_share", "max_repeat_share", "repeats_kept", "both_strands", "heldout_share")
 """Fields of a source that its parts depend on; the others choose among what was converted."""
 
 

@@ -25,6 +25,8 @@ def read_documents(
     window: int | None = None,
     stride: int | None = None,
     max_n_share: float = 1.0,
+    max_repeat_share: float = 1.0,
+    repeats_kept: float = 0.0,
     unit: Unit = "document",
     rejected: Counter[str] | None = None,
 ) -> Iterator[Document]:
@@ -33,7 +35,7 @@ def read_documents(
     Args:
         modality: dna, rna, protein or text. Proteins also come from UniProt's files, one document each, id = accession.
         records: counts what the file holds. documents: counts what becomes of it.
-        window, stride, max_n_share: see `sequence_documents`; without meaning for text.
+        window, stride, max_n_share, max_repeat_share, repeats_kept: see `sequence_documents`; without meaning for text.
         unit: text only: one document per text, section or paragraph.
         rejected: letters of the sequence documents set aside, by reason, are added to it.
 
@@ -49,7 +51,8 @@ def read_documents(
     elif is_table(file):
         sequences = read_table(file, ALPHABETS[modality], records)
     else:
-        sequences = read_sequences(file, ALPHABETS[modality], records)
+        sequences = read_sequences(file, ALPHABETS[modality], records, keep_case=max_repeat_share < 1)
     return sequence_documents(
-        sequences, modality, documents, window=window, stride=stride, max_n_share=max_n_share, source=str(file), rejected=rejected
-    )
+        sequences, modality, documents, window=window, stride=stride, max_n_share=max_n_share,
+        max_repeat_share=max_repeat_share, repeats_kept=repeats_kept, source=str(file), rejected=rejected,
+    )  # fmt: skip

@@ -18,6 +18,7 @@ from tokenizer.readers import Sequence, numbered_lines, reasons_since
 
 LETTERS = ("sequence", "seq")
 IDS = ("id", "seq_id", "accession", "entry", "name")
+WITHOUT_BLANKS = {ord(blank): None for blank in " \t\r\n\f\v"}
 LONGEST_FIELD = 1 << 30
 """The csv module stops at 131,072 letters by default."""
 
@@ -48,7 +49,7 @@ def read_table(path: str | Path, alphabet: Alphabet, ledger: Ledger) -> Iterator
             continue
         ledger.read += 1
         fields = _fields(line, delimiter)
-        letters = "".join(fields[letters_at].split()) if fields and len(fields) == len(header) else ""
+        letters = fields[letters_at].translate(WITHOUT_BLANKS) if fields and len(fields) == len(header) else ""
         if fields is None:
             ledger.reject(f"not UTF-8, or not {'TSV' if delimiter != ',' else 'CSV'}", at(path, number))
         elif len(fields) != len(header):

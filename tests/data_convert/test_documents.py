@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger
 from data_convert.documents import Document, is_held_out, other_strand, sequence_documents, split_text, text_documents
+from data_convert.read import read_documents
 from tokenizer.readers import Sequence, Text
 
 
@@ -78,3 +82,28 @@ def test_both_strands_fall_on_the_same_side(letters, share):
 def test_wrapped_and_size(modality, letters, wrapped, size):
     document = Document("x", modality, letters)
     assert (document.wrapped, document.size) == (wrapped, size)
+
+
+def test_windows_of_repeats_are_set_aside_by_their_case():
+    letters = "ACGTACGTAC" + "acgtACGTAC" + "acgtacGTAC" + "acgtacgtac" + "NNacg"
+    ledger, rejected = Ledger(), Counter[str]()
+
+    def tens(text: str, **policy: float) -> list[str]:
+        return [document.letters for document in windows(text, ledger, window=10, rejected=rejected, **policy)]
+
+    assert tens(letters, max_repeat_share=0.5) == ["ACGTACGTAC", "ACGTACGTAC"]
+    reason = "more than 0.5 of its letters are marked as repeats"
+    assert (ledger.read, ledger.written, ledger.reasons[reason], rejected[reason]) == (5, 2, 3, 25)
+    assert len(tens(letters, max_repeat_share=0.5, repeats_kept=1)) == len(tens(letters)) == 5
+    assert len(tens(letters.lower(), max_repeat_share=0.5)) == 5  # nothing is marked where all is lower case
+    many = "".join(random.Random(1).choices("acgt", k=10_000)) + "A"
+    assert 60 < 1000 - len(tens(many, max_repeat_share=0, repeats_kept=0.9)) < 140
+
+
+def test_soft_masked_files_lose_their_case_whatever_the_policy(tmp_path):
+    (tmp_path / "g.fa").write_text(">c\nACGTNN\nacgt\nACgt\n")
+    for share in (1, 0.9):
+        found = list(read_documents("dna", tmp_path / "g.fa", Ledger(), Ledger(), window=4, max_repeat_share=share))
+        assert "".join(document.letters for document in found) == ("ACGTNNACGTACGT" if share == 1 else "ACGTNNACGTAC")
+    found = list(read_documents("dna", tmp_path / "g.fa", Ledger(), Ledger(), window=4, max_repeat_share=0.4))
+    assert [document.letters for document in found] == ["ACGT"]
