@@ -100,7 +100,7 @@ def test_label_values_are_text_and_keep_their_order(tmp_path):
         ({"prompts": {"train": ["{sequence"], "eval": "{sequence}"}}, "write a literal brace twice"),
         ({"prompts": {"train": ["{sequence:>9}"], "eval": "{sequence}"}}, "plain names"),
         ({"prompts": {"train": ["{sequence}"], "eval": "{sequence}"}}, "prompts.eval is one of prompts.train"),
-        ({"label": None}, "name the CSV column"),
+        ({"label": None}, "name the column that holds the label"),
         ({"format": "fasta"}, "header line is the label"),
         ({"files": {"dev": "dev.csv"}}, "name a train file"),
         ({"inputs": [{"column": "seq", "modality": "rna", "name": "sequence"}], "strand_symmetric": True}, "all dna"),
