@@ -23,9 +23,8 @@ def main() -> None:
     parser.add_argument("--cards", default="gue/*")
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
-    found = [
-        card.id for card in find_cards(options.cards.split(",")) if any((options.data / f).is_file() for f in card.files.model_dump().values() if f)
-    ]
+    cards = find_cards(options.cards.split(","))
+    found = [card.id for card in cards if any((options.data / name).is_file() for name in card.files.model_dump().values() if name)]
     print(f"tasks: {', '.join(found)}")
     for _ in range(options.repeat):
         with tempfile.TemporaryDirectory() as folder:

@@ -113,10 +113,10 @@ class TaskCard(Recipe):
     def _check_answers(self) -> None:
         labelled = self.kind in (*CLASSIFICATION, "multilabel")
         names = [label.name for label in self.labels.values()]
-        if labelled and not (self.label_file and not names):
-            if len(names) < 2 or (self.kind == "binary" and len(names) != 2):
-                least = "exactly two" if self.kind == "binary" else "at least two"
-                raise ValueError(f"a {self.kind} task needs {least} labels; found {len(names)}")
+        from_file = self.label_file is not None and not names
+        if labelled and not from_file and (len(names) < 2 or (self.kind == "binary" and len(names) != 2)):
+            least = "exactly two" if self.kind == "binary" else "at least two"
+            raise ValueError(f"a {self.kind} task needs {least} labels; found {len(names)}")
         if not labelled and (names or self.label_file):
             raise ValueError(f"labels are for classification and multilabel tasks, not for {self.kind}")
         if len({name.casefold().removesuffix(".") for name in names}) < len(names):

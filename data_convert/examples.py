@@ -102,10 +102,7 @@ class Reader:
         for column, pattern in card.where.items():
             if not fnmatch.fnmatchcase(str(values.get(column, "")), pattern):
                 raise _Rejected("of another task", on_purpose=True)
-        if card.row_id:
-            name = "+".join(str(values.get(column, "")).strip() for column in card.row_id)
-        else:
-            name = str(values.get("id", "")).strip()
+        name = "+".join(str(values.get(column, "")).strip() for column in card.row_id or ("id",))
         # eight bytes a row; two ids that share them are one chance in millions of millions
         if name and hash(name) in seen:
             raise _Rejected("duplicated id", f"'{name[:60]}'")
@@ -154,7 +151,7 @@ class Reader:
         if FOREIGN in coded:
             raise _Rejected(f"letter outside {item.modality}", f"'{raw[coded.index(FOREIGN)]}' in {item.name}")
         letters = coded.decode("ascii")
-        if item.modality == "protein" and len(letters) >= SURELY_NUCLEOTIDES and len(used := set(letters)) > 2 and used <= NUCLEOTIDE_LETTERS:
+        if item.modality == "protein" and len(letters) >= SURELY_NUCLEOTIDES and _nucleotides(letters):
             raise _Rejected("nucleotides where a protein should be", item.name)
         return letters
 
@@ -179,6 +176,11 @@ class _Rejected(Exception):
     def __init__(self, reason: str, detail: str = "", *, on_purpose: bool = False) -> None:
         super().__init__(reason)
         self.reason, self.detail, self.on_purpose = reason, detail, on_purpose
+
+
+def _nucleotides(protein: str) -> bool:
+    used = set(protein)
+    return used <= NUCLEOTIDE_LETTERS and len(used) > 2
 
 
 def _letter_table(modality: str) -> bytes:

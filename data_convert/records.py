@@ -55,7 +55,7 @@ class RecordWriter:
                 names = names.copy()
                 rng.shuffle(names)
         fields = {name: f"{self._tags[name][0]}{letters}{self._tags[name][1]}" for name, letters in inputs.items()}
-        record = {
+        record: dict[str, Any] = {
             "id": identity,
             "task": card.id,
             "split": split,

@@ -11,86 +11,24 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
-from artefacts.recipe import Recipe
-from data_convert.card_fields import CLASSIFICATION, Files
+from data_convert.card_fields import CLASSIFICATION
 from data_convert.cards import TaskCard, find_cards, load_card
 from data_convert.examples import Reader, TaskLedger
 from data_convert.mixing import SPLITS, Ints, Mix, balanced_size, cut, draw, shares, task_stream
 from data_convert.records import RecordWriter
+from data_convert.task_recipe import TaskEntry, TasksRecipe
 from data_convert.token_lengths import TokenLengths
 
 STAGE = "tasks"
 DEV_SHARE = 0.1
 """Share of train that becomes dev where a benchmark has no dev file and the recipe names no number."""
-
-
-class TaskEntry(Recipe):
-    """One task of a run."""
-
-    card: str
-    """Id of a card (`gue/tf_0`) or path of a YAML card."""
-    source: Path
-    """Folder that the card's files are relative to."""
-    files: Files | None = None
-    """Instead of the card's files; say in `split_note` what split this is."""
-    split_note: str | None = None
-    train: int | None = Field(None, ge=1)
-    """At most this many rows, drawn by the seed."""
-    dev: int | None = Field(None, ge=1)
-    """The same; where there is no dev file, the rows to cut from train (null: a tenth)."""
-    test: int | None = Field(None, ge=1)
-    """The same; where there is no test file, the rows to cut from train (null: the card's test_share)."""
-    balance: bool = False
-    """Draw train rows so that all classes are equally frequent, as far as `train` and the rows allow."""
-    reverse_complement: bool = False
-    """Add to train the reverse complement of every row; only where the card says that the task is the same on both strands."""
-
-    @model_validator(mode="after")
-    def _note(self) -> TaskEntry:
-        if self.files is not None and not self.split_note:
-            raise ValueError("files differ from the card's: say in split_note what split this is, the report shows it")
-        return self
-
-
-class TasksRecipe(Recipe):
-    """Instruction records of several tasks."""
-
-    out: Path
-    tasks: list[TaskEntry] = Field(default_factory=list)
-    """Tasks one by one, with their limits; or use `cards`."""
-    cards: list[str] = Field(default_factory=list)
-    """Patterns of card ids, `gue/*`, also several with commas between them; their files are below `source`."""
-    source: Path | None = None
-    """Folder that the files of `cards` are relative to."""
-    missing: Literal["refuse", "skip"] = "refuse"
-    """What to do where a card's file is not there: stop, or convert what is there and say so."""
-    max_broken: float = Field(0.1, ge=0, le=1)
-    """Share of a file's rows that may be broken and set aside; more stop the run. Rows left out on purpose do not count."""
-    mix: Mix | None = None
-    """Share the train rows out among the tasks: `mix={records: 100000, temperature: 2}`."""
-    tokenizer: Path | None = None
-    """Tokenizer folder: report how many tokens prompts and answers of each task have."""
-    wording: Literal["held_out", "shared"] = "held_out"
-    """held_out: evaluation asks in words that training has not seen. shared: training uses the evaluation's wording among
-    its paraphrases; for small models without a language of their own. The split note says which."""
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _something(self) -> TasksRecipe:
-        if not self.tasks and not self.cards:
-            raise ValueError("name cards (and the source folder of their files), or tasks")
-        if self.cards and self.source is None:
-            raise ValueError("source: name the folder that the files of `cards` are relative to")
-        return self
 
 
 @dataclass
@@ -143,7 +81,7 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
         handles = {split: (folder / f"{split}.jsonl").open("w", encoding="utf-8") for split in SPLITS}
         try:
             for job in tqdm(jobs, desc="write", unit="task", disable=None):
-                n = {split: 0 for split in job.rows}
+                n = dict.fromkeys(job.rows, 0)
                 classes = {split: Counter[str]() for split in job.rows}
                 for split, line, record in _records(job, recipe):
                     handles[split].write(line)
@@ -172,26 +110,11 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
     return cards
 
 
-def summary(folder: Path) -> str:
-    """The ledger of a folder of records as a table: rows read, written and rejected by file, and token lengths where counted."""
-    counts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["counts"]
-    lines = [f"{'task':<34}{'file':<7}{'read':>9}{'usable':>9}{'rejected':>9}  reasons"]
-    for task, found in counts.items():
-        for split, ledger in found["files"].items():
-            reasons = ", ".join(f"{reason}: {count:,}" for reason, count in ledger["reasons"].items())
-            lines.append(f"{task:<34}{split:<7}{ledger['read']:>9,}{ledger['written']:>9,}{ledger['rejected']:>9,}  {reasons}".rstrip())
-        lines.append(f"{'':<34}records: " + ", ".join(f"{split} {count:,}" for split, count in found["n"].items()))
-        for split, part in found.get("tokens", {}).items():
-            shown = "; ".join(f"{what} " + ", ".join(f"{name} {value}" for name, value in part[what].items()) for what in ("prompt", "answer"))
-            lines.append(f"{'':<34}tokens of {part['n']:,} {split} records: {shown}")
-    return "\n".join(lines)
-
-
 def _entries(recipe: TasksRecipe) -> Iterator[tuple[TaskCard, TaskEntry]]:
     patterns = [pattern.strip() for item in recipe.cards for pattern in item.split(",") if pattern.strip()]
     for card in find_cards(patterns):
         assert recipe.source is not None, "the recipe's own check"
-        yield card, TaskEntry(card=card.id, source=recipe.source)
+        yield card, TaskEntry.model_validate({"card": card.id, "source": recipe.source, "max_letters": recipe.max_letters})
     for entry in recipe.tasks:
         yield load_card(entry.card), entry
 
@@ -199,6 +122,10 @@ def _entries(recipe: TasksRecipe) -> Iterator[tuple[TaskCard, TaskEntry]]:
 def _job(card: TaskCard, entry: TaskEntry, recipe: TasksRecipe) -> _Job:
     """Everything about one task that can be refused before a row is read."""
     update: dict[str, Any] = {"files": entry.files or card.files, "split_note": entry.split_note or card.split_note}
+    if entry.max_letters is not None:
+        most = entry.max_letters
+        update["max_letters"] = min(card.max_letters, most)
+        update["inputs"] = [item.model_copy(update={"max_letters": min(item.max_letters or most, most)}) for item in card.inputs]
     card = card.model_copy(update=update)
     files = {split: file for split, file in card.files.model_dump().items() if file is not None}
     absent = [split for split, file in files.items() if not (entry.source / file).is_file()]
@@ -222,6 +149,8 @@ def _job(card: TaskCard, entry: TaskEntry, recipe: TasksRecipe) -> _Job:
         )
     reader = Reader(card, entry.source)
     notes = [reader.note] if reader.note else []
+    if entry.max_letters is not None:
+        notes.append(f"inputs of at most {entry.max_letters:,} letters ({card.crop})")
     if absent:
         notes.append(f"no {' and no '.join(absent)} file was there")
     return _Job(reader, entry, files, notes)
@@ -261,16 +190,15 @@ def _split(job: _Job, seed: int) -> None:
             job.notes.append(f"{split} is {len(taken):,} rows cut from train by seed {seed}")
         job.rows["train"] = ("train", rows)
     for position, (split, limit) in enumerate((("train", entry.train), ("dev", entry.dev), ("test", entry.test))):
-        if split not in job.rows:
-            continue
+        if split not in job.rows or job.rows[split][0] != split:
+            continue  # what was cut from train is as large as asked for
         file, rows = job.rows[split]
         codes = job.balance if split == "train" else None
         wanted_rows = limit or (balanced_size(rows, codes) if codes is not None else len(rows))
         if (limit is not None and limit < len(rows)) or (codes is not None and wanted_rows < len(rows)):
-            if file == split:  # what was cut is as large as asked for
-                job.rows[split] = (file, draw(rows, wanted_rows, codes, [seed, position]))
-                how = ", classes balanced" if codes is not None else ""
-                job.notes.append(f"{split} is a sample of {len(job.rows[split][1]):,} of {len(rows):,} rows by seed {seed}{how}")
+            job.rows[split] = (file, draw(rows, wanted_rows, codes, [seed, position]))
+            how = ", classes balanced" if codes is not None else ""
+            job.notes.append(f"{split} is a sample of {len(job.rows[split][1]):,} of {len(rows):,} rows by seed {seed}{how}")
     job.rows = {split: job.rows[split] for split in SPLITS if split in job.rows}
     if entry.reverse_complement:
         job.notes.append("train also holds the reverse complement of each row")

@@ -50,8 +50,8 @@ def read_uniprot(path: str | Path, ledger: Ledger, progress: Callable[[int], obj
         yield found
     if not written:
         raise UserError(
-            f"{path}: not one usable UniProt entry: {reasons_since(ledger, before)}. It was read as {uniprot_format(path) or 'TSV'}; known are "
-            "the flat file (.dat), XML, and TSV with the columns Entry and Sequence"
+            f"{path}: not one usable UniProt entry: {reasons_since(ledger, before)}. It was read as {uniprot_format(path) or 'TSV'}; "
+            "known are the flat file (.dat), XML, and TSV with the columns Entry and Sequence"
         )
 
 
