@@ -95,7 +95,7 @@ def _table_rows(card: TaskCard, path: Path) -> Iterator[Row]:
         text = raw.decode("utf-8", "replace").rstrip("\r\n")
         header = _fields(text) if quoted and '"' in text else text.split(separator) if text else []
         names = _header(card, path, number, header or [])
-    width = len(names)
+    width, spanning = len(names), card.kind in ("text", "set")
     for number, raw in lines:
         try:
             text = raw.decode("utf-8").rstrip("\r\n")
@@ -104,7 +104,7 @@ def _table_rows(card: TaskCard, path: Path) -> Iterator[Row]:
             continue
         if not text:
             continue
-        fields = _quoted(text, lines) if quoted and '"' in text else text.split(separator)
+        fields = _quoted(text, lines, width, spanning) if quoted and '"' in text else text.split(separator)
         if fields is None:
             yield Row(number, {}, "a quotation mark that is not closed, or stands inside a field")
         elif len(fields) != width:
@@ -113,11 +113,15 @@ def _table_rows(card: TaskCard, path: Path) -> Iterator[Row]:
             yield Row(number, dict(zip(names, fields, strict=True)))
 
 
-def _quoted(text: str, lines: Lines) -> list[str] | None:
-    """Fields of a row that may go on below; lines taken in vain are given back, so that only one row is lost."""
+def _quoted(text: str, lines: Lines, width: int, spanning: bool) -> list[str] | None:
+    """Fields of a row with quotation marks, or None.
+
+    Only answers in words may span lines: elsewhere a stray mark would swallow the rows up to the next one. Lines taken in vain are
+    given back, so that only one row is lost.
+    """
     taken: list[Line] = []
     while text.count('"') % 2:
-        following = next(lines, None)
+        following = next(lines, None) if spanning else None
         if following is not None:
             taken.append(following)
         if following is None or len(taken) == MOST_LINES:
@@ -125,7 +129,7 @@ def _quoted(text: str, lines: Lines) -> list[str] | None:
             return None
         text += "\n" + following[1].decode("utf-8", "surrogateescape").rstrip("\r\n")
     fields = _fields(text)
-    if fields is None or (not text.isascii() and SURROGATE.search(text)):
+    if fields is None or (taken and len(fields) != width) or (not text.isascii() and SURROGATE.search(text)):
         lines.back(taken)
         return None
     return fields
