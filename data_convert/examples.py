@@ -102,7 +102,8 @@ class Reader:
         for column, pattern in card.where.items():
             if not fnmatch.fnmatchcase(str(values.get(column, "")), pattern):
                 raise _Rejected("of another task", on_purpose=True)
-        name = "+".join(str(values.get(column, "")).strip() for column in card.row_id or ("id",))
+        names = [str(values.get(column, "")).strip() for column in card.row_id] if card.row_id else [str(values.get("id", "")).strip()]
+        name = "+".join(names)
         # eight bytes a row; two ids that share them are one chance in millions of millions
         if name and hash(name) in seen:
             raise _Rejected("duplicated id", f"'{name[:60]}'")

@@ -11,7 +11,7 @@ import numpy as np
 
 from artefacts.errors import UserError
 
-SAMPLE = 1000
+SAMPLE = 500
 """Records per task and split that are counted, drawn by the seed; the one with the most letters comes on top."""
 QUANTILES = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "most": 1.0}
 
