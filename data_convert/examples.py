@@ -58,9 +58,10 @@ class TaskLedger(Ledger):
         if self.written and self.broken <= share * own:
             return
         reasons = "; ".join(f"{reason}: {count}, first {self.examples[reason][0]}" for reason, count in self.reasons.most_common(3))
+        why = f"more than max_broken={share:g} of a file stops the conversion" if self.broken else "no row is left to convert"
         raise UserError(
-            f"{path}: {self.broken} of {own} rows cannot be used for {task} ({reasons or 'the file has no rows'}); more than "
-            f"max_broken={share:g} of a file stops the conversion. Is this the right file?"
+            f"{path}: {self.broken} of {own} rows cannot be used for {task} ({reasons or 'the file has no rows'}); {why}. "
+            "Is this the right file?"
         )
 
 
