@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from eval.answers import Answers, value
 from eval.baselines.embed import Encoder
 from eval.baselines.recipe import LucaOptions
-from eval.baselines.split import CLASSIFICATION, OPEN, Record, Task, classified, predicted, sample
+from eval.baselines.split import CLASSIFICATION, Record, Task, classified, predicted, sample
 
 INSIDE_ONLY = -10000.0
 """Added to the attention of padded rows, on every channel."""
@@ -65,7 +65,7 @@ class LucaBase(nn.Module):
 
 def why_not(task: Task) -> str | None:
     """Why this head does not apply to a task, or None."""
-    if task.kind in OPEN:
+    if task.kind not in (*CLASSIFICATION, "regression"):
         return "it gives no text" if task.kind == "text" else "it gives one label, not a set"
     if len(task.test[0]["inputs"]) != 1:
         return "it reads single sequences"
