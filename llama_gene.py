@@ -108,13 +108,21 @@ def _convert_pack() -> Verb[Any]:
 
 
 def _convert_tasks() -> Verb[Any]:
-    from data_convert.tasks import TasksRecipe, convert
+    from data_convert.task_recipe import TasksRecipe
+
+    def work(recipe: Any, overwrite: bool) -> None:
+        from data_convert.task_summary import summary
+        from data_convert.tasks import convert
+
+        convert(recipe, overwrite=overwrite)
+        print(summary(recipe.out))
 
     return Verb(
         TasksRecipe,
-        lambda recipe, overwrite: convert(recipe, overwrite=overwrite),
+        work,
         "Turn benchmark files into instruction records, as their task cards say.",
-        "llama-gene convert tasks --out runs/records 'tasks=[{card: gue/splice, source: DATA}]'",
+        "llama-gene convert tasks --cards 'gue/*,lucaone/ppi' --source DATA --out runs/records\n"
+        "llama-gene convert tasks --out runs/records 'tasks=[{card: gue/splice, source: DATA, train: 5000}]'",
     )
 
 

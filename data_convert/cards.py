@@ -1,6 +1,6 @@
 """Task cards: what a benchmark is, as data. Adding a benchmark means adding a card under configs/tasks, not code.
 
-Not supported: several labels per row, labels that depend on the prompt, inputs that are not sequences.
+Not supported: labels that depend on the prompt, answers per letter, inputs that are not sequences.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import fnmatch
 import json
 import string
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,97 +18,11 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe, load
 from configs import CONFIGS
+from data_convert.card_fields import CLASSIFICATION, METRICS, DataSource, Files, Grid, Input, Label, Prompts, Published
 
 TASKS = CONFIGS / "tasks"
-CLASSIFICATION = ("binary", "multiclass")
-CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc")
-METRICS: dict[str, tuple[str, ...]] = {
-    "binary": CLASSIFICATION_METRICS,
-    "multiclass": CLASSIFICATION_METRICS,
-    "regression": ("spearman", "pearson", "mae"),
-    "text": ("exact_match", "rouge_l", "token_f1"),
-}
-"""Metrics known for each kind of task."""
-CHOICE_SEPARATOR = ", "
-
-
-class DataSource(Recipe):
-    """Where the data comes from."""
-
-    name: str
-    url: str | None = None
-    licence: str | None = None
-
-
-class Files(Recipe):
-    """Paths below the source folder. Where `dev` is absent, dev rows are cut from train (tasks.py)."""
-
-    train: str | None = None
-    dev: str | None = None
-    test: str | None = None
-
-    @model_validator(mode="after")
-    def _some(self) -> Files:
-        if not (self.train or self.test):
-            raise ValueError("name a train file, a test file, or both")
-        return self
-
-
-class Input(Recipe):
-    """One sequence of a row."""
-
-    column: str = "sequence"
-    """CSV column; of no meaning for FASTA."""
-    modality: Literal["dna", "rna", "protein"]
-    name: str
-    """The field of the prompts that this sequence fills."""
-
-
-class Label(Recipe):
-    """One class."""
-
-    name: str
-    """What the model reads and answers."""
-    meaning: str
-
-    @field_validator("name")
-    @classmethod
-    def _listable(cls, name: str) -> str:
-        if not name.strip() or name != name.strip() or CHOICE_SEPARATOR.strip() in name:
-            raise ValueError(f"'{name}': a label name is not empty, has no comma and no space around it: names are listed as 'a, b'")
-        return name
-
-
-class Grid(Recipe):
-    """Answers of a regression task: low, low + step, ..., high."""
-
-    low: float
-    high: float
-    step: float = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _whole_steps(self) -> Grid:
-        low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step))
-        if not low < high or (high - low) % step:
-            raise ValueError(f"low must be below high, and high - low a whole number of steps; found {low} to {high} by {step}")
-        return self
-
-
-class Prompts(Recipe):
-    """Templates with the fields `{input name}` and, for classification, `{choices}`."""
-
-    train: list[str] = Field(min_length=1)
-    eval: str
-
-
-class Published(Recipe):
-    """One published figure, in natural scale (MCC in -1..1)."""
-
-    model: str
-    metric: str
-    value: float
-    source: str
-    note: str = ""
+UNIPROT_LABELS = ("function", "go_process", "go_function", "go_component", "ec", "locations", "keywords", "families", "domains")
+"""What a card of format uniprot can ask for; all but function are sets."""
 
 
 class TaskCard(Recipe):
@@ -122,19 +35,40 @@ class TaskCard(Recipe):
     title: str
     simulated: bool
     source: DataSource
-    format: Literal["csv", "fasta"]
-    """csv: a header row, columns by name. fasta: the header line is the label."""
+    format: Literal["csv", "tsv", "fasta", "json", "uniprot"]
+    """csv, tsv: a header row, columns by name. fasta: the header line is the label, or holds fields. json: JSON lines, or one
+    array, of objects. uniprot: flat file, XML or TSV."""
+    columns: list[str] = Field(default_factory=list)
+    """csv, tsv: names that the header must begin with, by position (`label|label_index`: either), or the names where there is
+    no header row. fasta: names of the fields of the header line."""
+    header: bool = True
+    """csv, tsv: whether there is a header row."""
+    separator: str = "|"
+    """fasta with `columns`: what stands between the fields of the header line."""
+    where: dict[str, str] = Field(default_factory=dict)
+    """column -> pattern (`Determine promoter*`); other rows of the file belong to other tasks and are left out."""
+    row_id: list[str] = Field(default_factory=list)
+    """Columns that name a row; a name met twice is set aside. Without any: the column `id` where there is one, else the line."""
     files: Files
+    test_share: float = Field(0.0, ge=0, lt=1)
+    """Share of train that becomes test where there is no test file."""
     split_note: str
     """Which split this is; shown in the report."""
     inputs: list[Input] = Field(min_length=1)
     label: str | None = None
-    """CSV column of the label."""
-    kind: Literal["binary", "multiclass", "regression", "text"]
+    """Column of the label."""
+    label_key: str | None = None
+    """Where the label's column holds a JSON object, the key whose value is the label; rows without it are left out."""
+    kind: Literal["binary", "multiclass", "multilabel", "regression", "text", "set"]
     labels: dict[str, Label] = Field(default_factory=dict)
-    """Classification: value in the file -> class, in the order in which evaluation lists them."""
+    """Classification, multilabel: value in the file, or name in the label file -> class, in the order in which evaluation lists
+    them."""
+    label_file: str | None = None
+    """`label.txt` of LucaOne below the source folder: the names behind class indices (labels.py)."""
     label_evidence: str
     """How the meaning of the labels is known."""
+    list_choices: bool = True
+    """Whether prompts list the labels. Where they do not, records carry no choices either; cards.json does."""
     grid: Grid | None = None
     prompts: Prompts
     metrics: list[str] = Field(min_length=1)
@@ -143,7 +77,10 @@ class TaskCard(Recipe):
     traps: list[str] = Field(default_factory=list)
     max_letters: int = Field(ge=1)
     """Longest input; what happens to longer ones says `crop`."""
-    crop: Literal["centre", "refuse"]
+    crop: Literal["centre", "start", "end", "column", "refuse"]
+    """The part that is kept; column: the window around the position in `crop_column`. The answer is never cut."""
+    crop_column: str | None = None
+    """Column of a 0-based position."""
     strand_symmetric: bool = False
     """The answer is the same for the reverse complement."""
     n: dict[str, int] = Field(default_factory=dict)
@@ -157,6 +94,7 @@ class TaskCard(Recipe):
     @model_validator(mode="after")
     def _fits_together(self) -> TaskCard:
         self._check_answers()
+        self._check_layout()
         known = METRICS[self.kind]
         for metric in [*self.metrics, *(figure.metric for figure in self.published)]:
             if metric not in known:
@@ -173,29 +111,40 @@ class TaskCard(Recipe):
         return self
 
     def _check_answers(self) -> None:
-        classes = self.kind in CLASSIFICATION
+        labelled = self.kind in (*CLASSIFICATION, "multilabel")
         names = [label.name for label in self.labels.values()]
-        if classes and (len(names) < 2 or (self.kind == "binary" and len(names) != 2)):
-            raise ValueError(
-                f"a {self.kind} task needs {'exactly' if self.kind == 'binary' else 'at least'} two labels; found {len(names)}"
-            )
-        if not classes and names:
-            raise ValueError(f"labels are for classification, not for {self.kind}")
-        if len(set(names)) < len(names):
-            raise ValueError("two labels have the same name")
+        from_file = self.label_file is not None and not names
+        if labelled and not from_file and (len(names) < 2 or (self.kind == "binary" and len(names) != 2)):
+            least = "exactly two" if self.kind == "binary" else "at least two"
+            raise ValueError(f"a {self.kind} task needs {least} labels; found {len(names)}")
+        if not labelled and (names or self.label_file):
+            raise ValueError(f"labels are for classification and multilabel tasks, not for {self.kind}")
+        if len({name.casefold().removesuffix(".") for name in names}) < len(names):
+            raise ValueError("two labels have the same name, or names that differ in case only")
         if (self.grid is not None) != (self.kind == "regression"):
             raise ValueError("a regression task needs a grid (low, high, step)" if self.grid is None else f"a grid is not for {self.kind}")
+        if not self.list_choices and not labelled:
+            raise ValueError(f"list_choices is for classification and multilabel tasks, not for {self.kind}")
+
+    def _check_layout(self) -> None:
         inputs = [item.name for item in self.inputs]
         if len(set(inputs)) < len(inputs) or "choices" in inputs:
             raise ValueError("inputs need different names, none of them 'choices'")
-        if self.format == "csv" and not self.label:
-            raise ValueError("label: name the CSV column that holds the label")
-        if self.format == "fasta" and (len(inputs) != 1 or self.label):
-            raise ValueError("a fasta task has one input, and its header line is the label (no 'label' key)")
+        if self.format == "fasta":
+            if len(inputs) != 1 or bool(self.label) != bool(self.columns):
+                raise ValueError("a fasta task has one input, and its header line is the label (no 'label' key), or has named columns")
+        elif not self.label:
+            raise ValueError("label: name the column that holds the label")
+        if self.format == "uniprot" and self.label not in UNIPROT_LABELS:
+            raise ValueError(f"label: a uniprot card asks for one of {', '.join(UNIPROT_LABELS)}")
+        if self.format in ("csv", "tsv") and not self.header and not self.columns:
+            raise ValueError("columns: a file without a header row needs the names of its columns")
+        if (self.crop == "column") != (self.crop_column is not None):
+            raise ValueError("crop: column and crop_column (a column of 0-based positions) go together")
 
     def _check_template(self, template: str) -> None:
         inputs = [item.name for item in self.inputs]
-        allowed = [*inputs, "choices"] if self.kind in CLASSIFICATION else inputs
+        allowed = [*inputs, "choices"] if self.list_choices and self.kind in (*CLASSIFICATION, "multilabel") else inputs
         try:
             parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
         except ValueError as error:

@@ -1,110 +1,204 @@
-"""Rows -> examples: every check a row must pass, and the ledger of those that did not."""
+"""Rows -> examples: every check a row must pass, the length policy, and the ledger of the rows that did not pass."""
 
 from __future__ import annotations
 
+import fnmatch
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from artefacts.errors import Ledger, UserError, at
-from data_convert.cards import CLASSIFICATION, TaskCard
-from data_convert.prompts import answer
-from data_convert.rows import Row, read_rows
+from data_convert.cards import TaskCard
+from data_convert.labels import BadLabel, read_label, resolve_labels
+from data_convert.rows import Row, read_rows, read_sequences_by_id
 from tokenizer.alphabets import ALPHABETS
 
+TYPES = {"gene": ("dna", "rna"), "prot": ("protein",)}
+"""LucaOne's `seq_type`, and the modalities that it may stand for."""
+FOREIGN = 0
+NUCLEOTIDE_LETTERS = frozenset("ACGTUN")
+SURELY_NUCLEOTIDES = 50
+"""Letters from which a protein of nothing but A, C, G, T, U and N, three of them at least, is taken for nucleotides."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Example:
     """A row that passed every check."""
 
     row: str
-    place: str
-    """`file:line`, the file relative to the task's source folder."""
+    """What names the row inside its file."""
+    line: int
     inputs: dict[str, str]
-    label: str | float
+    """Input name -> letters, upper case, cropped."""
+    label: str | float | list[str]
     answer: str
+    meta: dict[str, Any]
+
+
+class TaskLedger(Ledger):
+    """A ledger that knows rows which are left out on purpose (another task's, too long for the card) from broken ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out = 0
+        self.changes = {"cropped": 0, "beyond_grid": 0}
 
     @property
-    def key(self) -> tuple[str, ...]:
-        return tuple(self.inputs.values())
+    def broken(self) -> int:
+        return self.rejected - self.left_out
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "left_out": self.left_out, **self.changes}
+
+    def check(self, path: Path, task: str, share: float) -> None:
+        """Raises UserError where more than this share of the task's rows is broken, or none can be used."""
+        own = self.read - self.left_out
+        if self.written and self.broken <= share * own:
+            return
+        reasons = "; ".join(f"{reason}: {count}, first {self.examples[reason][0]}" for reason, count in self.reasons.most_common(3))
+        why = f"more than max_broken={share:g} of a file stops the conversion" if self.broken else "no row is left to convert"
+        raise UserError(
+            f"{path}: {self.broken} of {own} rows cannot be used for {task} ({reasons or 'the file has no rows'}); {why}. "
+            "Is this the right file?"
+        )
 
 
-def read_examples(card: TaskCard, path: Path, name: Path) -> tuple[list[Example], dict[str, Any]]:
-    """Usable rows of one file, and its ledger with the numbers of cropped inputs and of values beyond the grid.
-
-    Args:
-        name: how the file is called in the records: its path relative to the task's source folder.
+class Reader:
+    """Reads the files of one task, as often as wanted, one row in memory at a time.
 
     Raises:
-        UserError: no row at all, or more than half of them unusable.
+        UserError: a label file or a file of sequences that is missing or does not fit the card.
     """
-    ledger, examples, seen = Ledger(), list[Example](), set[str]()
-    changes: dict[str, int] = {"cropped": 0, "beyond_grid": 0}
-    for row in read_rows(card, path):
-        ledger.read += 1
-        place = at(path, row.line)
+
+    def __init__(self, card: TaskCard, source: Path) -> None:
+        self.source = source
+        labels, self.note = resolve_labels(card, source)
+        self.card = card.model_copy(update={"labels": labels})
+        files = {item.sequences for item in card.inputs if item.sequences}
+        self._sequences = {file: read_sequences_by_id(source / file) for file in sorted(files)}
+        self._tables = {item.name: _letter_table(item.modality) for item in card.inputs}
+
+    def read(self, file: str, ledger: TaskLedger) -> Iterator[Example]:
+        """Usable rows of a file, relative to the source folder; the others go to the ledger with file, line and reason."""
+        seen: set[int] = set()
+        path = self.source / file
+        for row in read_rows(self.card, path):
+            ledger.read += 1
+            try:
+                example = self._example(row, seen, ledger)
+            except _Rejected as problem:
+                place = at(path, row.line)
+                ledger.reject(problem.reason, f"{place} ({problem.detail})" if problem.detail else place)
+                ledger.left_out += problem.on_purpose
+                continue
+            ledger.written += 1
+            yield example
+
+    def _example(self, row: Row, seen: set[int], ledger: TaskLedger) -> Example:
+        if row.problem:
+            raise _Rejected(row.problem)
+        card, values = self.card, row.values
+        for column, pattern in card.where.items():
+            if not fnmatch.fnmatchcase(str(values.get(column, "")), pattern):
+                raise _Rejected("of another task", on_purpose=True)
+        names = [str(values.get(column, "")).strip() for column in card.row_id] if card.row_id else [str(values.get("id", "")).strip()]
+        name = "+".join(names)
+        # eight bytes a row; two ids that share them are one chance in millions of millions
+        if name and hash(name) in seen:
+            raise _Rejected("duplicated id", f"'{name[:60]}'")
         try:
-            if row.id in seen:
-                raise _Unusable("duplicated id", f"'{row.id}'")
-            example = _example(card, row, at(name.as_posix(), row.line), changes)
-        except _Unusable as problem:
-            ledger.reject(problem.reason, f"{place} ({problem.detail})" if problem.detail else place)
-            continue
-        seen.add(row.id)
-        ledger.written += 1
-        examples.append(example)
-    if ledger.written * 2 < ledger.read or not ledger.read:
-        reasons = "; ".join(f"{reason}: {count}, first {ledger.examples[reason][0]}" for reason, count in ledger.reasons.most_common(3))
-        raise UserError(
-            f"{path}: {ledger.rejected} of {ledger.read} rows cannot be used for {card.id} ({reasons or 'the file has no rows'}); "
-            "is this the right file?"
-        )
-    return examples, {**ledger.as_dict(), **changes}
+            label, answer, beyond = read_label(card, self._raw_label(values))
+        except BadLabel as problem:
+            raise _Rejected(problem.reason, problem.detail) from None
+        inputs, cropped = {}, False
+        for item in card.inputs:
+            letters = self._letters(values, item)
+            most = item.max_letters or card.max_letters
+            if len(letters) > most:
+                letters, cropped = self._crop(letters, most, item.name, values), True
+            inputs[item.name] = letters
+        ledger.changes["cropped"] += cropped
+        ledger.changes["beyond_grid"] += beyond
+        if name:
+            seen.add(hash(name))
+        return Example(name or str(row.line), row.line, inputs, label, answer, row.meta)
+
+    def _raw_label(self, values: dict[str, Any]) -> Any:
+        card = self.card
+        raw = values.get(card.label or "label", "")
+        if card.format == "uniprot" and not raw:
+            raise _Rejected("entry without this annotation", on_purpose=True)
+        if card.label_key is not None:
+            raw = _json_object(raw).get(card.label_key)
+            if raw is None:
+                raise _Rejected("of another task", on_purpose=True)
+        return raw
+
+    def _letters(self, values: dict[str, Any], item: Any) -> str:
+        raw = str(values.get(item.column, "")).strip()
+        if item.type_column is not None:
+            said = str(values.get(item.type_column, "")).strip()
+            if item.modality not in TYPES.get(said, ()):
+                raise _Rejected("type column disagrees with the card", f"'{said[:20]}' for {item.name}, which is {item.modality}")
+        if not raw:
+            raise _Rejected("empty sequence", item.name)
+        if item.sequences is not None:
+            found = self._sequences[item.sequences].get(raw)
+            if not found:
+                raise _Rejected("no sequence of this id", f"{item.name}: '{raw[:60]}'")
+            raw = found
+        coded = raw.encode("latin-1", "replace").translate(self._tables[item.name])
+        if FOREIGN in coded:
+            raise _Rejected(f"letter outside {item.modality}", f"'{raw[coded.index(FOREIGN)]}' in {item.name}")
+        letters = coded.decode("ascii")
+        if item.modality == "protein" and len(letters) >= SURELY_NUCLEOTIDES and _nucleotides(letters):
+            raise _Rejected("nucleotides where a protein should be", item.name)
+        return letters
+
+    def _crop(self, letters: str, most: int, name: str, values: dict[str, Any]) -> str:
+        crop = self.card.crop
+        if crop == "refuse":
+            raise _Rejected(f"longer than {most} letters", f"{name}: {len(letters)}", on_purpose=True)
+        last = len(letters) - most
+        if crop == "column":
+            said = str(values.get(self.card.crop_column or "", "")).strip()
+            if not (said.isascii() and said.isdigit()) or int(said) >= len(letters):
+                raise _Rejected("no position inside the sequence to crop around", f"'{said[:20]}'")
+            start = min(max(int(said) - most // 2, 0), last)
+        else:
+            start = {"start": 0, "centre": last // 2, "end": last}[crop]
+        return letters[start : start + most]
 
 
-class _Unusable(Exception):
+class _Rejected(Exception):
     """A row to be set aside."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
-        self.reason, self.detail = reason, detail
+    def __init__(self, reason: str, detail: str = "", *, on_purpose: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.detail, self.on_purpose = reason, detail, on_purpose
 
 
-def _example(card: TaskCard, row: Row, place: str, changes: dict[str, int]) -> Example:
-    if not row.whole:
-        raise _Unusable("another number of fields than the header")
-    label, text, beyond = _label(card, row.label)
-    inputs, cropped = {}, False
-    for item in card.inputs:
-        letters, alphabet = row.letters[item.name], ALPHABETS[item.modality]
-        if not letters:
-            raise _Unusable("empty sequence", item.name)
-        if (position := alphabet.first_foreign(letters)) >= 0:
-            raise _Unusable(f"letter outside {item.modality}", f"'{letters[position]}' in {item.name}")
-        if len(letters) > card.max_letters:
-            if card.crop == "refuse":
-                raise _Unusable(f"longer than {card.max_letters} letters", f"{item.name}: {len(letters)}")
-            start = (len(letters) - card.max_letters) // 2
-            letters, cropped = letters[start : start + card.max_letters], True
-        inputs[item.name] = alphabet.clean(letters)
-    changes["cropped"] += cropped
-    changes["beyond_grid"] += beyond
-    return Example(row.id, place, inputs, label, text)
+def _nucleotides(protein: str) -> bool:
+    used = set(protein)
+    return used <= NUCLEOTIDE_LETTERS and len(used) > 2
 
 
-def _label(card: TaskCard, raw: str) -> tuple[str | float, str, bool]:
-    """The record's label, its answer, and whether the value lay beyond the grid."""
-    if not raw:
-        raise _Unusable("no label")
-    if card.kind in CLASSIFICATION:
-        if raw not in card.labels:
-            raise _Unusable("unknown label", f"'{raw}'")
-        return card.labels[raw].name, card.labels[raw].name, False
-    if card.kind == "text":
-        return raw, raw, False
-    assert card.grid is not None, "the card's own check"
+def _letter_table(modality: str) -> bytes:
+    """What each byte becomes: an upper-case letter of the alphabet, synonyms applied, or `FOREIGN`."""
+    alphabet = ALPHABETS[modality]
+    table = bytearray([FOREIGN] * 256)
+    for letter in alphabet.letters + "".join(alphabet.synonyms):
+        table[ord(letter)] = table[ord(letter.lower())] = ord(alphabet.synonyms.get(letter, letter))
+    return bytes(table)
+
+
+def _json_object(raw: Any) -> dict[str, Any]:
     try:
-        value = float(raw)
-        half = card.grid.step / 2
-        return value, answer(card, value), not card.grid.low - half <= value <= card.grid.high + half
-    except ValueError:  # UserError, for a value that is not finite, is one
-        raise _Unusable("label is no finite number", f"'{raw}'") from None
+        found = json.loads(raw)
+    except (TypeError, ValueError, RecursionError):
+        raise _Rejected("label is no JSON object", f"'{str(raw)[:60]}'") from None
+    if not isinstance(found, dict):
+        raise _Rejected("label is no JSON object", f"'{str(raw)[:60]}'")
+    return found

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from artefacts.errors import UserError
-from data_convert.cards import CHOICE_SEPARATOR, CLASSIFICATION, Grid, TaskCard
+from data_convert.card_fields import CHOICE_SEPARATOR, CLASSIFICATION, Grid
+from data_convert.cards import TaskCard
 from tokenizer.alphabets import ALPHABETS
 
 
@@ -27,17 +28,23 @@ def render(card: TaskCard, inputs: Mapping[str, str], template: str, rng: random
     if set(inputs) != set(expected):
         raise UserError(f"task {card.id}: needs the inputs {', '.join(expected)}; given: {', '.join(inputs) or 'none'}")
     fields = {item.name: ALPHABETS[item.modality].wrap(inputs[item.name]) for item in card.inputs}
-    if card.kind in CLASSIFICATION:
-        names = choices(card)
-        if rng is not None:
-            rng.shuffle(names)
-        fields["choices"] = CHOICE_SEPARATOR.join(names)
-    return template.format_map(fields)
+    names = choices(card)
+    if rng is not None and card.kind != "regression":
+        rng.shuffle(names)
+    return fill(template, fields, names)
+
+
+def fill(template: str, fields: Mapping[str, str], names: list[str]) -> str:
+    """A template with its sequences, tags included, and the choices as `promoter, background`."""
+    return template.format_map({**fields, "choices": CHOICE_SEPARATOR.join(names)})
 
 
 def choices(card: TaskCard) -> list[str]:
-    """All answers: label names in the card's order, the grid of a regression task, none for text."""
-    if card.kind in CLASSIFICATION:
+    """All labels in the card's order, the grid of a regression task, none for texts and sets.
+
+    One of them is the answer, but for multilabel tasks: there the answer is any number of them.
+    """
+    if card.kind in (*CLASSIFICATION, "multilabel"):
         return [label.name for label in card.labels.values()]
     return grid_choices(card) if card.kind == "regression" else []
 

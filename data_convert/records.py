@@ -1,12 +1,94 @@
-"""Instruction records, read back: the JSON lines that `tasks.convert` writes, each checked before any of them is used."""
+"""Instruction records: written as JSON lines by `RecordWriter`, and read back, each checked before any of them is used.
+
+Records of a task whose labels are too many to list carry no `choices`; they stand in cards.json beside the records, and readers put
+them back (`with_choices`), the same list for every record.
+"""
 
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError, at
+from data_convert.cards import TaskCard, read_cards
+from data_convert.examples import Example
+from data_convert.prompts import choices, fill
+from tokenizer.alphabets import ALPHABETS, reverse_complement
+
+REVERSED = "/rc"
+"""Ends the id of a record that is the reverse complement of another one."""
+
+
+class RecordWriter:
+    """Turns the examples of one task into records. A record depends on its row, the card and the seed, on nothing before it."""
+
+    def __init__(self, card: TaskCard, wording: str, seed: int) -> None:
+        self.card, self.seed = card, seed
+        self._templates = [*card.prompts.train, *([card.prompts.eval] if wording == "shared" else [])]
+        self._choices = choices(card)
+        self._listed = self._choices if card.list_choices else None
+        self._tags = {item.name: (ALPHABETS[item.modality].open_tag, ALPHABETS[item.modality].close_tag) for item in card.inputs}
+        self._encode = json.JSONEncoder(ensure_ascii=False).encode
+
+    def line(self, record: dict[str, Any]) -> str:
+        """The JSON line."""
+        return self._encode(record) + "\n"
+
+    def records(self, example: Example, split: str, file: str, *, both_strands: bool = False) -> Iterator[dict[str, Any]]:
+        """One record, and with `both_strands` that of the reverse complement (of all inputs)."""
+        identity = f"{self.card.id}/{split}/{example.row}"
+        yield self._record(example, example.inputs, identity, split, file)
+        if both_strands:
+            turned = {name: reverse_complement(letters) for name, letters in example.inputs.items()}
+            yield self._record(example, turned, identity + REVERSED, split, file)
+
+    def _record(self, example: Example, inputs: dict[str, str], identity: str, split: str, file: str) -> dict[str, Any]:
+        card = self.card
+        template, names = card.prompts.eval, self._choices
+        if split == "train":
+            rng = random.Random(f"{self.seed}/{identity}")  # its own stream: a row's prompt does not depend on the rows before it
+            template = rng.choice(self._templates)
+            if card.list_choices and card.kind != "regression":
+                names = names.copy()
+                rng.shuffle(names)
+        fields = {name: f"{self._tags[name][0]}{letters}{self._tags[name][1]}" for name, letters in inputs.items()}
+        record: dict[str, Any] = {
+            "id": identity,
+            "task": card.id,
+            "split": split,
+            "kind": card.kind,
+            "prompt": [{"role": "user", "content": fill(template, fields, names)}],
+            "completion": [{"role": "assistant", "content": example.answer}],
+            "label": example.label,
+            "choices": self._listed,
+            "inputs": [{"name": item.name, "modality": item.modality, "letters": inputs[item.name]} for item in card.inputs],
+            "source": f"{file}:{example.line}",
+        }
+        if self._listed is None:
+            del record["choices"]
+        if example.meta:
+            record["meta"] = example.meta
+        return record
+
+
+def with_choices(folder: Path, records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Records with the choices of their cards where they carry none.
+
+    Raises:
+        UserError: such a record, and no card for it in cards.json.
+    """
+    known: dict[str, list[str]] | None = None
+    for record in records:
+        if isinstance(record, dict) and "choices" not in record and "task" in record:
+            if known is None:
+                known = {card.id: choices(card) for card in read_cards(folder)}
+            if record["task"] not in known:
+                raise UserError(f"{folder}: records of {record['task']}, which has no card in cards.json; convert the tasks again")
+            record["choices"] = known[record["task"]]
+        yield record
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
@@ -20,20 +102,26 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
         raise UserError(f"{path}: no such records; run `llama-gene convert tasks` first")
     records: list[dict[str, Any]] = []
     seen: set[str] = set()
-    with Path(path).open("rb") as handle:
-        for number, line in enumerate(handle, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{at(path, number)}: not a JSON line ({error}); convert the tasks again") from None
-            if problem := _problem(record):
-                raise UserError(f"{at(path, number)}: {problem}; mend the line or convert the tasks again")
-            if record["id"] in seen:
-                raise UserError(f"{at(path, number)}: id '{record['id']}' stands in the file twice; ids must be unique")
-            seen.add(record["id"])
-            records.append(record)
+    number = 0
+
+    def lines() -> Iterator[dict[str, Any]]:
+        nonlocal number
+        with Path(path).open("rb") as handle:
+            for number, line in enumerate(handle, 1):
+                if not line.strip():
+                    continue
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise UserError(f"{at(path, number)}: not a JSON line ({error}); convert the tasks again") from None
+
+    for record in with_choices(Path(path).parent, lines()):
+        if problem := _problem(record):
+            raise UserError(f"{at(path, number)}: {problem}; mend the line or convert the tasks again")
+        if record["id"] in seen:
+            raise UserError(f"{at(path, number)}: id '{record['id']}' stands in the file twice; ids must be unique")
+        seen.add(record["id"])
+        records.append(record)
     return records
 
 
@@ -55,6 +143,8 @@ def _problem(record: Any) -> str | None:
     if record.get("label") in (None, ""):
         return "the record has no answer (label)"
     given = record["completion"][-1]["content"]
+    if record["kind"] == "multilabel":
+        return None if set(record["label"]) <= set(record["choices"]) else "its label is not among its choices"
     if record["choices"] and given not in record["choices"]:
         return f"its answer '{given}' is not one of its choices"
     return None

@@ -37,17 +37,12 @@ def read_uniprot(path: str | Path, ledger: Ledger, progress: Callable[[int], obj
     Raises:
         UserError: missing, damaged or empty file, XML that is not well formed or has a DTD; not one usable entry.
     """
-    content = blocks(path, progress)
-    head, content = _head(content)
-    form = _format(head)
     before, written = ledger.reasons.copy(), 0
-    for found in _entries(form, content, path):
+    for found in checked_entries(path, progress):
         ledger.read += 1
-        if problem := found.reason if isinstance(found, Broken) else _problem(found):
-            ledger.reject(problem, at(path, found.line))
+        if isinstance(found, Broken):
+            ledger.reject(found.reason, at(path, found.line))
             continue
-        assert isinstance(found, Entry)
-        found.sequence = found.sequence.upper()
         if not found.function:
             ledger.notes[WITHOUT_FUNCTION] += 1
         written += 1
@@ -55,9 +50,21 @@ def read_uniprot(path: str | Path, ledger: Ledger, progress: Callable[[int], obj
         yield found
     if not written:
         raise UserError(
-            f"{path}: not one usable UniProt entry: {reasons_since(ledger, before)}. It was read as {form or 'TSV'}; known are the "
-            "flat file (.dat), XML, and TSV with the columns Entry and Sequence"
+            f"{path}: not one usable UniProt entry: {reasons_since(ledger, before)}. It was read as {uniprot_format(path) or 'TSV'}; "
+            "known are the flat file (.dat), XML, and TSV with the columns Entry and Sequence"
         )
+
+
+def checked_entries(path: str | Path, progress: Callable[[int], object] | None = None) -> Iterator[Entry | Broken]:
+    """All entries in the file's order, those that cannot be used as `Broken`; for callers with a ledger of their own."""
+    head, content = _head(blocks(path, progress))
+    for found in _entries(_format(head), content, path):
+        if isinstance(found, Entry):
+            found.sequence = found.sequence.upper()
+            if problem := _problem(found):
+                yield Broken(found.line, problem)
+                continue
+        yield found
 
 
 def _head(content: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:

@@ -17,6 +17,7 @@ ECO = re.compile(r"ECO:\d+")
 REFERENCE = re.compile(r" \((?:PubMed:\d+|Ref\.\d+)(?:[,;] ?(?:PubMed:\d+|Ref\.\d+))*\)")
 SUSPENDED = re.compile(r"(?:and|and/or|or|nor|to|as|but|plus|versus)(?![\w/-])")
 """Words below a line that ends in a hyphen which show that a blank was lost there: `long- and short-chain`."""
+LITERATURE = re.compile(r"PubMed:\d+")
 NOTE = re.compile(r"(?:^|(?<= ))Note=")
 LOCATION = re.compile(r"\.(?: |$)")
 
@@ -68,6 +69,12 @@ class Entry:
     """1-based line where the entry starts."""
     length: int | None
     """Residues the entry claims to have."""
+    references: tuple[str, ...] = ()
+    """`PubMed:1`, as cited by the FUNCTION comments, which have lost them."""
+    families: tuple[str, ...] = ()
+    """Of SIMILARITY comments, from the widest down: `peptidase S1 family`, `Granzyme subfamily`."""
+    domains: tuple[str, ...] = ()
+    """Names of Pfam's families; in TSV, which has no names, their ids."""
 
     @property
     def function(self) -> str:
@@ -116,6 +123,18 @@ def clean(text: str) -> tuple[str, tuple[str, ...]]:
 def function(text: str, evidence: Iterable[str] = ()) -> Function:
     text, codes = clean(text)
     return Function(text, tuple(sorted({*codes, *evidence})))
+
+
+def literature(texts: Iterable[str]) -> tuple[str, ...]:
+    """The references in raw comments, each once, in order."""
+    return unique(mark for text in texts for mark in LITERATURE.findall(text))
+
+
+def families(text: str) -> list[str]:
+    """Families of one SIMILARITY comment: `Belongs to the peptidase S1 family. Granzyme subfamily.`"""
+    text, _ = clean(text)
+    belongs = text.strip().removesuffix(".").partition("Belongs to the ")[2]
+    return [part.strip() for part in belongs.split(". ") if part.strip()]
 
 
 def locations(text: str) -> list[str]:

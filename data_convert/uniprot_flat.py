@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from data_convert.uniprot_entry import Broken, Entry, Function, GoTerm, clean, function, join_lines, locations, unique
+from data_convert.uniprot_entry import Broken, Entry, GoTerm, clean, families, function, join_lines, literature, locations, unique
 from tokenizer.readers import SURROGATE
 
 ID = re.compile(r"ID   (\S+) +(\w+);.* (\d+) AA\.?\s*$")
@@ -20,6 +20,7 @@ FULL = re.compile(r"Full=(.*?);?\s*$", re.M)
 SEPARATOR = re.compile(r";(?: |$)")
 EC = re.compile(r"EC=([^;\s]+)")
 GO = re.compile(r"\nDR   GO; (GO:\d+); ([PFC]):(.*); [^;\n]*")
+PFAM = re.compile(r"\nDR   Pfam; PF\d+; ([^;\n]+);")
 CODES = ("AC   ", "DE   ", "GN   ", "OS   ", "OX   ", "CC   ", "DR   ", "KW   ", "SQ   ", "     ")
 BOUNDARIES = frozenset(["ID   ", "//", "// ", "//  ", "//   "])
 MAX_LINES = 1_000_000
@@ -89,7 +90,7 @@ def _entry(head: str, kept: dict[str, list[str]], line: int) -> Entry | Broken:
     if lengths[0][1] != found[3]:
         return Broken(line, "ID and SQ line differ in the sequence's length")
     name, numbers = _names(kept["DE   "])
-    functions, places = _comments(kept["CC   "])
+    functions, places, kin = _comments(kept["CC   "])
     taxon = TAXON.search("".join(kept["OX   "]))
     references = "\n".join(["", *kept["DR   "]])
     return Entry(
@@ -100,7 +101,7 @@ def _entry(head: str, kept: dict[str, list[str]], line: int) -> Entry | Broken:
         organism=join_lines(text[5:] for text in kept["OS   "]).removesuffix("."),
         taxonomy=int(taxon[1][:18]) if taxon else None,
         sequence="".join("".join(kept["     "]).split()),
-        functions=functions,
+        functions=tuple(function(text) for text in functions),
         go=tuple(GoTerm(number, name, aspect) for number, aspect, name in GO.findall(references)),
         ec=numbers,
         locations=places,
@@ -108,6 +109,9 @@ def _entry(head: str, kept: dict[str, list[str]], line: int) -> Entry | Broken:
         reviewed=found[2] in ("Reviewed", "STANDARD"),
         line=line,
         length=int(found[3][:18]),
+        references=literature(functions),
+        families=kin,
+        domains=unique(PFAM.findall(references)),
     )
 
 
@@ -132,16 +136,20 @@ def _keywords(lines: list[str]) -> tuple[str, ...]:
     return unique(clean(join_lines(line[5:] for line in lines))[0].removesuffix(".").split(";")) if lines else ()
 
 
-def _comments(lines: list[str]) -> tuple[tuple[Function, ...], tuple[str, ...]]:
-    functions: list[Function] = []
+def _comments(lines: list[str]) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
+    """Raw FUNCTION comments, locations, families."""
+    functions: list[str] = []
     places: list[str] = []
+    kin: list[str] = []
     topic, texts = "", list[str]()
 
     def close() -> None:
         if topic == "FUNCTION":
-            functions.append(function(join_lines(texts)))
+            functions.append(join_lines(texts))
         elif topic == "SUBCELLULAR LOCATION":
             places.extend(locations(join_lines(texts)))
+        elif topic == "SIMILARITY":
+            kin.extend(families(join_lines(texts)))
 
     for line in lines:
         if line.startswith("CC   -!- "):
@@ -154,4 +162,4 @@ def _comments(lines: list[str]) -> tuple[tuple[Function, ...], tuple[str, ...]]:
             close()
             topic = ""
     close()
-    return tuple(functions), unique(places)
+    return functions, unique(places), unique(kin)

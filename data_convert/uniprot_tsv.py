@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from artefacts.errors import UserError, at
-from data_convert.uniprot_entry import Broken, Entry, GoTerm, function, locations, unique
+from data_convert.uniprot_entry import Broken, Entry, GoTerm, function, literature, locations, unique
 from tokenizer.formats import Line
 
 FUNCTION = re.compile(r"(?:^|; )FUNCTION: ")
@@ -54,6 +54,7 @@ def tsv_entries(lines: Iterator[Line], path: str | Path) -> Iterator[Entry | Bro
 def _entry(row: dict[str, str], line: int) -> Entry | Broken:
     taxon, length = row.get("Organism (ID)", ""), row.get("Length", "")
     go = [GoTerm(term[2], term[1].strip(), aspect) for column, aspect in GO_COLUMNS.items() for term in _go(row.get(column, ""))]
+    functions = _comments(FUNCTION, row.get("Function [CC]", ""))
     with_aspect = {term.id for term in go if term.aspect}
     return Entry(
         accession=row["Entry"].strip(),
@@ -63,7 +64,7 @@ def _entry(row: dict[str, str], line: int) -> Entry | Broken:
         organism=row.get("Organism", "").strip(),
         taxonomy=int(taxon[:18]) if taxon.isascii() and taxon.isdigit() else None,
         sequence=row["Sequence"].strip(),
-        functions=tuple(function(text) for text in _comments(FUNCTION, row.get("Function [CC]", ""))),
+        functions=tuple(function(text) for text in functions),
         go=tuple(term for term in go if term.aspect or term.id not in with_aspect),
         ec=unique(row.get("EC number", "").split(";")),
         locations=unique(place for text in _comments(LOCATION, row.get("Subcellular location [CC]", "")) for place in locations(text)),
@@ -71,6 +72,9 @@ def _entry(row: dict[str, str], line: int) -> Entry | Broken:
         reviewed={"reviewed": True, "unreviewed": False}.get(row.get("Reviewed", "").strip()),
         line=line,
         length=int(length[:18]) if length.isascii() and length.isdigit() else None,
+        references=literature(functions),
+        families=unique(row.get("Protein families", "").split(", ")),
+        domains=unique(row.get("Pfam", "").split(";")),
     )
 
 

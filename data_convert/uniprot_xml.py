@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from artefacts.errors import UserError, at
-from data_convert.uniprot_entry import Broken, Entry, Function, GoTerm, clean, function, unique
+from data_convert.uniprot_entry import Broken, Entry, Function, GoTerm, clean, families, function, literature, unique
 
 
 def xml_entries(blocks: Iterable[bytes], path: str | Path) -> Iterator[Entry | Broken]:
@@ -96,6 +96,8 @@ def _entry(element: Element, line: int) -> Entry | Broken:
     protein = element.find("protein")
     organism = element.find("organism")
     evidence = {item.get("key", ""): item.get("type", "") for item in element.iterfind("evidence")}
+    functions = list(element.iterfind("comment[@type='function']"))
+    kin = (text.text or "" for text in element.iterfind("comment[@type='similarity']/text"))
     dataset = element.get("dataset")
     taxon = _text(organism, "dbReference[@type='NCBI Taxonomy']", "id")
     return Entry(
@@ -108,7 +110,7 @@ def _entry(element: Element, line: int) -> Entry | Broken:
         organism=_organism(organism),
         taxonomy=int(taxon[:18]) if taxon.isascii() and taxon.isdigit() else None,
         sequence="".join((sequence.text or "").split()),
-        functions=tuple(_function(comment, evidence) for comment in element.iterfind("comment[@type='function']")),
+        functions=tuple(_function(comment, evidence) for comment in functions),
         go=tuple(_go(reference) for reference in element.iterfind("dbReference[@type='GO']")),
         ec=_ec(element, protein),
         locations=unique(place for comment in element.iterfind("comment[@type='subcellular location']") for place in _locations(comment)),
@@ -116,6 +118,9 @@ def _entry(element: Element, line: int) -> Entry | Broken:
         reviewed=None if dataset is None else dataset == "Swiss-Prot",
         line=line,
         length=int(length[:18]) if length.isascii() and length.isdigit() else None,
+        references=_literature(functions, element),
+        families=unique(family for text in kin for family in families(text)),
+        domains=unique(_text(pfam, "property[@type='entry name']", "value") for pfam in element.iterfind("dbReference[@type='Pfam']")),
     )
 
 
@@ -149,6 +154,14 @@ def _ec(element: Element, protein: Element | None) -> tuple[str, ...]:
     keys = {key for part in parts for key in part.get("ref", "").split()}
     older = [item.get("id", "") for item in element.iterfind("dbReference[@type='EC']") if item.get("key") in keys]
     return unique([*(part.text or "" for part in parts if part.tag == "ecNumber"), *older])
+
+
+def _literature(comments: list[Element], entry: Element) -> tuple[str, ...]:
+    """PubMed marks in the texts, and of the evidence that they point to."""
+    cited = {item.get("key", ""): _text(item, "source/dbReference[@type='PubMed']", "id") for item in entry.iterfind("evidence")}
+    texts = [text for comment in comments for text in comment.iterfind("text")]
+    pointed = (cited.get(key, "") for text in texts for key in text.get("evidence", "").split())
+    return unique([*literature(text.text or "" for text in texts), *(f"PubMed:{number}" for number in pointed if number)])
 
 
 def _go(reference: Element) -> GoTerm:

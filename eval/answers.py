@@ -21,6 +21,7 @@ CONFUSION = {
     "macro_f1": metrics.macro_f1,
 }
 TEXT = {"exact_match": metrics.exact_match, "rouge_l": metrics.rouge_l, "token_f1": metrics.token_f1}
+SETS = ("set_match", "micro_f1")
 CORRELATION = {"spearman": metrics.spearman, "pearson": metrics.pearson}
 
 METRICS: dict[str, tuple[str, ...]] = {
@@ -28,6 +29,8 @@ METRICS: dict[str, tuple[str, ...]] = {
     "multiclass": (*CONFUSION, "auroc"),
     "regression": (*CORRELATION, "mae"),
     "text": tuple(TEXT),
+    "multilabel": SETS,
+    "set": SETS,
 }
 """Kind of task -> its metrics."""
 LOWER_IS_BETTER = ("mae",)
@@ -39,9 +42,10 @@ class Answers:
 
     kind: str
     choices: Sequence[str]
-    gold: Sequence[str | float]
-    predicted: Sequence[str | float | None]
-    """None: no valid answer."""
+    gold: Sequence[Any]
+    """Labels, numbers, texts, or lists of items, as the kind has them."""
+    predicted: Sequence[Any]
+    """The same; None: no valid answer."""
     logprobs: Floats | None = None
     """`[records, choices]`; None where the system gives none."""
 
@@ -67,6 +71,11 @@ def statistic(metric: str, answers: Answers) -> Statistic:
     if metric in TEXT:
         of_pair = TEXT[metric]
         return _mean([of_pair(str(g), None if p is None else str(p)) for g, p in zip(answers.gold, answers.predicted, strict=True)])
+    if metric == "set_match":
+        return _mean([metrics.set_match(g, p) for g, p in zip(answers.gold, answers.predicted, strict=True)])
+    if metric == "micro_f1":
+        counts_n3 = np.array([metrics.item_counts(g, p) for g, p in zip(answers.gold, answers.predicted, strict=True)])
+        return lambda rows: metrics.micro_f1(counts_n3[rows].sum(axis=1))
     numbers = [float(g) for g in answers.gold]
     given = [None if p is None else float(p) for p in answers.predicted]
     if metric == "mae":

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM
 from eval.metrics import probabilities
 from tokenizer.alphabets import ALPHABETS
 
@@ -106,7 +107,9 @@ def _chat(line: dict[str, Any], record: dict[str, Any]) -> Chat:
     )
 
 
-def _show(value: str | float | None) -> str:
+def _show(value: str | float | list[str] | None) -> str:
     if value is None:
         return "no answer"
+    if isinstance(value, list):
+        return ITEM_SEPARATOR.join(value) or NO_ITEM
     return value if isinstance(value, str) else f"{value:.3g}"

@@ -4,7 +4,8 @@ Conventions for what a system did not answer (prediction None):
 - classification: wrong in accuracy, recall and F1; a class of its own in MCC, so that a system that never answers gets 0;
 - Spearman, Pearson: counted as the mean of the gold values, which carries no order, so that a system that never answers gets 0;
 - MAE: counted as the end of the gold range that lies farther from the record's gold value, so that abstaining never pays;
-- text: 0.
+- text: 0;
+- sets of items: no item at all, so the gold items are missed.
 The share of such answers is always reported beside the metric.
 
 Legend of shapes: r resamples, n records, C classes of the task.
@@ -183,3 +184,27 @@ def longest_common_subsequence(one: list[str], two: list[str]) -> int:
         matched = state & places.get(word, 0)
         state = ((state + matched) | (state - matched)) & full
     return len(one) - state.bit_count()
+
+
+# --- sets of items: multilabel answers and lists of names ---
+
+
+def same_items(items: Sequence[str]) -> frozenset[str]:
+    """Items in the normal form of `same_text`; order and repetition do not count."""
+    return frozenset(map(same_text, items))
+
+
+def set_match(gold: Sequence[str], predicted: Sequence[str] | None) -> float:
+    """1 if both hold exactly the same items."""
+    return float(predicted is not None and same_items(gold) == same_items(predicted))
+
+
+def item_counts(gold: Sequence[str], predicted: Sequence[str] | None) -> tuple[int, int, int]:
+    """Items in both, in gold, in the prediction."""
+    one, two = same_items(gold), same_items(predicted or ())
+    return len(one & two), len(one), len(two)
+
+
+def micro_f1(counts: Ints) -> Floats:
+    """F1 over all items of all records together, from sums of `item_counts`, `[..., 3]`; 0 where neither side has an item."""
+    return _ratio(2 * counts[..., 0], counts[..., 1] + counts[..., 2])

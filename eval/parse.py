@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM
 from eval.metrics import same_text
 
 Status = Literal["valid", "invalid", "refused"]
@@ -42,7 +43,7 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 class Parsed:
     """What an answer says; `value` is None unless `status` is valid."""
 
-    value: str | float | None
+    value: str | float | list[str] | None
     status: Status
 
 
@@ -68,6 +69,24 @@ def parse_text(text: str) -> Parsed:
     if not text.strip() or _refuses(text):
         return _no_answer(text)
     return Parsed(text.strip(), "valid")
+
+
+def parse_items(text: str, choices: Sequence[str]) -> Parsed:
+    """Items between semicolons; with choices, every one must be a choice, or all of it the word for none.
+
+    One unknown item makes the whole answer invalid, and so does an empty one (`a;; b`).
+    """
+    parts = [part.strip() for part in text.strip().removesuffix(".").split(ITEM_SEPARATOR.strip())]
+    if choices and [same_text(part) for part in parts] == [NO_ITEM]:
+        return Parsed([], "valid")
+    if not all(parts) or _refuses(text):
+        return _no_answer(text)
+    if not choices:
+        return Parsed(list(dict.fromkeys(parts)), "valid")
+    labels = [parse_label(part, choices) for part in parts]
+    if any(label.value is None for label in labels):
+        return _no_answer(text)
+    return Parsed(list(dict.fromkeys(str(label.value) for label in labels)), "valid")
 
 
 def _no_answer(text: str) -> Parsed:

@@ -17,7 +17,7 @@ from artefacts.folder import check_absent, fingerprint, new_folder, write_manife
 from artefacts.launch import share_cores
 from data_convert.records import read_records
 from eval.likelihood import choice_logprobs, greedy
-from eval.parse import Parsed, parse_label, parse_number, parse_text
+from eval.parse import Parsed, parse_items, parse_label, parse_number, parse_text
 from eval.recipe import PredictRecipe
 from instruct.encode import answer_ids, prompt_ids
 
@@ -81,9 +81,11 @@ def _predict_batch(
     prompts = [ids for _, ids in batch]
     first = batch[0][0]
     choices = first["choices"]
-    answers = [answer_ids(tokenizer, first["prompt"], choice) for choice in choices]
+    # a multilabel answer is any number of the choices, so no likelihood of one of them is its score
+    closed = first["kind"] != "multilabel"
+    answers = [answer_ids(tokenizer, first["prompt"], choice) for choice in choices if closed]
     rows: list[list[float]] | None = None
-    if choices:
+    if answers:
         rows = choice_logprobs(model, prompts, answers, tokenizer.pad_token_id).tolist()
     # room for the longest allowed answer and a little more, so that a wrong long one shows as invalid, not as cut to fit
     room = max(map(len, answers)) + 4 if answers else recipe.max_new_tokens
@@ -99,7 +101,7 @@ def _predict_batch(
             "gold": record["label"],
             "choices": choices,
             "logprobs": logprobs,
-            "predicted": _predicted(record["kind"], choices, logprobs, text),
+            "predicted": _predicted(record["kind"], choices, logprobs, text, parsed),
             "text": text,
             "parsed": parsed.value,
             "status": parsed.status,
@@ -111,11 +113,15 @@ def _parse(record: dict[str, Any], text: str) -> Parsed:
         return parse_number(text)
     if record["kind"] == "text":
         return parse_text(text)
+    if record["kind"] in ("set", "multilabel"):
+        return parse_items(text, record["choices"])
     return parse_label(text, record["choices"])
 
 
-def _predicted(kind: str, choices: list[str], logprobs: list[float] | None, text: str) -> str | float:
-    """Classification: the likeliest label. Regression: expectation over the grid. Text: the greedy answer itself."""
+def _predicted(kind: str, choices: list[str], logprobs: list[float] | None, text: str, parsed: Parsed) -> Any:
+    """Classification: the likeliest label. Regression: expectation over the grid. Text: the greedy answer. Sets: its items."""
+    if kind in ("set", "multilabel"):
+        return parsed.value
     if logprobs is None:
         return text
     scores = torch.tensor(logprobs, dtype=torch.float64)

@@ -16,6 +16,7 @@ import numpy as np
 
 from artefacts.errors import UserError, at
 from artefacts.folder import check_absent, fingerprint, git_commit, new_file, package_versions
+from data_convert.records import with_choices
 from eval.answers import LOWER_IS_BETTER, METRICS, Answers, statistic
 from eval.bootstrap import LEVEL, RESAMPLES, bootstrap, paired_bootstrap
 
@@ -38,7 +39,7 @@ def score(records: Path, predictions: Path | Sequence[Path], out: Path, seed: in
     """
     check_absent(out, overwrite)
     cards = read_cards(records)
-    truth = by_task(read_lines(records / "test.jsonl"))
+    truth = by_task(with_choices(records, read_lines(records / "test.jsonl")))
     unknown = sorted(truth.keys() - {card["id"] for card in cards})
     if unknown:
         raise UserError(f"{records / 'test.jsonl'}: task '{unknown[0]}' has no card in cards.json; convert the tasks again")

@@ -76,7 +76,7 @@ def fastq(numbered: Iterable[Line]) -> Iterator[Record]:
     A quality line may begin with `@`, so qualities are read until they are as long as the sequence, and the next line
     must be a header. Where this does not hold, the record is broken and reading goes on at the next header.
     """
-    lines = _Lines(numbered)
+    lines = Lines(numbered)
     head = lines.next_filled()
     while head is not None:
         record = Record(head[0], head[1][1:].decode("utf-8", "replace").strip(), [], head[0] + 1)
@@ -106,14 +106,14 @@ def fastq(numbered: Iterable[Line]) -> Iterator[Record]:
         yield record
 
 
-class _Lines:
+class Lines:
     """Lines, some of which can be put back."""
 
     def __init__(self, lines: Iterable[Line]) -> None:
         self._lines = iter(lines)
         self._again: deque[Line] = deque()
 
-    def __iter__(self) -> _Lines:
+    def __iter__(self) -> Lines:
         return self
 
     def __next__(self) -> Line:

@@ -65,8 +65,8 @@ class LucaBase(nn.Module):
 
 def why_not(task: Task) -> str | None:
     """Why this head does not apply to a task, or None."""
-    if task.kind == "text":
-        return "it gives no text"
+    if task.kind not in (*CLASSIFICATION, "regression"):
+        return "it gives no text" if task.kind == "text" else "it gives one label, not a set"
     if len(task.test[0]["inputs"]) != 1:
         return "it reads single sequences"
     return None

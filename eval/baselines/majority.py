@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 
@@ -11,13 +12,16 @@ from eval.baselines.split import CLASSIFICATION, Record, Task, classified, predi
 
 
 def majority(task: Task) -> Iterator[Record]:
-    """Most frequent train class with log class frequencies (each count plus one), mean of train, or most frequent text.
+    """Most frequent train class with log class frequencies (each count plus one), mean of train, or most frequent text or set.
 
-    Ties between texts go to the one met first.
+    Ties between texts, and between sets, go to the one met first.
     """
     if task.kind in CLASSIFICATION:
         counts = np.bincount(task.codes(task.train), minlength=len(task.choices)) + 1
         return classified(task, np.tile(np.log(counts / counts.sum()), (len(task.test), 1)))
     labels = [record["label"] for record in task.train]
-    constant = float(np.mean(labels)) if task.kind == "regression" else Counter(labels).most_common(1)[0][0]
+    if task.kind == "regression":
+        return predicted(task, [float(np.mean(labels))] * len(task.test))
+    first = {json.dumps(label): label for label in reversed(labels)}
+    constant = first[Counter(map(json.dumps, labels)).most_common(1)[0][0]]
     return predicted(task, [constant] * len(task.test))

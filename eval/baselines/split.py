@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import UserError
+from data_convert.records import with_choices
 from eval.metrics import Floats
 from eval.score import by_task, read_lines
 
 Record = dict[str, Any]
 SPLITS = ("train", "dev", "test")
 CLASSIFICATION = ("binary", "multiclass")
+OPEN = ("text", "set", "multilabel")
+"""Kinds whose answer is none of a list of choices."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ def read_tasks(records: Path) -> list[Task]:
         UserError: no test or train file, or a task without train records.
     """
     splits = {
-        split: by_task(read_lines(records / f"{split}.jsonl")) for split in SPLITS if split != "dev" or (records / "dev.jsonl").is_file()
+        split: by_task(with_choices(records, read_lines(records / f"{split}.jsonl")))
+        for split in SPLITS
+        if split != "dev" or (records / "dev.jsonl").is_file()
     }
     tasks = []
     for name, test in splits["test"].items():
@@ -67,13 +72,13 @@ def classified(task: Task, logprobs_nC: Floats) -> Iterator[Record]:
         yield _prediction(record, task.choices[int(np.argmax(row))], [round(float(value), 6) for value in row])
 
 
-def predicted(task: Task, values: Sequence[float | str]) -> Iterator[Record]:
-    """Predictions that come without probabilities: numbers and texts."""
+def predicted(task: Task, values: Sequence[Any]) -> Iterator[Record]:
+    """Predictions that come without probabilities: numbers, texts and lists of items."""
     for record, value in zip(task.test, values, strict=True):
-        yield _prediction(record, value if isinstance(value, str) else round(float(value), 6), None)
+        yield _prediction(record, value if isinstance(value, (str, list)) else round(float(value), 6), None)
 
 
-def _prediction(record: Record, value: str | float, logprobs: list[float] | None) -> Record:
+def _prediction(record: Record, value: Any, logprobs: list[float] | None) -> Record:
     return {
         "id": record["id"],
         "task": record["task"],

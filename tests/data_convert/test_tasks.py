@@ -34,8 +34,9 @@ def source(tmp_path) -> Path:
 FILES = {"train": "train.csv", "dev": "dev.csv", "test": "test.csv"}
 
 
-def run(tmp_path: Path, source: Path, card: Path, out: str = "out", seed: int = 0, **entry) -> Path:
-    convert(TasksRecipe(out=tmp_path / out, seed=seed, tasks=[TaskEntry(card=str(card), source=source, **entry)]), overwrite=True)
+def run(tmp_path: Path, source: Path, card: Path, out: str = "out", seed: int = 0, max_broken: float = 0.5, **entry) -> Path:
+    tasks = [TaskEntry(card=str(card), source=source, **entry)]
+    convert(TasksRecipe(out=tmp_path / out, seed=seed, tasks=tasks, max_broken=max_broken), overwrite=True)
     return tmp_path / out
 
 

@@ -52,6 +52,8 @@ def check(found: Entry, entry: Invented, *, aspects: bool = True) -> None:
     assert list(found.go) == [(number, name, aspect if aspects else "") for number, aspect, name in entry.go]
     assert (list(found.genes), list(found.ec), list(found.keywords)) == (entry.genes, entry.ec, entry.keywords)
     assert list(found.locations) == ["; ".join(place) for place in entry.places]
+    assert list(found.families) == entry.families
+    assert list(found.domains) == [name if aspects else number for number, name in entry.domains]
     assert (found.organism, found.taxonomy, found.reviewed) == ("Homo sapiens (Human)", 9606, entry.reviewed)
 
 
@@ -76,6 +78,14 @@ def test_the_three_formats_agree_wherever_lines_are_wrapped(tmp_path_factory, en
         assert ledger.notes["without a function"] == without
         marker = {"flat": "ID   ", "XML": "<entry ", "TSV": "P"}[form]
         assert [one.line for one in found] == [n for n, line in enumerate(content.split("\n"), 1) if line.startswith(marker)]
+
+
+def test_literature_leaves_the_text_and_stays_beside_it(tmp_path):
+    entry = Invented("P12345", functions=[("", "Cuts after lysine (PubMed:7, PubMed:8). Slowly (Ref.4).", ["ECO:0000269"])])
+    for content in (write.flat(entry), write.xml([entry]), write.tsv([entry])):
+        (found,), _ = read(tmp_path, content)
+        assert found.function == "Cuts after lysine. Slowly."
+        assert set(found.references) == {"PubMed:7", "PubMed:8", "PubMed:1" if content.startswith("<") else "PubMed:11"}
 
 
 @pytest.mark.parametrize("width", range(20, 75))

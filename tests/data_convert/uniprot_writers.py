@@ -23,6 +23,8 @@ class Invented:
     places: list[list[str]] = field(default_factory=lambda: [["Cell membrane", "Multi-pass membrane protein"], ["Secreted"]])
     keywords: list[str] = field(default_factory=lambda: ["3D-structure", "Cytolysis"])
     reviewed: bool = True
+    families: list[str] = field(default_factory=lambda: ["peptidase S1 family", "Granzyme subfamily"])
+    domains: list[tuple[str, str]] = field(default_factory=lambda: [("PF00089", "Trypsin")])
 
     @property
     def entry_name(self) -> str:
@@ -81,6 +83,8 @@ def flat(entry: Invented, width: int = 70) -> str:
     if entry.places:
         places = " ".join("; ".join([f"{place[0]} {{ECO:0000305}}", *place[1:]]) + "." for place in entry.places)
         lines += comment("SUBCELLULAR LOCATION", f"{places} Note=Not in the nucleus. Rarely.")
+    if entry.families:
+        lines += comment("SIMILARITY", f"Belongs to the {'. '.join(entry.families)}. {{ECO:0000255|PROSITE-ProRule:PRU00274}}.")
     lines += [
         "CC   " + "-" * 75,
         "CC   Copyrighted by the UniProt Consortium",
@@ -88,6 +92,7 @@ def flat(entry: Invented, width: int = 70) -> str:
         "DR   EMBL; M18737; AAA52647.1; -; mRNA.",
     ]
     lines += [f"DR   GO; {number}; {aspect}:{name}; TAS:UniProtKB." for number, aspect, name in entry.go]
+    lines += [f"DR   Pfam; {number}; {name}; 1." for number, name in entry.domains]
     lines += ["PE   1: Evidence at protein level;"]
     if entry.keywords:
         lines += [f"KW   {line}" for line in wrap(f"{'; '.join(entry.keywords)} {{ECO:0000256}}.", width, "")]
@@ -129,6 +134,10 @@ def xml_entry(entry: Invented) -> str:
             inner += "".join(f"<topology>{escape(t)}</topology>" for t in topology)
             parts.append(f"<subcellularLocation>{inner}</subcellularLocation>")
         parts.append("<text>Not in the nucleus. Rarely.</text></comment>")
+    if entry.families:
+        parts.append(f'<comment type="similarity"><text evidence="9">Belongs to the {escape(". ".join(entry.families))}.</text></comment>')
+    for number, name in entry.domains:
+        parts.append(f'<dbReference type="Pfam" id="{number}"><property type="entry name" value={quoteattr(name)}/></dbReference>')
     for number, aspect, name in entry.go:
         parts.append(f'<dbReference type="GO" id="{number}"><property type="term" value={quoteattr(f"{aspect}:{name}")}/></dbReference>')
     parts += [f'<keyword id="KW-1">{escape(keyword)}</keyword>' for keyword in entry.keywords]
@@ -146,7 +155,7 @@ def xml(entries: list[Invented]) -> str:
 
 TSV_COLUMNS = (
     "Entry\tReviewed\tEntry Name\tProtein names\tGene Names\tOrganism\tOrganism (ID)\tLength\tSequence"
-    "\tFunction [CC]\tGene Ontology (GO)\tEC number\tSubcellular location [CC]\tKeywords"
+    "\tFunction [CC]\tGene Ontology (GO)\tEC number\tSubcellular location [CC]\tKeywords\tProtein families\tPfam"
 )
 
 
@@ -165,6 +174,7 @@ def tsv_row(entry: Invented) -> str:
     fields += [" ".join(entry.genes), "Homo sapiens (Human)", "9606", str(len(entry.sequence)), entry.sequence, functions]
     fields += ["; ".join(f"{name} [{number}]" for number, _, name in entry.go), "; ".join(entry.ec)]
     fields += [f"SUBCELLULAR LOCATION: {places} Note=Not in the nucleus." if places else "", ";".join(entry.keywords)]
+    fields += [", ".join(entry.families), "".join(f"{number};" for number, _ in entry.domains)]
     return "\t".join(fields) + "\n"
 
 

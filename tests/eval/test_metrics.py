@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
-from data_convert.cards import METRICS as CARD_METRICS
+from data_convert.card_fields import METRICS as CARD_METRICS
 from eval import metrics
 from eval.answers import METRICS, Answers, value
 

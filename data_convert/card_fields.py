@@ -1,0 +1,112 @@
+"""The parts of a task card: where rows come from, what a row holds, what is asked, and what is known about the answers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from artefacts.recipe import Recipe
+
+CLASSIFICATION = ("binary", "multiclass")
+CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc")
+METRICS: dict[str, tuple[str, ...]] = {
+    "binary": CLASSIFICATION_METRICS,
+    "multiclass": CLASSIFICATION_METRICS,
+    "multilabel": ("set_match", "micro_f1"),
+    "regression": ("spearman", "pearson", "mae"),
+    "text": ("exact_match", "rouge_l", "token_f1"),
+    "set": ("set_match", "micro_f1"),
+}
+"""Metrics known for each kind of task."""
+CHOICE_SEPARATOR = ", "
+ITEM_SEPARATOR = "; "
+"""Between the items of a multilabel or set answer. Names of GO terms and families hold commas."""
+NO_ITEM = "none"
+"""The answer of a multilabel row without any label."""
+
+
+class DataSource(Recipe):
+    """Where the data comes from."""
+
+    name: str
+    url: str | None = None
+    licence: str | None = None
+
+
+class Files(Recipe):
+    """Paths below the source folder. Where `dev` is absent, dev rows are cut from train (mixing.py)."""
+
+    train: str | None = None
+    dev: str | None = None
+    test: str | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Files:
+        if not (self.train or self.test):
+            raise ValueError("name a train file, a test file, or both")
+        return self
+
+
+class Input(Recipe):
+    """One sequence of a row."""
+
+    column: str = "sequence"
+    """Column of the letters; of no meaning for FASTA."""
+    modality: Literal["dna", "rna", "protein"]
+    name: str
+    """The field of the prompts that this sequence fills."""
+    sequences: str | None = None
+    """A file below the source folder, FASTA or `id<TAB>letters`; the column then holds an id of it."""
+    type_column: str | None = None
+    """A column that says `gene` or `prot`; a row where it says something else than the modality is set aside."""
+    max_letters: int | None = Field(None, ge=1)
+    """Instead of the card's, for this input."""
+
+
+class Label(Recipe):
+    """One class."""
+
+    name: str
+    """What the model reads and answers: the shortest wording that cannot be taken for another."""
+    meaning: str
+
+    @field_validator("name")
+    @classmethod
+    def _listable(cls, name: str) -> str:
+        if not name.strip() or name != name.strip() or any(mark in name for mark in ",;"):
+            raise ValueError(f"'{name}': a label name is not empty, has no comma or semicolon and no space around it: names are listed")
+        return name
+
+
+class Grid(Recipe):
+    """Answers of a regression task: low, low + step, ..., high."""
+
+    low: float
+    high: float
+    step: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> Grid:
+        low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step))
+        if not low < high or (high - low) % step:
+            raise ValueError(f"low must be below high, and high - low a whole number of steps; found {low} to {high} by {step}")
+        return self
+
+
+class Prompts(Recipe):
+    """Templates with the fields `{input name}` and, where the choices are listed, `{choices}`."""
+
+    train: list[str] = Field(min_length=1)
+    eval: str
+
+
+class Published(Recipe):
+    """One published figure, in natural scale (MCC in -1..1)."""
+
+    model: str
+    metric: str
+    value: float
+    source: str
+    note: str = ""

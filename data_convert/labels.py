@@ -1,0 +1,130 @@
+"""What a label cell says: class values, LucaOne's `label.txt`, numbers, texts, lists. Nothing is ever evaluated as code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from artefacts.errors import UserError, at
+from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM, Label
+from data_convert.cards import TaskCard
+from data_convert.prompts import answer
+from tokenizer.readers import numbered_lines
+
+INDEX_LIST = re.compile(r"\[\s*(?:(\d+(?:\s*,\s*\d+)*)\s*,?)?\s*\]")
+"""`[3,17]`, as LucaOne writes several labels of one row."""
+
+
+class BadLabel(Exception):
+    """A label that cannot be used: reason, and detail."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+def read_label_file(path: Path) -> list[str]:
+    """Class names of a `label.txt`: below the header `label` one name per line, or below a header with a comma `index,name`.
+
+    Raises:
+        UserError: missing or empty file, not UTF-8, an empty or repeated name, or indices that are not 0, 1, 2, ...
+    """
+    names: list[str] = []
+    header: str | None = None
+    for number, raw in numbered_lines(path):
+        try:
+            line = raw.decode("utf-8").strip()
+        except UnicodeDecodeError:
+            raise UserError(f"{at(path, number)}: not UTF-8; save the label file as UTF-8") from None
+        if header is None:
+            header = line
+            continue
+        if not line:
+            continue
+        if "," in header:
+            index, _, line = line.partition(",")
+            if index.strip() != str(len(names)):
+                raise UserError(f"{at(path, number)}: index '{index}' where {len(names)} follows; the classes must stand in order")
+            line = line.strip()
+        if not line or line in names:
+            raise UserError(f"{at(path, number)}: {'a name twice' if line else 'no name'} ('{line}'); mend the label file")
+        names.append(line)
+    if not names:
+        raise UserError(f"{path}: no class names below the header line; fetch the label file again")
+    return names
+
+
+def resolve_labels(card: TaskCard, source: Path) -> tuple[dict[str, Label], str | None]:
+    """Value in the file -> class, and what the split note must add about where the names come from.
+
+    The names of a label file count where there is one: a card's own labels are matched to it by name, or, where the card
+    names indices, by number.
+
+    Raises:
+        UserError: no label file where the card alone does not know the classes, or one that contradicts the card.
+    """
+    if card.label_file is None:
+        return card.labels, None
+    path = source / card.label_file
+    indexed = list(card.labels) == [str(index) for index in range(len(card.labels))]
+    if not path.is_file():
+        if not card.labels:
+            raise UserError(f"{path}: no such file, and only it knows the classes of {card.id}; fetch it with the data")
+        values = card.labels.values()
+        return {str(index): label for index, label in enumerate(values)}, "no label.txt, so classes are in the card's order"
+    names = read_label_file(path)
+    if not card.labels:
+        return {str(index): Label(name=_plain(name), meaning="as label.txt names it") for index, name in enumerate(names)}, None
+    if len(names) != len(card.labels):
+        raise UserError(f"{path}: {len(names)} classes, where the card {card.id} has {len(card.labels)}; mend the card")
+    if set(names) == set(card.labels):
+        return {str(index): card.labels[name] for index, name in enumerate(names)}, None
+    if indexed and not all(name.isdigit() for name in names):
+        pairs = ", ".join(f"{index} {name}" for index, name in enumerate(names))
+        return card.labels, f"label.txt names the classes {pairs}"
+    raise UserError(f"{path}: its classes ({', '.join(names)}) are not the card's ({', '.join(card.labels)}); mend the card {card.id}")
+
+
+def _plain(name: str) -> str:
+    """Without the marks that separate names in a list."""
+    return " ".join(re.sub("[,;]", " ", name).split())
+
+
+def read_label(card: TaskCard, raw: Any) -> tuple[str | float | list[str], str, bool]:
+    """The record's label, its answer, and whether the value lay beyond the grid.
+
+    Raises:
+        BadLabel: empty, unknown, or not of the card's kind.
+    """
+    if card.kind == "set":
+        items = raw if isinstance(raw, list) else str(raw).split(ITEM_SEPARATOR)
+        items = list(dict.fromkeys(stripped for item in items if (stripped := str(item).replace(";", ",").strip())))
+        if not items:
+            raise BadLabel("no label")
+        return items, ITEM_SEPARATOR.join(items), False
+    value = str(raw).strip()
+    if not value:
+        raise BadLabel("no label")
+    if card.kind == "multilabel":
+        found = INDEX_LIST.fullmatch(value)
+        if found is None:
+            raise BadLabel("label is no list of indices", f"'{value[:60]}'")
+        wanted = set(re.findall(r"\d+", found[1] or ""))
+        if unknown := wanted - card.labels.keys():
+            raise BadLabel("unknown label", f"'{min(unknown)}'")
+        names = [label.name for index, label in card.labels.items() if index in wanted]
+        return names, ITEM_SEPARATOR.join(names) or NO_ITEM, False
+    if card.kind == "text":
+        return value, value, False
+    if card.kind == "regression":
+        assert card.grid is not None, "the card's own check"
+        try:
+            number = float(value)
+            half = card.grid.step / 2
+            return number, answer(card, number), not card.grid.low - half <= number <= card.grid.high + half
+        except ValueError:  # UserError, for a value that is not finite, is one
+            raise BadLabel("label is no finite number", f"'{value[:60]}'") from None
+    if value not in card.labels:
+        raise BadLabel("unknown label", f"'{value[:60]}'")
+    return card.labels[value].name, card.labels[value].name, False

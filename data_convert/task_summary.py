@@ -1,0 +1,24 @@
+"""The ledger of converted tasks as a table for the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from artefacts.folder import read_manifest
+
+
+def summary(folder: Path) -> str:
+    """Rows read, written and rejected by file with the reasons, records by split, and token lengths where they were counted."""
+    lines = [f"{'task':<34}{'file':<7}{'read':>9}{'written':>9}{'rejected':>9}  reasons"]
+    for task, found in read_manifest(folder, "tasks")["counts"].items():
+        for split, ledger in found["files"].items():
+            reasons = ", ".join(f"{reason}: {count:,}" for reason, count in ledger["reasons"].items())
+            changed = f" ({ledger['cropped']:,} cropped)" if ledger["cropped"] else ""
+            lines.append(
+                f"{task:<34}{split:<7}{ledger['read']:>9,}{ledger['written']:>9,}{ledger['rejected']:>9,}  {reasons}{changed}".rstrip()
+            )
+        lines.append(f"{'':<34}records: " + ", ".join(f"{split} {count:,}" for split, count in found["n"].items()))
+        for split, part in found.get("tokens", {}).items():
+            shown = [f"{what} " + ", ".join(f"{name} {value:,}" for name, value in part[what].items()) for what in ("prompt", "answer")]
+            lines.append(f"{'':<34}tokens in {part['n']:,} {split} records: {'; '.join(shown)}")
+    return "\n".join(lines)

@@ -1,0 +1,70 @@
+"""For every task card: records -> chat template -> tokens -> labels. Exactly the answer and the end-of-turn token are trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from task_files import write_files
+from transformers import AutoTokenizer
+
+from artefacts.errors import Ledger
+from artefacts.folder import read_manifest
+from data_convert.cards import TASKS, load_card, read_cards
+from data_convert.prompts import choices
+from data_convert.records import read_records
+from data_convert.task_recipe import TaskEntry, TasksRecipe
+from data_convert.tasks import convert
+from instruct.encode import prompt_ids
+from instruct.tune import IGNORED, encode
+from tokenizer.saving import save_tokenizer
+from tokenizer.vocabulary import PAD
+
+END_OF_TURN = {"byte-level": "<|eot_id|>", "sentencepiece": "</s>"}
+IDS = sorted(path.relative_to(TASKS).with_suffix("").as_posix() for path in TASKS.rglob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def chatty(family: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    base, extended, _ = family
+    folder = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.end_of_turn = tokenizer.convert_tokens_to_ids(END_OF_TURN[base.family])
+    return tokenizer
+
+
+@pytest.mark.parametrize("task", IDS)
+def test_only_the_answer_is_trained_on(chatty: Any, tmp_path: Path, task: str) -> None:
+    card = load_card(task)
+    written = write_files(card, tmp_path)
+    train = {"train": 4} if "train" in written else {}
+    convert(TasksRecipe(out=tmp_path / "out", tasks=[TaskEntry.model_validate({"card": task, "source": tmp_path, **train})]))
+    counts = read_manifest(tmp_path / "out", "tasks")["counts"][task]
+    assert {split: (ledger["read"], ledger["written"]) for split, ledger in counts["files"].items()} == {
+        s: (n, n) for s, n in written.items()
+    }
+    (resolved,) = read_cards(tmp_path / "out")
+    for split in counts["n"]:
+        path = tmp_path / "out" / f"{split}.jsonl"
+        records = read_records(path)
+        assert records
+        rows = encode(chatty, path, 4096, Ledger())
+        for record, row in zip(records, rows, strict=True):
+            before = prompt_ids(chatty, record["prompt"])
+            assert row["input_ids"][: len(before)] == before
+            assert row["labels"][: len(before)] == [IGNORED] * len(before)
+            assert row["labels"][len(before) :] == row["input_ids"][len(before) :]
+            assert row["labels"].count(chatty.end_of_turn) == 1
+            assert row["labels"][-1] == chatty.end_of_turn
+            answer = chatty.decode(row["labels"][len(before) : -1]).strip()
+            assert answer == record["completion"][0]["content"]
+            assert record["choices"] == choices(resolved)
+            shown = record["prompt"][0]["content"]
+            for item in record["inputs"]:
+                assert f"<{item['modality']}>{item['letters']}</{item['modality']}>" in shown
+            if resolved.list_choices and "{choices}" in card.prompts.eval:
+                assert all(choice in shown for choice in record["choices"])
+            if split != "train":
+                assert shown.startswith(card.prompts.eval.partition("{")[0])
