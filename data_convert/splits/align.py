@@ -91,7 +91,7 @@ def equal_letters(a, b, diagonal, band, scores, gap):
             left, left_equal = score[k] - gap, equal[k]
             if left > s or (left == s and left_equal > e):
                 s, e = left, left_equal
-            if s <= 0:
+            if s < 0:
                 s, e = 0, 0
             score[k + 1], equal[k + 1] = s, e
             if s > best or (s == best and e > most):

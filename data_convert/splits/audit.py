@@ -16,10 +16,11 @@ from data_convert.splits.assign import Policy, Split, leak_controlled
 from data_convert.splits.contain import contained
 from data_convert.splits.leakage import summary, twins
 from data_convert.splits.mmseqs import mmseqs_pairs
-from data_convert.splits.near import Parents, join_near
+from data_convert.splits.near import join_near
 from data_convert.splits.pool import DEV, SPLITS, TEST, Ints, Pool, Space, read_pool
 from data_convert.splits.register import in_register
 from data_convert.splits.residual import BINS, Nearest, described, nearest
+from data_convert.splits.union import Parents
 
 STAGE = "audit"
 MOST_MENDS = 8

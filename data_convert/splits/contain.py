@@ -130,7 +130,7 @@ def _scan(codes, starts, low, high, keys, order, places, turned, table, size, bi
                 wanted = starts[shorter + 1] - starts[shorter]
                 if wanted >= length:
                     break
-                for turn in range(2):
+                for turn in range(2 if both else 1):
                     if here_turned ^ turned[shorter] != turn and forward != backward:
                         continue
                     offset = begin - (wanted - size - places[shorter] if turn else places[shorter])

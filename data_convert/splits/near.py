@@ -8,7 +8,6 @@ only the first, longest ones are looked at; in families of repeats they act as r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -20,10 +19,11 @@ from tqdm import tqdm
 from data_convert.splits.align import GAP, SCORES, equal_letters
 from data_convert.splits.contain import COMPLEMENT_CODES
 from data_convert.splits.pool import Ints, Space
+from data_convert.splits.seeds import SEEDS, Index, longest_of, seeds_of
+from data_convert.splits.union import Parents, find
 
 INDEX_LETTERS = 1 << 25
 """Letters in the index at a time: 8 bytes each, and 64 MiB for the table."""
-SLOT_BITS = 24
 LOOKS = 8192
 """Places in the index looked at per query, spread evenly over its seeds."""
 ALIGNED = 64
@@ -35,70 +35,11 @@ MEASURED = 8
 _TRACKS = 1 << 14
 
 
-@dataclass(frozen=True)
-class Seed:
-    """How a modality is searched."""
-
-    pattern: str
-    """1: the letter must agree. Reads the same backwards."""
-    bits: int
-    """Of a letter."""
-    letters: int
-    """Letters of the alphabet that seeds are made of: those before are unambiguous."""
-    least: int
-    """Least ungapped score that is aligned."""
-    drop: int
-    """The extension ends where the score has fallen by so much."""
-
-    @property
-    def mask(self) -> np.uint64:
-        mask = 0
-        for place in self.pattern:
-            mask = (mask << self.bits) | ((1 << self.bits) - 1 if place == "1" else 0)
-        return np.uint64(mask)
-
-
-SEEDS = {"dna": Seed("110110101101011011", 2, 4, 20, 12), "protein": Seed("11011", 5, 20, 30, 14)}
-
-
-class Parents:
-    """Which nodes belong together. The root of a group is its smallest number."""
-
-    def __init__(self, nodes: int) -> None:
-        self.of = np.arange(nodes, dtype=np.int64)
-
-    def join(self, pairs: Ints) -> None:
-        """[pairs, 2] Put both of each pair into one group."""
-        _join(self.of, pairs)
-
-    def roots(self) -> Ints:
-        """[nodes]"""
-        return _roots(self.of)
-
-
-@njit(cache=True, nogil=True)
-def _find(of, node):
-    root = node
-    while of[root] != root:
-        root = of[root]
-    while of[node] != root:
-        of[node], node = root, of[node]
-    return root
-
-
-@njit(cache=True, nogil=True)
-def _join(of, pairs):
-    for row in range(len(pairs)):
-        a, b = _find(of, pairs[row, 0]), _find(of, pairs[row, 1])
-        of[max(a, b)] = min(a, b)
-
-
-@njit(cache=True, nogil=True)
-def _roots(of):
-    roots = np.empty_like(of)
-    for node in range(len(of)):
-        roots[node] = _find(of, node)
-    return roots
+def settings_of(space: Space, band: int) -> tuple[Any, ...]:
+    name = space.alphabet.name
+    seed = SEEDS[name]
+    both = name == "dna"
+    return len(seed.pattern), seed.bits, seed.letters, seed.mask, both, seed.least, seed.drop, band, SCORES[name], GAP[name]
 
 
 def join_near(space: Space, parents: Parents, least: float) -> int:
@@ -107,12 +48,13 @@ def join_near(space: Space, parents: Parents, least: float) -> int:
     queries = np.arange(len(space))
     of = parents.of[space.first : space.first + len(space)] - space.first
     for low, high in _blocks(space):
-        index = _Index(space, np.arange(low, high))
+        index = Index(space, np.arange(low, high))
         mine = queries[queries > low]
         with tqdm(total=len(mine), desc=f"near duplicates, {space.alphabet.name}", unit="sequence", unit_scale=True, disable=None) as bar:
             for begin in range(0, len(mine), 2000):
                 part = mine[begin : begin + 2000]
-                aligned += _group(space.codes, space.starts, part, *index.arrays, *_settings(space, BAND), of, least)
+                arguments = (space.codes, space.starts, part, *index.arrays, *settings_of(space, BAND), of, least)
+                aligned += _group(*arguments)
                 bar.update(len(part))
     parents.of[space.first : space.first + len(space)] = of + space.first
     return aligned
@@ -136,11 +78,11 @@ def best_identity(space: Space, queries: Ints, targets: Ints) -> tuple[NDArray[n
         mine = rows[(lengths - 1) // INDEX_LETTERS == block]
         if not len(mine):
             continue
-        index = _Index(space, mine)
+        index = Index(space, mine)
         with tqdm(total=len(rest), desc=f"identity, {space.alphabet.name}", unit="sequence", unit_scale=True, disable=None) as bar:
             for begin in range(0, len(rest), 500):
                 part = rest[begin : begin + 500]
-                values, places = _measure(space.codes, space.starts, queries[part] - space.first, *index.arrays, *_settings(space, WIDE))
+                values, places = _measure(space.codes, space.starts, queries[part] - space.first, *index.arrays, *settings_of(space, WIDE))
                 better = values > best[part]
                 best[part[better]], where[part[better]] = values[better], places[better] + space.first
                 bar.update(len(part))
@@ -153,90 +95,6 @@ def _blocks(space: Space) -> list[tuple[int, int]]:
     cuts = np.flatnonzero(np.diff(of)) + 1
     edges = [0, *cuts.tolist(), len(space)]
     return [(low, high) for low, high in pairwise(edges) if low < high]
-
-
-def _settings(space: Space, band: int) -> tuple[Any, ...]:
-    name = space.alphabet.name
-    seed = SEEDS[name]
-    both = name == "dna"
-    return len(seed.pattern), seed.bits, seed.letters, seed.mask, both, seed.least, seed.drop, band, SCORES[name], GAP[name]
-
-
-class _Index:
-    """Where each seed stands in some nodes."""
-
-    def __init__(self, space: Space, nodes: Ints) -> None:
-        size, bits, letters, mask, both = _settings(space, 0)[:5]
-        ends = _count(space.codes, space.starts, nodes, size, bits, letters, mask, both)
-        begins, places = _fill(space.codes, space.starts, nodes, size, bits, letters, mask, both, ends)
-        self.arrays = begins, places
-
-
-@njit(inline="always")
-def _slot(key):
-    key = (key ^ (key >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
-    return np.int64(key >> np.uint64(64 - SLOT_BITS))
-
-
-@njit(cache=True, nogil=True)
-def _seeds(codes, begin, end, size, bits, letters, mask, both, slots, turned):
-    """Slot of the seed at every place of a sequence, -1 where there is none, and whether it reads first on the other strand."""
-    forward, backward = np.uint64(0), np.uint64(0)
-    whole = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - size * bits)
-    top = np.uint64(bits * (size - 1))
-    clean = 0
-    for at in range(begin, end):
-        code = codes[at]
-        clean = clean + 1 if code < letters else 0
-        forward = ((forward << np.uint64(bits)) | np.uint64(code & 31 if bits == 5 else code & 3)) & whole
-        if both:
-            backward = (backward >> np.uint64(bits)) | (np.uint64(COMPLEMENT_CODES[code] & 3) << top)
-        place = at - begin - size + 1
-        if place < 0:
-            continue
-        if clean < size:
-            slots[place] = -1
-            continue
-        here, there = forward & mask, backward & mask
-        turned[place] = both and there < here
-        slots[place] = _slot(there if turned[place] else here)
-    return max(0, end - begin - size + 1)
-
-
-@njit(cache=True, nogil=True)
-def _longest(starts, nodes):
-    longest = 0
-    for node in nodes:
-        longest = max(longest, starts[node + 1] - starts[node])
-    return longest
-
-
-@njit(cache=True, nogil=True)
-def _count(codes, starts, nodes, size, bits, letters, mask, both):
-    longest = _longest(starts, nodes)
-    slots, turned = np.zeros(longest, np.int64), np.zeros(longest, np.bool_)
-    counts = np.zeros((1 << SLOT_BITS) + 1, np.int32)
-    for node in nodes:
-        for place in range(_seeds(codes, starts[node], starts[node + 1], size, bits, letters, mask, both, slots, turned)):
-            if slots[place] >= 0:
-                counts[slots[place] + 1] += 1
-    return counts.cumsum().astype(np.int32)
-
-
-@njit(cache=True, nogil=True)
-def _fill(codes, starts, nodes, size, bits, letters, mask, both, begins):
-    """(begins, places): a place is node << 32 | letter << 1 | turned, nodes ascending within a slot."""
-    longest = _longest(starts, nodes)
-    slots, turned = np.zeros(longest, np.int64), np.zeros(longest, np.bool_)
-    places = np.zeros(begins[-1], np.int64)
-    fill = begins[:-1].copy()
-    for node in nodes:
-        for place in range(_seeds(codes, starts[node], starts[node + 1], size, bits, letters, mask, both, slots, turned)):
-            slot = slots[place]
-            if slot >= 0:
-                places[fill[slot]] = (node << 32) | (place << 1) | np.int64(turned[place])
-                fill[slot] += 1
-    return begins, places
 
 
 @njit(cache=True, nogil=True)
@@ -269,13 +127,13 @@ def _candidates(codes, starts, query, begins, places, size, bits, letters, mask,
     slots, turned, a, other, tracks, stamps, out = work
     begin, end = starts[query], starts[query + 1]
     length = end - begin
-    count = _seeds(codes, begin, end, size, bits, letters, mask, both, slots, turned)
+    count = seeds_of(codes, begin, end, size, bits, letters, mask, both, len(begins) - 2, slots, turned)
     for k in range(length):
         a[k] = codes[begin + k]
         if both:
             other[k] = COMPLEMENT_CODES[codes[end - 1 - k]]
     most = max(4, LOOKS // max(1, count))
-    root = _find(of, query) if len(of) else -1
+    root = find(of, query) if len(of) else -1
     stamps[0] += 1
     stamp, found = stamps[0], 0
     for place in range(count):
@@ -288,7 +146,7 @@ def _candidates(codes, starts, query, begins, places, size, bits, letters, mask,
             if (len(of) and node >= query) or looked >= most:
                 break
             looked += 1
-            if len(of) and _find(of, node) == root:
+            if len(of) and find(of, node) == root:
                 continue
             spot = (places[entry] & 0xFFFFFFFF) >> 1
             turn = np.int64(turned[place]) ^ (places[entry] & 1)
@@ -335,14 +193,14 @@ def _work(longest, most):
 
 @njit(cache=True, nogil=True)
 def _group(codes, starts, queries, begins, places, size, bits, letters, mask, both, least, drop, band, scores, gap, of, wanted):
-    work = _work(_longest(starts, queries), ALIGNED)
+    work = _work(longest_of(starts, queries), ALIGNED)
     aligned = 0
     for query in queries:
         found = _candidates(codes, starts, query, begins, places, size, bits, letters, mask, both, least, drop, scores, of, work)
         out, length = work[6][:found], starts[query + 1] - starts[query]
         for place in np.argsort(-out[:, 3], kind="mergesort"):
             node = out[place, 0]
-            here, there = _find(of, query), _find(of, node)
+            here, there = find(of, query), find(of, node)
             if here == there:
                 continue
             sequence = (work[3] if out[place, 1] else work[2])[:length]
@@ -356,7 +214,7 @@ def _group(codes, starts, queries, begins, places, size, bits, letters, mask, bo
 
 @njit(cache=True, nogil=True)
 def _measure(codes, starts, queries, begins, places, size, bits, letters, mask, both, least, drop, band, scores, gap):
-    work = _work(_longest(starts, queries), MEASURED)
+    work = _work(longest_of(starts, queries), MEASURED)
     best, where = np.zeros(len(queries)), np.full(len(queries), -1, np.int64)
     nobody = np.zeros(0, np.int64)
     for row in range(len(queries)):

@@ -161,7 +161,7 @@ def read_pool(folder: Path) -> Pool:
     numbers = np.frombuffer(node, dtype=np.int64).copy()
     spaces, first = [], 0
     for place, (alphabet, letters_of) in enumerate(nodes.items()):
-        found, rank = _space(alphabet, letters_of, first)
+        found, rank = space_of(alphabet, letters_of, first)
         mine = np.frombuffer(space, dtype=np.int64) == place
         numbers[mine] = rank[numbers[mine]] + first
         spaces.append(found)
@@ -180,7 +180,7 @@ def read_pool(folder: Path) -> Pool:
     )
 
 
-def _space(alphabet: Alphabet, nodes: dict[bytes, int], first: int) -> tuple[Space, Ints]:
+def space_of(alphabet: Alphabet, nodes: dict[bytes, int], first: int) -> tuple[Space, Ints]:
     """The sorted space, and the rank of each node in it."""
     ordered = sorted(nodes, key=lambda letters: (-len(letters), letters))
     rank = np.zeros(len(ordered), dtype=np.int64)
