@@ -87,8 +87,8 @@ def expected(rows: list, tested: str) -> dict:
         pair = len(sequences) == 2
         dna = [item.modality == "dna" for item in card.inputs]
         for name in CLASSES[:-1]:
-            wanted = [(str(place), place) for place in range(len(sequences))] + ([(PAIR, None)] if pair else [])
-            for place_name, place in wanted:
+            wanted = [*range(len(sequences)), *([None] if pair else [])]
+            for place in wanted:
                 votes: dict[str, list] = {}
                 for other, _, theirs, their_label in train:
                     their_dna = [item.modality == "dna" for item in card_of(other).inputs]
