@@ -86,7 +86,7 @@ def sensitivity(alphabet: Alphabet, letters: str, lengths: tuple, shares: tuple,
         cells = []
         for alike in shares:
             mine = [row for row, pair in enumerate(pairs) if pair[:2] == (size, alike)]
-            found = np.mean([where[row] == nodes[row, 0] for row in mine])
+            found = np.mean([nodes[row, 0] in (where[row], nodes[row, 1]) for row in mine])  # a copy may have stayed equal
             true = [row for row in mine if true_identity(alphabet, *pairs[row][2:]) >= least]
             joined = np.mean([roots[nodes[row, 0]] == roots[nodes[row, 1]] for row in true]) if len(true) >= 10 else None
             cells.append(f"{100 * found:.1f} %" + (f" ({100 * joined:.1f} % of {len(true)})" if joined is not None else ""))

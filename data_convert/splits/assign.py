@@ -187,7 +187,8 @@ def _notes(row: dict[str, Any]) -> list[str]:
                 f"cannot be split: no {name} record is free of kin in train (largest group {row['largest_group']:.1%} of the task)"
             )
         elif now < SHORT * before:
-            notes.append(f"{name} has {now:,} of the official {before:,} records: the other groups are too large or bound to other tasks")
+            why = "" if row["left_out"] else ": no other group fits"
+            notes.append(f"{name} has {now:,} of the official {before:,} records{why}")
     if row["left_out"]:
         notes.append(f"{row['left_out']:,} records are left out: {MIXED}")
     return notes

@@ -1,14 +1,14 @@
 """Near duplicates: seeds, ungapped extension, banded alignment. docs/splits.md has the measured sensitivity.
 
-A seed is a pattern of letters that must agree (spaced, and the same read backwards, so that one look-up serves both
-strands). Where a seed of the query stands in the index, its diagonal is extended without gaps; what scores enough is
+A seed is a pattern of letters that must agree, spaced, and the same read backwards, so that one look-up serves both
+strands; two patterns are tried, one after the other. Where a seed of the query stands in the index, its diagonal is extended without gaps; what scores enough is
 aligned in a band. The index holds a limited number of letters at a time. Of a seed that stands in very many sequences
 only the first, longest ones are looked at; in families of repeats they act as representatives.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from data_convert.splits.align import GAP, SCORES, equal_letters
 from data_convert.splits.contain import COMPLEMENT_CODES
 from data_convert.splits.pool import Ints, Space
-from data_convert.splits.seeds import SEEDS, Index, longest_of, seeds_of
+from data_convert.splits.seeds import SEEDS, Index, Seed, longest_of, seeds_of
 from data_convert.splits.union import Parents, find
 
 INDEX_LETTERS = 1 << 25
@@ -35,9 +35,8 @@ MEASURED = 8
 _TRACKS = 1 << 14
 
 
-def settings_of(space: Space, band: int) -> tuple[Any, ...]:
+def settings_of(space: Space, seed: Seed, band: int) -> tuple[Any, ...]:
     name = space.alphabet.name
-    seed = SEEDS[name]
     both = name == "dna"
     return len(seed.pattern), seed.bits, seed.letters, seed.mask, both, seed.least, seed.drop, band, SCORES[name], GAP[name]
 
@@ -47,13 +46,13 @@ def join_near(space: Space, parents: Parents, least: float) -> int:
     aligned = 0
     queries = np.arange(len(space))
     of = parents.of[space.first : space.first + len(space)] - space.first
-    for low, high in _blocks(space):
-        index = Index(space, np.arange(low, high))
+    for (low, high), seed in product(_blocks(space), SEEDS[space.alphabet.name]):
+        index = Index(space, np.arange(low, high), seed)
         mine = queries[queries > low]
         with tqdm(total=len(mine), desc=f"near duplicates, {space.alphabet.name}", unit="sequence", unit_scale=True, disable=None) as bar:
             for begin in range(0, len(mine), 2000):
                 part = mine[begin : begin + 2000]
-                arguments = (space.codes, space.starts, part, *index.arrays, *settings_of(space, BAND), of, least)
+                arguments = (space.codes, space.starts, part, *index.arrays, *settings_of(space, seed, BAND), of, least)
                 aligned += _group(*arguments)
                 bar.update(len(part))
     parents.of[space.first : space.first + len(space)] = of + space.first
@@ -74,15 +73,17 @@ def best_identity(space: Space, queries: Ints, targets: Ints) -> tuple[NDArray[n
     rest = np.flatnonzero(~own)
     rows = np.sort(targets) - space.first
     lengths = np.cumsum(space.lengths[rows])
-    for block in range(int(lengths[-1]) // INDEX_LETTERS + 1 if len(rows) else 0):
+    blocks = range(int(lengths[-1]) // INDEX_LETTERS + 1 if len(rows) else 0)
+    for block, seed in product(blocks, SEEDS[space.alphabet.name]):
         mine = rows[(lengths - 1) // INDEX_LETTERS == block]
         if not len(mine):
             continue
-        index = Index(space, mine)
+        index = Index(space, mine, seed)
         with tqdm(total=len(rest), desc=f"identity, {space.alphabet.name}", unit="sequence", unit_scale=True, disable=None) as bar:
             for begin in range(0, len(rest), 500):
                 part = rest[begin : begin + 500]
-                values, places = _measure(space.codes, space.starts, queries[part] - space.first, *index.arrays, *settings_of(space, WIDE))
+                settings = settings_of(space, seed, WIDE)
+                values, places = _measure(space.codes, space.starts, queries[part] - space.first, *index.arrays, *settings)
                 better = values > best[part]
                 best[part[better]], where[part[better]] = values[better], places[better] + space.first
                 bar.update(len(part))

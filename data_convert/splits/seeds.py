@@ -40,14 +40,17 @@ class Seed:
         return np.uint64(mask)
 
 
-SEEDS = {"dna": Seed("110110101101011011", 2, 4, 20, 12), "protein": Seed("11011", 5, 20, 30, 14)}
+SEEDS = {
+    "dna": [Seed(pattern, 2, 4, 20, 12) for pattern in ("110110101101011011", "1110010100110010100111")],
+    "protein": [Seed(pattern, 5, 20, 30, 14) for pattern in ("11011", "10011001")],
+}
+"""Each alphabet is searched with one after the other: what the first pattern misses, the second may find."""
 
 
 class Index:
     """Where each seed stands in some nodes."""
 
-    def __init__(self, space: Space, nodes: Ints) -> None:
-        seed = SEEDS[space.alphabet.name]
+    def __init__(self, space: Space, nodes: Ints, seed: Seed) -> None:
         size, bits, letters, mask, both = len(seed.pattern), seed.bits, seed.letters, seed.mask, space.alphabet.name == "dna"
         slots = min(max(int(space.lengths[nodes].sum()).bit_length(), LEAST_BITS), MOST_BITS)
         begins = np.zeros((1 << slots) + 1, dtype=np.int32)
