@@ -82,7 +82,7 @@ def _items(pool: Pool, group: Ints, policy: Policy) -> tuple[Ints, Ints, Ints]:
     """
     tasks = len(pool.cards)
     official = np.stack([np.bincount(pool.task[pool.split == side], minlength=tasks) for side in (TRAIN, DEV, TEST)])
-    shares = official / official.sum(axis=0)
+    shares = official / official.sum(axis=0).clip(1)
     by_sequence = np.array(pair_inputs(pool.cards)) & (policy == "unseen")
     classes = np.array([card.kind in CLASSIFICATION for card in pool.cards])
     # stratum: task and label, or the task alone
@@ -98,7 +98,7 @@ def _items(pool: Pool, group: Ints, policy: Policy) -> tuple[Ints, Ints, Ints]:
         groups = np.concatenate([groups, group[both[:, 0]]])
         strata = np.concatenate([strata, both[:, 1] * (len(pool.labels) + 1)])
         roots = np.sqrt(shares)
-        shares = np.where(by_sequence, roots / roots.sum(axis=0), shares)
+        shares = np.where(by_sequence, roots / roots.sum(axis=0).clip(1e-9), shares)
     names, stratum = np.unique(strata, return_inverse=True)
     places = np.rint(shares[:, names // (len(pool.labels) + 1)] * np.bincount(stratum)).astype(np.int64)
     return groups, stratum.astype(np.int64), places

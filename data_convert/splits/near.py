@@ -1,9 +1,10 @@
 """Near duplicates: seeds, ungapped extension, banded alignment. docs/splits.md has the measured sensitivity.
 
-A seed is a pattern of letters that must agree, spaced, and the same read backwards, so that one look-up serves both
-strands; two patterns are tried, one after the other. Where a seed of the query stands in the index, its diagonal is extended without gaps; what scores enough is
-aligned in a band. The index holds a limited number of letters at a time. Of a seed that stands in very many sequences
-only the first, longest ones are looked at; in families of repeats they act as representatives.
+A seed is a pattern of letters that must agree, with gaps, and the same read backwards, so that one look-up serves both
+strands; two patterns are tried, one after the other. Where a seed of the query stands in the index, its diagonal is
+extended without gaps; what scores enough is aligned in a band. The index holds a limited number of letters at a time. Of a
+seed that stands in very many sequences only the first, longest ones are looked at; in families of repeats they act as
+representatives.
 """
 
 from __future__ import annotations

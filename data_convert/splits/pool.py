@@ -139,7 +139,7 @@ def read_pool(folder: Path) -> Pool:
         ids.add(name)
         task.append(places[record["task"]])
         split.append(SPLITS.index(record["split"]))
-        value = sorted(record["label"]) if isinstance(record["label"], list) else record["label"]
+        value = sorted(record["label"], key=json.dumps) if isinstance(record["label"], list) else record["label"]
         label.append(labels.setdefault(json.dumps(value, ensure_ascii=False), len(labels)))
         for item in record["inputs"]:
             alphabet = PROTEIN if item["modality"] == "protein" else DNA
