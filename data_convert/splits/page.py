@@ -49,13 +49,13 @@ def matrix(document: dict[str, Any], split: str, name: str) -> list[list[dict[st
 
 
 def histogram(residual: dict[str, Any]) -> list[dict[str, Any]]:
-    """One group of bars per bin, with the share of sequences of each split: nothing alike, the bins, identity 1."""
+    """One group of bars per bin, with the share of sequences of each split: nothing found, the bins, identity 1."""
     edges = residual["edges"]
     columns = {}
     for split in SPLIT_NAMES:
         found = residual[split] if split == "official" else residual[split]["test"]
         row = next((row for row in found if row["task"] == "all"), None)
-        columns[split] = [row["nothing_alike"], *row["histogram"], row["identical"]] if row else [0] * (len(edges) + 1)
+        columns[split] = [row["nothing_found"], *row["histogram"], row["identical"]] if row else [0] * (len(edges) + 1)
     names = ["none", *(f"{low:.2f}–{high:.2f}" for low, high in pairwise(edges)), "1"]
     total = {split: max(1, sum(column)) for split, column in columns.items()}
     return [

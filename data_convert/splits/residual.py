@@ -22,7 +22,7 @@ class Nearest:
     node: Ints
     """[sought] ascending"""
     identity: NDArray[np.float64]
-    """[sought] 0 where nothing alike was found."""
+    """[sought] 0 where nothing found was found."""
     target: Ints
     """[sought] The training sequence, -1 where none was found."""
 
@@ -70,7 +70,7 @@ def _figures(values: NDArray[np.float64]) -> dict[str, Any]:
     )
     return {
         "measured": len(values),
-        "nothing_alike": int((values == 0).sum()),
+        "nothing_found": int((values == 0).sum()),
         **quantiles,
         "most": float(values.max(initial=0)),
         "identical": int((values == 1).sum()),

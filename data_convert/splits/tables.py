@@ -105,7 +105,7 @@ def _residual(document: dict[str, Any]) -> str:
     for split, side, found in named:
         for row in found:
             figures = [f"{row.get(name, 0):.3f}" for name in ("median", "p95", "p99", "most")]
-            shares = [percent(row["identical"], row["measured"]), percent(row["nothing_alike"], row["measured"])]
+            shares = [percent(row["identical"], row["measured"]), percent(row["nothing_found"], row["measured"])]
             rows.append([row["task"], split, side, f"{row['sequences']:,}", f"{row['measured']:,}", *figures, *shares])
-    header = ["task", "split", "of", "sequences", "measured", "median", "95 %", "99 %", "most", "identity 1", "nothing alike"]
+    header = ["task", "split", "of", "sequences", "measured", "median", "95 %", "99 %", "most", "identity 1", "nothing found"]
     return table(header, rows, left=3)
