@@ -126,6 +126,18 @@ def _convert_tasks() -> Verb[Any]:
     )
 
 
+def _convert_audit() -> Verb[Any]:
+    from data_convert.splits.audit import AuditRecipe, audit
+
+    return Verb(
+        AuditRecipe,
+        lambda recipe, overwrite: audit(recipe, overwrite=overwrite),
+        "Leakage within and across tasks, and a leak-controlled split beside the official one (docs/splits.md).",
+        "llama-gene convert audit runs/records --out runs/audit --write-split runs/records-controlled",
+        positional="records",
+    )
+
+
 def _launched(module: str, recipe: Any, overwrite: bool, ranks: int) -> None:
     """Hand a validated recipe to the DeepSpeed launcher through a file, so that every rank reads the same one."""
     import tempfile
@@ -302,6 +314,7 @@ VERBS: dict[str, tuple[str, Callable[[], Verb[Any]]]] = {
     "convert simulate": ("generate the simulated organism", _convert_simulate),
     "convert pack": ("pack corpora into token shards", _convert_pack),
     "convert tasks": ("turn benchmarks into instruction records", _convert_tasks),
+    "convert audit": ("leakage between splits, and a split without it", _convert_audit),
     "pretrain": ("continued pre-training under DeepSpeed", _pretrain),
     "instruct": ("LoRA instruction tuning", _instruct),
     "merge": ("merge an adapter into its model", _merge),

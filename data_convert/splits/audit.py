@@ -1,0 +1,157 @@
+"""`llama-gene convert audit`: leakage of the official split, a leak-controlled split beside it, and what is left there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from artefacts.errors import UserError
+from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.recipe import Recipe
+from data_convert.splits.assign import Policy, Split, leak_controlled
+from data_convert.splits.contain import contained
+from data_convert.splits.leakage import summary, twins
+from data_convert.splits.mmseqs import mmseqs_pairs
+from data_convert.splits.near import join_near
+from data_convert.splits.pool import DEV, SPLITS, TEST, Ints, Pool, Space, read_pool
+from data_convert.splits.register import in_register
+from data_convert.splits.residual import BINS, Nearest, described, nearest
+from data_convert.splits.union import Parents
+
+STAGE = "audit"
+MOST_MENDS = 8
+"""Rounds of joining what the measurement still finds alike."""
+
+
+class AuditRecipe(Recipe):
+    """Leakage of the official split of a records folder, and a leak-controlled split beside it."""
+
+    records: list[Path] = Field(min_length=1, max_length=1)
+    """Folder of `convert tasks`."""
+    out: Path | None = None
+    """Folder for audit.json, audit.md and audit.html; without it the tables are only printed."""
+    write_split: Path | None = None
+    """Folder for the leak-controlled records, of the same format as the official ones."""
+    identity: float = Field(0.8, ge=0.5, le=1)
+    """DNA and RNA this alike are near duplicates: equal letters of the best local alignment per letter of the shorter."""
+    protein_identity: float = Field(0.5, ge=0.3, le=1)
+    """The same for proteins."""
+    clusters: Literal["builtin", "mmseqs"] = "builtin"
+    """What finds near duplicates; mmseqs needs the program on PATH."""
+    pairs: Policy = "join"
+    """join: the inputs of a pair are one group, nothing is left out, one giant group is likely. unseen: sequences are split,
+    a pair is kept where all of its inputs fall on one side, mixed pairs are left out and counted."""
+    measure: int | None = Field(None, ge=1)
+    """Sequences per task and split whose residual identity is measured (null: all; then pairs still found alike are mended)."""
+    seed: int = 0
+
+
+def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
+    """Audit, print, and write what the recipe asks for; returns what audit.json holds.
+
+    Raises:
+        UserError: an output exists, or `records` is no folder of records.
+    """
+    from data_convert.splits.page import write_page
+    from data_convert.splits.rewrite import rewrite
+    from data_convert.splits.tables import tables
+
+    (records,) = recipe.records
+    for out in (recipe.out, recipe.write_split):
+        if out is not None:
+            check_absent(out, overwrite)
+    if recipe.write_split is not None and recipe.write_split.resolve() == records.resolve():
+        raise UserError(f"{records}: the leak-controlled split goes beside the official one, not over it; choose another write_split")
+    pool = read_pool(records)
+    pairs, cluster = clusters(pool, recipe)
+    found, split, left = mended(pool, cluster, recipe)
+    official = nearest(pool, pool.split, TEST, recipe.measure, recipe.seed)
+    rule = _rule(recipe)
+    ways = twins(pool, pairs, found)
+    document = {
+        "records": {name: int((pool.split == side).sum()) for side, name in enumerate(SPLITS)},
+        "tasks": [card.id for card in pool.cards],
+        "sequences": {space.alphabet.name: len(space) for space in pool.spaces},
+        "settings": recipe.model_dump(mode="json", exclude={"records", "out", "write_split"}),
+        "leakage": {"official": summary(pool, pool.split, ways), "leak_controlled": summary(pool, split.split, ways)},
+        "in_register": {"official": in_register(pool, pool.split, pairs), "leak_controlled": in_register(pool, split.split, pairs)},
+        "residual": {
+            "edges": BINS.tolist(),
+            "official": described(pool, pool.split, TEST, official),
+            "leak_controlled": {SPLITS[side]: described(pool, split.split, side, left[side]) for side in (TEST, DEV)},
+        },
+        "split": {"rule": rule, "tasks": split.report, "notes": {task: notes for task, notes in split.notes.items() if notes}},
+        "groups": _groups(pool, split),
+    }
+    text = tables(document)
+    print(text)
+    if recipe.write_split is not None:
+        made = recipe.model_dump(mode="json")
+        rewrite(pool, split, records, recipe.write_split, recipe=made, rule=rule, overwrite=overwrite)
+        print(f"records: {recipe.write_split}")
+    if recipe.out is not None:
+        with new_folder(recipe.out, overwrite=overwrite) as folder:
+            (folder / "audit.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            (folder / "audit.md").write_text(text, encoding="utf-8")
+            write_page(document, folder / "audit.html")
+            counts = {"records": document["records"], "sequences": document["sequences"]}
+            write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs={"records": fingerprint(records)}, counts=counts)
+        print(f"page: {recipe.out / 'audit.html'}")
+    return document
+
+
+def clusters(pool: Pool, recipe: AuditRecipe) -> tuple[Ints, Ints]:
+    """([places, 4] of `contained`, [nodes] clusters of near duplicates with these joined)."""
+    pairs = np.concatenate([contained(space) for space in pool.spaces])
+    parents = Parents(pool.nodes)
+    parents.join(pairs[:, :2])
+    for space in pool.spaces:
+        if recipe.clusters == "mmseqs":
+            parents.join(mmseqs_pairs(space, _least(recipe, space)))
+        else:
+            join_near(space, parents, _least(recipe, space))
+    return pairs, parents.roots()
+
+
+def mended(pool: Pool, cluster: Ints, recipe: AuditRecipe) -> tuple[Ints, Split, dict[int, Nearest]]:
+    """Split, measure, and where a test or dev sequence still is as alike as a near duplicate, join the two and split again.
+
+    Returns:
+        clusters with what was joined, the split, and per side (dev, test) what the last measurement found.
+    """
+    parents = Parents(pool.nodes)
+    parents.join(np.stack([cluster, np.arange(pool.nodes)], axis=1))
+    least = np.concatenate([np.full(len(space), _least(recipe, space)) for space in pool.spaces])
+    for turn in range(MOST_MENDS + 1):
+        found = parents.roots()
+        split = leak_controlled(pool, found, recipe.pairs, recipe.seed)
+        left = {side: nearest(pool, split.split, side, recipe.measure, recipe.seed) for side in (TEST, DEV)}
+        alike = [np.stack([one.node, one.target], axis=1)[one.identity >= least[one.node]] for one in left.values()]
+        again = np.concatenate(alike)
+        if not len(again) or recipe.measure is not None or turn == MOST_MENDS:
+            break
+        parents.join(again)
+    return found, split, left
+
+
+def _least(recipe: AuditRecipe, space: Space) -> float:
+    return recipe.protein_identity if space.alphabet.name == "protein" else recipe.identity
+
+
+def _rule(recipe: AuditRecipe) -> str:
+    what = "MMseqs2" if recipe.clusters == "mmseqs" else "built-in"
+    pairs = "inputs of a pair joined" if recipe.pairs == "join" else "pairs only where all inputs are on one side"
+    return (
+        f"leak-controlled split over all tasks of the folder: exact, reverse-complement and containment duplicates, {what} clusters at "
+        f"{recipe.identity:g} (DNA, RNA) and {recipe.protein_identity:g} (protein) identity, {pairs}, seed {recipe.seed}"
+    )
+
+
+def _groups(pool: Pool, split: Split) -> dict[str, Any]:
+    roots = split.group[pool.node]
+    _, rows = np.unique(roots, return_counts=True)
+    return {"groups": len(rows), "largest": np.sort(rows)[::-1][:10].tolist(), "sides": len(pool.node)}

@@ -1,0 +1,51 @@
+"""Clusters by MMseqs2, where the program `mmseqs` is installed: `clusters=mmseqs`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from artefacts.errors import UserError
+from data_convert.splits.pool import Ints, Space
+from tokenizer.alphabets import DNA, reverse_complement
+
+COVERAGE = 0.8
+
+
+def mmseqs_pairs(space: Space, least: float) -> Ints:
+    """[pairs, 2] Each node with the representative of its cluster.
+
+    DNA is given on both strands, each a sequence of its own: MMseqs2 does not reliably bring reverse complements
+    together (soedinglab/MMseqs2#858). Coverage is 0.8 of the member (`--cov-mode 1`; mode 5 compares lengths only).
+
+    Raises:
+        UserError: no `mmseqs` on PATH, or it failed.
+    """
+    program = shutil.which("mmseqs")
+    if program is None:
+        raise UserError("clusters=mmseqs: no `mmseqs` on PATH; install MMseqs2 or use clusters=builtin")
+    if not len(space):
+        return np.zeros((0, 2), dtype=np.int64)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with (folder / "nodes.fasta").open("w", encoding="ascii") as handle:
+            for node in range(space.first, space.first + len(space)):
+                letters = space.letters(node)
+                handle.write(f">{node}\n{letters}\n")
+                if space.alphabet is DNA:
+                    handle.write(f">{node}r\n{reverse_complement(letters)}\n")
+        kind = "2" if space.alphabet is DNA else "1"
+        command = [program, "easy-cluster", "nodes.fasta", "found", "work", "--min-seq-id", str(least), "-c", str(COVERAGE)]
+        done = subprocess.run(
+            [*command, "--cov-mode", "1", "--dbtype", kind, "-v", "1"], cwd=folder, capture_output=True, text=True, errors="replace"
+        )
+        table = folder / "found_cluster.tsv"
+        if done.returncode or not table.is_file():
+            said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
+            raise UserError(f"mmseqs easy-cluster failed ({said[0]}); run with clusters=builtin, or mend the installation")
+        rows = [line.split("\t") for line in table.read_text(encoding="ascii").splitlines()]
+    return np.array([[int(cell.removesuffix("r")) for cell in row[:2]] for row in rows], dtype=np.int64).reshape(-1, 2)

@@ -1,0 +1,205 @@
+"""All sequences of a records folder, each distinct one once, and which record holds which.
+
+A *node* is a distinct sequence: DNA and RNA (as T) on whichever strand reads first, so that a sequence and its reverse
+complement are one node; a protein as it is. Nodes are numbered DNA first, longest first, then by letters: the numbers
+depend on the sequences alone, never on the order of the rows.
+
+Memory: the letters of each distinct sequence twice while reading, once afterwards; about 20 bytes per record.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from artefacts.errors import UserError, at
+from data_convert.cards import TaskCard, read_cards
+from tokenizer.alphabets import COMPLEMENT, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, Alphabet
+
+SPLITS = ("train", "dev", "test")
+TRAIN, DEV, TEST = range(3)
+Ints = NDArray[np.int64]
+_COMPLEMENT = bytes(COMPLEMENT.get(code, code) for code in range(256))
+_FIELDS = ("id", "task", "split", "label", "inputs")
+
+
+@dataclass(frozen=True)
+class Space:
+    """Distinct sequences of one alphabet."""
+
+    alphabet: Alphabet
+    first: int
+    """Number of its first node."""
+    codes: NDArray[np.uint8]
+    """[letters] Places in the alphabet, all sequences one after the other."""
+    starts: Ints
+    """[nodes + 1]"""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> Ints:
+        return np.diff(self.starts)
+
+    def letters(self, node: int) -> str:
+        """Letters of a node, by its number in the pool."""
+        row = node - self.first
+        return "".join(self.alphabet.letters[code] for code in self.codes[self.starts[row] : self.starts[row + 1]])
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A records folder as arrays. Records are numbered train, dev, test, each file from its top."""
+
+    cards: list[TaskCard]
+    spaces: list[Space]
+    task: Ints
+    """[records] Place in `cards`."""
+    split: Ints
+    """[records] 0 train, 1 dev, 2 test."""
+    label: Ints
+    """[records] Place in `labels`."""
+    labels: list[str]
+    """Distinct labels as JSON; a list of labels is sorted."""
+    sides: Ints
+    """[records + 1] Number of each record's first side (input)."""
+    node: Ints
+    """[sides] The sequence."""
+    strand: Ints
+    """[sides] 1 where the record holds the node's reverse complement."""
+
+    @property
+    def nodes(self) -> int:
+        return sum(len(space) for space in self.spaces)
+
+    @property
+    def side_record(self) -> Ints:
+        """[sides] The record of each side."""
+        return np.repeat(np.arange(len(self.task)), np.diff(self.sides))
+
+    @property
+    def lengths(self) -> Ints:
+        """[nodes] Letters."""
+        return np.concatenate([space.lengths for space in self.spaces])
+
+
+def stream(folder: Path) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+    """Every record with its file and line, in the order of the pool.
+
+    Raises:
+        UserError: file:line of what is no record.
+    """
+    for split in SPLITS:
+        path = folder / f"{split}.jsonl"
+        if not path.is_file():
+            continue
+        with path.open("rb") as handle:
+            for number, line in enumerate(handle, 1):
+                if not line.strip():
+                    continue
+                try:
+                    record = json.loads(line)
+                    absent = [name for name in _FIELDS if name not in record]
+                except (ValueError, TypeError):
+                    raise UserError(f"{at(path, number)}: not a record; convert the tasks again") from None
+                if absent or record["split"] != split:
+                    problem = f"no '{absent[0]}'" if absent else f"split '{record['split']}' in the file of {split}"
+                    raise UserError(f"{at(path, number)}: {problem}; convert the tasks again")
+                yield path, number, record
+
+
+def read_pool(folder: Path) -> Pool:
+    """Read a folder of `llama-gene convert tasks`.
+
+    Raises:
+        UserError: no records folder, no record in it, a line that is no record, a task without a card, a repeated id, or a letter
+            outside the alphabet of its input.
+    """
+    cards = read_cards(folder)
+    places = {card.id: place for place, card in enumerate(cards)}
+    nodes: dict[Alphabet, dict[bytes, int]] = {DNA: {}, PROTEIN: {}}
+    task, split, label, sides, node, space, strand = (array("q") for _ in range(7))
+    sides.append(0)
+    labels: dict[str, int] = {}
+    ids: set[bytes] = set()
+    for path, number, record in tqdm(stream(folder), desc="read", unit="record", unit_scale=True, disable=None):
+        if record["task"] not in places:
+            raise UserError(f"{at(path, number)}: task '{record['task']}' is not in cards.json; convert the tasks again")
+        if (name := record["id"].encode()) in ids:
+            raise UserError(f"{at(path, number)}: id '{record['id']}' stands in the folder twice; ids must be unique")
+        ids.add(name)
+        task.append(places[record["task"]])
+        split.append(SPLITS.index(record["split"]))
+        value = sorted(record["label"], key=json.dumps) if isinstance(record["label"], list) else record["label"]
+        label.append(labels.setdefault(json.dumps(value, ensure_ascii=False), len(labels)))
+        for item in record["inputs"]:
+            alphabet = PROTEIN if item["modality"] == "protein" else DNA
+            letters = item["letters"].upper()
+            if alphabet is DNA:
+                letters = letters.replace("U", "T")
+            if (foreign := alphabet.first_foreign(letters)) >= 0 or not letters:
+                what = f"'{letters[foreign]}' is no letter of {item['modality']}" if letters else f"empty {item['name']}"
+                raise UserError(f"{at(path, number)}: {what}; convert the tasks again")
+            key = letters.encode()
+            other = key.translate(_COMPLEMENT)[::-1] if alphabet is DNA else key
+            known = nodes[alphabet]
+            node.append(known.setdefault(min(key, other), len(known)))
+            space.append(alphabet is PROTEIN)
+            strand.append(other < key)
+        sides.append(len(node))
+    if not task:
+        raise UserError(f"{folder}: holds no record; convert the tasks again")
+    numbers = np.frombuffer(node, dtype=np.int64).copy()
+    spaces, first = [], 0
+    for place, (alphabet, letters_of) in enumerate(nodes.items()):
+        found, rank = space_of(alphabet, letters_of, first)
+        mine = np.frombuffer(space, dtype=np.int64) == place
+        numbers[mine] = rank[numbers[mine]] + first
+        spaces.append(found)
+        first += len(found)
+        letters_of.clear()
+    return Pool(
+        cards,
+        spaces,
+        task=np.frombuffer(task, np.int64),
+        split=np.frombuffer(split, np.int64),
+        label=np.frombuffer(label, np.int64),
+        labels=list(labels),
+        sides=np.frombuffer(sides, np.int64),
+        node=numbers,
+        strand=np.frombuffer(strand, np.int64),
+    )
+
+
+def space_of(alphabet: Alphabet, nodes: dict[bytes, int], first: int) -> tuple[Space, Ints]:
+    """The sorted space, and the rank of each node in it."""
+    ordered = sorted(nodes, key=lambda letters: (-len(letters), letters))
+    rank = np.zeros(len(ordered), dtype=np.int64)
+    rank[[nodes[letters] for letters in ordered]] = np.arange(len(ordered))
+    codes = np.full(256, 255, dtype=np.uint8)
+    for code, letter in enumerate(NUCLEOTIDES if alphabet is DNA else RESIDUES):
+        codes[ord(letter)] = code
+    text = codes[np.frombuffer(b"".join(ordered), dtype=np.uint8)]
+    starts = np.concatenate(([0], np.cumsum([len(letters) for letters in ordered], dtype=np.int64))).astype(np.int64)
+    return Space(alphabet, first, text, starts), rank
+
+
+def ranges(begin: Ints, end: Ints) -> tuple[Ints, Ints]:
+    """(row, value) for every value of begin[row] .. end[row] - 1."""
+    counts = end - begin
+    row = np.repeat(np.arange(len(begin)), counts)
+    return row, np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts) + begin[row]
+
+
+def pair_inputs(cards: Sequence[TaskCard]) -> list[bool]:
+    """Whether each task has two inputs."""
+    return [len(card.inputs) == 2 for card in cards]

@@ -1,0 +1,85 @@
+"""The leak-controlled split as a records folder, of the same format as the official one."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from artefacts.errors import Ledger, UserError, at
+from artefacts.folder import MANIFEST, fingerprint, new_folder, read_manifest, write_manifest
+from data_convert.cards import TaskCard
+from data_convert.prompts import render
+from data_convert.splits.assign import MIXED, Split, crossing
+from data_convert.splits.pool import SPLITS, Pool, stream
+
+STAGE = "tasks"
+"""What later stages ask for: they need not know that the split is another one."""
+
+
+def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[str, Any], rule: str, overwrite: bool = False) -> None:
+    """Write the records of `source` under another split, with cards and manifest.
+
+    A record that changes its split gets an id of its new split (`task/test/train-17`), and one that moves between training and
+    evaluation gets that side's wording; inputs, answer, label and source stay.
+
+    Args:
+        recipe: what made the split, for the manifest.
+        rule: one sentence for the cards' split_note.
+
+    Raises:
+        UserError: output exists; or the records were made by something else than `convert tasks`.
+    """
+    assert not crossing(pool, split).any(), "a group stands on two sides"
+    made = (read_manifest(source).get("recipe") if (source / MANIFEST).is_file() else None) or {}
+    shared, seed = made.get("wording") == "shared", made.get("seed", 0)
+    cards = {card.id: card for card in pool.cards}
+    ledgers = {card.id: Ledger() for card in pool.cards}
+    with new_folder(out, overwrite=overwrite) as folder:
+        handles = {name: (folder / f"{name}.jsonl").open("w", encoding="utf-8") for name in SPLITS}
+        try:
+            bar = tqdm(stream(source), total=len(pool.task), desc="write", unit="record", unit_scale=True, disable=None)
+            for number, (path, line, record) in enumerate(bar):
+                ledger = ledgers[record["task"]]
+                ledger.read += 1
+                if split.split[number] < 0:
+                    ledger.reject(MIXED, f"{at(path.name, line)} ({record['id']})")
+                    continue
+                ledger.written += 1
+                name = SPLITS[split.split[number]]
+                try:
+                    moved = _moved(record, name, cards[record["task"]], shared, seed)
+                except (KeyError, TypeError, IndexError):
+                    raise UserError(f"{at(path, line)}: no record of `llama-gene convert tasks`; convert the tasks again") from None
+                handles[name].write(json.dumps(moved, ensure_ascii=False) + "\n")
+        finally:
+            for handle in handles.values():
+                handle.close()
+        counts, written = {}, []
+        for card, row in zip(pool.cards, split.report, strict=True):
+            n = {name: row["leak_controlled"][name] for name in SPLITS if row["official"][name] or row["leak_controlled"][name]}
+            note = "; ".join([rule, *split.notes[card.id], f"official split: {card.split_note}"])
+            written.append(card.model_copy(update={"n": n, "split_note": note}).model_dump(mode="json"))
+            counts[card.id] = {**ledgers[card.id].as_dict(), "n": n, "inputs_also_in_train": {name: 0 for name in n if name != "train"}}
+        (folder / "cards.json").write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_manifest(folder, STAGE, recipe=recipe, inputs={"records": fingerprint(source)}, counts=counts, split="leak-controlled")
+
+
+def _moved(record: dict[str, Any], name: str, card: TaskCard, shared: bool, seed: int) -> dict[str, Any]:
+    old = record["split"]
+    if old == name:
+        return record
+    prefix = f"{record['task']}/"
+    rest = record["id"].removeprefix(f"{prefix}{old}/").removeprefix(prefix)
+    moved = {**record, "id": f"{prefix}{name}/{old}-{rest}", "split": name}
+    if "train" in (old, name):
+        rng = random.Random(f"{seed}/{moved['id']}") if name == "train" else None
+        wordings = [*card.prompts.train, *([card.prompts.eval] if shared else [])]
+        template = rng.choice(wordings) if rng else card.prompts.eval
+        inputs = {item["name"]: item["letters"] for item in record["inputs"]}
+        turns = [*record["prompt"][:-1], {**record["prompt"][-1], "content": render(card, inputs, template, rng)}]
+        moved["prompt"] = turns
+    return moved
