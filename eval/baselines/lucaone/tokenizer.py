@@ -1,0 +1,103 @@
+"""LucaOne's letters: 39 ids, nucleotides and residues apart.
+
+Genes: A, T or U, C, G are the tokens `1` to `4` and every other letter is `5`, so RNA reads as DNA. Proteins: each of the 26
+capitals is a token. `[CLS] letters [SEP]`; token types are 0 for a gene and 1 for a protein, in a batch as well as alone
+(upstream's batched calls ignore the type).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizer
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+NUCLEOTIDES = "12345"
+TOKENS = (*SPECIAL, *NUCLEOTIDES, *"LAGVSERTIDPKQNFYMHWC", *"XBUZOJ", ".", "-", "*")
+IDS = {token: number for number, token in enumerate(TOKENS)}
+PAD, UNK, CLS, SEP, MASK = range(5)
+FIRST_RESIDUE = IDS["L"]
+GENE = "gene"
+PROT = "prot"
+SEQ_TYPES = {"gene": GENE, "dna": GENE, "rna": GENE, "prot": PROT, "protein": PROT}
+"""Names of a molecule that are understood; upstream's Hugging Face tokenizer takes dna and rna for proteins."""
+
+_GENE_TABLE = np.full(256, IDS["5"], dtype=np.int64)
+_PROT_TABLE = np.full(256, UNK, dtype=np.int64)
+for _letter, _token in zip("ATUCG", "12234", strict=True):
+    _GENE_TABLE[[ord(_letter), ord(_letter.lower())]] = IDS[_token]
+for _letter in TOKENS[FIRST_RESIDUE:]:
+    _PROT_TABLE[[ord(_letter), ord(_letter.lower())]] = IDS[_letter]
+
+
+def letter_ids(letters: str, seq_type: str) -> np.ndarray:
+    """One id per letter, either case, without [CLS] and [SEP]; int64.
+
+    Raises:
+        ValueError: a seq_type other than gene, dna, rna, prot, protein.
+    """
+    if seq_type not in SEQ_TYPES:
+        raise ValueError(f"seq_type '{seq_type}': one of {', '.join(SEQ_TYPES)}")
+    table = _GENE_TABLE if SEQ_TYPES[seq_type] == GENE else _PROT_TABLE
+    return table[np.frombuffer(letters.encode("latin-1", "replace"), dtype=np.uint8)]
+
+
+class LucaOneTokenizer(PreTrainedTokenizer):
+    """`tokenizer("ACGU", seq_type="gene")`, `tokenizer(["MKV", "MA"], seq_type="prot", padding=True)`.
+
+    A batch has one seq_type. Not supported: pairs of sequences.
+    """
+
+    vocab_files_names: dict[str, str] = {}
+    model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+
+    def __init__(self, **kwargs: Any) -> None:
+        pad, unk, cls, sep, mask = SPECIAL
+        for name, token in {"pad": pad, "unk": unk, "cls": cls, "sep": sep, "mask": mask}.items():
+            kwargs[f"{name}_token"] = token
+        super().__init__(**kwargs)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(TOKENS)
+
+    def get_vocab(self) -> dict[str, int]:
+        return {**IDS, **self.added_tokens_encoder}
+
+    def tokenize(self, text: str, seq_type: str = GENE, **kwargs: Any) -> list[str]:
+        """Tokens of the letters; written special tokens such as [MASK] stand for themselves, blanks are left out."""
+        found: list[str] = []
+        for piece in self.tokens_trie.split(text):
+            if piece in SPECIAL:
+                found.append(piece)
+            else:
+                found += [TOKENS[i] for i in letter_ids("".join(piece.split()), seq_type)]
+        return found
+
+    def _convert_token_to_id(self, token: str) -> int:
+        return IDS.get(token, UNK)
+
+    def _convert_id_to_token(self, index: int) -> str:
+        return TOKENS[index]
+
+    def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: list[int] | None = None) -> list[int]:
+        if token_ids_1 is not None:
+            raise ValueError("LucaOne reads one sequence at a time; give the two of a pair separately")
+        return [CLS, *token_ids_0, SEP]
+
+    def create_token_type_ids_from_sequences(self, token_ids_0: list[int], token_ids_1: list[int] | None = None) -> list[int]:
+        """0 for a gene, 1 for a protein, as the ids themselves tell."""
+        return [int(any(i >= FIRST_RESIDUE for i in token_ids_0))] * (len(token_ids_0) + 2)
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """Letters: nucleotides as ACGTN."""
+        back = dict(zip(NUCLEOTIDES, "ATCGN", strict=True))
+        return "".join(back.get(token, token) for token in tokens)
+
+    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
+        return ()  # the vocabulary is the code's
+
+
+class LucaGPLMTokenizer(LucaOneTokenizer):
+    """The name that released folders write in their tokenizer_config.json."""
