@@ -245,6 +245,28 @@ def _eval_baselines() -> Verb[Any]:
     )
 
 
+def _baseline_embed() -> Verb[Any]:
+    from eval.baselines.embedding.recipe import ALIASES, EmbedRecipe
+
+    def work(recipe: Any, overwrite: bool) -> None:
+        from artefacts.command import path_exists
+
+        if recipe.input_file is not None:
+            path_exists(recipe.input_file, "file", "give a CSV, TSV or FASTA file")
+        from eval.baselines.embedding.command import embed
+
+        embed(recipe, overwrite=overwrite)
+
+    return Verb(
+        EmbedRecipe,
+        work,
+        "Embed sequences with LucaOne, ESM-2, DNABERT-2, a gene LLaMA, any AutoModel, or one-hot.",
+        "llama-gene baseline embed --input-file proteins.fasta --seq-type prot --encoder facebook/esm2_t6_8M_UR50D --out runs/embeddings",
+        adds=True,
+        aliases=ALIASES,
+    )
+
+
 def _eval_score() -> Verb[Any]:
     from eval.recipe import ScoreRecipe
 
@@ -300,6 +322,7 @@ VERBS: dict[str, tuple[str, Callable[[], Verb[Any]]]] = {
     "chat": ("chat in the terminal", _chat),
     "eval predict": ("predict held-out records with a model", _eval_predict),
     "eval baselines": ("train and run the baselines", _eval_baselines),
+    "baseline embed": ("embed sequences with frozen encoders", _baseline_embed),
     "eval score": ("score predictions", _eval_score),
     "eval report": ("write the HTML report", _eval_report),
 }

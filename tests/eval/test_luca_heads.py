@@ -79,7 +79,9 @@ def test_every_network_by_its_formulas_and_whatever_the_padding(given: dict[str,
     widths = [16, 20] if net.net == "lucappi2" else [16] * (1 + net.pair)
     head = randomised(Head(net, widths, 3)).double()
     rng = np.random.default_rng(0)
-    records = [[rng.normal(size=(length, width)) for width, length in zip(widths, lengths, strict=False)] for lengths in ((5, 3), (1, 9), (8, 2))]
+    records = [
+        [rng.normal(size=(length, width)) for width, length in zip(widths, lengths, strict=False)] for lengths in ((5, 3), (1, 9), (8, 2))
+    ]
     w = weights(head)
     ends = ["_a", "_b"] if net.net == "lucappi2" else ["", ""]
     inputs = [batch([torch.from_numpy(record[i]) for record in records], zero_rows=zero_rows) for i in range(len(widths))]
@@ -126,7 +128,7 @@ def test_sizes_of_the_description(given: dict[str, Any], classes: int, parameter
 
 
 BLOCK = [f"{part}.{end}" for part in ("pre_layer_norm", "post_layer_norm", "fc1", "fc2") for end in ("weight", "bias")]
-BLOCK += [f"self_attn.{part}_proj.{end}" for part in "q k v out".split() for end in ("weight", "bias")]
+BLOCK += [f"self_attn.{part}_proj.{end}" for part in ["q", "k", "v", "out"] for end in ("weight", "bias")]
 LAYER = [f"attention.self.{part}.{end}" for part in ("query", "key", "value") for end in ("weight", "bias")]
 LAYER += [
     f"{part}.{end}"

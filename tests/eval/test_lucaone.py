@@ -13,15 +13,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
-from transformers import AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
 from artefacts.errors import UserError
 from eval.baselines.lucaone import checkpoint
 from eval.baselines.lucaone.config import LucaOneConfig
 from eval.baselines.lucaone.heads import LucaOneForMaskedLM, LucaOneForSequenceClassification, LucaOneForTokenClassification
+from eval.baselines.lucaone.letters import letter_ids
 from eval.baselines.lucaone.model import LucaOneModel, register
-from eval.baselines.lucaone.tokenizer import LucaOneTokenizer, letter_ids
+from eval.baselines.lucaone.tokenizer import LucaOneTokenizer
 
 LAYERS, WIDTH, HEADS = 3, 48, 4
 
@@ -196,7 +203,9 @@ def test_documented_names_of_both_layouts() -> None:
     hugging_face = {"lucaone.embeddings.embed_tokens.weight", "lucaone.embeddings.embed_type.weight"}
     hugging_face |= {f"lucaone.encoder.layers.{i}.{name}" for i in range(LAYERS) for name in inner}
     hugging_face |= {f"lucaone.encoder.last_layer_norm.{end}" for end in ("weight", "bias")}
-    hugging_face |= {f"lm_head.{name}" for name in ("dense.weight", "dense.bias", "layer_norm.weight", "layer_norm.bias", "decoder.weight", "bias")}
+    hugging_face |= {
+        f"lm_head.{name}" for name in ("dense.weight", "dense.bias", "layer_norm.weight", "layer_norm.bias", "decoder.weight", "bias")
+    }
     assert names == hugging_face
 
 
@@ -247,7 +256,7 @@ def test_the_hugging_face_layout_loads_through_the_auto_classes(masked_lm: LucaO
     assert torch.equal(encoder.state_dict()["encoder.layers.1.fc1.weight"], masked_lm.lucaone.encoder.layers[1].fc1.weight)
     assert torch.equal(checkpoint.load(tmp_path).state_dict()["encoder.layers.2.fc2.bias"], masked_lm.lucaone.encoder.layers[2].fc2.bias)
     for kind in (AutoModelForSequenceClassification, AutoModelForTokenClassification):
-        model, info = kind.from_pretrained(tmp_path, trust_remote_code=False, output_loading_info=True)
+        _, info = kind.from_pretrained(tmp_path, trust_remote_code=False, output_loading_info=True)
         assert {name.split(".")[0] for name in info["missing_keys"]} <= {"classifier", "pooler"}
 
 

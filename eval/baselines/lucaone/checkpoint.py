@@ -56,7 +56,11 @@ def load(folder: str | Path, *, masked_lm: bool = False, dtype: torch.dtype = to
     state = from_original(state) if original else {name: tensor for name, tensor in state.items() if not DROPPED.fullmatch(name)}
     config = _config(folder / "config.json", state, path)
     if not masked_lm:
-        state = {name.removeprefix("lucaone."): tensor for name, tensor in state.items() if name.startswith(("lucaone.", "embeddings.", "encoder."))}
+        state = {
+            name.removeprefix("lucaone."): tensor
+            for name, tensor in state.items()
+            if name.startswith(("lucaone.", "embeddings.", "encoder."))
+        }
     with torch.device("meta"):
         model = (LucaOneForMaskedLM if masked_lm else LucaOneModel)(config)
     load_exactly(model, {name: tensor.to(dtype) for name, tensor in state.items()}, path)
@@ -131,9 +135,7 @@ def _config(path: Path, state: dict[str, Tensor], weights: Path) -> LucaOneConfi
     try:
         given = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         heads = given.get("num_attention_heads") or width // HEAD_WIDTH
-        return LucaOneConfig(
-            vocab_size=vocabulary, hidden_size=width, num_hidden_layers=len(layers), num_attention_heads=heads, **sizes
-        )
+        return LucaOneConfig(vocab_size=vocabulary, hidden_size=width, num_hidden_layers=len(layers), num_attention_heads=heads, **sizes)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -14,12 +14,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import BaseModelOutput
 
 from eval.baselines.lucaone.config import LucaOneConfig
-from eval.baselines.lucaone.tokenizer import FIRST_RESIDUE, LucaGPLMTokenizer, LucaOneTokenizer
+from eval.baselines.lucaone.letters import FIRST_RESIDUE
+from eval.baselines.lucaone.tokenizer import LucaGPLMTokenizer, LucaOneTokenizer
 
 NORM_EPS = 1e-5
 ROPE_BASE = 10000.0
