@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from eval.answers import Answers, value
 from eval.baselines.embedding.encoder import Encoder
-from eval.baselines.heads.nets import Head, Network
+from eval.baselines.heads.nets import Head
 from eval.baselines.heads.nets import batch as pad
 from eval.baselines.recipe import LucaOptions
 from eval.baselines.split import CLASSIFICATION, Record, Task, classified, predicted, sample
+from eval.baselines.training.recipe import Network
 
 TEST_AT_ONCE = 1000
 NARROW = 512

@@ -21,7 +21,7 @@ from artefacts.recipe import load
 from eval.answers import Answers, value
 from eval.baselines import kmer as kmers
 from eval.baselines.embedding.encoder import open_encoder
-from eval.baselines.heads.nets import Head, Network
+from eval.baselines.heads.nets import Head
 from eval.baselines.heads.pooling import ValueAttention
 from eval.baselines.kmer import kmer
 from eval.baselines.luca import luca_base, why_not
@@ -29,6 +29,7 @@ from eval.baselines.majority import majority
 from eval.baselines.recipe import BaselinesRecipe, LucaOptions
 from eval.baselines.run import run
 from eval.baselines.split import CLASSIFICATION, Task
+from eval.baselines.training.recipe import Network
 from eval.score import read_lines, score
 from tokenizer.alphabets import DNA
 

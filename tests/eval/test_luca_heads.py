@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 from artefacts.errors import UserError
 from eval.baselines.heads.losses import Loss
-from eval.baselines.heads.nets import Head, Network, batch
+from eval.baselines.heads.nets import Head, batch
 from eval.baselines.heads.shipped import load_head
+from eval.baselines.training.recipe import Network
 
 SMALL = {"width": 24, "inner": 40, "heads": 3, "classifier": 12}
 

@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
-from pydantic import model_validator
 from torch import Tensor
 
-from artefacts.recipe import Recipe
-
-Kind = Literal["binary", "multiclass", "multilabel", "regression"]
+from eval.baselines.training.recipe import LossOptions
 
 
-class Loss(Recipe):
-    """Binary and multilabel: cross-entropy with logits; multiclass: cross-entropy; regression: l2 or l1."""
-
-    kind: Kind
-    regression: Literal["l2", "l1"] = "l2"
-    pos_weight: float | None = None
-    """Weight of the positive class (binary, multilabel)."""
-    class_weights: list[float] | None = None
-    """Weight of each class (multiclass)."""
-
-    @model_validator(mode="after")
-    def _weights_fit(self) -> Loss:
-        if self.pos_weight is not None and self.kind not in ("binary", "multilabel"):
-            raise ValueError(f"pos_weight is for binary and multilabel tasks, not {self.kind}")
-        if self.class_weights is not None and self.kind != "multiclass":
-            raise ValueError(f"class_weights are for multiclass tasks, not {self.kind}")
-        return self
+class Loss(LossOptions):
+    """The loss of a task."""
 
     def outputs(self, classes: int) -> int:
         """Outputs of the network for this many classes."""

@@ -6,49 +6,15 @@ Shapes: B sequences, T rows (padded), D embedding width, C outputs (1 for binary
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from artefacts.recipe import Recipe
 from eval.baselines.heads.encoders import Bert, LucaTransformer
 from eval.baselines.heads.pooling import pooling
-
-
-class Network(Recipe):
-    """What a head looks like, all but the widths of its inputs and outputs."""
-
-    net: Literal["luca_base", "lucappi", "lucappi2"] = "luca_base"
-    """luca_base: one sequence; lucappi: a pair of one kind, one tower for both; lucappi2: a pair of two kinds, a tower each."""
-    pooling: Literal["value_attention", "max", "mean"] = "value_attention"
-    layers: int = 0
-    """Transformer layers in front of the pooling; 0 for none (the linear variant)."""
-    heads: int = 8
-    width: int = 1024
-    """Width of that Transformer."""
-    inner: int = 4096
-    act: bool = False
-    """Another Linear and GELU in front of that Transformer (upstream's matrix_encoder_act)."""
-    fc: list[int] = []
-    """Widths of [Linear, GELU] after the pooling; upstream's pairs have 128."""
-    classifier: int = 128
-    """Width of the hidden layer of the classifier."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    zero_rows: bool = False
-    """Put an all-zero row before and after each matrix and let both count, as the shipped heads were trained."""
-
-    @property
-    def pair(self) -> bool:
-        return self.net != "luca_base"
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Network:
-        if self.layers and self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
-        return self
+from eval.baselines.training.recipe import Network
 
 
 class Head(nn.Module):
