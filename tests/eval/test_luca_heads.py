@@ -172,7 +172,7 @@ def test_shipped_heads_load_by_their_documented_names(given: dict[str, Any], exp
     (tmp_path / "pytorch_model.bin").unlink()
     save_file({**state, **more}, tmp_path / "model.safetensors")
     assert loaded.outputs == load_head(tmp_path, net).outputs == 4
-    with pytest.raises(UserError, match="do not fit|another network"):
+    with pytest.raises(UserError, match=r"do not fit|another network"):
         load_head(tmp_path, network(**{**given, "layers": 3, "act": True}))
     save_file({"encoder.weight": torch.ones(2, 2)}, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="no LucaOne head"):

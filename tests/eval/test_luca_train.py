@@ -33,6 +33,7 @@ from eval.baselines.training.recipe import Network, PredictRecipe, Schedule, Tra
 from eval.score import read_lines, score
 
 RECIPES = sorted((CONFIGS / "baselines").glob("*.yaml"))
+TASKS = {"centraldogma", "supktax", "genustax", "speciestax", "protloc", "protstab", "ncrnafam", "infa", "ppi", "ncrpi"}
 QUICK = {"epochs": 6, "learning_rate": 1e-2, "warmup": 0.1, "batch": 8}
 AMINO = "ACDEFGHIKLMNPQRSTVWY"
 
@@ -52,7 +53,11 @@ def official(folder: Path, kind: str, *, pair: bool = False, n: tuple[int, int, 
         path.parent.mkdir(parents=True)
         with path.open("w", newline="") as handle:
             writer = csv.writer(handle)
-            writer.writerow("seq_id_a,seq_id_b,seq_type_a,seq_type_b,seq_a,seq_b,label".split(",") if pair else "seq_id,seq_type,seq,label".split(","))
+            writer.writerow(
+                ["seq_id_a", "seq_id_b", "seq_type_a", "seq_type_b", "seq_a", "seq_b", "label"]
+                if pair
+                else ["seq_id", "seq_type", "seq", "label"]
+            )
             for i in range(rows):
                 code = rng.randrange(len(motifs))
                 own = letters(rng, AMINO.replace("W", "").replace("H", "").replace("C", ""), motifs[code])
@@ -83,7 +88,7 @@ def recipe(data: Path, out: Path, kind: str, **more: Any) -> TrainRecipe:
 
 
 def test_a_recipe_for_each_of_the_ten_tasks() -> None:
-    assert {path.stem for path in RECIPES} == set("centraldogma supktax genustax speciestax protloc protstab ncrnafam infa ppi ncrpi".split())
+    assert {path.stem for path in RECIPES} == TASKS
 
 
 SIZES = {  # parameters by the description, section 2.6
@@ -102,10 +107,23 @@ def test_shipped_recipes_are_the_published_ones(path: Path) -> None:
     given = load(TrainRecipe, path, ["data=.", "out=."])
     published = (50, 0.01, 1.0, None, 0.1, 128, 1221)
     found = given.schedule, given.network
-    assert (found[0].epochs, found[0].weight_decay, found[0].clip, found[0].patience, found[1].dropout, found[1].classifier, given.seed) == published
+    assert (
+        found[0].epochs,
+        found[0].weight_decay,
+        found[0].clip,
+        found[0].patience,
+        found[1].dropout,
+        found[1].classifier,
+        given.seed,
+    ) == published
     assert "one_hot" in given.comparisons
     for name in given.comparisons:
-        assert given.model_copy(update={"comparison": name}).resolved().system == name or name == "linear" or "linear" in name or name in ("encoder", "separated")
+        assert (
+            given.model_copy(update={"comparison": name}).resolved().system == name
+            or name == "linear"
+            or "linear" in name
+            or name in ("encoder", "separated")
+        )
     if path.stem in SIZES:
         parameters, classes = SIZES[path.stem]
         with torch.device("meta"):
@@ -151,7 +169,13 @@ def test_stored_and_made_embeddings_train_the_same_head(tmp_path: Path) -> None:
     for split in ("train", "dev", "test"):
         embed(
             EmbedRecipe.model_validate(
-                {"input_file": data / split / f"{split}.csv", "out": tmp_path / "store", "encoder": "one-hot", "seq_type": "prot", "save_type": "numpy"}
+                {
+                    "input_file": data / split / f"{split}.csv",
+                    "out": tmp_path / "store",
+                    "encoder": "one-hot",
+                    "seq_type": "prot",
+                    "save_type": "numpy",
+                }
             )
         )
     made = train(recipe(data, tmp_path / "made", "binary"))
@@ -229,7 +253,12 @@ def test_figures_equal_scikit_learns() -> None:
     assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(gold, p, multi_class="ovr", average="macro"), abs=1e-6)
     assert found["interval"]["low"] < found["acc"] < found["interval"]["high"]
     many = [Example(str(i), (), [j for j in range(5) if (i >> j) & 1]) for i in range(32)]
-    assert measure(Data("multilabel", list("abcde"), {}), many, np.array([[(i >> j) & 1 for j in range(5)] for i in range(32)]), "macro_f1", 0)["f1"] == 1
+    assert (
+        measure(
+            Data("multilabel", list("abcde"), {}), many, np.array([[(i >> j) & 1 for j in range(5)] for i in range(32)]), "macro_f1", 0
+        )["f1"]
+        == 1
+    )
 
 
 # --- data ---
@@ -244,9 +273,20 @@ def test_labels_and_their_files(tmp_path: Path) -> None:
     path.write_text("index,name\n0,a\n2,b\n")
     with pytest.raises(UserError, match="not 0 to 1"):
         read_labels(path)
-    assert read_label("1", "multiclass", ["x", "y"]) == read_label("y", "multiclass", ["x", "y"]) == read_label("1.0", "binary", ["x", "y"]) == 1
+    assert (
+        read_label("1", "multiclass", ["x", "y"])
+        == read_label("y", "multiclass", ["x", "y"])
+        == read_label("1.0", "binary", ["x", "y"])
+        == 1
+    )
     assert read_label("[0, 2]", "multilabel", ["x", "y", "z"]) == [0, 2]
-    for text, kind in (("2", "binary"), ("__import__('os')", "multilabel"), ("[3]", "multilabel"), ("nan", "regression"), ("z", "multiclass")):
+    for text, kind in (
+        ("2", "binary"),
+        ("__import__('os')", "multilabel"),
+        ("[3]", "multilabel"),
+        ("nan", "regression"),
+        ("z", "multiclass"),
+    ):
         with pytest.raises(ValueError):  # noqa: PT011 - json's own words for some
             read_label(text, kind, ["x", "y", "z"] if kind == "multilabel" else ["x", "y"])  # type: ignore[arg-type]
 
@@ -289,10 +329,10 @@ def test_bad_sequences_are_counted_and_set_aside(tmp_path: Path) -> None:
     (data / "dev" / "dev.csv").write_bytes((data / "test" / "test.csv").read_bytes())
     assert any("the test score chose the epoch" in note for note in read_data(recipe(data, tmp_path / "out", "binary")).notes)
     (data / "label.txt").unlink()
-    with pytest.raises(UserError, match="label.txt: no such file"):
+    with pytest.raises(UserError, match=r"label\.txt: no such file"):
         read_data(recipe(data, tmp_path / "out", "multiclass"))
     (data / "test" / "test.csv").unlink()
-    with pytest.raises(UserError, match="the layout is train/train.csv"):
+    with pytest.raises(UserError, match=r"the layout is train/train\.csv"):
         read_data(recipe(data, tmp_path / "out", "binary"))
 
 
@@ -320,7 +360,14 @@ def test_records_train_and_flow_into_the_tables(invented: Path) -> None:
         net = {"net": "lucappi2", "fc": [8]} if len(first["inputs"]) == 2 else {}
         train(
             recipe(
-                records, invented / f"head{len(done)}", card["kind"], network=net, task=card["id"], predictions=gathered, system="lucaone", schedule={**QUICK, "epochs": 1}
+                records,
+                invented / f"head{len(done)}",
+                card["kind"],
+                network=net,
+                task=card["id"],
+                predictions=gathered,
+                system="lucaone",
+                schedule={**QUICK, "epochs": 1},
             )
         )
         done.append(card["id"])
@@ -444,7 +491,7 @@ def test_a_shipped_head_predicts(heads: dict[str, Path], tmp_path: Path) -> None
     x = torch.cat([torch.zeros(1, 39), rows, torch.zeros(1, 39)])[None]
     with torch.no_grad():
         assert float(row["prob"]) == pytest.approx(head.eval()((x, torch.ones(1, 7))).item(), abs=1e-6)
-    with pytest.raises(UserError, match="no head.json"):
+    with pytest.raises(UserError, match=r"no head\.json"):
         predicted(tmp_path, tmp_path / "q.csv", input_file=None, seq="MKVLA", seq_type="prot")
 
 
@@ -454,8 +501,19 @@ def test_the_commands(heads: dict[str, Path], tmp_path: Path, capsys: pytest.Cap
     line += ["network.net=luca_base", "comparison=one_hot", "schedule.epochs=1", "network.fc=[]"]
     assert llama_gene.main(line) == 0
     assert "acc " in capsys.readouterr().out
-    line = ["baseline", "predict", "--model_path", str(tmp_path / "h"), "--input_file", str(data / "test" / "test.csv"), "--save_path", str(tmp_path / "p.csv")]
+    line = [
+        "baseline",
+        "predict",
+        "--model_path",
+        str(tmp_path / "h"),
+        "--input_file",
+        str(data / "test" / "test.csv"),
+        "--save_path",
+        str(tmp_path / "p.csv"),
+    ]
     assert llama_gene.main([*line, "--threshold", "0.3"]) == 0
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 41
-    assert llama_gene.main(["baseline", "predict", "--model", str(tmp_path / "absent"), "--seq", "A", "--seq-type", "prot", "--out", "o"]) == 2
+    assert (
+        llama_gene.main(["baseline", "predict", "--model", str(tmp_path / "absent"), "--seq", "A", "--seq-type", "prot", "--out", "o"]) == 2
+    )
     assert "absent: no such head" in capsys.readouterr().err

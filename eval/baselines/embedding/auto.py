@@ -85,7 +85,7 @@ class AutoEncoder(Encoder):
     def ids(self, modality: str, letters: str) -> np.ndarray:
         if modality not in self._frames:
             raise UserError(
-                f"{self.name}: its tokenizer does not read {modality} (not every letter of {PROBES[modality]} has a token); choose another encoder"
+                f"{self.name}: its tokenizer does not read {modality} (a letter of {PROBES[modality]} has no token); choose another one"
             )
         before, after = self._frames[modality]
         ids = self._tokens(modality, letters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ class LucaOneEncoder(_LucaOneLetters):
     def __init__(self, folder: str | Path, batch_tokens: int, device: torch.device, dtype: torch.dtype) -> None:
         from eval.baselines.lucaone.checkpoint import load
 
-        self.model = load(folder, dtype=dtype).to(device)
+        self.model: Any = cast(Any, load(folder, dtype=dtype)).to(device)
         self.name, self.batch_tokens, self.device = str(folder), batch_tokens, device
         self.width: int = self.model.config.hidden_size
 

@@ -27,14 +27,16 @@ from artefacts.folder import new_file
 SaveType = Literal["numpy", "tensor", "safetensors"]
 SHARD_BYTES = 256 << 20
 LONGEST_NAME = 120
+_RECONSTRUCT: Any = np.zeros(1).__reduce__()[0]
 SAFE_GLOBALS: list[Any] = [
     np.ndarray,
     np.dtype,
     type(np.dtype(np.float32)),
     type(np.dtype(np.float16)),
     type(np.dtype(np.float64)),
-    (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),  # the name that numpy 1 wrote
-    np._core.multiarray._reconstruct,
+    # the names that numpy 1 and numpy 2 write
+    (_RECONSTRUCT, "numpy.core.multiarray._reconstruct"),
+    (_RECONSTRUCT, "numpy._core.multiarray._reconstruct"),
 ]
 
 

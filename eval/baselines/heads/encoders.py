@@ -5,6 +5,8 @@ Shapes: B sequences, T rows (padded), D input width, E width of the encoder; mas
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -44,7 +46,8 @@ class Bert(nn.Module):
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         x_BTE = self.embeddings(x_BTD)
-        for layer in self.encoder["layer"]:
+        layers: Any = self.encoder["layer"]
+        for layer in layers:
             x_BTE = layer(x_BTE, mask_BT.bool()[:, None, None, :])
         return x_BTE
 
@@ -65,13 +68,14 @@ class BertLayer(nn.Module):
         self.output = _normalised(inner, width)
 
     def forward(self, x_BTE: Tensor, mask_B11T: Tensor) -> Tensor:
-        q, k, v = (project(x_BTE).unflatten(-1, (self.heads, -1)).transpose(1, 2) for project in self.attention["self"].values())
+        projections: Any = self.attention["self"]
+        q, k, v = (projections[name](x_BTE).unflatten(-1, (self.heads, -1)).transpose(1, 2) for name in ("query", "key", "value"))
         dropout = DROPOUT if self.training else 0.0
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_B11T, dropout_p=dropout).transpose(1, 2).flatten(2)
         x_BTE = self._add(x_BTE, attended, self.attention["output"])
         return self._add(x_BTE, F.gelu(self.intermediate["dense"](x_BTE)), self.output)
 
-    def _add(self, x_BTE: Tensor, branch: Tensor, output: nn.ModuleDict) -> Tensor:
+    def _add(self, x_BTE: Tensor, branch: Tensor, output: Any) -> Tensor:
         return output["LayerNorm"](x_BTE + F.dropout(output["dense"](branch), DROPOUT, self.training))
 
 

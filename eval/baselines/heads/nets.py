@@ -52,9 +52,9 @@ class Head(nn.Module):
         setattr(self, f"matrix_encoder{end}", encoder)
         setattr(self, f"matrix_pooler{end}", pooling(network.pooling, width))
         steps: list[nn.Module] = []
-        for size in network.fc:
-            steps += [nn.Linear(width, size), nn.GELU()]
-            width = size
+        for out in network.fc:
+            steps += [nn.Linear(width, out), nn.GELU()]
+            width = out
         setattr(self, f"linear{end}", nn.ModuleList([nn.ModuleList(steps)]) if steps else None)
         return width
 

@@ -129,7 +129,10 @@ def _config(path: Path, state: dict[str, Tensor], weights: Path) -> LucaOneConfi
     layers = {int(found[1]) for name in bare if (found := re.match(r"encoder\.layers\.(\d+)\.", name))}
     try:
         vocabulary, width = bare["embeddings.embed_tokens.weight"].shape
-        sizes = {"type_vocab_size": len(bare["embeddings.embed_type.weight"]), "intermediate_size": len(bare["encoder.layers.0.fc1.bias"])}
+        sizes: dict[str, Any] = {
+            "type_vocab_size": len(bare["embeddings.embed_type.weight"]),
+            "intermediate_size": len(bare["encoder.layers.0.fc1.bias"]),
+        }
     except KeyError as missing:
         raise UserError(f"{weights}: no tensor {missing}, so these are no LucaOne weights") from None
     try:

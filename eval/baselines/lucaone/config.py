@@ -52,7 +52,8 @@ class LucaOneConfig(PreTrainedConfig):
         if classifier_num_labels is not None and "num_labels" not in kwargs and "id2label" not in kwargs:
             kwargs["num_labels"] = classifier_num_labels
         kwargs.setdefault("tie_word_embeddings", False)  # the released decoder is a copy of its own
-        super().__init__(pad_token_id=pad_token_id, **kwargs)
+        kwargs["pad_token_id"] = pad_token_id
+        super().__init__(**kwargs)
         self.check()
 
     def check(self) -> None:

@@ -59,7 +59,7 @@ class LucaOneForSequenceClassification(LucaOnePreTrainedModel):
         self.lucaone = LucaOneModel(config)
         self.pooler = ValueAttention(config.hidden_size) if config.classifier_pooling_type == "value_attention" else None
         self.dropout = nn.Dropout(config.classifier_dropout_prob)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels or 1)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -88,7 +88,7 @@ class LucaOneForTokenClassification(LucaOnePreTrainedModel):
         super().__init__(config)
         self.lucaone = LucaOneModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout_prob)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels or 1)
         self.post_init()
 
     def forward(self, input_ids: Tensor, labels: Tensor | None = None, **inputs: Any) -> TokenClassifierOutput:
@@ -100,7 +100,7 @@ class LucaOneForTokenClassification(LucaOnePreTrainedModel):
         return TokenClassifierOutput(loss=loss, logits=logits_BTC)
 
 
-def classification_loss(logits_NC: Tensor, labels: Tensor, config: LucaOneConfig) -> Tensor:
+def classification_loss(logits_NC: Tensor, labels: Tensor, config: Any) -> Tensor:
     """The loss that `config.task_type` names; mean over the examples."""
     logits_NC = logits_NC.float()
     if config.task_type == "regression":

@@ -106,11 +106,11 @@ class Encoder(nn.Module):
         size = (config.hidden_size, config.num_attention_heads, config.intermediate_size)
         self.layers = nn.ModuleList(Block(*size) for _ in range(config.num_hidden_layers))
         self.last_layer_norm = nn.LayerNorm(config.hidden_size, eps=NORM_EPS)
+        self.head_width = config.hidden_size // config.num_attention_heads
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Normalised rows of the last layer, and the rows before each block."""
-        head_width = x_BTD.shape[-1] // self.layers[0].self_attn.heads
-        turn = rotary(x_BTD.shape[1], head_width, x_BTD.device, x_BTD.dtype)
+        turn = rotary(x_BTD.shape[1], self.head_width, x_BTD.device, x_BTD.dtype)
         # without padding no mask at all, so that the fastest kernel may run
         mask_B11T = None if bool(mask_BT.all()) else mask_BT[:, None, None, :]
         before = []
@@ -133,7 +133,7 @@ class LucaOneModel(LucaOnePreTrainedModel):
         return self.embeddings.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embeddings.embed_tokens = value
+        self.embeddings.register_module("embed_tokens", value)
 
     def forward(
         self,

@@ -36,8 +36,9 @@ class LucaOneTokenizer(PreTrainedTokenizer):
     def get_vocab(self) -> dict[str, int]:
         return {**IDS, **self.added_tokens_encoder}
 
-    def tokenize(self, text: str, seq_type: str = GENE, **kwargs: Any) -> list[str]:
-        """Tokens of the letters; written special tokens such as [MASK] stand for themselves, blanks are left out."""
+    def tokenize(self, text: str, pair: str | None = None, add_special_tokens: bool = False, **kwargs: Any) -> list[str]:
+        """Tokens of the letters of a `seq_type` (gene where none is given); [MASK] and its like stand for themselves, blanks fall out."""
+        seq_type = kwargs.get("seq_type", GENE)
         found: list[str] = []
         for piece in self.tokens_trie.split(text):
             if piece in SPECIAL:

@@ -138,10 +138,10 @@ def _from_csv(recipe: TrainRecipe) -> Data:
     folder, kind = recipe.data, recipe.loss.kind
     names: list[str] = []
     if kind != "regression":
-        path = folder / "label.txt"
-        names = ["0", "1"] if kind == "binary" and not path.is_file() else read_labels(path)
+        labels = folder / "label.txt"
+        names = ["0", "1"] if kind == "binary" and not labels.is_file() else read_labels(labels)
         if kind == "binary" and len(names) != 2:
-            raise UserError(f"{path}: a binary task has two classes, not {len(names)}")
+            raise UserError(f"{labels}: a binary task has two classes, not {len(names)}")
     data = Data(kind, names, {})
     for split in SPLITS:
         path = next((p for p in (folder / split / f"{split}.csv", folder / f"{split}.csv") if p.is_file()), None)
@@ -211,7 +211,8 @@ def _from_records(recipe: TrainRecipe) -> Data:
         raise UserError(f"{folder / 'train.jsonl'}: task {task} has no train records")
     if first["kind"] != kind or len(first["inputs"]) != 1 + recipe.network.pair:
         raise UserError(
-            f"{folder}: task {task} is {first['kind']} with {len(first['inputs'])} inputs, the recipe is for {kind} with {1 + recipe.network.pair}; "
+            f"{folder}: task {task} is {first['kind']} with {len(first['inputs'])} inputs, "
+            f"the recipe is for {kind} with {1 + recipe.network.pair}; "
             "set loss.kind and network.net"
         )
     names = list(first["choices"])

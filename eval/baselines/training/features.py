@@ -33,9 +33,11 @@ class Features:
         self.store = StoreReader(store) if store is not None else None
         self.encoders: list[Encoder] = []
         if self.store is None:
-            options = {"batch_tokens": recipe.batch_tokens, "gpu": recipe.gpu_id, "bf16": recipe.use_bf16}
             names = recipe.per_input(list(encoders) or recipe.encoders)
-            opened = {name: open_encoder(name, **options) for name in dict.fromkeys(names)}
+            opened = {
+                name: open_encoder(name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
+                for name in dict.fromkeys(names)
+            }
             self.encoders = [opened[name] for name in names]
         self.limits = [length - 2 for length in recipe.per_input(recipe.max_length)]
         self.extents = [

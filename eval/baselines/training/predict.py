@@ -6,7 +6,6 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -150,8 +149,8 @@ def _rows(recipe: PredictRecipe, *, pair: bool) -> Iterator[Row]:
     if is_fasta(path):
         if pair or types[0] is None:
             raise UserError(f"{path}: " + ("pairs come as CSV or TSV" if pair else "a FASTA file needs --seq-type gene or prot"))
-        for line, header, body in fasta_records(path):
-            yield at(path, line), [header.strip()], [types[0]], [b"".join(body).decode("latin-1")], None, [header]
+        for line, title, body in fasta_records(path):
+            yield at(path, line), [title.strip()], [str(types[0])], [b"".join(body).decode("latin-1")], None, [title]
         return
     rows = rows_of(path)
     _, header = next(rows, (0, []))

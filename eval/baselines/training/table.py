@@ -51,9 +51,8 @@ class PredictionTable:
                 file.write_bytes(whole)
         rows = [fields for _, fields in rows_of(path)]
         if not rows or rows[0] != self.header:
-            raise UserError(
-                f"{path}: has the columns {','.join(rows[0]) if rows else 'of no table'}, not {','.join(self.header)}; choose another output"
-            )
+            found = ",".join(rows[0]) if rows else "of no table"
+            raise UserError(f"{path}: has the columns {found}, not {','.join(self.header)}; choose another output")
         self.done = {tuple(fields[:ids]) for fields in rows[1:]}
 
     def add(self, ids: list[str], letters: list[str], probabilities_C: np.ndarray, truth: str | None = None) -> None:
