@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import luca_reference as reference
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import BertConfig, BertModel, EsmConfig, EsmModel, EsmTokenizer
 
@@ -262,23 +265,9 @@ def test_esm_rows_are_its_models_and_long_ones_come_in_windows(esm_folder: Path)
 
 
 def test_bert_with_pieces_of_several_letters(tmp_path: Path) -> None:
-    """DNABERT-2's kind: a BPE over DNA, [CLS] and [SEP]; windows are cut between pieces."""
-    from tokenizers import Tokenizer, models, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    bpe = Tokenizer(models.BPE(unk_token="[UNK]"))
-    trainer = trainers.BpeTrainer(vocab_size=60, special_tokens=["[UNK]", "[CLS]", "[SEP]", "[PAD]"], show_progress=False)
+    """A BPE over DNA, [CLS] and [SEP]; windows are cut between pieces."""
+    dna_tokenizer(tmp_path)
     rng = np.random.default_rng(0)
-    bpe.train_from_iterator(["".join(rng.choice(list("ACGT"), 300)) for _ in range(20)], trainer)
-    bpe.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
-    PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        pad_token="[PAD]",
-        model_input_names=["input_ids", "attention_mask"],
-    ).save_pretrained(tmp_path)
     size = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 40}
     BertModel(BertConfig(vocab_size=60, **size), add_pooling_layer=False).save_pretrained(tmp_path)
     encoder = open_encoder(tmp_path)
@@ -291,6 +280,99 @@ def test_bert_with_pieces_of_several_letters(tmp_path: Path) -> None:
     assert np.array_equal(encoder.ids("rna", "ACGU"), encoder.ids("dna", "ACGT"))
     with pytest.raises(UserError, match="does not read protein"):
         encoder.embed([("protein", "MKV")])
+
+
+def dna_tokenizer(folder: Path) -> None:
+    """A BPE over DNA between [CLS] and [SEP]."""
+    from tokenizers import Tokenizer, models, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE(unk_token="[UNK]"))
+    trainer = trainers.BpeTrainer(vocab_size=60, special_tokens=["[UNK]", "[CLS]", "[SEP]", "[PAD]"], show_progress=False)
+    rng = np.random.default_rng(0)
+    bpe.train_from_iterator(["".join(rng.choice(list("ACGT"), 300)) for _ in range(20)], trainer)
+    bpe.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    names = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
+    PreTrainedTokenizerFast(tokenizer_object=bpe, **names).save_pretrained(folder)
+
+
+def dnabert2_state(config: dict[str, int], rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """The names of the released file, its pooler and its head of masked tokens included."""
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    shapes = {"embeddings.word_embeddings.weight": (config["vocab_size"], width), "embeddings.token_type_embeddings.weight": (2, width)}
+    shapes |= {f"embeddings.LayerNorm.{end}": (width,) for end in ("weight", "bias")}
+    for i in range(config["num_hidden_layers"]):
+        layer = f"encoder.layer.{i}"
+        shapes |= {f"{layer}.attention.self.Wqkv.weight": (3 * width, width), f"{layer}.attention.self.Wqkv.bias": (3 * width,)}
+        shapes |= {f"{layer}.attention.output.dense.weight": (width, width), f"{layer}.mlp.gated_layers.weight": (2 * inner, width)}
+        shapes |= {f"{layer}.mlp.wo.weight": (width, inner)}
+        for name in ("attention.output.dense.bias", "attention.output.LayerNorm.weight", "attention.output.LayerNorm.bias"):
+            shapes[f"{layer}.{name}"] = (width,)
+        shapes |= {f"{layer}.mlp.{name}": (width,) for name in ("wo.bias", "layernorm.weight", "layernorm.bias")}
+    shapes["pooler.dense.weight"] = (width, width)
+    state = {f"bert.{name}": torch.tensor(rng.normal(size=shape) * 0.3, dtype=torch.float32) for name, shape in shapes.items()}
+    return {**state, "cls.predictions.bias": torch.zeros(config["vocab_size"])}
+
+
+def test_dnabert2_by_its_formulas_and_without_its_code(tmp_path: Path) -> None:
+    dna_tokenizer(tmp_path)
+    size = {
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 6,
+        "intermediate_size": 20,
+        "vocab_size": 60,
+        "type_vocab_size": 2,
+    }
+    more = {"model_type": "bert", "alibi_starting_size": 512, "auto_map": {"AutoModel": "bert_layers.BertModel"}}
+    (tmp_path / "config.json").write_text(json.dumps({**size, **more}))
+    (tmp_path / "bert_layers.py").write_text("raise SystemExit('remote code ran')")
+    state = dnabert2_state(size, np.random.default_rng(1))
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    encoder = open_encoder(tmp_path, batch_tokens=200)
+    items = [("dna", "ACGT" * n) for n in (3, 20, 40)]
+    found = dict(extract(encoder, items, Extent()))
+    w = {name.removeprefix("bert."): tensor.double().numpy() for name, tensor in state.items()}
+    slope = [2**-2.0, 2**-4.0, 2**-6.0, 2**-8.0, 2**-1.0, 2**-3.0]  # six heads: those of four, then every second of eight
+    for i, (modality, letters) in enumerate(items):
+        before, after = encoder.frame(modality)
+        ids = np.array([*before, *encoder.ids(modality, letters), *after])
+        x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.token_type_embeddings.weight"][0]
+        x = reference.norm(x, w, "embeddings.LayerNorm", 1e-12)
+        distance = np.abs(np.arange(len(ids))[:, None] - np.arange(len(ids)))
+        for n in range(2):
+            at = f"encoder.layer.{n}"
+            q, k, v = np.split(reference.linear(x, w, f"{at}.attention.self.Wqkv"), 3, axis=1)
+            heads = [
+                reference.softmax(q[:, s] @ k[:, s].T / 2 - slope[h] * distance, 1) @ v[:, s]
+                for h in range(6)
+                for s in [slice(4 * h, 4 * h + 4)]
+            ]
+            attended = reference.linear(np.concatenate(heads, axis=1), w, f"{at}.attention.output.dense")
+            x = reference.norm(x + attended, w, f"{at}.attention.output.LayerNorm", 1e-12)
+            gate, value = np.split(x @ w[f"{at}.mlp.gated_layers.weight"].T, 2, axis=1)
+            x = reference.norm(x + reference.linear(reference.gelu(gate) * value, w, f"{at}.mlp.wo"), w, f"{at}.mlp.layernorm", 1e-12)
+        assert found[i].matrix(special=True) == pytest.approx(x, abs=1e-4)
+    del state["bert.encoder.layer.1.mlp.wo.bias"]
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"wo\.bias is missing"):
+        open_encoder(tmp_path)
+
+
+def test_weights_that_do_not_fit_are_never_filled_with_chance(tmp_path: Path) -> None:
+    """A model with remote code may call itself bert: AutoModel would start the rest at random and only log it."""
+    dna_tokenizer(tmp_path)
+    size = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    model = BertModel(BertConfig(vocab_size=60, **size), add_pooling_layer=False)
+    model.save_pretrained(tmp_path)
+    assert open_encoder(tmp_path).width == 24
+    save_file(
+        {name.replace("query", "Wq"): tensor for name, tensor in model.state_dict().items()},
+        tmp_path / "model.safetensors",
+        {"format": "pt"},
+    )
+    with pytest.raises(UserError, match="not those of a plain bert"):
+        open_encoder(tmp_path)
 
 
 def test_a_gene_llama_gives_the_mean_of_its_rows(extended_folder: Path) -> None:

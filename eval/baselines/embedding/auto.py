@@ -51,6 +51,13 @@ def config_of(name: str | Path) -> dict[str, Any]:
     return found
 
 
+def load_tokenizer(name: str | Path) -> Any:
+    """The tokenizer of a folder or hub id, without remote code."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+
+
 class AutoEncoder(Encoder):
     """A model of the transformers library."""
 
@@ -60,27 +67,38 @@ class AutoEncoder(Encoder):
         Raises:
             UserError: a model that AutoModel cannot read without remote code.
         """
-        from transformers import AutoModel, AutoTokenizer, logging
+        from transformers import AutoModel, logging
 
         verbosity = logging.get_verbosity()
         logging.set_verbosity_error()  # it would report that the language-model head is not used, which is the intention
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-            self.model: Any = AutoModel.from_pretrained(name, dtype=dtype, trust_remote_code=False).to(device).eval()
+            self.tokenizer: Any = load_tokenizer(name)
+            self.model, found = AutoModel.from_pretrained(name, dtype=dtype, trust_remote_code=False, output_loading_info=True)
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"{name}: not a model that can be read here ({str(error).splitlines()[0]}); code of a model is never run"
             ) from None
         finally:
             logging.set_verbosity(verbosity)
+        # a model with remote code may call itself by a known type, and would get random weights where its own do not fit
+        missing = sorted(key for key in found["missing_keys"] if "pooler" not in key and "inv_freq" not in key)
+        if missing or found["mismatched_keys"]:
+            raise UserError(
+                f"{name}: its weights are not those of a plain {self.model.config.model_type} ({missing[:1]} is missing); give another encoder"
+            )
+        self.model.to(device).eval()
         self.name, self.batch_tokens, self.device = str(name), batch_tokens, device
         self.width = self.model.config.hidden_size
-        self._vocabulary = self.tokenizer.get_vocab()
-        self._frames = {modality: self._frame(modality) for modality in PROBES if self._reads(modality)}
+        self._read_frames()
         positions = getattr(self.model.config, "max_position_embeddings", None)
         if positions is not None:
             around = max((len(before) + len(after) for before, after in self._frames.values()), default=0)
             self.longest = positions - OFFSET_POSITIONS.get(self.model.config.model_type, 0) - around
+
+    def _read_frames(self) -> None:
+        """What stands around the sequences of each modality that the tokenizer reads."""
+        self._vocabulary = self.tokenizer.get_vocab()
+        self._frames = {modality: self._frame(modality) for modality in PROBES if self._reads(modality)}
 
     def ids(self, modality: str, letters: str) -> np.ndarray:
         if modality not in self._frames:

@@ -129,7 +129,13 @@ def open_encoder(name: str | Path, *, batch_tokens: int = 8192, gpu: int | None 
     options: dict[str, Any] = {"batch_tokens": batch_tokens, "device": device, "dtype": torch.bfloat16 if bf16 else torch.float32}
     if str(name) == "one-hot":
         return OneHot(batch_tokens, device)
-    folder = Path(name)
-    if (folder / "pytorch.pth").is_file() or config_of(name).get("model_type") == "lucaone":
+    if (Path(name) / "pytorch.pth").is_file():
         return LucaOneEncoder(name, **options)
+    config = config_of(name)
+    if config.get("model_type") == "lucaone":
+        return LucaOneEncoder(name, **options)
+    if "alibi_starting_size" in config:
+        from eval.baselines.embedding.dnabert2 import DnaBert2Encoder
+
+        return DnaBert2Encoder(name, config, **options)
     return AutoEncoder(name, **options)
