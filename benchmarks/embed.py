@@ -3,8 +3,8 @@
     python benchmarks/embed.py                 # table of peak memory and time at four lengths, then throughput
     python benchmarks/embed.py --layers 8 --width 256
 
-A LucaOne-shaped encoder with random weights; every figure from a process of its own (a fork, so Linux or macOS). Memory is the peak of resident memory above
-that of the loaded model; time is processor time of one thread.
+A LucaOne-shaped encoder with random weights; every figure from a process of its own (a fork, so Linux or macOS). Memory is the peak
+of resident memory above that of the loaded model; time is processor time of one thread.
 """
 
 from __future__ import annotations

@@ -83,9 +83,8 @@ class AutoEncoder(Encoder):
         # a model with remote code may call itself by a known type, and would get random weights where its own do not fit
         missing = sorted(key for key in found["missing_keys"] if "pooler" not in key and "inv_freq" not in key)
         if missing or found["mismatched_keys"]:
-            raise UserError(
-                f"{name}: its weights are not those of a plain {self.model.config.model_type} ({missing[:1]} is missing); give another encoder"
-            )
+            kind = self.model.config.model_type
+            raise UserError(f"{name}: its weights are not those of a plain {kind} ({missing[:1]} is missing); give another encoder")
         self.model.to(device).eval()
         self.name, self.batch_tokens, self.device = str(name), batch_tokens, device
         self.width = self.model.config.hidden_size
