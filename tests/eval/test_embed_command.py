@@ -22,7 +22,7 @@ from eval.baselines.embedding.command import embed
 from eval.baselines.embedding.inputs import problem, read_inputs
 from eval.baselines.embedding.luca import OneHot
 from eval.baselines.embedding.recipe import EmbedRecipe
-from eval.baselines.embedding.store import StoreReader, StoreWriter, cleaned, safe_names
+from eval.baselines.embedding.store import StoreReader, StoreWriter, cleaned, digest, safe_names
 
 ROWS = [("p1", "x", "MKVLAAGWTY"), ("p/2", "y", "ACDEF" * 30), ("sp|Q9|NAME", "z", "WYWY*")]
 """Id, something else, sequence."""
@@ -212,6 +212,22 @@ def test_other_settings_do_not_mix(table: Path) -> None:
     (foreign / "thesis.txt").write_text("dear")
     with pytest.raises(UserError, match="not empty"):
         embed(recipe(table, out=foreign))
+
+
+def test_a_second_run_adds_and_mixes_nothing_up(table: Path, tmp_path: Path) -> None:
+    """The second column of pairs, for instance: names that were safe may collide now, ids may mean something else."""
+    embed(recipe(table, save_type="numpy"))
+    more = tmp_path / "more.csv"
+    more.write_text("name,seq\np_2,MMM\nP1,MK\n")  # p/2 is in matrix_p_2.pt, p1 in matrix_p1.pt
+    assert embed(recipe(more, save_type="numpy", out=table.parent / "out")) == 2
+    reader = StoreReader(table.parent / "out")
+    for name, letters in [*((name, letters.removesuffix("*")) for name, _, letters in ROWS), ("p_2", "MMM"), ("P1", "MK")]:
+        assert np.array_equal(reader.read(name, digest("protein", letters)), one_hot(letters))
+    with pytest.raises(UserError, match="is of another sequence"):
+        reader.read("p1", digest("protein", "MK"))
+    more.write_text("name,seq\np1,MMM\n")
+    with pytest.raises(UserError, match=r"more.csv:2: .* holds another sequence under the id 'p1'"):
+        embed(recipe(more, save_type="numpy", out=table.parent / "out"))
 
 
 def test_folders_of_the_original_and_damaged_files(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
     items, ledger = _items(recipe)  # before torch is imported
     from eval.baselines.embedding.encoder import open_encoder
     from eval.baselines.embedding.extract import Extent, extract
-    from eval.baselines.embedding.store import StoreWriter, safe_names
+    from eval.baselines.embedding.store import StoreWriter, digest, safe_names
 
     if overwrite and (recipe.out / "settings.json").is_file():
         shutil.rmtree(recipe.out)
@@ -38,7 +38,10 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
         **{name: getattr(recipe, name) for name in SHAPE},
     }
     store = StoreWriter(recipe.out, settings, recipe.save_type, recipe.embedding_type)
-    names = safe_names(item.id for item in items)
+    for item in items:
+        if store.done.get(item.id, sequence := digest(item.modality, item.letters)) != sequence:
+            raise UserError(f"{item.where}: {recipe.out} holds another sequence under the id '{item.id}'; choose another output")
+    names = safe_names(dict.fromkeys([*store.done, *(item.id for item in items)]))
     todo = [item for item in items if item.id not in store.done]
     if todo:
         encoder = open_encoder(recipe.encoder_name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
@@ -51,7 +54,8 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
                     if recipe.embedding_type == "matrix"
                     else rows.vector(recipe.vector_type)
                 )
-                store.put(todo[i].id, names[todo[i].id], made, rows.passes)
+                item = todo[i]
+                store.put(item.id, digest(item.modality, item.letters), names[item.id], made, rows.passes)
         finally:
             store.flush()
     counts = {"input": ledger.as_dict(), "embedded": len(todo), "in_store": len(store.done)}

@@ -61,6 +61,11 @@ def safe_names(ids: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def digest(modality: str, letters: str) -> str:
+    """What tells one sequence from another of the same id."""
+    return hashlib.sha256(f"{modality}:{letters}".encode()).hexdigest()[:16]
+
+
 class StoreWriter:
     """Adds embeddings to a folder."""
 
@@ -86,14 +91,15 @@ class StoreWriter:
             folder.mkdir(parents=True, exist_ok=True)
             with new_file(path) as file:
                 file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        self.done = {line["id"] for line in read_index(folder)}
+        self.done: dict[str, str] = {line["id"]: line["sequence"] for line in read_index(folder)}
+        """Id -> digest of its sequence."""
         self._waiting: list[tuple[dict[str, Any], np.ndarray]] = []
         self._bytes = 0
         self._shard = len(list(folder.glob("shard-*.safetensors")))
 
-    def put(self, name: str, file: str, array: np.ndarray, passes: int) -> None:
-        """Add one embedding; `file` is its safe name."""
-        line: dict[str, Any] = {"id": name, "rows": len(array) if array.ndim == 2 else 1, "passes": passes}
+    def put(self, name: str, sequence: str, file: str, array: np.ndarray, passes: int) -> None:
+        """Add one embedding; `sequence` is its digest, `file` its safe name."""
+        line: dict[str, Any] = {"id": name, "sequence": sequence, "rows": len(array) if array.ndim == 2 else 1, "passes": passes}
         if self.save_type == "safetensors":
             self._waiting.append((line, array))
             self._bytes += array.nbytes
@@ -121,7 +127,7 @@ class StoreWriter:
             handle.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
             handle.flush()
             os.fsync(handle.fileno())
-        self.done.update(line["id"] for line in lines)
+        self.done.update({line["id"]: line["sequence"] for line in lines})
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
@@ -150,13 +156,18 @@ class StoreReader:
     def __contains__(self, name: str) -> bool:
         return name in self._lines or self._foreign(name) is not None
 
-    def read(self, name: str) -> np.ndarray:
+    def read(self, name: str, sequence: str | None = None) -> np.ndarray:
         """`[rows, D]`, or `[D]` of vectors, float32.
 
+        Args:
+            sequence: digest that the embedding has to be of; folders of the original hold none, and are believed.
+
         Raises:
-            UserError: no such id, or a file that cannot be read.
+            UserError: no such id, another sequence under it, or a file that cannot be read.
         """
         line = self._lines.get(name)
+        if line is not None and sequence is not None and line["sequence"] != sequence:
+            raise UserError(f"{self.folder}: the embedding of '{name}' is of another sequence; embed this one into another folder")
         path = self.folder / line["file"] if line is not None else self._foreign(name)
         if path is None:
             raise UserError(f"{self.folder}: no embedding of '{name}'; embed the file that holds it into this folder")

@@ -229,7 +229,11 @@ def _from_records(recipe: TrainRecipe) -> Data:
                 )
                 for i in record["inputs"]
             ]
-            label = float(record["label"]) if kind == "regression" else names.index(record["label"])
+            label: Any = record["label"]
+            if kind == "multilabel":
+                label = [names.index(name) for name in label]
+            else:
+                label = float(label) if kind == "regression" else names.index(label)
             examples.append(Example(record["id"], tuple(inputs), label, record))
         data.splits[split] = examples
     return data

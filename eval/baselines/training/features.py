@@ -12,7 +12,7 @@ from torch import Tensor
 from artefacts.errors import UserError
 from eval.baselines.embedding.encoder import Encoder, open_encoder
 from eval.baselines.embedding.extract import Extent, extract
-from eval.baselines.embedding.store import StoreReader
+from eval.baselines.embedding.store import StoreReader, digest
 from eval.baselines.training.data import Example, Input
 from eval.baselines.training.recipe import TrainRecipe
 
@@ -75,7 +75,7 @@ class Features:
 
     def _input(self, inputs: list[Input], place: int) -> list[Tensor]:
         if self.store is not None:
-            return [self._cut(self.store.read(item.id), place) for item in inputs]
+            return [self._cut(self.store.read(item.id, digest(item.modality, item.letters)), place) for item in inputs]
         made = self._make(place, inputs, None)
         return [made[item.modality, item.letters] for item in inputs]
 
