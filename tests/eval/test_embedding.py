@@ -131,6 +131,24 @@ def test_windowed_rows_are_the_whole_sequences(
     assert encoder.seen <= size + 2
 
 
+class FirstLetter(OneHot):
+    """The row of [CLS] says which letter the pass begins with."""
+
+    def states(self, ids_BT: Tensor, mask_BT: Tensor, modalities: Sequence[str]) -> Tensor:
+        states_BTD = super().states(ids_BT, mask_BT, modalities)
+        states_BTD[:, 0] = states_BTD[:, 1]
+        return states_BTD
+
+
+@pytest.mark.parametrize(("side", "letter"), [("right", "A"), ("left", "M")])
+def test_special_rows_are_those_of_the_first_pass(side: Any, letter: str) -> None:
+    """The first ten letters, or the last ten: ACDEFGHIKLMNPQRSTVWY has M as the tenth from its end."""
+    encoder = FirstLetter(100, CPU)
+    ((_, rows),) = extract(encoder, [("protein", "ACDEFGHIKLMNPQRSTVWY")], Extent(trunc_type=side, embedding_fixed_len_a_time=10))
+    assert rows.passes == 2
+    assert rows.vector("cls").argmax() == encoder.ids("protein", letter)[0]
+
+
 class LittleMemory(Placed):
     """Fails as torch does when a batch has more tokens than fit."""
 
