@@ -3,8 +3,8 @@
 Upstream's network and optimiser: value-attention pooling, dropout, a hidden layer of 128, one output layer; AdamW with a
 linear warm-up and decay, gradient norm clipped at 1, the best dev epoch kept. Departures, all in favour of the head:
 no all-zero rows around a sequence, regression targets standardised over train, a higher default learning rate because
-runs here are shorter than upstream's 50 epochs. Not supported: pairs of sequences (LucaPPI), text answers, the optional
-Transformer before the pooling.
+runs here are shorter than upstream's 50 epochs. Not supported: pairs of sequences, text answers, the optional
+Transformer before the pooling (`baseline train` has pairs and Transformers).
 
 Legend of shapes: B sequences, T tokens (padded), D embedding width, C outputs.
 """
