@@ -249,6 +249,7 @@ def test_figures_equal_scikit_learns() -> None:
     data = Data("multiclass", list("abcde"), {})
     found = measure(data, [Example(str(i), (), int(g)) for i, g in enumerate(gold)], p, "accuracy", 0)
     assert found["acc"] == pytest.approx(sk.accuracy_score(gold, p.argmax(1)), abs=1e-6)
+    assert "top5_acc" not in found  # of five classes
     assert found["top3_acc"] == pytest.approx(sk.top_k_accuracy_score(gold, p, k=3), abs=1e-6)
     assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(gold, p, multi_class="ovr", average="macro"), abs=1e-6)
     assert found["interval"]["low"] < found["acc"] < found["interval"]["high"]
