@@ -44,6 +44,7 @@ class Verb(Generic[R]):
     adds: bool = False
     """Adds to an output that exists, instead of refusing it."""
     aliases: dict[str, str] = field(default_factory=dict)
+    """Further flags: their name without dashes -> field."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, verb: Verb[R]) -> None:
@@ -56,17 +57,18 @@ def add_arguments(parser: argparse.ArgumentParser, verb: Verb[R]) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
     for name, info in verb.kind.model_fields.items():
         many = get_origin(info.annotation) is list
+        # --batch_tokens is --batch-tokens: people come with commands of other projects
+        others = [name, *(alias for alias, field_ in verb.aliases.items() if field_ == name)]
+        flags = list(dict.fromkeys([f"--{name.replace('_', '-')}", *(f"--{other}" for other in others)]))
         default = info.get_default(call_default_factory=True)
         text = (info.description or "").replace("%", "%%")
         if not info.is_required() and default is not None and not isinstance(default, Recipe):
             text += f" (default: {str(default).replace('%', '%%')})"
         if info.annotation is bool:  # --tied, --no-tied
-            parser.add_argument(
-                f"--{name.replace('_', '-')}", dest=f"field_{name}", action=argparse.BooleanOptionalAction, default=None, help=text.strip()
-            )
+            parser.add_argument(*flags, dest=f"field_{name}", action=argparse.BooleanOptionalAction, default=None, help=text.strip())
             continue
         parser.add_argument(
-            f"--{name.replace('_', '-')}",
+            *flags,
             dest=f"field_{name}",
             metavar="VALUE",
             nargs="+" if many else None,

@@ -256,13 +256,14 @@ REQUIRED = {
     "merge": "--model model --adapter adapter",
     "eval predict": "--model model --records records",
     "eval baselines": "--records records",
+    "baseline train": "--data records --loss {kind:\\ binary} --metric mcc",
     "eval score": "--records records --predictions predictions",
     "eval report": "--metrics m --records records --predictions predictions",
 }
 
 
-ADDING = {"convert fetch"}
-"""Commands that add to an output that exists (tests/data_convert/test_fetch.py)."""
+ADDING = {"convert fetch", "baseline embed", "baseline predict"}
+"""Commands that add to an output that exists (data_convert/test_fetch.py, eval/test_embed_command.py, eval/test_luca_train.py)."""
 
 
 def test_every_command_with_an_output_is_tried_below() -> None:

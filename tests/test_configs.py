@@ -11,11 +11,12 @@ import pytest
 from artefacts.recipe import Recipe, load, read_yaml
 from configs import CONFIGS
 from data_convert.pack import PackRecipe
+from eval.baselines.training.recipe import TrainRecipe
 from instruct.recipe import InstructRecipe
 from pretrain.recipe import PretrainRecipe
 
-KINDS: dict[str, type[Recipe]] = {"pretrain": PretrainRecipe, "instruct": InstructRecipe, "corpora": PackRecipe}
-FROM_THE_COMMAND_LINE = {"model", "shards", "records", "tokenizer", "out"}
+KINDS: dict[str, type[Recipe]] = {"pretrain": PretrainRecipe, "instruct": InstructRecipe, "corpora": PackRecipe, "baselines": TrainRecipe}
+FROM_THE_COMMAND_LINE = {"model", "shards", "records", "tokenizer", "data", "out"}
 """Paths of a user's own run, which a shipped recipe may leave to flags."""
 SHIPPED = [(folder, path) for folder in KINDS for path in sorted((CONFIGS / folder).rglob("*.yaml"))]
 DEEPSPEED = sorted((CONFIGS / "deepspeed").glob("*.json"))

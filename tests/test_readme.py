@@ -29,6 +29,7 @@ SMALLER = {
     "instruct": ["epochs=1", "micro_batch=8", "lora_rank=2"],
     "chat": ["max_new_tokens=3"],
     "eval baselines": ["luca.epochs=1"],
+    "baseline train": ["schedule.epochs=1"],
     "quickstart": ["--dry-run"],
 }
 """Overrides that make a command small, by the words it begins with."""

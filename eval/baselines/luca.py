@@ -3,8 +3,8 @@
 Upstream's network and optimiser: value-attention pooling, dropout, a hidden layer of 128, one output layer; AdamW with a
 linear warm-up and decay, gradient norm clipped at 1, the best dev epoch kept. Departures, all in favour of the head:
 no all-zero rows around a sequence, regression targets standardised over train, a higher default learning rate because
-runs here are shorter than upstream's 50 epochs. Not supported: pairs of sequences (LucaPPI), text answers, the optional
-Transformer before the pooling.
+runs here are shorter than upstream's 50 epochs. Not supported: pairs of sequences, text answers, the optional
+Transformer before the pooling (`baseline train` has pairs and Transformers).
 
 Legend of shapes: B sequences, T tokens (padded), D embedding width, C outputs.
 """
@@ -21,46 +21,17 @@ import torch
 from torch import Tensor, nn
 
 from eval.answers import Answers, value
-from eval.baselines.embed import Encoder
+from eval.baselines.embedding.encoder import Encoder
+from eval.baselines.heads.nets import Head
+from eval.baselines.heads.nets import batch as pad
 from eval.baselines.recipe import LucaOptions
 from eval.baselines.split import CLASSIFICATION, Record, Task, classified, predicted, sample
+from eval.baselines.training.recipe import Network
 
-INSIDE_ONLY = -10000.0
-"""Added to the attention of padded rows, on every channel."""
 TEST_AT_ONCE = 1000
 NARROW = 512
 """Encoders narrower than this run on one CPU thread: their products are too small to share, and where other processes
 keep the cores busy, threads that wait for each other cost twenty times what they save (0.18 s against 0.009 s a step)."""
-
-
-class ValueAttention(nn.Module):
-    """Attention over the rows, one softmax per channel (LucaOne's value_attention)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.U, self.V, self.W = (nn.Parameter(nn.init.trunc_normal_(torch.empty(width, width), std=0.01)) for _ in range(3))
-
-    def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        # xU + xV as x(U + V): the same function and the same gradients at two thirds of the cost
-        energy_BTD = torch.tanh(x_BTD @ (self.U + self.V)) @ self.W
-        energy_BTD = energy_BTD + INSIDE_ONLY * (1 - mask_BT)[..., None]
-        return (torch.softmax(energy_BTD, dim=1) * x_BTD).sum(dim=1)
-
-
-class LucaBase(nn.Module):
-    """Pooling, dropout, Linear to 128, GELU, Linear to C: one output for binary and regression, else one per class."""
-
-    def __init__(self, width: int, outputs: int, dropout: float = 0.1, hidden: int = 128) -> None:
-        super().__init__()
-        self.matrix_pooler = ValueAttention(width)
-        self.dropout = nn.Dropout(dropout)
-        self.hidden_layer = nn.Linear(width, hidden)
-        self.classifier = nn.Linear(hidden, outputs)
-
-    def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        """Logits (or standardised values), `[B, C]`."""
-        pooled_BD = self.dropout(self.matrix_pooler(x_BTD, mask_BT))
-        return self.classifier(nn.functional.gelu(self.hidden_layer(pooled_BD)))
 
 
 def why_not(task: Task) -> str | None:
@@ -78,7 +49,7 @@ def luca_base(task: Task, encoder: Encoder, options: LucaOptions, *, seed: int) 
     train, dev = sample(task.train, options.max_train, seed), sample(task.dev, options.max_dev, seed)
     targets = task.codes(train) if task.kind in CLASSIFICATION else np.array([record["label"] for record in train], dtype=float)
     mean, deviation = (float(targets.mean()), float(targets.std()) or 1.0) if task.kind == "regression" else (0.0, 1.0)
-    with _threads(encoder.hidden_size), torch.random.fork_rng():
+    with _threads(encoder.width), torch.random.fork_rng():
         torch.manual_seed(seed)
         head = _train(task, _rows(encoder, train), (targets - mean) / deviation, _rows(encoder, dev), dev, options, encoder)
         chunks = (task.test[i : i + TEST_AT_ONCE] for i in range(0, len(task.test), TEST_AT_ONCE))
@@ -100,8 +71,8 @@ def _threads(width: int) -> Iterator[None]:
 
 def _train(
     task: Task, rows: list[Tensor], targets: np.ndarray, dev_rows: list[Tensor], dev: list[Record], options: LucaOptions, encoder: Encoder
-) -> LucaBase:
-    head = LucaBase(encoder.hidden_size, len(task.choices) if task.kind == "multiclass" else 1, options.dropout).to(encoder.device)
+) -> Head:
+    head = Head(Network(dropout=options.dropout), [encoder.width], len(task.choices) if task.kind == "multiclass" else 1).to(encoder.device)
     biases = [p for name, p in head.named_parameters() if name.endswith("bias")]
     weights = [p for name, p in head.named_parameters() if not name.endswith("bias")]
     groups = [{"params": weights, "weight_decay": options.weight_decay}, {"params": biases, "weight_decay": 0.0}]
@@ -116,7 +87,7 @@ def _train(
         order = torch.randperm(len(rows))
         for chosen in order.split(options.batch):
             x_BTD, mask_BT = _pad([rows[i] for i in chosen.tolist()], encoder)
-            loss = _loss(head(x_BTD, mask_BT), target_N[chosen.to(encoder.device)], task.kind)
+            loss = _loss(head((x_BTD, mask_BT)), target_N[chosen.to(encoder.device)], task.kind)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -154,13 +125,13 @@ def _logprobs(output_NC: np.ndarray, kind: str) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _predict(head: LucaBase, rows: list[Tensor], encoder: Encoder, batch: int = 64) -> np.ndarray:
+def _predict(head: Head, rows: list[Tensor], encoder: Encoder, batch: int = 64) -> np.ndarray:
     head.eval()
     longest_first = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
     output = torch.empty(len(rows), head.classifier.out_features)
     for start in range(0, len(rows), batch):
         chosen = longest_first[start : start + batch]
-        output[chosen] = head(*_pad([rows[i] for i in chosen], encoder)).cpu()
+        output[chosen] = head(_pad([rows[i] for i in chosen], encoder)).cpu()
     return output.numpy()
 
 
@@ -169,7 +140,5 @@ def _rows(encoder: Encoder, records: Sequence[Record]) -> list[Tensor]:
 
 
 def _pad(rows: list[Tensor], encoder: Encoder) -> tuple[Tensor, Tensor]:
-    x_BTD = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    lengths_B = torch.tensor([len(row) for row in rows])
-    mask_BT = (torch.arange(x_BTD.shape[1])[None] < lengths_B[:, None]).float()
+    x_BTD, mask_BT = pad(rows, zero_rows=False)
     return x_BTD.to(encoder.device), mask_BT.to(encoder.device)

@@ -22,7 +22,7 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
         UserError: output exists, records without train lines, an encoder that cannot be read, a task of a single class.
     """
     # scikit-learn and torch take seconds to import, and `--help` reads the recipe above
-    from eval.baselines.embed import Encoder
+    from eval.baselines.embedding.encoder import Encoder, open_encoder
     from eval.baselines.kmer import kmer
     from eval.baselines.luca import luca_base, why_not
     from eval.baselines.majority import majority
@@ -30,10 +30,10 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
 
     check_absent(recipe.out, overwrite)
     tasks = read_tasks(recipe.records)
-    encoder = None
+    encoder: Encoder | None = None
     if "luca_base" in recipe.systems:
         assert recipe.encoder is not None, "the recipe's own check"
-        encoder = Encoder(recipe.encoder, recipe.luca.batch_tokens)
+        encoder = open_encoder(recipe.encoder, batch_tokens=recipe.luca.batch_tokens)
 
     def predict(system: str, task: Task) -> Iterator[Record]:
         if system == "majority":

@@ -20,13 +20,16 @@ from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from eval.answers import Answers, value
 from eval.baselines import kmer as kmers
-from eval.baselines.embed import Encoder, embed
+from eval.baselines.embedding.encoder import open_encoder
+from eval.baselines.heads.nets import Head
+from eval.baselines.heads.pooling import ValueAttention
 from eval.baselines.kmer import kmer
-from eval.baselines.luca import LucaBase, ValueAttention, luca_base, why_not
+from eval.baselines.luca import luca_base, why_not
 from eval.baselines.majority import majority
 from eval.baselines.recipe import BaselinesRecipe, LucaOptions
 from eval.baselines.run import run
 from eval.baselines.split import CLASSIFICATION, Task
+from eval.baselines.training.recipe import Network
 from eval.score import read_lines, score
 from tokenizer.alphabets import DNA
 
@@ -188,7 +191,7 @@ def test_embeddings_are_the_rows_between_the_tags(extended_folder: Path) -> None
     first, last = (ids[0].tolist().index(tokenizer.convert_tokens_to_ids(tag)) for tag in (DNA.open_tag, DNA.close_tag))
     with torch.no_grad():
         expected = model(input_ids=ids).last_hidden_state[0, first + 1 : last].numpy()
-    (rows,) = embed(extended_folder, [("dna", letters)])
+    (rows,) = open_encoder(extended_folder).embed([("dna", letters)])
     assert rows.dtype == np.float32
     assert 0 < len(rows) < len(letters)  # pieces of several bases
     assert rows == pytest.approx(expected, abs=1e-5)
@@ -196,18 +199,19 @@ def test_embeddings_are_the_rows_between_the_tags(extended_folder: Path) -> None
 
 def test_padding_and_order_do_not_change_embeddings(letter_model: Path) -> None:
     sequences = [("protein", "MKV" * n) for n in (3, 1, 20, 7, 2)]
-    alone = [embed(letter_model, [sequence])[0] for sequence in sequences]
-    for batch_tokens in (1, 40, 10_000):
-        for rows, expected, (_, letters) in zip(embed(letter_model, sequences, batch_tokens), alone, sequences, strict=True):
+    encoder = open_encoder(letter_model)
+    alone = [encoder.embed([sequence])[0] for sequence in sequences]
+    for encoder.batch_tokens in (1, 40, 10_000):
+        for rows, expected, (_, letters) in zip(encoder.embed(sequences), alone, sequences, strict=True):
             assert rows.shape == (len(letters), 32)  # neither <s> nor </s>
             assert rows == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_an_encoder_refuses(letter_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="256 positions"):
-        embed(letter_model, [("dna", "ACGT" * 100)])
+    with pytest.raises(UserError, match="takes 1 to 254"):
+        open_encoder(letter_model).embed([("dna", "ACGT" * 100)])
     with pytest.raises(UserError, match="no model folder"):
-        Encoder(tmp_path)
+        open_encoder(tmp_path)
 
 
 # --- LucaBase ---
@@ -215,7 +219,7 @@ def test_what_an_encoder_refuses(letter_model: Path, tmp_path: Path) -> None:
 
 def test_parameter_count_of_lucaones_protloc_head() -> None:
     with torch.device("meta"):
-        head = LucaBase(2560, 6)
+        head = Head(Network(), [2560], 6)
     assert sum(p.numel() for p in head.parameters()) == 19_989_382
     names = {"matrix_pooler.U", "matrix_pooler.V", "matrix_pooler.W", "hidden_layer.weight", "hidden_layer.bias"}
     assert set(head.state_dict()) == names | {"classifier.weight", "classifier.bias"}
@@ -236,7 +240,7 @@ def test_value_attention_by_the_formula() -> None:
     ("kind", "metric", "least"), [("binary", "mcc", 0.5), ("multiclass", "mcc", 0.15), ("regression", "spearman", 0.5)]
 )
 def test_luca_base_learns_and_repeats_itself(kind: str, metric: str, least: float, letter_model: Path) -> None:
-    task, encoder = make_task(kind, train=200), Encoder(letter_model)
+    task, encoder = make_task(kind, train=200), open_encoder(letter_model)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     lines = list(luca_base(task, encoder, LucaOptions(**TINY), seed=3))
     assert measured(task, lines, metric) > least

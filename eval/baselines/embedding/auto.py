@@ -1,0 +1,145 @@
+"""Any `AutoModel` as an encoder: the last hidden state at the sequence's own tokens.
+
+Rows are those of the tokenizer's pieces, which are single letters for ESM-2 and longer ones for DNABERT-2 or a gene LLaMA. A
+tokenizer that knows the tags gets `<dna>ACGT</dna>`, any other one the bare letters. Not supported: adapter folders (merge them
+first), remote code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from artefacts.errors import UserError
+from eval.baselines.embedding.encoder import Encoder
+from tokenizer.alphabets import ALPHABETS
+
+PROBES = {"dna": "ACGTACGT", "rna": "ACGTACGT", "protein": "ACDEFGHIKLMNPQRSTVWY"}
+OFFSET_POSITIONS = {"roberta": 2, "xlm-roberta": 2, "camembert": 2, "esm": 2}
+"""Model types that number positions from past the padding id: so many of max_position_embeddings are never reached."""
+
+
+def config_of(name: str | Path) -> dict[str, Any]:
+    """config.json of a folder or hub id.
+
+    Raises:
+        UserError: there is none.
+    """
+    from transformers.utils import cached_file
+
+    folder = Path(name)
+    if folder.is_dir() or folder.is_absolute() or str(name).startswith("."):
+        path: str | Path | None = folder / "config.json"
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder}: no config.json, so no model folder; an adapter has to be merged into its base first")
+    else:
+        try:
+            path = cached_file(str(name), "config.json")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{name}: neither a folder nor a model that can be fetched ({str(error).splitlines()[0]})") from None
+    assert path is not None
+    try:
+        found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); fetch the model again") from None
+    return found
+
+
+def load_tokenizer(name: str | Path) -> Any:
+    """The tokenizer of a folder or hub id, without remote code."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+
+
+class AutoEncoder(Encoder):
+    """A model of the transformers library."""
+
+    def __init__(self, name: str | Path, batch_tokens: int, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        """Load tokenizer and model.
+
+        Raises:
+            UserError: a model that AutoModel cannot read without remote code.
+        """
+        from transformers import AutoModel, logging
+
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # it would report that the language-model head is not used, which is the intention
+        try:
+            self.tokenizer: Any = load_tokenizer(name)
+            self.model, found = AutoModel.from_pretrained(name, dtype=dtype, trust_remote_code=False, output_loading_info=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{name}: not a model that can be read here ({str(error).splitlines()[0]}); code of a model is never run"
+            ) from None
+        finally:
+            logging.set_verbosity(verbosity)
+        # a model with remote code may call itself by a known type, and would get random weights where its own do not fit
+        missing = sorted(key for key in found["missing_keys"] if "pooler" not in key and "inv_freq" not in key)
+        if missing or found["mismatched_keys"]:
+            kind = self.model.config.model_type
+            raise UserError(f"{name}: its weights are not those of a plain {kind} ({missing[:1]} is missing); give another encoder")
+        self.model.to(device).eval()
+        self.name, self.batch_tokens, self.device = str(name), batch_tokens, device
+        self.width = self.model.config.hidden_size
+        self._read_frames()
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        if positions is not None:
+            around = max((len(before) + len(after) for before, after in self._frames.values()), default=0)
+            self.longest = positions - OFFSET_POSITIONS.get(self.model.config.model_type, 0) - around
+
+    def _read_frames(self) -> None:
+        """What stands around the sequences of each modality that the tokenizer reads."""
+        self._vocabulary = self.tokenizer.get_vocab()
+        self._frames = {modality: self._frame(modality) for modality in PROBES if self._reads(modality)}
+
+    def ids(self, modality: str, letters: str) -> np.ndarray:
+        if modality not in self._frames:
+            raise UserError(
+                f"{self.name}: its tokenizer does not read {modality} (a letter of {PROBES[modality]} has no token); choose another one"
+            )
+        before, after = self._frames[modality]
+        ids = self._tokens(modality, letters)
+        return np.array(ids[len(before) : len(ids) - len(after)], dtype=np.int64)
+
+    def frame(self, modality: str) -> tuple[list[int], list[int]]:
+        return self._frames[modality]
+
+    def states(self, ids_BT: Tensor, mask_BT: Tensor, modalities: Sequence[str]) -> Tensor:
+        return self.model(input_ids=ids_BT, attention_mask=mask_BT.long()).last_hidden_state
+
+    def move(self, device: torch.device) -> None:
+        self.model.to(device)
+        self.device = device
+
+    def _tagged(self, modality: str) -> bool:
+        return ALPHABETS[modality].open_tag in self._vocabulary
+
+    def _tokens(self, modality: str, letters: str) -> list[int]:
+        if self._tagged(modality):
+            return self.tokenizer(ALPHABETS[modality].wrap(letters))["input_ids"]
+        if modality != "protein" and not ("U" in self._vocabulary and "T" not in self._vocabulary):
+            letters = letters.replace("U", "T")
+        return self.tokenizer(letters)["input_ids"]
+
+    def _reads(self, modality: str) -> bool:
+        """False where a common letter is unknown: a tokenizer of DNA knows some residues by chance."""
+        own = self.tokenizer(PROBES[modality], add_special_tokens=False)["input_ids"]
+        return self._tagged(modality) or self.tokenizer.unk_token_id is None or self.tokenizer.unk_token_id not in own
+
+    def _frame(self, modality: str) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts around a sequence, tags included."""
+        ids = self._tokens(modality, PROBES[modality])
+        if self._tagged(modality):
+            alphabet = ALPHABETS[modality]
+            first, last = ids.index(self._vocabulary[alphabet.open_tag]), ids.index(self._vocabulary[alphabet.close_tag])
+            return ids[: first + 1], ids[last:]
+        own = self.tokenizer(PROBES[modality], add_special_tokens=False)["input_ids"]
+        start = next(place for place in range(len(ids)) if ids[place : place + len(own)] == own)
+        return ids[:start], ids[start + len(own) :]

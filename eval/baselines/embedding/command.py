@@ -1,0 +1,88 @@
+"""`llama-gene baseline embed`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from artefacts.errors import Ledger, UserError
+from artefacts.folder import fingerprint, write_manifest
+from eval.baselines.embedding.inputs import Item, check_seq_type, normalised, problem, read_inputs
+from eval.baselines.embedding.recipe import EmbedRecipe
+
+EXTENT = ("trunc_type", "truncation_seq_length", "embedding_complete", "embedding_complete_seg_overlap", "embedding_fixed_len_a_time")
+SHAPE = ("embedding_type", "vector_type", "save_type", "matrix_add_special_token", "use_bf16")
+
+
+def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
+    """Embed what the output does not hold yet; return how many that were.
+
+    Args:
+        overwrite: begin anew where the output holds embeddings.
+
+    Raises:
+        UserError: bad input, an encoder that cannot be read, an output made with other settings.
+    """
+    items, ledger = _items(recipe)  # before torch is imported
+    from eval.baselines.embedding.encoder import open_encoder
+    from eval.baselines.embedding.extract import Extent, extract
+    from eval.baselines.embedding.store import StoreWriter, digest, safe_names
+
+    if overwrite and (recipe.out / "settings.json").is_file():
+        shutil.rmtree(recipe.out)
+    extent = Extent.model_validate({name: getattr(recipe, name) for name in EXTENT})
+    settings: dict[str, Any] = {
+        "encoder": encoder_identity(recipe.encoder_name),
+        **extent.model_dump(),
+        **{name: getattr(recipe, name) for name in SHAPE},
+    }
+    store = StoreWriter(recipe.out, settings, recipe.save_type, recipe.embedding_type)
+    for item in items:
+        if store.done.get(item.id, sequence := digest(item.modality, item.letters)) != sequence:
+            raise UserError(f"{item.where}: {recipe.out} holds another sequence under the id '{item.id}'; choose another output")
+    names = safe_names(dict.fromkeys([*store.done, *(item.id for item in items)]))
+    todo = [item for item in items if item.id not in store.done]
+    if todo:
+        encoder = open_encoder(recipe.encoder_name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
+        if recipe.embedding_type == "vector" and recipe.vector_type == "cls" and not encoder.frame(todo[0].modality)[0]:
+            raise UserError(f"{encoder.name}: has no token in front of a sequence, so no cls vector; choose mean or max")
+        try:
+            for i, rows in extract(encoder, [(item.modality, item.letters) for item in todo], extent, show="embed"):
+                made = (
+                    rows.matrix(special=recipe.matrix_add_special_token)
+                    if recipe.embedding_type == "matrix"
+                    else rows.vector(recipe.vector_type)
+                )
+                item = todo[i]
+                store.put(item.id, digest(item.modality, item.letters), names[item.id], made, rows.passes)
+        finally:
+            store.flush()
+    counts = {"input": ledger.as_dict(), "embedded": len(todo), "in_store": len(store.done)}
+    inputs = {} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)}
+    write_manifest(recipe.out, "embeddings", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
+    return len(todo)
+
+
+def encoder_identity(name: str) -> str:
+    """A hub id or one-hot as it is; of a folder a hash over its small files and the names and sizes of all, so that weights of
+    many gigabytes need not be read."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return name
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    small = [path for path in files if path.stat().st_size < 1 << 24]
+    sizes = ",".join(f"{path.relative_to(folder)}:{path.stat().st_size}" for path in files)
+    return f"{fingerprint(*small)}:{sizes}"
+
+
+def _items(recipe: EmbedRecipe) -> tuple[list[Item], Ledger]:
+    if recipe.input_file is not None:
+        return read_inputs(recipe.input_file, recipe.seq_type, recipe.id_idx, recipe.seq_idx, recipe.on_bad)
+    assert recipe.seq is not None, "the recipe's own check"
+    modality, letters = normalised(recipe.seq, check_seq_type(recipe.seq_type, "seq_type"))
+    if (wrong := problem(letters, recipe.seq_type)) is not None:
+        raise UserError(f"seq: {wrong}")
+    ledger = Ledger()
+    ledger.read = ledger.written = 1
+    return [Item("seq", modality, letters, "seq")], ledger

@@ -1,0 +1,141 @@
+"""The one interface of all encoders: letters to ids, ids to rows.
+
+An encoder's subclass says how letters become ids (`ids`), what stands around them (`frame`) and what the model makes of a padded
+batch (`states`); batching, padding and long sequences are the same for all (here and in `extract`).
+
+Legend of shapes: B sequences, T tokens (padded), D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from artefacts.errors import UserError
+
+Piece = tuple[str, np.ndarray]
+"""Modality (dna, rna, protein) and ids without their frame."""
+
+
+def pick_device(gpu: int | None = None) -> torch.device:
+    """The given GPU; -1 for the CPU; None for a GPU if there is one."""
+    if gpu == -1 or (gpu is None and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available() or (gpu or 0) >= torch.cuda.device_count():
+        raise UserError(f"gpu_id {gpu}: there is no such GPU here; pass -1 for the CPU")
+    return torch.device("cuda", gpu or 0)
+
+
+class Encoder:
+    """A frozen encoder."""
+
+    name: str
+    """What made the rows; part of the settings of a store."""
+    width: int
+    longest: int | None = None
+    """Most ids of a sequence that one pass takes; None: no limit but memory."""
+    batch_tokens: int
+    """Tokens of a batch, frame and padding included."""
+    device: torch.device
+
+    def ids(self, modality: str, letters: str) -> np.ndarray:
+        """Ids of the letters alone."""
+        raise NotImplementedError
+
+    def frame(self, modality: str) -> tuple[list[int], list[int]]:
+        """Ids before and after every sequence."""
+        raise NotImplementedError
+
+    def states(self, ids_BT: Tensor, mask_BT: Tensor, modalities: Sequence[str]) -> Tensor:
+        """Last hidden states, `[B, T, D]`."""
+        raise NotImplementedError
+
+    def move(self, device: torch.device) -> None:
+        """Put the model on another device."""
+        self.device = device
+
+    @torch.inference_mode()
+    def rows(self, batch: Sequence[Piece]) -> list[np.ndarray]:
+        """One pass: float32 rows of each piece, frame included."""
+        framed = []
+        for modality, ids in batch:
+            before, after = self.frame(modality)
+            framed.append([*before, *ids.tolist(), *after])
+        width = max(map(len, framed))
+        # the id of the padding is of no account: it stands to the right and is masked
+        ids_BT = torch.tensor([ids + [0] * (width - len(ids)) for ids in framed], device=self.device)
+        lengths = torch.tensor([len(ids) for ids in framed], device=self.device)
+        mask_BT = torch.arange(width, device=self.device)[None] < lengths[:, None]
+        states_BTD = self.states(ids_BT, mask_BT, [modality for modality, _ in batch]).float().cpu().numpy()
+        return [states_BTD[i, : len(ids)].copy() for i, ids in enumerate(framed)]
+
+    def framed_length(self, modality: str, ids: np.ndarray) -> int:
+        """Ids of a piece with its frame."""
+        before, after = self.frame(modality)
+        return len(before) + len(ids) + len(after)
+
+    def embed(self, sequences: Sequence[tuple[str, str]]) -> list[np.ndarray]:
+        """`[tokens, D]` of whole sequences (modality, letters), without the frame, in the order given.
+
+        Raises:
+            UserError: a sequence that is empty or longer than the encoder takes.
+        """
+        pieces = [(modality, self.ids(modality, letters)) for modality, letters in sequences]
+        for (modality, letters), (_, ids) in zip(sequences, pieces, strict=True):
+            if not len(ids) or (self.longest is not None and len(ids) > self.longest):
+                raise UserError(
+                    f"{self.name}: a {modality} sequence of {len(letters)} letters has {len(ids)} tokens of its own, the model takes 1 to "
+                    f"{self.longest}; choose an encoder with more positions, or lower the task's max_letters"
+                )
+        found: list[np.ndarray] = [np.empty(0)] * len(pieces)
+        for batch in batches([self.framed_length(*piece) for piece in pieces], self.batch_tokens):
+            for i, rows in zip(batch, self.rows([pieces[i] for i in batch]), strict=True):
+                before, _ = self.frame(pieces[i][0])
+                found[i] = rows[len(before) : len(before) + len(pieces[i][1])]
+        return found
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices, longest first, so that a batch holds little padding and memory trouble shows at once."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def open_encoder(name: str | Path, *, batch_tokens: int = 8192, gpu: int | None = None, bf16: bool = False) -> Encoder:
+    """The encoder of a name.
+
+    Args:
+        name: `one-hot`; a folder or hub id of a LucaOne of either layout; or one that AutoModel reads (ESM-2, DNABERT-2, a gene LLaMA).
+        bf16: weights and activations in bfloat16; rows are float32 all the same.
+
+    Raises:
+        UserError: no such model, or one that needs remote code.
+    """
+    from eval.baselines.embedding.auto import AutoEncoder, config_of
+    from eval.baselines.embedding.luca import LucaOneEncoder, OneHot
+
+    device = pick_device(gpu)
+    options: dict[str, Any] = {"batch_tokens": batch_tokens, "device": device, "dtype": torch.bfloat16 if bf16 else torch.float32}
+    if str(name) == "one-hot":
+        return OneHot(batch_tokens, device)
+    if (Path(name) / "pytorch.pth").is_file():
+        return LucaOneEncoder(name, **options)
+    config = config_of(name)
+    if config.get("model_type") == "lucaone":
+        return LucaOneEncoder(name, **options)
+    if "alibi_starting_size" in config:
+        from eval.baselines.embedding.dnabert2 import DnaBert2Encoder
+
+        return DnaBert2Encoder(name, config, **options)
+    return AutoEncoder(name, **options)

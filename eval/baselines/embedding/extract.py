@@ -1,0 +1,167 @@
+"""Rows of whole sequences, however long: truncation, windows, length-sorted batches, and what to do when memory runs out.
+
+Out of memory, a batch is halved; a single piece is cut into windows of half its length, down to `SHORTEST`; then the model moves to
+the CPU. A sequence is never truncated because memory is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from artefacts.errors import UserError
+from artefacts.recipe import Recipe
+from eval.baselines.embedding.encoder import Encoder, Piece, batches
+from eval.baselines.embedding.windows import Side, Window, first_pass, windows
+
+SHORTEST = 64
+"""Windows are not halved below this many tokens."""
+VALUES_AT_ONCE = 1 << 27
+"""Numbers held at once, 512 MiB in float32: sequences are handed out in groups of at most so many."""
+
+
+class Extent(Recipe):
+    """How much of a sequence is embedded, and in which pieces; the fields have upstream's names."""
+
+    trunc_type: Side = "right"
+    """right keeps the first letters, left the last; also the end where windows begin."""
+    truncation_seq_length: int | None = 4094
+    """Letters kept, special tokens not counted; null: all of them."""
+    embedding_complete: bool = False
+    """Embed every letter of a longer sequence, whatever truncation_seq_length says."""
+    embedding_complete_seg_overlap: bool = False
+    """Let windows overlap by half."""
+    embedding_fixed_len_a_time: int | None = None
+    """Tokens of a window; null: as long as the sequence, the encoder and memory allow."""
+
+    def truncate(self, letters: str) -> str:
+        """The letters that are embedded."""
+        limit = self.truncation_seq_length
+        if self.embedding_complete or limit is None or len(letters) <= limit:
+            return letters
+        return letters[:limit] if self.trunc_type == "right" else letters[-limit:]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a sequence's own tokens, `[tokens, D]`, and of the frame before and after them."""
+
+    before: np.ndarray
+    own: np.ndarray
+    after: np.ndarray
+    passes: int
+    """Windows that were needed; 1: the sequence was seen whole."""
+
+    def matrix(self, *, special: bool) -> np.ndarray:
+        """Own rows, or all of them."""
+        return np.concatenate([self.before, self.own, self.after]) if special else self.own
+
+    def vector(self, kind: Literal["mean", "max", "cls"]) -> np.ndarray:
+        """Mean or maximum of the own rows, or the first row of the frame."""
+        return self.before[0] if kind == "cls" else (self.own.mean(axis=0) if kind == "mean" else self.own.max(axis=0))
+
+
+def extract(
+    encoder: Encoder, sequences: Sequence[tuple[str, str]], extent: Extent, *, show: str | None = None
+) -> Iterator[tuple[int, Rows]]:
+    """Index and rows of each (modality, letters), longest first.
+
+    Args:
+        show: label of a progress bar.
+
+    Raises:
+        UserError: a sequence without tokens, or too large for memory even in short windows.
+    """
+    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][1]))
+    with tqdm(total=len(order), desc=show, unit="seq", disable=None if show else True) as bar:
+        group: list[int] = []
+        values = 0
+        for i in order:
+            cost = len(extent.truncate(sequences[i][1])) * encoder.width
+            if group and values + cost > VALUES_AT_ONCE:
+                yield from _group(encoder, sequences, group, extent, bar)
+                group, values = [], 0
+            group.append(i)
+            values += cost
+        if group:
+            yield from _group(encoder, sequences, group, extent, bar)
+
+
+def _group(
+    encoder: Encoder, sequences: Sequence[tuple[str, str]], group: list[int], extent: Extent, bar: tqdm
+) -> Iterator[tuple[int, Rows]]:
+    """The sequences of one group: pieces of all of them, batched by length, then put together."""
+    pieces: list[Piece] = []
+    plans: list[tuple[int, list[Window], range]] = []
+    for i in group:
+        modality, letters = sequences[i]
+        ids = encoder.ids(modality, extent.truncate(letters))
+        if not len(ids):
+            raise UserError(f"{encoder.name}: a {modality} sequence of {len(letters)} letters has no token; remove it")
+        plan = _plan(len(ids), encoder, extent)
+        plans.append((i, plan, range(len(pieces), len(pieces) + len(plan))))
+        pieces += [(modality, ids[window.start : window.stop]) for window in plan]
+    found: list[tuple[np.ndarray, int] | None] = [None] * len(pieces)
+    for batch in batches([encoder.framed_length(*piece) for piece in pieces], encoder.batch_tokens):
+        for place, rows in zip(batch, _rows(encoder, [pieces[p] for p in batch], extent), strict=True):
+            found[place] = rows
+    for i, plan, places in plans:
+        parts = [part for p in places if (part := found[p]) is not None]
+        yield i, _join(encoder, sequences[i][0], plan, parts, extent)
+        for p in places:
+            found[p] = None
+        bar.update()
+
+
+def _plan(length: int, encoder: Encoder, extent: Extent) -> list[Window]:
+    sizes = [size for size in (extent.embedding_fixed_len_a_time, encoder.longest, length) if size]
+    return windows(
+        length,
+        max(min(sizes), 1 + extent.embedding_complete_seg_overlap),
+        overlap=extent.embedding_complete_seg_overlap,
+        side=extent.trunc_type,
+    )
+
+
+def _join(encoder: Encoder, modality: str, plan: list[Window], parts: list[tuple[np.ndarray, int]], extent: Extent) -> Rows:
+    """Kept rows of all windows between the frame of the first pass."""
+    before, after = (len(ids) for ids in encoder.frame(modality))
+    own = [rows[before + w.keep_start - w.start : before + w.keep_stop - w.start] for w, (rows, _) in zip(plan, parts, strict=True)]
+    frame = parts[plan.index(first_pass(plan, extent.trunc_type))][0]
+    return Rows(frame[:before], np.concatenate(own) if len(own) > 1 else own[0], frame[len(frame) - after :], sum(n for _, n in parts))
+
+
+def _rows(encoder: Encoder, batch: Sequence[Piece], extent: Extent) -> list[tuple[np.ndarray, int]]:
+    """Framed rows of each piece and the number of passes, in smaller portions where memory runs out."""
+    try:
+        return [(rows, 1) for rows in encoder.rows(batch)]
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+    if encoder.device.type == "cuda":
+        torch.cuda.empty_cache()
+    if len(batch) > 1:
+        half = len(batch) // 2
+        return _rows(encoder, batch[:half], extent) + _rows(encoder, batch[half:], extent)
+    modality, ids = batch[0]
+    if len(ids) > SHORTEST:
+        plan = windows(len(ids), max(SHORTEST, -(-len(ids) // 2)), overlap=extent.embedding_complete_seg_overlap, side=extent.trunc_type)
+        parts = [_rows(encoder, [(modality, ids[w.start : w.stop])], extent)[0] for w in plan]
+        joined = _join(encoder, modality, plan, parts, extent)
+        return [(joined.matrix(special=True), joined.passes)]
+    if encoder.device.type == "cpu":
+        raise UserError(f"{encoder.name}: memory does not hold a pass over {len(ids)} tokens; free memory or take a smaller encoder")
+    encoder.move(torch.device("cpu"))
+    return _rows(encoder, batch, extent)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory"))

@@ -1,0 +1,88 @@
+"""LucaBase, LucaPPI and LucaPPI2 with upstream's parameter names. Not supported: token-level tasks, `seq` and `vector` inputs.
+
+Shapes: B sequences, T rows (padded), D embedding width, C outputs (1 for binary and regression, else one per class).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eval.baselines.heads.encoders import Bert, LucaTransformer
+from eval.baselines.heads.pooling import pooling
+from eval.baselines.training.recipe import Network
+
+
+class Head(nn.Module):
+    """Dropout, Linear to the hidden layer, GELU, Linear to the outputs, behind one tower, one shared by two, or two."""
+
+    def __init__(self, network: Network, widths: Sequence[int], outputs: int) -> None:
+        """Args: widths: of the embeddings of each input."""
+        super().__init__()
+        assert len(widths) == 1 + network.pair, "a width per input"
+        self.network, self.outputs = network, outputs
+        self.ends = ["_a", "_b"] if network.net == "lucappi2" else [""]
+        if network.net == "lucappi" and widths[0] != widths[1]:
+            raise ValueError(f"lucappi has one tower, so both inputs need one width, not {widths[0]} and {widths[1]}; use lucappi2")
+        pooled = 0
+        for end, width in zip(self.ends, widths, strict=False):
+            pooled += self._add_tower(end, width)
+        if network.net == "lucappi":
+            pooled *= 2
+        self.dropout = nn.Dropout(network.dropout)
+        self.hidden_layer = nn.Linear(pooled, network.classifier)
+        self.classifier = nn.Linear(network.classifier, outputs)
+
+    def _add_tower(self, end: str, width: int) -> int:
+        """Give the tower's parts their upstream names; return the width that leaves it."""
+        network = self.network
+        encoder: nn.ModuleList | None = None
+        if network.layers:
+            kind: Any = LucaTransformer if network.net == "luca_base" else Bert
+            size = (network.width, network.layers, network.heads, network.inner)
+            if network.act:
+                encoder = nn.ModuleList([nn.Linear(width, network.width), nn.GELU(), kind(network.width, *size)])
+            else:
+                encoder = nn.ModuleList([kind(width, *size)])
+            width = network.width
+        setattr(self, f"matrix_encoder{end}", encoder)
+        setattr(self, f"matrix_pooler{end}", pooling(network.pooling, width))
+        steps: list[nn.Module] = []
+        for out in network.fc:
+            steps += [nn.Linear(width, out), nn.GELU()]
+            width = out
+        setattr(self, f"linear{end}", nn.ModuleList([nn.ModuleList(steps)]) if steps else None)
+        return width
+
+    def tower(self, end: str, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        """One vector per sequence."""
+        encoder, linear = getattr(self, f"matrix_encoder{end}"), getattr(self, f"linear{end}")
+        if encoder is not None:
+            for step in encoder[:-1]:
+                x_BTD = step(x_BTD)
+            x_BTD = encoder[-1](x_BTD, mask_BT)
+        x_BD = getattr(self, f"matrix_pooler{end}")(x_BTD, mask_BT)
+        for step in linear[0] if linear is not None else ():
+            x_BD = step(x_BD)
+        return x_BD
+
+    def forward(self, *inputs: tuple[Tensor, Tensor]) -> Tensor:
+        """Logits (or values), `[B, C]`. Each input is rows `[B, T, D]` and mask `[B, T]`; of a pair, a comes first."""
+        ends = self.ends * 2 if self.network.net == "lucappi" else self.ends
+        vectors = [self.tower(end, *given) for end, given in zip(ends, inputs, strict=True)]
+        return self.classifier(F.gelu(self.hidden_layer(self.dropout(torch.cat(vectors, dim=1)))))
+
+
+def batch(matrices: Sequence[Tensor], *, zero_rows: bool) -> tuple[Tensor, Tensor]:
+    """Pad matrices `[rows, D]` to `[B, T, D]` and mask `[B, T]`; with `zero_rows` upstream's two zero rows are added and count."""
+    edge = int(zero_rows)
+    lengths = torch.tensor([len(matrix) for matrix in matrices], device=matrices[0].device) + 2 * edge
+    x_BTD = matrices[0].new_zeros(len(matrices), int(lengths.max()), matrices[0].shape[1], dtype=torch.float32)
+    for i, matrix in enumerate(matrices):
+        x_BTD[i, edge : edge + len(matrix)] = matrix
+    mask_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device)[None] < lengths[:, None]
+    return x_BTD, mask_BT.float()

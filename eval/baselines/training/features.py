@@ -1,0 +1,106 @@
+"""Matrices of a record's inputs: read from a store, or made by the encoders when they are needed and kept while memory lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from artefacts.errors import UserError
+from eval.baselines.embedding.encoder import Encoder, open_encoder
+from eval.baselines.embedding.extract import Extent, extract
+from eval.baselines.embedding.store import StoreReader, digest
+from eval.baselines.training.data import Example, Input
+from eval.baselines.training.recipe import TrainRecipe
+
+GIGABYTE = 1 << 30
+
+
+class Features:
+    """`[rows, D]` for every input of a record."""
+
+    def __init__(self, recipe: TrainRecipe, *, encoders: Sequence[str] = (), embeddings: Path | None = None) -> None:
+        """Open the store, or the encoders of the recipe (each once).
+
+        Args:
+            encoders, embeddings: in place of the recipe's.
+        """
+        self.recipe = recipe
+        store = embeddings or recipe.embeddings
+        self.store = StoreReader(store) if store is not None else None
+        self.encoders: list[Encoder] = []
+        if self.store is None:
+            names = recipe.per_input(list(encoders) or recipe.encoders)
+            opened = {
+                name: open_encoder(name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
+                for name in dict.fromkeys(names)
+            }
+            self.encoders = [opened[name] for name in names]
+        self.limits = [length - 2 for length in recipe.per_input(recipe.max_length)]
+        self.extents = [
+            Extent(
+                trunc_type=recipe.trunc_type,
+                truncation_seq_length=limit,
+                embedding_complete=recipe.embedding_complete,
+                embedding_complete_seg_overlap=recipe.embedding_complete_seg_overlap,
+                embedding_fixed_len_a_time=recipe.embedding_fixed_len_a_time,
+            )
+            for limit in self.limits
+        ]
+        self._kept: dict[tuple[int, str, str], Tensor] = {}
+        self._room = int(recipe.cache_gb * GIGABYTE)
+
+    def widths(self, example: Example) -> list[int]:
+        """Width of each input's matrix."""
+        return [encoder.width for encoder in self.encoders] or [matrix.shape[1] for (matrix,) in self.matrices([example])]
+
+    def prepare(self, examples: Sequence[Example], label: str) -> None:
+        """Embed all of them in long batches, so that the epochs need not; stops where memory for them is full."""
+        if self.store is not None:
+            missing = [i.id for example in examples for i in example.inputs if i.id not in self.store]
+            if missing:
+                raise UserError(
+                    f"{self.store.folder}: {len(missing)} embeddings are missing, the first is that of '{missing[0]}'; embed them too"
+                )
+            return
+        for place in range(len(self.encoders)):
+            self._make(place, [example.inputs[place] for example in examples], label)
+
+    def matrices(self, examples: Sequence[Example]) -> list[list[Tensor]]:
+        """For each input of the task the matrices of these records."""
+        return [self._input([example.inputs[place] for example in examples], place) for place in range(len(self.limits))]
+
+    def _input(self, inputs: list[Input], place: int) -> list[Tensor]:
+        if self.store is not None:
+            return [self._cut(self.store.read(item.id, digest(item.modality, item.letters)), place) for item in inputs]
+        made = self._make(place, inputs, None)
+        return [made[item.modality, item.letters] for item in inputs]
+
+    def _make(self, place: int, inputs: Sequence[Input], label: str | None) -> dict[tuple[str, str], Tensor]:
+        """Matrices by (modality, letters): those kept, and those made now. With a label, made ones that find no room are dropped."""
+        encoder = self.encoders[place]
+        # a tower of its own may see the same letters with the same encoder and length
+        slot = next(i for i in range(place + 1) if self.encoders[i] is encoder and self.limits[i] == self.limits[place])
+        wanted = dict.fromkeys((item.modality, item.letters) for item in inputs)
+        found = {key: self._kept[slot, *key] for key in wanted if (slot, *key) in self._kept}
+        missing = [key for key in wanted if key not in found]
+        for i, rows in extract(encoder, missing, self.extents[place], show=label) if missing else ():
+            matrix = self._cut(rows.matrix(special=self.recipe.matrix_add_special_token), place)
+            size = matrix.numel() * 4
+            if size <= self._room:
+                self._kept[slot, *missing[i]] = matrix
+                self._room -= size
+            elif label is not None:
+                break
+            found[missing[i]] = matrix
+        return found
+
+    def _cut(self, matrix: np.ndarray, place: int) -> Tensor:
+        """The first rows, as the original's batches keep them."""
+        if matrix.ndim != 2:
+            raise UserError("the store holds vectors; heads need embedding_type=matrix")
+        rows = self.limits[place] + 2 * self.recipe.matrix_add_special_token
+        return torch.from_numpy(np.ascontiguousarray(matrix[:rows]))

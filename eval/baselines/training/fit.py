@@ -1,0 +1,171 @@
+"""The training loop of a head. The same seed gives the same head on a CPU.
+
+Not supported: resuming in the middle (the long part, embedding, is what `baseline embed` can go on with), several GPUs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from eval.baselines.heads.losses import Loss
+from eval.baselines.heads.nets import Head, batch
+from eval.baselines.training.data import Data, Example
+from eval.baselines.training.features import Features
+from eval.baselines.training.measure import selection
+from eval.baselines.training.recipe import Schedule, TrainRecipe
+
+NARROW = 512
+"""Heads on narrower embeddings run on one CPU thread: their products are too small to share between threads that wait for each other."""
+PREDICT_AT_ONCE = 32
+
+
+@dataclass
+class Fitted:
+    """A head and how it came to be."""
+
+    head: Head
+    loss: Loss
+    mean: float = 0.0
+    deviation: float = 1.0
+    """Of regression targets; 0 and 1 where they were not standardised."""
+    best_epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One line per epoch: training loss, dev score, learning rate at its end."""
+
+
+def fit(recipe: TrainRecipe, data: Data, features: Features, device: torch.device) -> Fitted:
+    """Train on train, choose the epoch on dev (the first of equals)."""
+    train, dev, schedule = data.splits["train"], data.splits["dev"], recipe.schedule
+    loss = Loss.model_validate(recipe.loss.model_dump())
+    widths = features.widths(train[0])
+    with threads(min(widths)), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        head = Head(recipe.network, widths, loss.outputs(len(data.names))).to(device)
+        fitted = Fitted(head, loss)
+        if recipe.standardise:
+            labels = np.array([example.label for example in train])
+            fitted.mean, fitted.deviation = float(labels.mean()), float(labels.std()) or 1.0
+        groups = -(-len(train) // schedule.batch)
+        steps = schedule.epochs * -(-groups // schedule.accumulation)
+        optimizer = torch.optim.AdamW(_decayed(head, schedule.weight_decay), lr=schedule.learning_rate, betas=(0.9, 0.98), eps=1e-8)
+        rate = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate(schedule, steps))
+        best, best_score, best_state = 0, -math.inf, head.state_dict()
+        with tqdm(total=schedule.epochs * groups, unit="batch", desc="train", disable=None) as bar:
+            for epoch in range(1, schedule.epochs + 1):
+                mean_loss = _epoch(fitted, train, features, schedule, optimizer, rate, device, bar)
+                score = selection(data, dev, predict(fitted, dev, features, device), recipe.metric)
+                fitted.history.append({"epoch": epoch, "loss": mean_loss, recipe.metric: score, "learning_rate": rate.get_last_lr()[0]})
+                bar.set_postfix({recipe.metric: f"{score:.3f}", "best": f"{max(score, best_score):.3f}"})
+                if score > best_score:
+                    best, best_score, best_state = epoch, score, copy.deepcopy(head.state_dict())
+                if schedule.patience is not None and epoch - best >= schedule.patience:
+                    break
+    head.load_state_dict(best_state)
+    fitted.best_epoch = best
+    return fitted
+
+
+def _epoch(
+    fitted: Fitted,
+    train: Sequence[Example],
+    features: Features,
+    schedule: Schedule,
+    optimizer: torch.optim.Optimizer,
+    rate: torch.optim.lr_scheduler.LambdaLR,
+    device: torch.device,
+    bar: tqdm,
+) -> float:
+    """One pass over train in a new order; the mean loss of a record."""
+    fitted.head.train()
+    passes = torch.randperm(len(train)).split(schedule.batch)
+    total = 0.0
+    for start in range(0, len(passes), schedule.accumulation):
+        group = passes[start : start + schedule.accumulation]
+        records = sum(len(chosen) for chosen in group)
+        for chosen in group:
+            examples = [train[i] for i in chosen.tolist()]
+            # each record of a step weighs the same, also in a last group that is not full
+            loss = (
+                fitted.loss(_forward(fitted.head, examples, features, device), _targets(fitted, examples, device)) * len(examples) / records
+            )
+            loss.backward()
+            total += loss.item() * records
+            bar.update()
+        nn.utils.clip_grad_norm_(fitted.head.parameters(), schedule.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        rate.step()
+    return total / len(train)
+
+
+@torch.inference_mode()
+def predict(fitted: Fitted, examples: Sequence[Example], features: Features, device: torch.device) -> np.ndarray:
+    """Probabilities, or values, `[N, C]` in the records' order; batched by length."""
+    fitted.head.eval()
+    order = sorted(range(len(examples)), key=lambda i: -sum(len(item.letters) for item in examples[i].inputs))
+    found = np.empty((len(examples), fitted.head.outputs))
+    for start in range(0, len(order), PREDICT_AT_ONCE):
+        chosen = order[start : start + PREDICT_AT_ONCE]
+        outputs_BC = fitted.loss.probabilities(_forward(fitted.head, [examples[i] for i in chosen], features, device))
+        found[chosen] = outputs_BC.double().cpu().numpy()
+    return found * fitted.deviation + fitted.mean if fitted.loss.kind == "regression" else found
+
+
+def _forward(head: Head, examples: Sequence[Example], features: Features, device: torch.device) -> Tensor:
+    inputs = []
+    for matrices in features.matrices(examples):
+        x_BTD, mask_BT = batch(matrices, zero_rows=head.network.zero_rows)
+        inputs.append((x_BTD.to(device), mask_BT.to(device)))
+    return head(*inputs)
+
+
+def _targets(fitted: Fitted, examples: Sequence[Example], device: torch.device) -> Tensor:
+    labels = [example.label for example in examples]
+    if fitted.loss.kind == "multiclass":
+        return torch.tensor(labels, device=device)
+    if fitted.loss.kind == "multilabel":
+        table = torch.zeros(len(labels), fitted.head.outputs, device=device)
+        for i, codes in enumerate(labels):
+            table[i, codes] = 1
+        return table
+    return (torch.tensor(labels, dtype=torch.float32, device=device) - fitted.mean) / fitted.deviation
+
+
+def learning_rate(schedule: Schedule, steps: int) -> Any:
+    """Step from 0 -> share of the learning rate: up over the warm-up, then down to 0."""
+    warmup = schedule.warmup if schedule.warmup >= 1 else schedule.warmup * steps
+
+    def share(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return max(0.0, (steps - step) / max(1.0, steps - warmup))
+
+    return share
+
+
+def _decayed(head: Head, decay: float) -> list[dict[str, Any]]:
+    """No weight decay on biases and LayerNorm weights."""
+    free = [p for name, p in head.named_parameters() if name.endswith("bias") or "norm" in name.lower()]
+    kept = [p for name, p in head.named_parameters() if not (name.endswith("bias") or "norm" in name.lower())]
+    return [{"params": kept, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
+
+
+@contextlib.contextmanager
+def threads(width: int) -> Iterator[None]:
+    """One CPU thread for narrow heads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if width < NARROW else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

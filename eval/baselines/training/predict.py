@@ -1,0 +1,187 @@
+"""`llama-gene baseline predict`: the original's predict_v1 with batches, a clear word on bad rows, and no download on the way."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from artefacts.errors import Ledger, UserError, at
+from artefacts.folder import fingerprint, new_file, write_manifest
+from artefacts.recipe import load
+from eval.baselines.embedding.encoder import pick_device
+from eval.baselines.embedding.inputs import check_seq_type, is_fasta, normalised, problem, rows_of
+from eval.baselines.heads.losses import Loss
+from eval.baselines.heads.shipped import load_head
+from eval.baselines.training.data import Example, Input, read_labels
+from eval.baselines.training.features import Features
+from eval.baselines.training.fit import Fitted
+from eval.baselines.training.fit import predict as probabilities
+from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
+from eval.baselines.training.table import PredictionTable
+from tokenizer.readers import fasta_records
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row to predict."""
+
+    example: Example
+    letters: list[str]
+    """As they stand in the file."""
+    truth: str | None
+
+
+def predict(recipe: PredictRecipe) -> int:
+    """Predict what the output does not hold yet; return how many that were.
+
+    Raises:
+        UserError: a head, labels or rows that cannot be read, bad sequences, an output of other columns.
+    """
+    trained, fitted, names = load_trained(recipe)
+    ledger, rejected = Ledger(), []
+    samples = []
+    for sample, row, wrong in _samples(recipe, pair=trained.network.pair):
+        ledger.read += 1
+        if wrong is None and sample is not None:
+            samples.append(sample)
+            ledger.written += 1
+        elif recipe.on_bad == "refuse":
+            raise UserError(f"{row[0]}: {wrong}; mend it, or pass on_bad=set_aside to go on without it")
+        else:
+            ledger.reject("unknown letter" if "'" in str(wrong) else str(wrong), row[0])
+            rejected.append([wrong, *row])
+    trained = trained.model_copy(
+        update={"gpu_id": recipe.gpu_id, "use_bf16": recipe.use_bf16, "batch_tokens": recipe.batch_tokens, "cache_gb": 0.0}
+    )
+    truth = recipe.ground_truth_idx is not None
+    with PredictionTable(
+        recipe.out, trained.loss.kind, names, pair=trained.network.pair, topk=recipe.topk, threshold=recipe.threshold, truth=truth
+    ) as table:
+        todo = [s for s in samples if tuple(i.id for i in s.example.inputs) not in table.done]
+        if todo:
+            features = Features(trained, encoders=recipe.encoders, embeddings=recipe.embeddings)
+            features.prepare([s.example for s in todo], "embed") if features.store is not None else None
+            device = pick_device(recipe.gpu_id)
+            fitted.head.to(device)
+            for start in tqdm(range(0, len(todo), recipe.batch), desc="predict", unit="batch", disable=None):
+                chosen = todo[start : start + recipe.batch]
+                found_NC = probabilities(fitted, [s.example for s in chosen], features, device)
+                for sample, row_C in zip(chosen, found_NC, strict=True):
+                    table.add([i.id for i in sample.example.inputs], sample.letters, row_C, sample.truth)
+                table.flush()
+    if rejected:
+        with (
+            new_file(recipe.out.with_name(f"{recipe.out.stem}.rejected.csv"), overwrite=True) as file,
+            file.open("w", newline="") as handle,
+        ):
+            csv.writer(handle).writerows([["reason", "where"], *rejected])
+    inputs = {"head": fingerprint(recipe.model)} | ({} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)})
+    write_manifest(
+        recipe.out,
+        "prediction",
+        recipe=recipe.model_dump(mode="json"),
+        inputs=inputs,
+        counts={"rows": ledger.as_dict(), "predicted": len(todo)},
+    )
+    return len(todo)
+
+
+def load_trained(recipe: PredictRecipe) -> tuple[TrainRecipe, Fitted, list[str]]:
+    """Recipe, head and class names of a folder of ours or of a shipped head."""
+    path = recipe.model / "head.json"
+    mean, deviation = 0.0, 1.0
+    if path.is_file():
+        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        trained = TrainRecipe.model_validate(saved["recipe"])
+        mean, deviation = saved["mean"], saved["deviation"]
+    elif recipe.task is not None:
+        overrides = ["data=.", "out=."] + ([f"comparison={recipe.comparison}"] if recipe.comparison else [])
+        trained = load(TrainRecipe, recipe.task, overrides).resolved()
+        # shipped heads were trained with the two zero rows
+        trained = trained.model_copy(update={"network": trained.network.model_copy(update={"zero_rows": True})})
+    else:
+        raise UserError(f"{recipe.model}: no head.json; of a shipped head say task=configs/baselines/<task>.yaml")
+    head = load_head(recipe.model, trained.network)
+    loss = Loss.model_validate(trained.loss.model_dump())
+    if loss.kind == "regression":
+        names: list[str] = []
+    else:
+        labels = recipe.labels or recipe.model / "label.txt"
+        names = ["0", "1"] if loss.kind == "binary" and not labels.is_file() else read_labels(labels)
+        if loss.outputs(len(names)) != head.outputs or (loss.kind == "binary" and len(names) != 2):
+            raise UserError(f"{labels}: {len(names)} classes, but the head has {head.outputs} outputs; give its own label.txt")
+    return trained, Fitted(head, loss, mean, deviation), names
+
+
+def _samples(recipe: PredictRecipe, *, pair: bool) -> Iterator[tuple[Sample | None, list[str], str | None]]:
+    """Each row with its place and what is wrong with it."""
+    seen: dict[tuple[str, ...], str] = {}
+    for where, ids, types, texts, truth, fields in _rows(recipe, pair=pair):
+        key = tuple(ids)
+        clean = [normalised(text, check_seq_type(seq_type, where)) for text, seq_type in zip(texts, types, strict=True)]
+        wrong = next((p for (_, letters), t in zip(clean, types, strict=True) if (p := problem(letters, t)) is not None), None)
+        if wrong is None and not all(ids):
+            wrong = "no id"
+        if wrong is None and key in seen:
+            wrong = f"the id stands also at {seen[key]}"
+        seen.setdefault(key, where)
+        inputs = tuple(Input(name, modality, letters) for name, (modality, letters) in zip(ids, clean, strict=True))
+        yield Sample(Example("#".join(ids), inputs, None), texts, truth), [where, *fields], wrong
+
+
+Row = tuple[str, list[str], list[str], list[str], str | None, list[str]]
+
+
+def _rows(recipe: PredictRecipe, *, pair: bool) -> Iterator[Row]:
+    """Place, ids, types, sequences, ground truth and all fields of each row."""
+    if recipe.input_file is None:
+        yield _one_sample(recipe, pair=pair)
+        return
+    path = recipe.input_file
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a CSV, TSV or FASTA file")
+    types = [recipe.seq_type_a or recipe.seq_type, recipe.seq_type_b or recipe.seq_type] if pair else [recipe.seq_type]
+    if is_fasta(path):
+        if pair or types[0] is None:
+            raise UserError(f"{path}: " + ("pairs come as CSV or TSV" if pair else "a FASTA file needs --seq-type gene or prot"))
+        for line, title, body in fasta_records(path):
+            yield at(path, line), [title.strip()], [str(types[0])], [b"".join(body).decode("latin-1")], None, [title]
+        return
+    rows = rows_of(path)
+    _, header = next(rows, (0, []))
+    count = 1 + pair
+    typed = len(header) >= 3 * count and any("type" in name.lower() for name in header[count : 2 * count])
+    if len(header) < (3 if typed else 2) * count:
+        wanted = "seq_id_a,seq_id_b,seq_type_a,seq_type_b,seq_a,seq_b" if pair else "seq_id,seq_type,seq"
+        raise UserError(f"{path}: {len(header)} columns; expected {wanted}, or the same without types and --seq-type")
+    if not typed and None in types:
+        raise UserError(f"{path}: its header names no type of sequence; pass --seq-type gene or prot")
+    for line, fields in rows:
+        if len(fields) != len(header):
+            raise UserError(f"{at(path, line)}: {len(fields)} fields where the header has {len(header)}; mend the line")
+        parts = [fields[i * count : (i + 1) * count] for i in range(3)]
+        own = parts[1] if typed else [str(t) for t in types]
+        truth = None
+        if recipe.ground_truth_idx is not None:
+            if recipe.ground_truth_idx >= len(fields):
+                raise UserError(f"{path}: no column {recipe.ground_truth_idx}, so no ground truth; the last is {len(fields) - 1}")
+            truth = fields[recipe.ground_truth_idx]
+        yield at(path, line), [name.strip().lstrip(">") for name in parts[0]], own, parts[2 if typed else 1], truth, fields
+
+
+def _one_sample(recipe: PredictRecipe, *, pair: bool) -> Row:
+    if pair != (recipe.seq_a is not None):
+        raise UserError("this head reads " + ("pairs: give seq_a and seq_b" if pair else "one sequence: give seq"))
+    if pair:
+        ids, texts = [recipe.seq_id_a or "a", recipe.seq_id_b or "b"], [recipe.seq_a or "", recipe.seq_b or ""]
+        types = [recipe.seq_type_a or recipe.seq_type, recipe.seq_type_b or recipe.seq_type]
+    else:
+        ids, texts, types = [recipe.seq_id or "seq"], [recipe.seq or ""], [recipe.seq_type]
+    if None in types:
+        raise UserError("say what the sequence is: --seq-type gene or prot, of pairs --seq-type-a and --seq-type-b")
+    return "command line", ids, [str(t) for t in types], texts, None, texts

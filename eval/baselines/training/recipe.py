@@ -1,0 +1,228 @@
+"""Recipes of `baseline train` and `baseline predict`; what ships is under configs/baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from artefacts.errors import UserError
+from artefacts.recipe import Recipe, validate
+
+Kind = Literal["binary", "multiclass", "multilabel", "regression"]
+
+
+class Network(Recipe):
+    """What a head looks like, all but the widths of its inputs and outputs."""
+
+    net: Literal["luca_base", "lucappi", "lucappi2"] = "luca_base"
+    """luca_base: one sequence; lucappi: a pair of one kind, one tower for both; lucappi2: a pair of two kinds, a tower each."""
+    pooling: Literal["value_attention", "max", "mean"] = "value_attention"
+    layers: int = Field(default=0, ge=0)
+    """Transformer layers in front of the pooling; 0 for none (the linear variant)."""
+    heads: int = 8
+    width: int = 1024
+    """Width of that Transformer."""
+    inner: int = 4096
+    act: bool = False
+    """Another Linear and GELU in front of that Transformer (upstream's matrix_encoder_act)."""
+    fc: list[int] = []
+    """Widths of [Linear, GELU] after the pooling; upstream's pairs have 128."""
+    classifier: int = 128
+    """Width of the hidden layer of the classifier."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    zero_rows: bool = False
+    """Put an all-zero row before and after each matrix and let both count, as the shipped heads were trained."""
+
+    @property
+    def pair(self) -> bool:
+        return self.net != "luca_base"
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Network:
+        if self.layers and self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
+        return self
+
+
+class LossOptions(Recipe):
+    """Binary and multilabel: cross-entropy with logits; multiclass: cross-entropy; regression: l2 or l1."""
+
+    kind: Kind
+    regression: Literal["l2", "l1"] = "l2"
+    pos_weight: float | None = None
+    """Weight of the positive class (binary, multilabel)."""
+    class_weights: list[float] | None = None
+    """Weight of each class (multiclass)."""
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> LossOptions:
+        if self.pos_weight is not None and self.kind not in ("binary", "multilabel"):
+            raise ValueError(f"pos_weight is for binary and multilabel tasks, not {self.kind}")
+        if self.class_weights is not None and self.kind != "multiclass":
+            raise ValueError(f"class_weights are for multiclass tasks, not {self.kind}")
+        return self
+
+
+class Schedule(Recipe):
+    """Optimisation: AdamW (0.9, 0.98, 1e-8), linear warm-up, linear decay to 0, gradient norm clipped."""
+
+    epochs: int = Field(default=50, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    warmup: float = Field(default=100, ge=0)
+    """Steps over which the learning rate rises; below 1 a share of all steps."""
+    weight_decay: float = 0.01
+    """None on biases and LayerNorm weights."""
+    batch: int = Field(default=16, ge=1)
+    """Records per pass."""
+    accumulation: int = Field(default=1, ge=1)
+    """Passes per step."""
+    clip: float = 1.0
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many epochs without a better dev score; null: never, as upstream."""
+
+
+class TrainRecipe(Recipe):
+    """Train a head; the best epoch on dev predicts test."""
+
+    data: Path
+    """Folder of the original (train/train.csv, dev/dev.csv, test/test.csv, label.txt), or of instruction records (`convert tasks`)."""
+    task: str | None = None
+    """Task of a records folder that holds several."""
+    out: Path
+    """Folder of the head to write."""
+    comparison: str | None = None
+    """One of `comparisons`; null: the recipe as it stands."""
+    comparisons: dict[str, dict[str, Any]] = {}
+    """Name -> what that comparison of the original changes in this recipe."""
+    encoders: list[str] = Field(default=["one-hot"], min_length=1, max_length=2)
+    """Encoder of the inputs (folder, hub id, one-hot); of a pair one for both, or one each."""
+    embeddings: Path | None = None
+    """Folder of `baseline embed` (or of the original) that holds the embeddings; then no encoder is opened."""
+    network: Network = Network()
+    loss: LossOptions
+    metric: Literal["accuracy", "macro_f1", "mcc", "auroc", "spearman", "pearson"]
+    """Chooses the epoch on dev."""
+    max_length: list[int] = Field(default=[4096], min_length=1, max_length=2)
+    """Rows of an input that are used, two special tokens included as the original counts; of a pair one for both, or one each."""
+    trunc_type: Literal["right", "left"] = "right"
+    embedding_complete: bool = False
+    """Embed the whole of a longer sequence and cut the rows afterwards, as the original does; else the letters are cut before."""
+    embedding_complete_seg_overlap: bool = False
+    embedding_fixed_len_a_time: int | None = None
+    matrix_add_special_token: bool = False
+    """Keep the rows of the special tokens."""
+    schedule: Schedule = Schedule()
+    standardise: bool = False
+    """Regression: train on targets of mean 0 and deviation 1, which short runs need; the original does not."""
+    max_train: int | None = None
+    """Records drawn by the seed; null: all."""
+    max_dev: int | None = None
+    max_test: int | None = None
+    dev_share: float = Field(default=0.1, gt=0, lt=1)
+    """Cut from train where there is no dev file."""
+    system: str = "luca"
+    """Name in predictions, tables and reports."""
+    predictions: Path | None = None
+    """Folder in which `<system>.jsonl` of several tasks is gathered for `eval score`; test predictions of this task are put there too."""
+    seed: int = 1221
+    gpu_id: int | None = None
+    use_bf16: bool = False
+    """Of the encoder; the head is trained in float32."""
+    batch_tokens: int = Field(default=8192, ge=1)
+    """Tokens of a batch of the encoder."""
+    cache_gb: float = Field(default=4.0, ge=0)
+    """Memory for embeddings that are made on the fly; what is beyond it is made anew in every epoch."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainRecipe:
+        if len(self.encoders) > 1 and self.network.net != "lucappi2" and self.encoders[0] != self.encoders[1]:
+            raise ValueError("two encoders need two towers: network.net=lucappi2")
+        if (self.metric in ("spearman", "pearson")) != (self.loss.kind == "regression"):
+            raise ValueError(f"metric {self.metric} is not for {self.loss.kind} tasks")
+        if self.standardise and self.loss.kind != "regression":
+            raise ValueError("standardise is for regression")
+        if self.loss.kind == "multilabel" and self.metric != "macro_f1":
+            raise ValueError("a multilabel task is chosen by macro_f1")
+        return self
+
+    def resolved(self) -> TrainRecipe:
+        """With the chosen comparison put in.
+
+        Raises:
+            UserError: no such comparison, or a mistake in it.
+        """
+        if self.comparison is None:
+            return self
+        if self.comparison not in self.comparisons:
+            raise UserError(f"comparison '{self.comparison}' is not in the recipe; known: {', '.join(self.comparisons) or 'none'}")
+        values = self.model_dump(mode="json") | {"comparison": None, "comparisons": {}}
+        _merge(values, self.comparisons[self.comparison])
+        return validate(TrainRecipe, values, {}, f"comparison {self.comparison}")
+
+    def per_input(self, values: list[Any]) -> list[Any]:
+        """One value for each input."""
+        inputs = 1 + self.network.pair
+        return values * inputs if len(values) == 1 else values[:inputs]
+
+
+class PredictRecipe(Recipe):
+    """Predict with a trained or a shipped head, in and out as the original's predict_v1."""
+
+    model: Path
+    """Folder of `baseline train`, or of a head that LucaOne ships (config.json with model.safetensors or pytorch_model.bin)."""
+    task: Path | None = None
+    """Recipe under configs/baselines that describes a shipped head; folders of `baseline train` describe themselves."""
+    comparison: str | None = None
+    """Of that recipe."""
+    labels: Path | None = None
+    """label.txt; else the one beside the head."""
+    encoders: list[str] = []
+    """Encoders in place of those that the head was trained with, such as the same weights elsewhere."""
+    embeddings: Path | None = None
+    """Folder that holds the embeddings."""
+    input_file: Path | None = None
+    """CSV or TSV: seq_id,seq_type,seq or seq_id,seq; pairs: seq_id_a,seq_id_b,seq_type_a,seq_type_b,seq_a,seq_b; or FASTA."""
+    seq_id: str | None = None
+    seq_id_a: str | None = None
+    seq_id_b: str | None = None
+    seq: str | None = None
+    """One sample instead of a file."""
+    seq_a: str | None = None
+    seq_b: str | None = None
+    seq_type: str | None = None
+    """Of files without a column of types, and of one sample."""
+    seq_type_a: str | None = None
+    seq_type_b: str | None = None
+    out: Path
+    """CSV to write; rows of one that exists are kept and their ids not predicted again."""
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    """Binary and multilabel: probability from which the label is given."""
+    topk: int = Field(default=1, ge=1)
+    """Multiclass: labels listed."""
+    ground_truth_idx: int | None = Field(default=None, ge=0)
+    """Column copied into ground_truth."""
+    on_bad: Literal["refuse", "set_aside"] = "refuse"
+    """set_aside writes bad rows with their reason to <out>.rejected.csv."""
+    batch: int = Field(default=32, ge=1)
+    gpu_id: int | None = None
+    use_bf16: bool = False
+    batch_tokens: int = Field(default=8192, ge=1)
+
+    @model_validator(mode="after")
+    def _one_input(self) -> PredictRecipe:
+        if (self.input_file is not None) + (self.seq is not None) + (self.seq_a is not None) != 1:
+            raise ValueError("give one of input_file, seq, or seq_a with seq_b")
+        if (self.seq_a is None) != (self.seq_b is None):
+            raise ValueError("a pair needs seq_a and seq_b")
+        return self
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Put nested changes into plain values."""
+    for key, change in changes.items():
+        if isinstance(change, dict) and isinstance(values.get(key), dict):
+            _merge(values[key], change)
+        else:
+            values[key] = change

@@ -1,0 +1,520 @@
+"""Training and prediction with LucaOne's heads: what is learnt, what is kept, files in and out as the original's."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from invented_run import CARDS, write_lines
+from sklearn import metrics as sk
+from torch import nn
+
+import llama_gene
+from artefacts.errors import UserError
+from artefacts.recipe import load
+from configs import CONFIGS
+from eval.baselines.embedding.command import embed
+from eval.baselines.embedding.recipe import EmbedRecipe
+from eval.baselines.heads.nets import Head
+from eval.baselines.heads.shipped import load_head
+from eval.baselines.training import fit as fitting
+from eval.baselines.training.command import train
+from eval.baselines.training.data import Data, Example, read_data, read_label, read_labels
+from eval.baselines.training.features import Features
+from eval.baselines.training.measure import measure
+from eval.baselines.training.predict import predict
+from eval.baselines.training.recipe import Network, PredictRecipe, Schedule, TrainRecipe
+from eval.score import read_lines, score
+
+RECIPES = sorted((CONFIGS / "baselines").glob("*.yaml"))
+TASKS = {"centraldogma", "supktax", "genustax", "speciestax", "protloc", "protstab", "ncrnafam", "infa", "ppi", "ncrpi"}
+QUICK = {"epochs": 6, "learning_rate": 1e-2, "warmup": 0.1, "batch": 8}
+AMINO = "ACDEFGHIKLMNPQRSTVWY"
+
+
+def letters(rng: random.Random, alphabet: str, motif: str = "", length: int = 30) -> str:
+    text = "".join(rng.choices(alphabet, k=length))
+    place = rng.randrange(length)
+    return text[:place] + motif + text[place:]
+
+
+def official(folder: Path, kind: str, *, pair: bool = False, n: tuple[int, int, int] = (120, 30, 40)) -> Path:
+    """A dataset in the original's layout whose label is given away by a motif; of a pair b has it."""
+    rng = random.Random(3)
+    motifs = {"binary": ["", "WWWW"], "multiclass": ["WWWW", "HHHH", "CCCC"], "regression": ["", "W", "WW", "WWW", "WWWWW"]}[kind]
+    for split, rows in zip(("train", "dev", "test"), n, strict=True):
+        path = folder / split / f"{split}.csv"
+        path.parent.mkdir(parents=True)
+        with path.open("w", newline="") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(
+                ["seq_id_a", "seq_id_b", "seq_type_a", "seq_type_b", "seq_a", "seq_b", "label"]
+                if pair
+                else ["seq_id", "seq_type", "seq", "label"]
+            )
+            for i in range(rows):
+                code = rng.randrange(len(motifs))
+                own = letters(rng, AMINO.replace("W", "").replace("H", "").replace("C", ""), motifs[code])
+                label = code if kind != "regression" else code / 2
+                row = [f"a{split}{i}", f"b{split}{i}", "gene", "prot", letters(rng, "ACGT"), own, label]
+                writer.writerow(row if pair else [f"{split}{i}", "prot", own, label])
+    if kind != "regression":
+        (folder / "label.txt").write_text("label\n" + "\n".join(f"class {i}" for i in range(len(motifs))) + "\n")
+    return folder
+
+
+def recipe(data: Path, out: Path, kind: str, **more: Any) -> TrainRecipe:
+    network = {"net": "lucappi2", "fc": [16]} if more.pop("pair", False) else {}
+    given = {
+        "data": data,
+        "out": out,
+        "loss": {"kind": kind},
+        "metric": "spearman" if kind == "regression" else "accuracy",
+        "network": network,
+        "schedule": QUICK,
+        "seed": 3,
+        **more,
+    }
+    return TrainRecipe.model_validate(given)
+
+
+# --- recipes that ship ---
+
+
+def test_a_recipe_for_each_of_the_ten_tasks() -> None:
+    assert {path.stem for path in RECIPES} == TASKS
+
+
+SIZES = {  # parameters by the description, section 2.6
+    "centraldogma": (40_010_241, 2),
+    "ncrpi": (40_010_241, 2),
+    "ppi": (20_021_633, 2),
+    "infa": (20_021_633, 2),
+    "protloc": (19_989_382, 6),
+    "protstab": (56_286_465, 0),
+    "ncrnafam": (53_151_960, 88),
+}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_are_the_published_ones(path: Path) -> None:
+    given = load(TrainRecipe, path, ["data=.", "out=."])
+    published = (50, 0.01, 1.0, None, 0.1, 128, 1221)
+    found = given.schedule, given.network
+    assert (
+        found[0].epochs,
+        found[0].weight_decay,
+        found[0].clip,
+        found[0].patience,
+        found[1].dropout,
+        found[1].classifier,
+        given.seed,
+    ) == published
+    assert "one_hot" in given.comparisons
+    for name in given.comparisons:
+        assert (
+            given.model_copy(update={"comparison": name}).resolved().system == name
+            or name == "linear"
+            or "linear" in name
+            or name in ("encoder", "separated")
+        )
+    if path.stem in SIZES:
+        parameters, classes = SIZES[path.stem]
+        with torch.device("meta"):
+            head = Head(given.network, [2560] * (1 + given.network.pair), classes if classes > 2 else 1)
+        assert sum(p.numel() for p in head.parameters()) == parameters
+    with pytest.raises(UserError, match="comparison 'x' is not in the recipe"):
+        given.model_copy(update={"comparison": "x"}).resolved()
+
+
+# --- learning ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "more"),
+    [
+        ("binary", 0.9, {}),
+        ("multiclass", 0.9, {"network": {"pooling": "max"}}),
+        ("regression", 0.6, {"standardise": True}),
+        ("binary", 0.8, {"pair": True}),
+    ],
+)
+def test_heads_learn_and_repeat_themselves(kind: str, least: float, more: dict[str, Any], tmp_path: Path) -> None:
+    data = official(tmp_path / "data", kind, pair=bool(more.get("pair")))
+    figures = train(recipe(data, tmp_path / "one", kind, **more))
+    again = train(recipe(data, tmp_path / "two", kind, **more))
+    assert figures == again
+    assert (tmp_path / "one" / "model.safetensors").read_bytes() == (tmp_path / "two" / "model.safetensors").read_bytes()
+    test = figures["test"]
+    assert test["interval"]["value"] > least
+    assert test["interval"]["value"] == pytest.approx(test["sp_statistic" if kind == "regression" else "acc"], abs=1e-5)
+    rows = list(csv.DictReader((tmp_path / "one" / "test_prediction.csv").open()))
+    assert len(rows) == 40
+    if kind != "regression":
+        assert sum(row["label"] == row["ground_truth"] for row in rows) / 40 == pytest.approx(test["acc"])
+    history = [json.loads(line) for line in (tmp_path / "one" / "history.jsonl").read_text().splitlines()]
+    scores = [line["spearman" if kind == "regression" else "accuracy"] for line in history]
+    assert figures["best_epoch"] == scores.index(max(scores)) + 1
+    assert figures["dev"]["interval"]["value"] == pytest.approx(max(scores), abs=1e-6)
+
+
+def test_stored_and_made_embeddings_train_the_same_head(tmp_path: Path) -> None:
+    data = official(tmp_path / "data", "binary")
+    for split in ("train", "dev", "test"):
+        embed(
+            EmbedRecipe.model_validate(
+                {
+                    "input_file": data / split / f"{split}.csv",
+                    "out": tmp_path / "store",
+                    "encoder": "one-hot",
+                    "seq_type": "prot",
+                    "save_type": "numpy",
+                }
+            )
+        )
+    made = train(recipe(data, tmp_path / "made", "binary"))
+    assert train(recipe(data, tmp_path / "stored", "binary", embeddings=tmp_path / "store")) == made
+    assert train(recipe(data, tmp_path / "uncached", "binary", cache_gb=0.0)) == made
+    (tmp_path / "store" / "matrix_train7.pt").unlink()
+    with pytest.raises(UserError, match="1 embeddings are missing, the first is that of 'train7'"):
+        train(recipe(data, tmp_path / "missing", "binary", embeddings=tmp_path / "store"))
+
+
+def test_early_stopping_and_the_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dev scores are dictated: the head kept is that of the best epoch, not of the last."""
+    data = official(tmp_path / "data", "binary")
+    scores = iter([0.2, 0.9, 0.9, 0.1, 0.1, 0.1])
+    states: list[dict[str, torch.Tensor]] = []
+
+    def dictated(fitted: fitting.Fitted, *rest: Any) -> np.ndarray:
+        states.append({name: tensor.clone() for name, tensor in fitted.head.state_dict().items()})
+        return np.zeros((30, 1))
+
+    monkeypatch.setattr(fitting, "predict", dictated)
+    monkeypatch.setattr(fitting, "selection", lambda *a: next(scores))
+    given = recipe(data, tmp_path / "out", "binary", schedule={**QUICK, "patience": 2})
+    fitted = fitting.fit(given, read_data(given), Features(given), torch.device("cpu"))
+    assert (fitted.best_epoch, len(fitted.history)) == (2, 4)
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in fitted.head.state_dict().items())
+
+
+def test_accumulated_passes_are_one_step(tmp_path: Path) -> None:
+    """1 x 12 with accumulation and 12 at once, also where the last step is not full: the same head."""
+    data = official(tmp_path / "data", "binary", n=(30, 10, 10))
+    network = {"dropout": 0.0}
+    for out, schedule in (("one", {"batch": 12}), ("two", {"batch": 3, "accumulation": 4})):
+        train(recipe(data, tmp_path / out, "binary", network=network, schedule={**QUICK, "epochs": 2, **schedule}))
+    one, two = (load_head(tmp_path / out, Network.model_validate(network)).state_dict() for out in ("one", "two"))
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+
+
+def test_warm_up_and_decay() -> None:
+    share = fitting.learning_rate(Schedule(warmup=10), 110)
+    assert [share(i) for i in (0, 9, 10, 60, 110)] == pytest.approx([1 / 11, 10 / 11, 1, 0.5, 0])
+    assert fitting.learning_rate(Schedule(warmup=0.5), 100)(50) == pytest.approx(1)
+    head = Head(Network(layers=1, width=16, heads=2, inner=8), [4], 1)
+    kept, free = (group["params"] for group in fitting._decayed(head, 0.1))
+    norms = {p for m in head.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
+    biases = {m.bias for m in head.modules() if isinstance(m, nn.Linear)}
+    assert set(free) == norms | biases
+    assert len(kept) + len(free) == len(list(head.parameters()))
+
+
+def test_max_length_cuts_letters_before_or_rows_after(tmp_path: Path) -> None:
+    data = official(tmp_path / "data", "binary", pair=True)
+    given = recipe(data, tmp_path / "out", "binary", pair=True, max_length=[12, 20])
+    examples = read_data(given).splits["dev"][:4]
+    for more in ({}, {"embedding_complete": True}, {"embedding_complete": True, "cache_gb": 0.0}):
+        a, b = Features(given.model_copy(update=more)).matrices(examples)
+        assert {len(matrix) for matrix in a} == {10}
+        assert {len(matrix) for matrix in b} == {18}
+    left = Features(given.model_copy(update={"trunc_type": "left"})).matrices(examples)[0][0]
+    right = Features(given).matrices(examples)[0][0]
+    assert not torch.equal(left, right)
+
+
+# --- figures ---
+
+
+def test_figures_equal_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    gold = rng.integers(0, 5, 200)
+    p = rng.dirichlet(np.ones(5), 200)
+    data = Data("multiclass", list("abcde"), {})
+    found = measure(data, [Example(str(i), (), int(g)) for i, g in enumerate(gold)], p, "accuracy", 0)
+    assert found["acc"] == pytest.approx(sk.accuracy_score(gold, p.argmax(1)), abs=1e-6)
+    assert "top5_acc" not in found  # of five classes
+    assert found["top3_acc"] == pytest.approx(sk.top_k_accuracy_score(gold, p, k=3), abs=1e-6)
+    assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(gold, p, multi_class="ovr", average="macro"), abs=1e-6)
+    assert found["interval"]["low"] < found["acc"] < found["interval"]["high"]
+    many = [Example(str(i), (), [j for j in range(5) if (i >> j) & 1]) for i in range(32)]
+    assert (
+        measure(
+            Data("multilabel", list("abcde"), {}), many, np.array([[(i >> j) & 1 for j in range(5)] for i in range(32)]), "macro_f1", 0
+        )["f1"]
+        == 1
+    )
+
+
+# --- data ---
+
+
+def test_labels_and_their_files(tmp_path: Path) -> None:
+    path = tmp_path / "label.txt"
+    path.write_text("label\nzero\none\n")
+    assert read_labels(path) == ["zero", "one"]
+    path.write_text('index,name\n1,one\n0,"zero, or none"\n')
+    assert read_labels(path) == ["zero, or none", "one"]
+    path.write_text("index,name\n0,a\n2,b\n")
+    with pytest.raises(UserError, match="not 0 to 1"):
+        read_labels(path)
+    assert (
+        read_label("1", "multiclass", ["x", "y"])
+        == read_label("y", "multiclass", ["x", "y"])
+        == read_label("1.0", "binary", ["x", "y"])
+        == 1
+    )
+    assert read_label("[0, 2]", "multilabel", ["x", "y", "z"]) == [0, 2]
+    for text, kind in (
+        ("2", "binary"),
+        ("__import__('os')", "multilabel"),
+        ("[3]", "multilabel"),
+        ("nan", "regression"),
+        ("z", "multiclass"),
+    ):
+        with pytest.raises(ValueError):  # noqa: PT011 - json's own words for some
+            read_label(text, kind, ["x", "y", "z"] if kind == "multilabel" else ["x", "y"])  # type: ignore[arg-type]
+
+
+def edited(data: Path, split: str, line: int, new: str) -> None:
+    path = data / split / f"{split}.csv"
+    lines = path.read_text().splitlines()
+    lines[line - 1 : line] = [new]
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("x,prot,MKV,7", r"train.csv:5: label '7' is none of the 2 classes"),
+        ("x,prot,MKV", r"train.csv:5: 3 fields where the header has 4"),
+        ("train0,prot,MKV,1", r"train.csv:5: id 'train0' stands also in line 2"),
+        ("x,peptide,MKV,1", r"train.csv:5: seq_type 'peptide' is not known"),
+    ],
+)
+def test_bad_rows_of_training_data(line: str, message: str, tmp_path: Path) -> None:
+    data = official(tmp_path / "data", "binary")
+    edited(data, "train", 5, line)
+    with pytest.raises(UserError, match=message):
+        read_data(recipe(data, tmp_path / "out", "binary"))
+
+
+def test_bad_sequences_are_counted_and_set_aside(tmp_path: Path) -> None:
+    data = official(tmp_path / "data", "binary")
+    edited(data, "train", 5, "x,prot,MK1,1")
+    edited(data, "train", 6, "y,prot,,1")
+    edited(data, "train", 7, "z,gene,MKVLL,1")
+    found = read_data(recipe(data, tmp_path / "out", "binary"))
+    assert (found.ledgers["train"]["read"], found.ledgers["train"]["written"]) == (120, 117)
+    assert found.ledgers["train"]["reasons"] == {"empty sequence": 1, "unknown letter": 2}
+    with pytest.raises(UserError, match="4 columns, where pairs have 7"):
+        read_data(recipe(data, tmp_path / "out", "binary", pair=True))
+    (data / "dev" / "dev.csv").unlink()
+    assert "12 records cut from train" in read_data(recipe(data, tmp_path / "out", "binary")).notes[0]
+    (data / "dev" / "dev.csv").write_bytes((data / "test" / "test.csv").read_bytes())
+    assert any("the test score chose the epoch" in note for note in read_data(recipe(data, tmp_path / "out", "binary")).notes)
+    (data / "label.txt").unlink()
+    with pytest.raises(UserError, match=r"label\.txt: no such file"):
+        read_data(recipe(data, tmp_path / "out", "multiclass"))
+    (data / "test" / "test.csv").unlink()
+    with pytest.raises(UserError, match=r"the layout is train/train\.csv"):
+        read_data(recipe(data, tmp_path / "out", "binary"))
+
+
+def test_recipes_that_do_not_fit_together(tmp_path: Path) -> None:
+    for more, message in (
+        ({"encoders": ["one-hot", "x"]}, "two towers"),
+        ({"metric": "spearman"}, "not for binary"),
+        ({"standardise": True}, "for regression"),
+        ({"network": {"layers": 1, "width": 30}}, "even multiple"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recipe(tmp_path, tmp_path / "out", "binary", **more)
+
+
+# --- instruction records, tables ---
+
+
+def test_records_train_and_flow_into_the_tables(invented: Path) -> None:
+    records, gathered = invented / "records", invented / "luca"
+    done = []
+    for card in CARDS:
+        first = next(line for line in read_lines(records / "train.jsonl") if line["task"] == card["id"])
+        if card["kind"] == "text":
+            continue
+        net = {"net": "lucappi2", "fc": [8]} if len(first["inputs"]) == 2 else {}
+        train(
+            recipe(
+                records,
+                invented / f"head{len(done)}",
+                card["kind"],
+                network=net,
+                task=card["id"],
+                predictions=gathered,
+                system="lucaone",
+                schedule={**QUICK, "epochs": 1},
+            )
+        )
+        done.append(card["id"])
+    document = score(records, [invented / "predictions", gathered], invented / "metrics.json", seed=0)
+    assert [task["task"] for task in document["tasks"] if "lucaone" in task["systems"]] == done
+    assert len(done) >= 3
+    with pytest.raises(UserError, match="is not here; the records hold"):
+        read_data(recipe(records, invented / "x", "binary"))
+    write_lines(records / "train.jsonl", [line for line in read_lines(records / "train.jsonl") if line["task"] != done[0]])
+    with pytest.raises(UserError, match="has no train records"):
+        read_data(recipe(records, invented / "x", CARDS[0]["kind"], task=done[0]))
+
+
+# --- prediction ---
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A head of each kind, and their data."""
+    folder = tmp_path_factory.mktemp("heads")
+    found = {}
+    for kind, pair in (("binary", False), ("multiclass", False), ("regression", False), ("binary", True)):
+        name = "pair" if pair else kind
+        data = official(folder / f"{name}_data", kind, pair=pair)
+        more = {"standardise": True} if kind == "regression" else {}
+        train(recipe(data, folder / name, kind, pair=pair, **more))
+        found[name] = folder / name
+    return found
+
+
+def predicted(head: Path, out: Path, **more: Any) -> list[dict[str, str]]:
+    data = head.parent / f"{head.name}_data"
+    given = {"model": head, "out": out, "input_file": data / "test" / "test.csv", **more}
+    predict(PredictRecipe.model_validate({key: value for key, value in given.items() if value is not None}))
+    with out.open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+@pytest.mark.parametrize("name", ["binary", "multiclass", "regression", "pair"])
+def test_prediction_equals_that_of_training(name: str, heads: dict[str, Path], tmp_path: Path) -> None:
+    truth = 6 if name == "pair" else 3
+    rows = predicted(heads[name], tmp_path / "p.csv", ground_truth_idx=truth, batch=7)
+    expected = list(csv.DictReader((heads[name] / "test_prediction.csv").open()))
+    ids = ["seq_id_a", "seq_id_b", "seq_a", "seq_b"] if name == "pair" else ["seq_id", "seq"]
+    assert list(rows[0]) == [*ids, "prob", "label", "ground_truth"]
+    assert [row[ids[0]] for row in rows] == [row[ids[0]] for row in expected]
+    assert np.array([float(row["prob"]) for row in rows]) == pytest.approx(np.array([float(row["prob"]) for row in expected]), abs=1e-5)
+    if name == "regression":
+        assert all(row["label"] == row["prob"] for row in rows)
+    else:
+        assert [row["label"] for row in rows] == [row["label"] for row in expected]
+        assert {row["ground_truth"] for row in rows} <= {"0", "1", "2"}  # the column as it stands in the file
+
+
+def test_threshold_and_top_k(heads: dict[str, Path], tmp_path: Path) -> None:
+    assert {row["label"] for row in predicted(heads["binary"], tmp_path / "a.csv", threshold=0.0)} == {"class 1"}
+    rows = predicted(heads["multiclass"], tmp_path / "b.csv", topk=2)
+    assert list(rows[0]) == ["seq_id", "seq", "top1_prob", "top1_label", "top2_probs", "top2_labels"]
+    for row in rows:
+        probs, labels = json.loads(row["top2_probs"]), json.loads(row["top2_labels"].replace("'", '"'))
+        assert len(probs) == len(labels) == 2
+        assert (probs[0], labels[0]) == (float(row["top1_prob"]), row["top1_label"])
+        assert probs[0] >= probs[1]
+
+
+def test_prediction_goes_on_where_it_was_stopped(heads: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "p.csv"
+    whole = predicted(heads["binary"], out)
+    lines = out.read_text().splitlines(keepends=True)
+    marked = lines[1].replace(whole[0]["prob"], "0.123")
+    out.write_text("".join([lines[0], marked, *lines[2:9], lines[9][:20]]))  # eight rows, then one cut off
+    again = predicted(heads["binary"], out)
+    assert again[0]["prob"] == "0.123"  # kept, not made again
+    assert [row["seq_id"] for row in again] == [row["seq_id"] for row in whole]
+    assert again[1:] == whole[1:]
+    with pytest.raises(UserError, match="choose another output"):
+        predicted(heads["binary"], out, ground_truth_idx=3)
+
+
+def test_inputs_without_types_fasta_and_one_sample(heads: dict[str, Path], tmp_path: Path) -> None:
+    whole = predicted(heads["binary"], tmp_path / "whole.csv")
+    plain, fasta = tmp_path / "plain.csv", tmp_path / "p.fa"
+    plain.write_text("seq_id,seq\n" + "".join(f"{row['seq_id']},{row['seq']}\n" for row in whole))
+    fasta.write_text("".join(f">{row['seq_id']}\n{row['seq']}\n" for row in whole))
+    for path in (plain, fasta):
+        rows = predicted(heads["binary"], tmp_path / f"{path.stem}_out.csv", input_file=path, seq_type="prot")
+        assert [row["label"] for row in rows] == [row["label"] for row in whole]
+        with pytest.raises(UserError, match="--seq-type"):
+            predicted(heads["binary"], tmp_path / "no.csv", input_file=path)
+    (one,) = predicted(heads["binary"], tmp_path / "one.csv", input_file=None, seq=whole[0]["seq"], seq_type="prot", seq_id="mine")
+    assert float(one["prob"]) == pytest.approx(float(whole[0]["prob"]), abs=1e-5)
+    pair = {"seq_a": "ACGT", "seq_b": "MKVWWWW", "seq_type_a": "gene", "seq_type_b": "prot"}
+    assert len(predicted(heads["pair"], tmp_path / "pair.csv", input_file=None, **pair)) == 1
+    with pytest.raises(UserError, match="reads pairs"):
+        predicted(heads["pair"], tmp_path / "x.csv", input_file=None, seq="ACGT", seq_type="gene")
+
+
+def test_bad_rows_to_predict_are_refused_or_set_aside(heads: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("seq_id,seq_type,seq\na,prot,MKV\nb,prot,M1\nc,prot,\na,prot,MMM\nd,prot," + "ACGT" * 20 + "\ne,prot,WWWW\n")
+    with pytest.raises(UserError, match=r"in.csv:3: '1' at position 2"):
+        predicted(heads["binary"], tmp_path / "p.csv", input_file=path)
+    assert not (tmp_path / "p.csv").exists()
+    rows = predicted(heads["binary"], tmp_path / "p.csv", input_file=path, on_bad="set_aside")
+    assert [row["seq_id"] for row in rows] == ["a", "e"]
+    with (tmp_path / "p.rejected.csv").open(newline="") as handle:
+        rejected = list(csv.reader(handle))
+    assert [row[2:3] for row in rejected[1:]] == [["b"], ["c"], ["a"], ["d"]]
+
+
+def test_a_shipped_head_predicts(heads: dict[str, Path], tmp_path: Path) -> None:
+    """As LucaOne ships them: no head.json; a recipe says what it is, and the zero rows are put back."""
+    torch.manual_seed(0)
+    network = Network(layers=0, zero_rows=True)
+    head = Head(network, [39], 1)
+    torch.save(head.state_dict(), tmp_path / "pytorch_model.bin")
+    task = tmp_path / "task.yaml"
+    task.write_text("encoders: [one-hot]\nloss: {kind: regression}\nmetric: spearman\nmax_length: [64]\n")
+    (row,) = predicted(tmp_path, tmp_path / "p.csv", task=task, input_file=None, seq="MKVLA", seq_type="prot")
+    rows = torch.nn.functional.one_hot(torch.tensor([26, 21, 13, 10, 11]), 39).float()
+    x = torch.cat([torch.zeros(1, 39), rows, torch.zeros(1, 39)])[None]
+    with torch.no_grad():
+        assert float(row["prob"]) == pytest.approx(head.eval()((x, torch.ones(1, 7))).item(), abs=1e-6)
+    with pytest.raises(UserError, match=r"no head\.json"):
+        predicted(tmp_path, tmp_path / "q.csv", input_file=None, seq="MKVLA", seq_type="prot")
+
+
+def test_the_commands(heads: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = heads["binary"].parent / "binary_data"
+    line = ["baseline", "train", "--recipe", str(CONFIGS / "baselines" / "ppi.yaml"), "--data", str(data), "--out", str(tmp_path / "h")]
+    line += ["network.net=luca_base", "comparison=one_hot", "schedule.epochs=1", "network.fc=[]"]
+    assert llama_gene.main(line) == 0
+    assert "acc " in capsys.readouterr().out
+    line = [
+        "baseline",
+        "predict",
+        "--model_path",
+        str(tmp_path / "h"),
+        "--input_file",
+        str(data / "test" / "test.csv"),
+        "--save_path",
+        str(tmp_path / "p.csv"),
+    ]
+    assert llama_gene.main([*line, "--threshold", "0.3"]) == 0
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 41
+    assert (
+        llama_gene.main(["baseline", "predict", "--model", str(tmp_path / "absent"), "--seq", "A", "--seq-type", "prot", "--out", "o"]) == 2
+    )
+    assert "absent: no such head" in capsys.readouterr().err
