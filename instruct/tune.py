@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig
 
-from artefacts.checkpoints import NoLastCheckpoint, continue_from, settings
+from artefacts.checkpoints import STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, settings
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.launch import deepspeed_config, keep_cpu_simple, leave, share_cores
@@ -38,6 +38,7 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
     Raises:
         UserError: no usable record, a model with fewer rows than its tokenizer has ids, existing output, checkpoints of a
             run with other settings.
+        SystemExit: asked to stop (SIGTERM): a checkpoint is saved.
     """
     check_absent(recipe.out, overwrite)
     tokenizer = AutoTokenizer.from_pretrained(recipe.model)
@@ -48,11 +49,13 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
     train = encode(tokenizer, recipe.records / "train.jsonl", recipe.max_tokens, ledgers["train"])
     dev = encode(tokenizer, recipe.records / "dev.jsonl", recipe.max_tokens, ledgers["dev"], recipe.dev_records, recipe.seed)
     work = recipe.out.with_name(recipe.out.name + ".checkpoints")
-    checkpoint = continue_from(work, settings(recipe, ("model", "records")))
+    run = settings(recipe, ("model", "records"))
+    checkpoint = continue_from(work, run)
     keep_cpu_simple()
     share_cores()
     set_seed(recipe.seed)
     model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
+    stop = StopWhenAsked(work)
     trainer = AnswerTrainer(
         model=model,
         args=sft_config(recipe, work),
@@ -60,11 +63,15 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
         eval_dataset=dev,
         processing_class=tokenizer,
         peft_config=lora_config(recipe, model),
-        callbacks=[NoLastCheckpoint()],
+        callbacks=[NoLastCheckpoint(), stop],
     )
+    trainer.run = run
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
+    if stop.stopped:
+        leave()
+        raise SystemExit(STOPPED)
     final = work / "final"
     trainer.save_model(str(final))
     if trainer.is_world_process_zero():

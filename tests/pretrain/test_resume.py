@@ -102,7 +102,8 @@ def test_two_ranks_one_of_them_killed(nursery, make_recipe, tmp_path):
         wanted = make_recipe(tmp_path / name, ranks=2, micro_batch=2, deepspeed="zero2", steps=9, sample_tokens=0)
         if name == "model":
             killed = nursery.run(wanted, ranks=2, die={"event": "step", "step": 8, "rank": 1})
-            assert killed.codes == [-9, -9], killed.text[-3000:]
+            assert -9 in killed.codes, killed.text[-3000:]
+            assert 0 not in killed.codes
         done = nursery.run(wanted, ranks=2)
         assert done.codes == [0, 0], done.text[-3000:]
     assert_same(tmp_path / "whole", tmp_path / "model")

@@ -88,6 +88,18 @@ def test_golden_losses(pretrained):
     assert found == pytest.approx(json.loads(GOLDEN.read_text()), abs=1e-4)
 
 
+SHORT = {"steps": 6, "evaluate_every": 99, "heldout_blocks": 4, "english": None, "sample_tokens": 0}
+
+
+@pytest.fixture(scope="module")
+def short(nursery, make_recipe, tmp_path_factory) -> Path:
+    """Six steps of one process."""
+    out = tmp_path_factory.mktemp("short") / "model"
+    done = nursery.run(make_recipe(out, **SHORT))
+    assert done.codes == [0], done.text[-3000:]
+    return out
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -101,35 +113,29 @@ def test_golden_losses(pretrained):
     ],
     ids=str,
 )
-def test_another_way_to_the_same_losses(pretrained, nursery, make_recipe, tmp_path, more):
+def test_another_way_to_the_same_losses(short, nursery, make_recipe, tmp_path, more):
     """One process: a batch cut into passes, no DeepSpeed, all logits at once, activations computed again, states on the CPU."""
-    steps = 8
-    # the schedule is that of all steps, so both stop at the same learning rates
-    done = nursery.run(make_recipe(tmp_path / "model", schedule="constant_with_warmup", warmup=0.0, steps=steps, evaluate_every=99, **more))
-    same = nursery.run(make_recipe(tmp_path / "same", schedule="constant_with_warmup", warmup=0.0, steps=steps, evaluate_every=99))
-    assert done.codes == same.codes == [0], done.text[-3000:]
-    assert losses(tmp_path / "model") == pytest.approx(losses(tmp_path / "same"), abs=2e-4)
+    done = nursery.run(make_recipe(tmp_path / "model", **SHORT, **more))
+    assert done.codes == [0], done.text[-3000:]
+    assert losses(tmp_path / "model") == pytest.approx(losses(short), abs=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [1, 2, 3])
-def test_two_ranks_under_the_launcher(pretrained, make_recipe, tmp_path, stage):
+def test_two_ranks_under_the_launcher(short, make_recipe, tmp_path, stage):
     """`llama-gene pretrain` with two ranks: each takes half of the batch, so the run is the same."""
-    wanted = make_recipe(tmp_path / "model", ranks=2, deepspeed=f"zero{stage}", micro_batch=2)
+    wanted = make_recipe(tmp_path / "model", ranks=2, deepspeed=f"zero{stage}", micro_batch=2, **SHORT)
     file = tmp_path / "recipe.yaml"
     file.write_text(dump(wanted), encoding="utf-8")
     command = [sys.executable, "-m", "llama_gene", "pretrain", "--recipe", str(file)]
-    done = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    # float32 sums in another order; 20 steps at a learning rate of 0.01 let the differences grow
-    assert losses(wanted.out) == pytest.approx(losses(pretrained), abs=2e-3)
-    alone, shared = (json.loads((folder / "losses.json").read_text()) for folder in (pretrained, wanted.out))
+    assert losses(wanted.out) == pytest.approx(losses(short), abs=1e-4)  # float32 sums in another order
+    alone, shared = (json.loads((folder / "losses.json").read_text()) for folder in (short, wanted.out))
     for place in ("before", "after"):
         for modality, value in alone[place].items():
             assert shared[place][modality]["letters"] == value["letters"]
-            assert shared[place][modality]["bits_per_letter"] == pytest.approx(
-                value["bits_per_letter"], rel=1e-5 if place == "before" else 2e-3
-            )
+            assert shared[place][modality]["bits_per_letter"] == pytest.approx(value["bits_per_letter"], rel=1e-4)
     for name in ("tokens", "parameters", "trained", "blocks"):
         assert shared[name] == alone[name]
     assert not (tmp_path / "model.checkpoints").exists()
