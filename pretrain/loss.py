@@ -120,23 +120,32 @@ class ScoringHead(nn.Linear):
         return ChunkedLoss.apply(hidden_ND, self.weight, labels_N, _chunk(self.weight))
 
 
-def score_in_head(model: Any, way: str) -> None:
-    """Make `model(input_ids, position_ids, labels)` return {"loss": summed loss} without full logits; without labels all is as before.
-
-    Only the call is changed, not the weights or their names.
-
-    Raises:
-        UserError: the head has a bias, which no LLaMA has.
-    """
-    plain = model.get_output_embeddings()
+def _scoring(plain: nn.Linear, way: str) -> ScoringHead:
+    """The same layer, sharing its weight, as a head that scores."""
     if plain.bias is not None:
-        raise UserError(f"{type(model).__name__}: its output layer has a bias, so it is no LLaMA; the loss here knows none")
+        raise UserError("the output layer of this model has a bias, so it is no LLaMA; the loss here knows none")
     head = ScoringHead.__new__(ScoringHead)
     nn.Module.__init__(head)
     head.in_features, head.out_features = plain.in_features, plain.out_features
     head.weight, head.way = plain.weight, way
     head.register_parameter("bias", None)
-    model.set_output_embeddings(head)
+    return head
+
+
+def score_in_head(model: Any, way: str) -> None:
+    """Make `model(input_ids, position_ids, labels)` return {"loss": summed loss} without full logits; without labels all is as before.
+
+    Only the call is changed, not the weights or their names. Of a PEFT model, give the base model in it.
+
+    Raises:
+        UserError: the head has a bias, which no LLaMA has.
+    """
+    copies = getattr(model.lm_head, "modules_to_save", None)
+    if copies is not None:  # PEFT's copy of the head is the one that is trained
+        for name in copies:
+            copies[name] = _scoring(copies[name], way)
+    else:
+        model.lm_head = _scoring(model.lm_head, way)
     before = model.forward
 
     def forward(self: Any, input_ids: Tensor | None = None, labels: Tensor | None = None, each: bool = False, **more: Any) -> Any:

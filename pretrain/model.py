@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, TrainingArguments
+from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 
 from artefacts.errors import UserError
 from pretrain.loss import score_in_head, way_for
@@ -31,12 +31,13 @@ def load_model(recipe: PretrainRecipe, arguments: TrainingArguments) -> Any:
         dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32,
         attn_implementation=recipe.attention,
     )
-    score_in_head(model, way_for(recipe.loss, torch.cuda.is_available()))
+    causal = model
     if recipe.train == "lora":
         model = add_lora(model, recipe)
     else:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(recipe.rows != "none" if _is_vocabulary(name) else recipe.train == "all")
+    score_in_head(causal, way_for(recipe.loss, torch.cuda.is_available()))
     if recipe.rows == "new":
         keep_old_rows(model, new_ids(recipe.model))
     return model
@@ -106,15 +107,19 @@ def write_plain(trained: Path, recipe: PretrainRecipe, folder: Path) -> None:
 
     Called on one rank, when training is over.
     """
-    if recipe.train != "lora":
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()  # else ZeRO-3 would spread what is read here over ranks that are not here
+    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    if recipe.train == "lora":
+        from peft import PeftModel
+
+        base = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=dtype)
+        PeftModel.from_pretrained(base, trained).merge_and_unload().save_pretrained(folder)
+    elif AutoConfig.from_pretrained(trained).tie_word_embeddings:
+        # DeepSpeed clones tensors before they are saved, so the one matrix of a tied model is written twice
+        AutoModelForCausalLM.from_pretrained(trained, dtype=dtype).save_pretrained(folder)
+    else:
         for item in trained.iterdir():
             if item.name != "training_args.bin":  # a pickle, and nothing a model folder needs
                 shutil.move(item, folder / item.name)
-        return
-    from peft import PeftModel
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-    unset_hf_deepspeed_config()  # else ZeRO-3 would spread this copy over ranks that are not here
-    base = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
-    merged = PeftModel.from_pretrained(base, trained).merge_and_unload()
-    merged.save_pretrained(folder)
