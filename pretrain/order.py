@@ -17,16 +17,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from artefacts.errors import UserError
-from artefacts.recipe import Recipe
-
-
-class Mixture(Recipe):
-    """Parts of an epoch, by tokens (padding not counted). Without shares, an epoch is every block `most_passes` times, once by default."""
-
-    share: dict[str, float] = {}
-    """Modality -> weight; what counts is its part in the sum. Modalities that are not named are left out."""
-    most_passes: dict[str, float] = {}
-    """Modality -> how often an epoch may go through its blocks at most (default 1). The epoch is as large as these caps allow."""
+from pretrain.recipe import Mixture
 
 
 class BlockOrder:

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from artefacts.recipe import Recipe
 from artefacts.training import TrainingRecipe
-from pretrain.order import Mixture
 
 
 class Lora(Recipe):
@@ -37,6 +36,15 @@ class Spikes(Recipe):
     """Standard deviations above the mean of the window."""
     window: int = Field(default=128, ge=8)
     """Steps looked back on; nothing is a spike before so many are seen."""
+
+
+class Mixture(Recipe):
+    """Parts of an epoch, by tokens (padding not counted). Without shares, an epoch is every block `most_passes` times, once by default."""
+
+    share: dict[str, float] = {}
+    """Modality -> weight; what counts is its part in the sum. Modalities that are not named are left out."""
+    most_passes: dict[str, float] = {}
+    """Modality -> how often an epoch may go through its blocks at most (default 1). The epoch is as large as these caps allow."""
 
 
 class Planned(Recipe):

@@ -5,7 +5,8 @@
     nursery.run(recipe, die={"event": "step", "step": 7})   # killed by SIGKILL after the seventh step
 
 `die`: where the process kills itself, as a machine that fails would: `step` (the update is made, nothing logged), `saving`
-(half a checkpoint is on disk), `placing` (written, not yet renamed), `train_end`; `ask` sends itself SIGTERM instead.
+(half a checkpoint is on disk), `placing` (written, not yet renamed), `train_end`; `ask`: it sends itself
+SIGTERM instead; `touch`: it makes a file of that name in the checkpoints' folder.
 """
 
 from __future__ import annotations
@@ -70,8 +71,11 @@ def arm(die: dict[str, Any]) -> None:
 
     number = signal.SIGTERM if die.get("ask") else signal.SIGKILL
 
-    def end(step: int) -> None:
-        if step == die["step"]:
+    def end(step: int, work: Path | None = None) -> None:
+        if step == die["step"] and "touch" in die:
+            assert work is not None
+            (work / die["touch"]).touch()
+        elif step == die["step"]:
             os.kill(os.getpid(), number)
 
     step_ends, train_ends, saves, places = (
@@ -84,7 +88,7 @@ def arm(die: dict[str, Any]) -> None:
     def on_step_end(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
         step_ends(self, args, state, control, **more)
         if die["event"] == "step":
-            end(state.global_step)
+            end(state.global_step, Path(args.output_dir))
 
     def on_train_end(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
         train_ends(self, args, state, control, **more)

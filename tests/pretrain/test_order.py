@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import UserError
-from pretrain.order import BlockOrder, Mixture, OrderedBlocks, columns
+from pretrain.order import BlockOrder, OrderedBlocks, columns
+from pretrain.recipe import Mixture
 
 NAMES = ("dna", "protein", "text")
 
