@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PrinterCallback, set_seed
 
-from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
+from artefacts.checkpoints import STOP, STOPPED, UNIVERSAL, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.launch import keep_cpu_simple, leave, share_cores
@@ -51,13 +51,14 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     keep_cpu_simple()
     share_cores()
     set_seed(recipe.seed)
-    work = recipe.out.with_name(recipe.out.name + ".checkpoints")
+    work = checkpoints_of(recipe)
     run = settings(recipe, ("model", "shards"), NOT_OF_THE_RUN)
     checkpoint = continue_from(work, run)
     blocks_per_step = recipe.micro_batch * accumulation_of(recipe, ranks) * ranks
     steps = recipe.steps or max(1, math.ceil(recipe.epochs * order.size / blocks_per_step - 1e-9))
     # before the model: ZeRO-3 must be known when it is loaded
-    arguments = training_arguments(recipe, work, steps, ranks)
+    universal = checkpoint is not None and (checkpoint / UNIVERSAL).is_file()
+    arguments = training_arguments(recipe, work, steps, ranks, universal)
     model = load_model(recipe, arguments)
     silent = [index for index, token in tokenizer.added_tokens_decoder.items() if token.special]
     recorder, stop = Recorder(heldout, silent, recipe, tokenizer), StopWhenAsked(work)
@@ -105,6 +106,11 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     return losses
 
 
+def checkpoints_of(recipe: PretrainRecipe) -> Path:
+    """The folder of a run's checkpoints, beside its output."""
+    return recipe.out.with_name(recipe.out.name + ".checkpoints")
+
+
 def check(recipe: PretrainRecipe, ranks: int) -> tuple[Any, BlockOrder, Any]:
     """Refuse what would fail late, before weights are read. Returns the tokenizer, the order of blocks and the training shards.
 
@@ -123,7 +129,9 @@ def check(recipe: PretrainRecipe, ranks: int) -> tuple[Any, BlockOrder, Any]:
     check_batch(recipe, ranks)
     check_hardware(recipe.precision)
     one = checkpoint_bytes(sizes_of(config), recipe)
-    check_disk(recipe.out, (recipe.keep_checkpoints + 1) * one, f"{recipe.keep_checkpoints} checkpoints and the one being written")
+    there = len(list(checkpoints_of(recipe).glob("checkpoint-*")))
+    room = max(1, recipe.keep_checkpoints + 1 - there) * one
+    check_disk(recipe.out, room, f"{recipe.keep_checkpoints} checkpoints and the one being written")
     return tokenizer, BlockOrder(modalities, tokens, recipe.mixture, recipe.seed), shards
 
 

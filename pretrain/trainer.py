@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +61,10 @@ class GeneTrainer(WholeCheckpoints, Trainer):
         self._losses = []
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(total)
-        before = [line["loss"] for line in self.state.log_history if "loss" in line]
+        lately = (line["loss"] for line in reversed(self.state.log_history) if "loss" in line)
+        before = list(islice(lately, self.recipe.spikes.window))[::-1]
         assert self._adam is not None
-        self._adam.skip = self.guard.judge(float(total), before[-self.recipe.spikes.window :], self.state.global_step + 1)
+        self._adam.skip = self.guard.judge(float(total), before, self.state.global_step + 1)
         if self._adam.skip:
             self.skipped.append(self.state.global_step + 1)
             if self.is_world_process_zero():
@@ -90,8 +93,8 @@ class GeneTrainer(WholeCheckpoints, Trainer):
         carry_tokenizer(self.recipe.model, folder)
 
 
-def training_arguments(recipe: PretrainRecipe, work: Path, steps: int, ranks: int) -> TrainingArguments:
-    """TrainingArguments in transformers 5's names."""
+def training_arguments(recipe: PretrainRecipe, work: Path, steps: int, ranks: int, universal: bool = False) -> TrainingArguments:
+    """TrainingArguments in transformers 5's names. `universal`: the checkpoint to continue from was converted for other ranks."""
     config = deepspeed_config(recipe.deepspeed) if recipe.deepspeed is not None else None
     shared = shared_arguments(recipe, work, config)
     shared |= {
@@ -99,4 +102,6 @@ def training_arguments(recipe: PretrainRecipe, work: Path, steps: int, ranks: in
         "logging_steps": 1,  # the guard against spikes looks at every loss, and checkpoints carry them
         "logging_nan_inf_filter": False,  # it would write another number where the loss is none
     }
+    if universal and config is not None:
+        shared["deepspeed"] = {**json.loads(config.read_text(encoding="utf-8")), "checkpoint": {"load_universal": True}}
     return TrainingArguments(**shared, max_steps=steps, remove_unused_columns=False, disable_tqdm=True)

@@ -33,7 +33,7 @@ def tiny_llama(attention: str) -> Any:
     return LlamaForCausalLM(config).eval()
 
 
-# on a CPU, flex attention is compiled first, for half a minute and by g++; its two tests passed there by hand
+# on a CPU, flex attention is compiled first, for more than a minute and by g++: not run by us
 FLEX = pytest.param("flex_attention", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="flex attention needs a GPU here"))
 WAYS = ["sdpa", "eager", FLEX]
 
