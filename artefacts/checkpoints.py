@@ -31,8 +31,6 @@ else:
 RUN = "run.json"
 PARTIAL = ".partial"
 STOP = "stop"
-UNIVERSAL = "latest_universal"
-"""Written into a checkpoint by DeepSpeed's ds_to_universal.py: its optimiser states no longer depend on the ranks."""
 STOPPED = 143
 """Exit code of a run that saved and left on SIGTERM, as of any process that SIGTERM ends."""
 SILENT = ("out", "log_every", "evaluate_every", "heldout_blocks", "dev_records", "keep_checkpoints", "ranks", "report_to", "overwrite")
@@ -78,8 +76,6 @@ def continue_from(work: Path, run: dict[str, Any]) -> Path | None:
         return None
     noted = read_run(checkpoint).get("run", {})
     for name, value in run.items():
-        if name == "ranks" and (checkpoint / UNIVERSAL).is_file():
-            continue
         if noted.get(name) != value:
             raise UserError(
                 f"{work}: holds checkpoints of a run with {name}={noted.get(name)}, now it is {value}. " + _way_out(name, noted, checkpoint)
@@ -91,9 +87,9 @@ def _way_out(name: str, noted: dict[str, Any], checkpoint: Path) -> str:
     anew = f"a new run can begin from its weights, model={checkpoint} with another out, or remove that folder to start over"
     if name == "ranks":
         return (
-            f"The optimiser's state is cut up by ranks: continue with {noted.get(name)} of them; or convert it with `python -m "
-            f"deepspeed.checkpoint.ds_to_universal --input_folder {checkpoint}/global_step{_step(checkpoint)} --output_folder "
-            f"{checkpoint}/universal`; or {anew} ({checkpoint.name}/zero_to_fp32.py exports fp32 weights)"
+            f"The optimiser's state is cut up by ranks: continue with {noted.get(name)} of them; or {anew} "
+            f"({checkpoint.name}/zero_to_fp32.py exports fp32 weights). DeepSpeed's universal checkpoints are not taken: continued from one, "
+            "losses differed (docs/lab-notebook.md)"
         )
     if name in ("model", "shards", "records"):
         return f"Continue with the {name} it began with; {anew}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PrinterCallback, set_seed
 
-from artefacts.checkpoints import STOP, STOPPED, UNIVERSAL, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
+from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.launch import keep_cpu_simple, leave, share_cores
@@ -57,8 +57,7 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     blocks_per_step = recipe.micro_batch * accumulation_of(recipe, ranks) * ranks
     steps = recipe.steps or max(1, math.ceil(recipe.epochs * order.size / blocks_per_step - 1e-9))
     # before the model: ZeRO-3 must be known when it is loaded
-    universal = checkpoint is not None and (checkpoint / UNIVERSAL).is_file()
-    arguments = training_arguments(recipe, work, steps, ranks, universal)
+    arguments = training_arguments(recipe, work, steps, ranks)
     model = load_model(recipe, arguments)
     silent = [index for index, token in tokenizer.added_tokens_decoder.items() if token.special]
     recorder, stop = Recorder(heldout, silent, recipe, tokenizer), StopWhenAsked(work)

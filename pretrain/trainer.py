@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -93,8 +92,8 @@ class GeneTrainer(WholeCheckpoints, Trainer):
         carry_tokenizer(self.recipe.model, folder)
 
 
-def training_arguments(recipe: PretrainRecipe, work: Path, steps: int, ranks: int, universal: bool = False) -> TrainingArguments:
-    """TrainingArguments in transformers 5's names. `universal`: the checkpoint to continue from was converted for other ranks."""
+def training_arguments(recipe: PretrainRecipe, work: Path, steps: int, ranks: int) -> TrainingArguments:
+    """TrainingArguments in transformers 5's names."""
     config = deepspeed_config(recipe.deepspeed) if recipe.deepspeed is not None else None
     shared = shared_arguments(recipe, work, config)
     shared |= {
@@ -102,6 +101,4 @@ def training_arguments(recipe: PretrainRecipe, work: Path, steps: int, ranks: in
         "logging_steps": 1,  # the guard against spikes looks at every loss, and checkpoints carry them
         "logging_nan_inf_filter": False,  # it would write another number where the loss is none
     }
-    if universal and config is not None:
-        shared["deepspeed"] = {**json.loads(config.read_text(encoding="utf-8")), "checkpoint": {"load_universal": True}}
     return TrainingArguments(**shared, max_steps=steps, remove_unused_columns=False, disable_tqdm=True)
