@@ -28,6 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: this file would pass for the room `pretrain`
 BLOCK = 512
 LORA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
