@@ -37,6 +37,22 @@ def groups(row: dict[str, Any]) -> list[list[str]]:
     return [[modality, f"{modality}/{source}"] for source in row["sources"]]
 
 
+def name_sources(rows: list[dict[str, Any]], files: list[str] | None) -> None:
+    """Give rows whose shards number a file per document (column `files`) the names of those files as `sources`.
+
+    Only where a modality has several: of one alone the modality says all.
+
+    Args:
+        files: names by number, `counts["files"]` of the shards' manifest; None in shards that have none.
+    """
+    if files is None:
+        return
+    several = {name for name in UNITS if len({number for row in rows if row["modality"] == name for number in row.get("files") or []}) > 1}
+    for row in rows:
+        if row["modality"] in several:
+            row["sources"] = [Path(files[number]).name for number in row["files"]]
+
+
 @torch.no_grad()
 def heldout_bits(model: Any, blocks: Iterable[dict[str, Any]], silent_ids: list[int], batch: int) -> dict[str, dict[str, Any]]:
     """Measure every group present.

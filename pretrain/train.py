@@ -13,10 +13,10 @@ from transformers import AutoConfig, AutoTokenizer, PrinterCallback, set_seed
 
 from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
 from artefacts.errors import UserError
-from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.folder import check_absent, fingerprint, new_folder, read_manifest, write_manifest
 from artefacts.launch import keep_cpu_simple, leave, share_cores
 from data_convert.shards import load_shards
-from pretrain.bits import english_blocks
+from pretrain.bits import english_blocks, name_sources
 from pretrain.blocks import collate, unlearnt_ids
 from pretrain.card import write_card
 from pretrain.checks import check_batch, check_context, check_disk, check_fit, check_hardware, check_rows
@@ -45,6 +45,7 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     ranks = world_size()
     tokenizer, order, shards = check(recipe, ranks)
     heldout = _first_per_modality(load_shards(recipe.shards, "heldout"), recipe.heldout_blocks)
+    name_sources(heldout, read_manifest(recipe.shards)["counts"].get("files"))
     block_tokens = len(heldout[0]["input_ids"])
     if recipe.english is not None:
         heldout += english_blocks(tokenizer, recipe.english, block_tokens)

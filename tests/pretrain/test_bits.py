@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from artefacts.errors import UserError
-from pretrain.bits import ENGLISH, english_blocks, groups, heldout_bits
+from pretrain.bits import ENGLISH, english_blocks, groups, heldout_bits, name_sources
 from pretrain.loss import score_in_head
 
 VOCAB, BLOCK = 50, 32
@@ -109,6 +109,20 @@ def test_sources_are_told_apart_where_the_shards_name_them(model):
     assert found["dna/s1"]["unit"] == "base"
     assert found["dna"] == pytest.approx(heldout_bits(model, ROWS, SILENT, 2)["dna"])
     assert groups(ROWS[0]) == [["dna"], ["dna"]]
+
+
+def test_sources_get_the_names_of_their_files():
+    rows: list[dict[str, Any]] = [
+        {"modality": "dna", "files": [0, 2]},
+        {"modality": "dna", "files": [2]},
+        {"modality": "text", "files": [1]},
+    ]
+    name_sources(rows, ["data/a.fa", "b.txt", "data/c.fa"])
+    assert [row.get("sources") for row in rows] == [["a.fa", "c.fa"], ["c.fa"], None]
+    plain: list[dict[str, Any]] = [{"modality": "dna"}]
+    name_sources(plain, None)
+    name_sources(plain, ["a.fa"])
+    assert "sources" not in plain[0]
 
 
 @pytest.mark.parametrize("block", [48, 128, 4096])
