@@ -174,15 +174,26 @@ def _pretrain() -> Verb[Any]:
 
         path_exists(recipe.model / "config.json", "model", "make one with `llama-gene tokenizer extend`")
         read_manifest(recipe.shards, "shards")
-        deepspeed_config(recipe.deepspeed)
-        _launched("pretrain", recipe, overwrite, recipe.ranks)
+        if recipe.deepspeed is not None:
+            deepspeed_config(recipe.deepspeed)
+            _launched("pretrain", recipe, overwrite, recipe.ranks)
+            return
+        from pretrain.train import train
+
+        train(recipe, overwrite=overwrite)
+
+    def preview(recipe: Any) -> None:
+        from pretrain.estimate import preview
+
+        preview(recipe)
 
     return Verb(
         PretrainRecipe,
         work,
         "Continued pre-training on token shards, under the DeepSpeed launcher.",
         "llama-gene pretrain --model runs/extended --shards runs/shards --out runs/pretrained learning_rate=5e-4\n"
-        "deepspeed --num_gpus 8 --module pretrain --recipe configs/pretrain/tiny.yaml",
+        "deepspeed --num_gpus 8 --module pretrain --recipe configs/pretrain/llama3-8b.yaml",
+        dry_run=preview,
     )
 
 

@@ -1,71 +1,184 @@
-"""Checkpoints of an unfinished training run: which one to continue from, and whether it is still the same run."""
+"""Checkpoints of an unfinished training run: complete or absent, and whether they are of the same run.
+
+A checkpoint is written to `.partial` and renamed when all ranks have written theirs; only then are older ones removed.
+`run.json` in it says which run it belongs to (recipe, ranks, inputs) and how far the data was read.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
+import signal
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
+import torch.distributed as dist
 from transformers import TrainerCallback
 
 from artefacts.errors import UserError
-from artefacts.folder import new_file
+from artefacts.folder import MANIFEST
 from artefacts.recipe import Recipe
 
+if TYPE_CHECKING:
+    from transformers import Trainer as Base
+else:
+    Base = object
+
 RUN = "run.json"
-SILENT = ("out", "log_every", "evaluate_every", "heldout_blocks", "dev_records", "keep_checkpoints", "ranks")
+PARTIAL = ".partial"
+STOP = "stop"
+STOPPED = 143
+"""Exit code of a run that saved and left on SIGTERM, as of any process that SIGTERM ends."""
+SILENT = ("out", "log_every", "evaluate_every", "heldout_blocks", "dev_records", "keep_checkpoints", "ranks", "report_to", "overwrite")
 """Fields that may change between two parts of a run: they do not touch the weights. Ranks are compared as started."""
 
 
-def settings(recipe: Recipe, inputs: Iterable[str]) -> dict[str, Any]:
-    """What two parts of one run must share: the recipe, the ranks, and the inputs (field names), with when they were made."""
-    found = {name: value for name, value in recipe.model_dump(mode="json").items() if name not in SILENT}
+def settings(recipe: Recipe, inputs: Iterable[str], silent: Iterable[str] = ()) -> dict[str, Any]:
+    """What two parts of one run must share: the recipe, the ranks, and the inputs (field names) by content, wherever they lie."""
+    left_out = {*SILENT, *silent}
+    found = {name: value for name, value in recipe.model_dump(mode="json").items() if name not in left_out}
     for name in inputs:
-        folder = Path(found[name]).resolve()
-        manifest = folder / "manifest.json"
-        made = json.loads(manifest.read_text(encoding="utf-8"))["created"] if manifest.is_file() else "an unknown date"
-        found[name] = f"{folder} of {made}"
-    found["ranks"] = int(os.environ.get("WORLD_SIZE", "1"))
+        found[name] = identity(Path(found[name]))
+    found["ranks"] = world_size()
     return found
 
 
-def continue_from(work: Path, run: dict[str, Any]) -> Path | None:
-    """The newest complete checkpoint in `work`; None at a first start, which notes `run` (see `settings`) there.
+def identity(folder: Path) -> str:
+    """When a folder was made and a digest of its manifest, tokenizer, and names and sizes of files: corpora are too large to read."""
+    digest = hashlib.sha256()
+    made = "an unknown date"
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{file.relative_to(folder)}\0{file.stat().st_size}\0".encode())
+        if file.parent == folder and file.name in (MANIFEST, "tokenizer.json", "config.json"):
+            digest.update(file.read_bytes())
+        if file == folder / MANIFEST:
+            made = json.loads(file.read_text(encoding="utf-8")).get("created", made)
+    return f"made {made}, digest {digest.hexdigest()[:12]}"
 
-    Every rank calls this before training; all find and note the same.
+
+def world_size() -> int:
+    """Ranks of this run, as the launcher says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def continue_from(work: Path, run: dict[str, Any]) -> Path | None:
+    """The newest complete checkpoint in `work`, None at a first start. Every rank calls this before training.
 
     Raises:
-        UserError: the checkpoints belong to a run with other settings.
+        UserError: the checkpoint belongs to a run with other settings (see `settings`).
     """
     checkpoint = newest_complete(work)
     if checkpoint is None:
-        with new_file(work / RUN, overwrite=True) as file:
-            file.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
         return None
-    noted = json.loads((work / RUN).read_text(encoding="utf-8")) if (work / RUN).is_file() else {}
+    noted = read_run(checkpoint).get("run", {})
     for name, value in run.items():
         if noted.get(name) != value:
             raise UserError(
-                f"{work}: holds checkpoints of a run with {name}={noted.get(name)}, now it is {value}; "
-                "continue with the old value, or remove that folder to start over"
+                f"{work}: holds checkpoints of a run with {name}={noted.get(name)}, now it is {value}. " + _way_out(name, noted, checkpoint)
             )
     return checkpoint
 
 
-def newest_complete(work: Path) -> Path | None:
-    """The newest `checkpoint-STEP` that was written to its end; one that a kill cut short is passed over.
+def _way_out(name: str, noted: dict[str, Any], checkpoint: Path) -> str:
+    anew = f"a new run can begin from its weights, model={checkpoint} with another out, or remove that folder to start over"
+    if name == "ranks":
+        return (
+            f"The optimiser's state is cut up by ranks: continue with {noted.get(name)} of them; or {anew} "
+            f"({checkpoint.name}/zero_to_fp32.py exports fp32 weights). DeepSpeed's universal checkpoints are not taken: "
+            "continued from one, losses differed (docs/lab-notebook.md)"
+        )
+    if name in ("model", "shards", "records"):
+        return f"Continue with the {name} it began with; {anew}"
+    return f"Continue with the old value; {anew}"
 
-    The trainer writes `trainer_state.json` last.
-    """
-    for checkpoint in sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]), reverse=True):
+
+def read_run(checkpoint: Path) -> dict[str, Any]:
+    """The run and the position a checkpoint notes; empty where there is none."""
+    path = checkpoint / RUN
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def newest_complete(work: Path) -> Path | None:
+    """The newest `checkpoint-STEP` that holds all it should; one that lost files since (a crash of the machine) is passed over."""
+    for checkpoint in sorted(work.glob("checkpoint-*"), key=_step, reverse=True):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+            sizes = read_run(checkpoint).get("files", {})
         except (FileNotFoundError, ValueError):
             continue
-        return checkpoint
+        if all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in sizes.items()):
+            return checkpoint
     return None
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.partition("-")[2])
+
+
+class WholeCheckpoints(Base):
+    """Mixin for a `Trainer`: its checkpoints appear whole, with `run.json`, and the last good one is never at risk."""
+
+    run: dict[str, Any]
+    """See `settings`; set before training."""
+    _saving = False
+
+    def position(self) -> dict[str, Any]:
+        """What else a checkpoint should note and a continued run should find equal: how far the data was read."""
+        return {}
+
+    def extra_files(self, folder: Path) -> None:
+        """Called on the first rank for every checkpoint, before it is put in place."""
+
+    def _get_output_dir(self, trial: Any) -> str:
+        work = super()._get_output_dir(trial)
+        return str(Path(work) / PARTIAL) if self._saving else work
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        work = Path(str(self.args.output_dir))
+        if self.args.should_save:
+            shutil.rmtree(work / PARTIAL, ignore_errors=True)  # of a run that was killed while it saved
+        self.accelerator.wait_for_everyone()
+        self._saving = True
+        super()._save_checkpoint(model, trial)
+        self._saving = False
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            written = work / PARTIAL / f"checkpoint-{self.state.global_step}"
+            self.extra_files(written)
+            note = {"run": self.run, "position": self.position(), "files": _sizes(written)}
+            (written / RUN).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+            put_in_place(written, work, int(self.args.save_total_limit or 2))
+        self.accelerator.wait_for_everyone()
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def put_in_place(written: Path, work: Path, keep: int) -> None:
+    """Flush a checkpoint to disk, rename it into `work`, then remove all but the newest `keep`, each renamed first."""
+    for path in written.rglob("*"):
+        if path.is_file():
+            handle = os.open(path, os.O_RDONLY)
+            os.fsync(handle)
+            os.close(handle)
+    target = work / written.name
+    if target.exists():  # left behind by a machine that crashed, and passed over
+        _remove(target)
+    written.rename(target)
+    for old in sorted(work.glob("checkpoint-*"), key=_step)[:-keep]:
+        _remove(old)
+
+
+def _remove(checkpoint: Path) -> None:
+    aside = checkpoint.with_name(f".{checkpoint.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    checkpoint.rename(aside)  # never half a checkpoint under its own name
+    shutil.rmtree(aside)
 
 
 class NoLastCheckpoint(TrainerCallback):
@@ -75,3 +188,42 @@ class NoLastCheckpoint(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step >= state.max_steps:
             control.should_save = False
+
+
+class StopWhenAsked(TrainerCallback):
+    """Saves and stops after the current step on SIGTERM or SIGUSR1, or when a file `stop` appears in the checkpoints' folder.
+
+    DeepSpeed's launcher kills what still runs 30 s after SIGTERM. Where a checkpoint takes longer, touch the file.
+    """
+
+    def __init__(self, work: Path) -> None:
+        self.file = work / STOP
+        self.stopped = False
+        self._asked = False
+        self._before: dict[int, Any] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def ask(number: int, frame: Any) -> None:
+            self._asked = True
+
+        self._before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGUSR1)}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not together(self._asked or self.file.exists(), args.device) or state.global_step >= state.max_steps:
+            return
+        control.should_save = control.should_training_stop = self.stopped = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.stopped:
+            return  # the launcher may send SIGTERM again while this process ends
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def together(wish: bool, device: Any) -> bool:
+    """True on every rank when it is on any: ranks get a signal at different steps."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return wish
+    flag = torch.tensor(float(wish), device=device)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag.item())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import model_validator
 
-from artefacts.recipe import Recipe
+from artefacts.training import TrainingRecipe
 
 
-class InstructRecipe(Recipe):
+class InstructRecipe(TrainingRecipe):
     """LoRA instruction tuning with TRL, loss on the answer and its end-of-turn token only."""
 
     model: Path
@@ -27,37 +26,21 @@ class InstructRecipe(Recipe):
     """Train both vocabulary matrices in full beside the adapter. Needed when pre-training left the chat's own tokens
     untrained, as on a random base; a real LLaMA knows them."""
     epochs: float = 2.0
-    learning_rate: float = 1e-3
-    schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
-    warmup: float = 0.05
-    """Share of the steps."""
-    weight_decay: float = 0.0
-    gradient_clip: float = 1.0
     micro_batch: int = 32
     """Records per rank and forward pass; with packing, blocks of max_tokens."""
-    accumulation: int = 1
     max_tokens: int = 512
     """Longest record; a longer one is set aside and counted, never cut: the answer stands at its end."""
     packing: bool = False
     """Pack whole records into blocks of max_tokens with isolation; otherwise batches are padded."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    activation_checkpointing: bool = False
     deepspeed: str | None = None
     """A config of configs/deepspeed by name or path; null runs one plain process."""
-    ranks: int = 1
-    log_every: int = 10
     evaluate_every: int = 100
     """Steps between losses on the dev records."""
     dev_records: int = 500
     """Dev records used for that loss."""
-    save_every: int = 200
-    keep_checkpoints: int = 2
-    seed: int = 0
 
     @model_validator(mode="after")
     def _check(self) -> InstructRecipe:
-        if self.keep_checkpoints == 1:
-            raise ValueError("keep_checkpoints=1 would delete the only complete checkpoint while the next is written; use 2 or more")
         if self.ranks > 1 and self.deepspeed is None:
             raise ValueError("ranks > 1 needs a DeepSpeed config; set deepspeed=zero1")
         if self.packing and self.micro_batch != 1:

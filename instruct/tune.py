@@ -16,10 +16,11 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig
 
-from artefacts.checkpoints import NoLastCheckpoint, continue_from, settings
+from artefacts.checkpoints import STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, settings
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.launch import deepspeed_config, keep_cpu_simple, leave, share_cores
+from artefacts.training import shared_arguments
 from data_convert.records import read_records
 from instruct.answers import IGNORED, AnswerTrainer
 from instruct.encode import conversations
@@ -37,6 +38,7 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
     Raises:
         UserError: no usable record, a model with fewer rows than its tokenizer has ids, existing output, checkpoints of a
             run with other settings.
+        SystemExit: asked to stop (SIGTERM): a checkpoint is saved.
     """
     check_absent(recipe.out, overwrite)
     tokenizer = AutoTokenizer.from_pretrained(recipe.model)
@@ -47,11 +49,13 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
     train = encode(tokenizer, recipe.records / "train.jsonl", recipe.max_tokens, ledgers["train"])
     dev = encode(tokenizer, recipe.records / "dev.jsonl", recipe.max_tokens, ledgers["dev"], recipe.dev_records, recipe.seed)
     work = recipe.out.with_name(recipe.out.name + ".checkpoints")
-    checkpoint = continue_from(work, settings(recipe, ("model", "records")))
+    run = settings(recipe, ("model", "records"))
+    checkpoint = continue_from(work, run)
     keep_cpu_simple()
     share_cores()
     set_seed(recipe.seed)
     model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
+    stop = StopWhenAsked(work)
     trainer = AnswerTrainer(
         model=model,
         args=sft_config(recipe, work),
@@ -59,11 +63,15 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
         eval_dataset=dev,
         processing_class=tokenizer,
         peft_config=lora_config(recipe, model),
-        callbacks=[NoLastCheckpoint()],
+        callbacks=[NoLastCheckpoint(), stop],
     )
+    trainer.run = run
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
+    if stop.stopped:
+        leave()
+        raise SystemExit(STOPPED)
     final = work / "final"
     trainer.save_model(str(final))
     if trainer.is_world_process_zero():
@@ -134,35 +142,16 @@ def lora_config(recipe: InstructRecipe, model: Any) -> LoraConfig:
 def sft_config(recipe: InstructRecipe, work: Path) -> SFTConfig:
     """TRL's configuration in the names of version 1."""
     return SFTConfig(
-        output_dir=str(work),
+        **shared_arguments(recipe, work, deepspeed_config(recipe.deepspeed) if recipe.deepspeed else None),
         num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.micro_batch,
         per_device_eval_batch_size=recipe.micro_batch,
-        gradient_accumulation_steps=recipe.accumulation,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=recipe.warmup,
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.gradient_clip,
         max_length=recipe.max_tokens,
         packing=recipe.packing,
         eval_packing=False,
         # not by length: a task's records are all of one length, so such batches would hold a single task each
         train_sampling_strategy="random",
-        bf16=recipe.precision == "bf16",
-        activation_checkpointing=recipe.activation_checkpointing,
-        logging_steps=recipe.log_every,
         eval_strategy="steps",
         eval_steps=recipe.evaluate_every,
-        save_strategy="steps",
-        save_steps=recipe.save_every,
-        save_total_limit=recipe.keep_checkpoints,
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        use_cpu=not torch.cuda.is_available(),
-        deepspeed=str(deepspeed_config(recipe.deepspeed)) if recipe.deepspeed else None,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        report_to="none",
     )
 
 

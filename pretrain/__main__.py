@@ -15,11 +15,19 @@ def work(recipe: PretrainRecipe, overwrite: bool) -> None:
     train(recipe, overwrite=overwrite)
 
 
+def preview(recipe: PretrainRecipe) -> None:
+    """The estimate, for `--dry-run`."""
+    from pretrain.estimate import preview
+
+    preview(recipe)
+
+
 RANK = Verb(
     PretrainRecipe,
     work,
     "Continued pre-training, one rank.",
     "deepspeed --num_gpus 1 --module pretrain --recipe configs/pretrain/tiny.yaml",
+    dry_run=preview,
 )
 
 if __name__ == "__main__":

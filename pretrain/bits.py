@@ -3,68 +3,146 @@
 Only tokens that spell letters count; tags, BOS, EOS and padding do not. The sum of their negative log-likelihoods (in
 bits) is divided by the letters (bases, residues, UTF-8 bytes) that they spell. With BPE this is an upper bound on the
 model's bits per letter, since one segmentation of the many possible is scored.
+
+Every document counts for its modality and, where the shards say which source it is from, for that as `modality/source`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
-from torch.nn import functional as F
 
-from pretrain.blocks import IGNORED, collate
+from artefacts.errors import UserError
+from configs import CONFIGS
+from pretrain.blocks import collate
+from pretrain.loss import IGNORED
 
-BOUNDS = {"dna": 2.0, "protein": math.log2(20), "text": None}
+ENGLISH = "english"
+BOUNDS = {"dna": 2.0, "rna": 2.0, "protein": math.log2(20), "text": None, ENGLISH: None}
 """Bits per letter of a uniform guess over A C G T, or over twenty residues."""
-UNITS = {"dna": "base", "protein": "residue", "text": "byte"}
+UNITS = {"dna": "base", "rna": "base", "protein": "residue", "text": "byte", ENGLISH: "byte"}
+
+
+def groups(row: dict[str, Any]) -> list[list[str]]:
+    """What every document of a row counts for. Shards that name a source per document (column `sources`) are told apart here."""
+    modality = row["modality"]
+    if row.get("sources") is None:
+        return [[modality]] * len(row["letters"])
+    return [[modality, f"{modality}/{source}"] for source in row["sources"]]
+
+
+def name_sources(rows: list[dict[str, Any]], files: list[str] | None) -> None:
+    """Give rows whose shards number a file per document (column `files`) the names of those files as `sources`.
+
+    Only where a modality has several: of one alone the modality says all.
+
+    Args:
+        files: names by number, `counts["files"]` of the shards' manifest; None in shards that have none.
+    """
+    if files is None:
+        return
+    several = {name for name in UNITS if len({number for row in rows if row["modality"] == name for number in row.get("files") or []}) > 1}
+    for row in rows:
+        if row["modality"] in several:
+            row["sources"] = [Path(files[number]).name for number in row["files"]]
 
 
 @torch.no_grad()
 def heldout_bits(model: Any, blocks: Iterable[dict[str, Any]], silent_ids: list[int], batch: int) -> dict[str, dict[str, Any]]:
-    """Measure every modality present.
+    """Measure every group present.
 
     Args:
+        model: one that scores labels itself (`loss.score_in_head`).
         blocks: rows of the held-out shards; every rank is given the same ones and measures its share.
         silent_ids: ids that spell no letter (tags, BOS, EOS, pad).
 
     Returns:
-        modality -> bits_per_letter, letters, documents, unit, bound.
+        group -> bits_per_letter, letters, documents, unit, bound.
     """
     device = next(model.parameters()).device
-    silent = torch.tensor(silent_ids, device=device)
+    silent = np.array(silent_ids, dtype=np.int64)
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     rows = list(blocks)
-    modalities = sorted({row["modality"] for row in rows})
-    sums = torch.zeros(len(modalities), 3, dtype=torch.float64, device=device)  # nats, letters, documents
+    names = list(dict.fromkeys(group for row in sorted(rows, key=lambda row: row["modality"]) for of in groups(row) for group in of))
+    sums = np.zeros((len(names), 3))  # nats, letters, documents
     was_training = model.training
     model.eval()
-    for index, modality in enumerate(modalities):
-        mine = [row for row in rows if row["modality"] == modality][rank::ranks]
-        # Under ZeRO-3 every rank must run the same number of forward passes: a rank without a block repeats one, uncounted.
-        passes = math.ceil(math.ceil(sum(row["modality"] == modality for row in rows) / ranks) / batch)
-        for turn in range(passes):
-            part = mine[turn * batch : (turn + 1) * batch]
-            inputs = {name: value.to(device) for name, value in collate(part or [rows[0]]).items()}
-            labels_BT = inputs.pop("labels")[:, 1:]
-            logits_BTV = model(**inputs, use_cache=False).logits[:, :-1]
-            counted_BT = (labels_BT != IGNORED) & ~torch.isin(labels_BT, silent)
-            nats = F.cross_entropy(logits_BTV[counted_BT].float(), labels_BT[counted_BT], reduction="sum")
-            if part:
-                letters = sum(sum(row["letters"]) for row in part)
-                sums[index] += torch.tensor([nats.item(), letters, sum(len(row["letters"]) for row in part)], device=device)
+    mine = rows[rank::ranks]
+    # Under ZeRO-3 every rank must run the same number of forward passes: a rank without a block repeats one, uncounted.
+    for turn in range(math.ceil(math.ceil(len(rows) / ranks) / batch)):
+        part = mine[turn * batch : (turn + 1) * batch]
+        inputs = collate(part or [rows[0]])
+        labels_BT = inputs["labels"].numpy()
+        labels_BT[np.isin(labels_BT, silent)] = IGNORED
+        found = model(**{name: value.to(device) for name, value in inputs.items()}, each=True)["loss"]
+        nats_BT = np.zeros(labels_BT.shape)
+        nats_BT[labels_BT != IGNORED] = found.double().cpu().numpy()  # the first position has no label, so the order is the same
+        for row, nats_T in zip(part, nats_BT, strict=False):
+            starts = np.concatenate(([0], np.cumsum(row["seq_lengths"])))
+            for place, of in enumerate(groups(row)):
+                nats = nats_T[starts[place] : starts[place + 1]].sum()
+                for group in of:
+                    sums[names.index(group)] += nats, row["letters"][place], 1
     if ranks > 1:
-        dist.all_reduce(sums)
+        shared = torch.from_numpy(sums).to(device)
+        dist.all_reduce(shared)
+        sums = shared.cpu().numpy()
     model.train(was_training)
     return {
-        modality: {
-            "bits_per_letter": (nats / math.log(2) / letters).item(),
+        name: {
+            "bits_per_letter": float(nats / math.log(2) / letters),
             "letters": int(letters),
             "documents": int(documents),
-            "unit": UNITS[modality],
-            "bound": BOUNDS[modality],
+            "unit": UNITS[name.partition("/")[0]],
+            "bound": BOUNDS[name.partition("/")[0]],
         }
-        for modality, (nats, letters, documents) in zip(modalities, sums, strict=True)
+        for name, (nats, letters, documents) in zip(names, sums, strict=True)
     }
+
+
+def english_blocks(tokenizer: Any, text: str, block_tokens: int) -> list[dict[str, Any]]:
+    """The fixed English text, of configs/text by name or a path, as rows of their own modality: one document per paragraph.
+
+    A paragraph that is longer than a block is cut between its words.
+
+    Raises:
+        UserError: neither a text that ships nor a file, or an empty one.
+    """
+    path = CONFIGS / "text" / f"{text}.txt"
+    path = path if path.is_file() else Path(text)
+    if not path.is_file():
+        raise UserError(f"english={text}: neither a file nor one of {', '.join(sorted(p.stem for p in (CONFIGS / 'text').glob('*.txt')))}")
+    start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    rows: list[dict[str, Any]] = []
+    for paragraph in filter(None, map(str.strip, path.read_text(encoding="utf-8").split("\n\n"))):
+        words = paragraph.split(" ")
+        while words:
+            count = len(words)
+            while len(ids := _ids(tokenizer, start, words[:count])) > block_tokens and count > 1:
+                count = count * block_tokens // len(ids) or 1
+            letters = len(" ".join(words[:count]).encode())
+            words = words[count:]
+            if len(ids) > block_tokens:
+                continue  # a single word longer than a block
+            fits = rows and len(rows[-1]["input_ids"]) + len(ids) <= block_tokens
+            if not fits:
+                rows.append({"input_ids": [], "seq_lengths": [], "letters": [], "modality": ENGLISH})
+            rows[-1]["input_ids"] += ids
+            rows[-1]["seq_lengths"].append(len(ids))
+            rows[-1]["letters"].append(letters)
+    if not rows:
+        raise UserError(f"{path}: no text in it; name another, or english=null")
+    for row in rows:
+        row["input_ids"] += [pad] * (block_tokens - len(row["input_ids"]))
+    return rows
+
+
+def _ids(tokenizer: Any, start: list[int], words: list[str]) -> list[int]:
+    return [*start, *tokenizer(" ".join(words), add_special_tokens=False).input_ids, tokenizer.eos_token_id]

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import AutoConfig, AutoTokenizer, PrinterCallback, set_seed
 
-from artefacts.checkpoints import NoLastCheckpoint, continue_from, settings
+from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, read_manifest, write_manifest
-from artefacts.launch import deepspeed_config, keep_cpu_simple, leave, share_cores
-from data_convert.shards import load_shards, tokenizer_fingerprint
-from pretrain.bits import heldout_bits
-from pretrain.blocks import collate
-from pretrain.recipe import PretrainRecipe
+from artefacts.launch import keep_cpu_simple, leave, share_cores
+from data_convert.shards import load_shards
+from pretrain.bits import english_blocks, name_sources
+from pretrain.blocks import collate, unlearnt_ids
+from pretrain.card import write_card
+from pretrain.checks import check_batch, check_context, check_disk, check_fit, check_hardware, check_rows
+from pretrain.estimate import checkpoint_bytes, sizes_of
+from pretrain.model import load_model, write_plain
+from pretrain.order import BlockOrder, OrderedBlocks, columns
+from pretrain.recipe import PretrainRecipe, accumulation_of
+from pretrain.trainer import GeneTrainer, training_arguments
+from pretrain.watch import Recorder, history
 from tokenizer.saving import carry_tokenizer
+
+NOT_OF_THE_RUN = ("english", "sample_tokens", "planned", "nodes")
+"""Fields that may change when a run is continued, beside those of every training."""
 
 
 def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
@@ -28,174 +38,134 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     A run that was cut short continues from its newest complete checkpoint, exactly as if it had not been.
 
     Raises:
-        UserError: shards of another tokenizer, a model with fewer rows than its tokenizer has ids, existing output,
-            checkpoints of a run with other settings.
+        UserError: what `check` refuses; existing output; checkpoints of a run with other settings.
+        SystemExit: asked to stop (SIGTERM, or the file `stop`): a checkpoint is saved.
     """
     check_absent(recipe.out, overwrite)
-    shards = load_shards(recipe.shards, "train")
-    heldout = load_shards(recipe.shards, "heldout")
-    check_fit(recipe.model, recipe.shards)
-    tokenizer = AutoTokenizer.from_pretrained(recipe.model)
-    check_rows(AutoConfig.from_pretrained(recipe.model).vocab_size, tokenizer, recipe.model)
+    ranks = world_size()
+    tokenizer, order, shards = check(recipe, ranks)
+    heldout = _first_per_modality(load_shards(recipe.shards, "heldout"), recipe.heldout_blocks)
+    name_sources(heldout, read_manifest(recipe.shards)["counts"].get("files"))
+    block_tokens = len(heldout[0]["input_ids"])
+    if recipe.english is not None:
+        heldout += english_blocks(tokenizer, recipe.english, block_tokens)
     keep_cpu_simple()
     share_cores()
     set_seed(recipe.seed)
-    work = recipe.out.with_name(recipe.out.name + ".checkpoints")
-    arguments = training_arguments(recipe, work)
-    checkpoint = continue_from(work, settings(recipe, ("model", "shards")))
-    model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
-    measured = _first_per_modality(heldout, recipe.heldout_blocks)
+    work = checkpoints_of(recipe)
+    run = settings(recipe, ("model", "shards"), NOT_OF_THE_RUN)
+    checkpoint = continue_from(work, run)
+    blocks_per_step = recipe.micro_batch * accumulation_of(recipe, ranks) * ranks
+    steps = recipe.steps or max(1, math.ceil(recipe.epochs * order.size / blocks_per_step - 1e-9))
+    # before the model: ZeRO-3 must be known when it is loaded
+    arguments = training_arguments(recipe, work, steps, ranks)
+    model = load_model(recipe, arguments)
     silent = [index for index, token in tokenizer.added_tokens_decoder.items() if token.special]
-    recorder = Recorder(measured, silent, recipe)
-    callbacks = [recorder, NoLastCheckpoint()]
-    trainer = GeneTrainer(model=model, args=arguments, train_dataset=shards, data_collator=collate, callbacks=callbacks)
+    recorder, stop = Recorder(heldout, silent, recipe, tokenizer), StopWhenAsked(work)
+    trainer = GeneTrainer(
+        recipe,
+        run,
+        model=model,
+        args=arguments,
+        train_dataset=OrderedBlocks(shards, order, steps * blocks_per_step),
+        data_collator=partial(collate, unlearnt=unlearnt_ids(recipe.model, list(recipe.no_loss_on))),
+        callbacks=[recorder, NoLastCheckpoint(), stop],
+    )
+    trainer.remove_callback(PrinterCallback)
     recorder.trainer = trainer
+    if checkpoint is not None:
+        _check_position(checkpoint, order, blocks_per_step)
+    if trainer.is_world_process_zero():
+        (work / STOP).unlink(missing_ok=True)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    log = trainer.state.log_history
-    measurements = [line["heldout"] for line in log if "heldout" in line]
+    if stop.stopped:
+        if trainer.is_world_process_zero():
+            print(f"stopped at step {trainer.state.global_step} with a checkpoint; the same command goes on from there", flush=True)
+        leave()
+        raise SystemExit(STOPPED)
     final = work / "final"
     trainer.save_model(str(final))  # every rank: ZeRO-3 gathers the weights
-    blocks = trainer.state.global_step * recipe.micro_batch * recipe.accumulation * arguments.world_size
-    losses = {
-        "before": measurements[0],
-        "after": measurements[-1],
-        "tokens": blocks * len(shards[0]["input_ids"]),
-        "steps": trainer.state.global_step,
-        "seconds": round(recorder.seconds, 1),
-        "parameters": sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters()),  # ZeRO-3 partitions them
-        "heldout_blocks_per_modality": recipe.heldout_blocks,
-        "seed": recipe.seed,
-    }
+    losses = summary(trainer, recorder, order, block_tokens)
     if trainer.is_world_process_zero():
         with new_folder(recipe.out, overwrite=overwrite) as folder:
-            for item in final.iterdir():
-                if item.name != "training_args.bin":  # a pickle, and nothing a model folder needs
-                    shutil.move(item, folder / item.name)
+            write_plain(final, recipe, folder)
             carry_tokenizer(recipe.model, folder)
             (folder / "losses.json").write_text(json.dumps(losses, indent=1) + "\n", encoding="utf-8")
-            (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history(log)), encoding="utf-8")
+            lines = "".join(json.dumps(line) + "\n" for line in history(trainer.state.log_history))
+            (folder / "history.jsonl").write_text(lines, encoding="utf-8")
+            write_card(folder, recipe, losses)
             write_manifest(
                 folder,
                 "pretrained",
                 recipe=recipe.model_dump(mode="json"),
                 inputs={"model": fingerprint(recipe.model), "shards": fingerprint(recipe.shards)},
-                counts={name: losses[name] for name in ("tokens", "steps", "parameters")},
+                counts={name: losses[name] for name in ("tokens", "steps", "parameters", "trained", "blocks")},
             )
         shutil.rmtree(work)
     leave()
     return losses
 
 
-class GeneTrainer(Trainer):
-    """Trainer without weight decay on embeddings and head: rare pieces would shrink towards zero between their uses."""
-
-    def get_decay_parameter_names(self, model: Any) -> list[str]:
-        names = super().get_decay_parameter_names(model)
-        return [name for name in names if "embed_tokens" not in name and "lm_head" not in name]
+def checkpoints_of(recipe: PretrainRecipe) -> Path:
+    """The folder of a run's checkpoints, beside its output."""
+    return recipe.out.with_name(recipe.out.name + ".checkpoints")
 
 
-class Recorder(TrainerCallback):
-    """Records what the report draws: training loss, speed, and held-out bits before, during and after.
+def check(recipe: PretrainRecipe, ranks: int) -> tuple[Any, BlockOrder, Any]:
+    """Refuse what would fail late, before weights are read. Returns the tokenizer, the order of blocks and the training shards.
 
-    Everything goes into the trainer's own `log_history`: checkpoints carry it, so a continued run loses nothing and
-    repeats nothing.
+    Raises:
+        UserError: shards of another tokenizer, a model with fewer rows than its tokenizer has ids, documents beyond its
+            context, a batch the ranks do not divide, bf16 without hardware for it, no disk for the checkpoints, a mixture
+            that the shards cannot give.
     """
-
-    def __init__(self, heldout: list[dict[str, Any]], silent: list[int], recipe: PretrainRecipe) -> None:
-        self.heldout, self.silent, self.recipe = heldout, silent, recipe
-        self.trainer: Trainer | None = None
-        self.seconds = 0.0
-        """Training time up to the last logged step, over all parts of a continued run, measurements left out."""
-        self._clock, self._step = time.monotonic(), 0
-
-    def _measure(self, state: Any) -> None:
-        assert self.trainer is not None
-        found = heldout_bits(self.trainer.model, self.heldout, self.silent, self.recipe.micro_batch)
-        state.log_history.append({"step": state.global_step, "heldout": found})
-        if self.trainer.is_world_process_zero():
-            text = ", ".join(f"{name} {value['bits_per_letter']:.3f} bits per {value['unit']}" for name, value in found.items())
-            print(f"step {state.global_step}: held-out {text}", flush=True)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 0:
-            self._measure(state)
-        self.seconds = max((line["seconds"] for line in state.log_history if "seconds" in line), default=0.0)
-        self._clock, self._step = time.monotonic(), state.global_step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        last = state.global_step >= state.max_steps
-        if last:
-            control.should_log = True  # else the loss of the steps behind the last multiple of log_every would be lost
-        if last or state.global_step % self.recipe.evaluate_every == 0:
-            paused = time.monotonic()
-            self._measure(state)
-            self._clock += time.monotonic() - paused
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if not logs or "loss" not in logs:
-            return
-        assert self.trainer is not None
-        now = time.monotonic()
-        blocks = (state.global_step - self._step) * args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-        tokens = blocks * len(self.trainer.train_dataset[0]["input_ids"])  # type: ignore[index]
-        self._step, elapsed, self._clock = state.global_step, max(now - self._clock, 1e-9), now
-        self.seconds += elapsed
-        state.log_history[-1] |= {"tokens_per_second": round(tokens / elapsed, 1), "seconds": self.seconds}
+    shards = load_shards(recipe.shards, "train")
+    check_fit(recipe.model, recipe.shards)
+    tokenizer = AutoTokenizer.from_pretrained(recipe.model)
+    config = AutoConfig.from_pretrained(recipe.model)
+    check_rows(config.vocab_size, len(tokenizer), recipe.model)
+    modalities, tokens, longest = columns(shards)
+    check_context(config, int(longest.max()), recipe.shards)
+    check_batch(recipe, ranks)
+    check_hardware(recipe.precision)
+    one = checkpoint_bytes(sizes_of(config), recipe)
+    there = len(list(checkpoints_of(recipe).glob("checkpoint-*")))
+    room = max(1, recipe.keep_checkpoints + 1 - there) * one
+    check_disk(recipe.out, room, f"{recipe.keep_checkpoints} checkpoints and the one being written")
+    return tokenizer, BlockOrder(modalities, tokens, recipe.mixture, recipe.seed), shards
 
 
-def history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of history.jsonl, of the trainer's log: held-out bits per letter, or training loss and speed."""
-    lines = []
-    for line in log:
-        if "heldout" in line:
-            bits = {name: value["bits_per_letter"] for name, value in line["heldout"].items()}
-            lines.append({"step": line["step"], "heldout": bits})
-        elif "loss" in line:
-            lines.append({name: line[name] for name in ("step", "loss", "learning_rate", "tokens_per_second")})
-    return lines
+def _check_position(checkpoint: Path, order: BlockOrder, blocks_per_step: int) -> None:
+    noted = read_run(checkpoint)["position"]
+    if noted["of_modality"] != order.consumed(noted["step"] * blocks_per_step):
+        raise UserError(
+            f"{checkpoint}: has read {noted['of_modality']} blocks, but this version of the code would have read others; continue "
+            f"with the one it began with, or begin anew from its weights with model={checkpoint}"
+        )
 
 
-def training_arguments(recipe: PretrainRecipe, work: Path) -> TrainingArguments:
-    """TrainingArguments in transformers 5's names."""
-    return TrainingArguments(
-        output_dir=str(work),
-        max_steps=recipe.steps or -1,
-        num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.micro_batch,
-        gradient_accumulation_steps=recipe.accumulation,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=recipe.warmup,
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.gradient_clip,
-        bf16=recipe.precision == "bf16",
-        activation_checkpointing=recipe.activation_checkpointing,
-        logging_steps=recipe.log_every,
-        save_strategy="steps",
-        save_steps=recipe.save_every,
-        save_total_limit=recipe.keep_checkpoints,
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        use_cpu=not torch.cuda.is_available(),
-        deepspeed=str(deepspeed_config(recipe.deepspeed)),
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        report_to="none",
-    )
+def summary(trainer: GeneTrainer, recorder: Recorder, order: BlockOrder, block_tokens: int) -> dict[str, Any]:
+    """The content of losses.json."""
+    measurements = [line["heldout"] for line in trainer.state.log_history if "heldout" in line]
+    blocks = trainer.state.global_step * trainer.blocks_per_step
+    model: Any = trainer.model
+    parameters = list(model.parameters())
+    return {
+        "before": measurements[0],
+        "after": measurements[-1],
+        "tokens": blocks * block_tokens,
+        "blocks": order.consumed(blocks),
+        "steps": trainer.state.global_step,
+        "seconds": round(recorder.seconds, 1),
+        "parameters": sum(_size(parameter) for parameter in parameters),
+        "trained": sum(_size(parameter) for parameter in parameters if parameter.requires_grad),
+        "heldout_blocks_per_modality": trainer.recipe.heldout_blocks,
+        "seed": trainer.recipe.seed,
+    }
 
 
-def check_fit(model: Path, shards: Path) -> None:
-    """Refuse shards that were packed with another tokenizer."""
-    packed_with = read_manifest(shards, "shards")["inputs"]["tokenizer"]
-    own = tokenizer_fingerprint(model)
-    if packed_with != own:
-        raise UserError(f"{shards}: packed with tokenizer {packed_with}, but {model} has {own}; pack again with this model's tokenizer")
-
-
-def check_rows(rows: int, tokenizer: Any, path: Path) -> None:
-    """Refuse a model that has fewer embedding rows than its tokenizer has ids; training never resizes."""
-    if rows < len(tokenizer):
-        raise UserError(f"{path}: {rows} embedding rows for {len(tokenizer)} ids; extend it with `llama-gene tokenizer extend` first")
+def _size(parameter: Any) -> int:
+    return int(getattr(parameter, "ds_numel", parameter.numel()))  # ZeRO-3 partitions them
 
 
 def _first_per_modality(heldout: Any, blocks: int) -> list[dict[str, Any]]:

@@ -215,7 +215,7 @@ MISTAKES = {
     ),
     "unknown deepspeed config": (
         "instruct --model model --records records --out out deepspeed=zero9",
-        ["deepspeed=zero9: neither a file nor one of zero0, zero1, zero2, zero3"],
+        ["deepspeed=zero9: neither a file nor one of zero0, zero1, zero2, zero2_offload, zero3"],
     ),
     "no adapter": ("merge --model model --adapter absent --out out", ["absent/adapter_config.json: no such adapter"]),
     "no model to chat with": ("chat --model absent", ["absent/config.json: no such model"]),

@@ -7,55 +7,88 @@ from pathlib import Path
 
 import pytest
 
-from artefacts.checkpoints import continue_from, newest_complete, settings
+from artefacts.checkpoints import RUN, continue_from, newest_complete, put_in_place, settings
 from artefacts.errors import UserError
 from pretrain.recipe import PretrainRecipe
 
+NAMES = ("model", "shards")
 
-def checkpoint(work: Path, step: int, state: str | None = "{}") -> Path:
+
+def checkpoint(work: Path, step: int, state: str | None = "{}", run: dict | None = None) -> Path:
     folder = work / f"checkpoint-{step}"
     folder.mkdir(parents=True)
+    (folder / "weights").write_text("weights")
     if state is not None:
         (folder / "trainer_state.json").write_text(state)
+    if run is not None:
+        (folder / RUN).write_text(json.dumps({"run": run, "files": {"weights": 7}}))
     return folder
 
 
 def test_newest_complete(tmp_path):
     assert newest_complete(tmp_path / "absent") is None
     checkpoint(tmp_path, 90)
-    newest = checkpoint(tmp_path, 100)  # by number, not by name
+    newest = checkpoint(tmp_path, 100, run={})  # by number, not by name
     checkpoint(tmp_path, 110, state='{"global_step": 11')
     checkpoint(tmp_path, 120, state=None)
+    (checkpoint(tmp_path, 130, run={}) / "weights").write_text("")  # what a power cut leaves of it
+    (checkpoint(tmp_path, 140, run={}) / "weights").unlink()
     assert newest_complete(tmp_path) == newest
 
 
+def test_a_new_checkpoint_is_there_before_an_old_one_goes(tmp_path, monkeypatch):
+    for step in (5, 10):
+        checkpoint(tmp_path, step)
+    written = checkpoint(tmp_path / ".partial", 15)
+    seen = []
+    rename = Path.rename
+
+    def watched(self: Path, target: Path) -> Path:
+        seen.append((self.name, Path(target).name, sorted(path.name for path in tmp_path.glob("checkpoint-*"))))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    put_in_place(written, tmp_path, 2)
+    assert [names for *_, names in seen] == [["checkpoint-10", "checkpoint-5"], ["checkpoint-10", "checkpoint-15", "checkpoint-5"]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".partial", "checkpoint-10", "checkpoint-15"]
+
+
 def make(tmp_path: Path, **more: object) -> PretrainRecipe:
-    for name in ("model", "shards"):
+    for name in NAMES:
         (tmp_path / name).mkdir(exist_ok=True)
         if not (tmp_path / name / "manifest.json").exists():
             (tmp_path / name / "manifest.json").write_text(json.dumps({"created": "today"}))
-    return PretrainRecipe(model=tmp_path / "model", shards=tmp_path / "shards", out=tmp_path / "out", **more)
+    return PretrainRecipe(**{"model": tmp_path / "model", "shards": tmp_path / "shards", "out": tmp_path / "out", **more})
 
 
 def test_another_run_is_refused(tmp_path, monkeypatch):
     work = tmp_path / "out.checkpoints"
-    names = ("model", "shards")
-    assert continue_from(work, settings(make(tmp_path, seed=1), names)) is None
-    assert continue_from(work, settings(make(tmp_path, seed=2), names)) is None  # nothing was trained yet: simply start
-    newest = checkpoint(work, 5)
-    assert continue_from(work, settings(make(tmp_path, seed=2, evaluate_every=7, keep_checkpoints=4), names)) == newest
-    with pytest.raises(UserError, match="seed=2, now it is 1"):
-        continue_from(work, settings(make(tmp_path, seed=1), names))
+    assert continue_from(work, settings(make(tmp_path, seed=1), NAMES)) is None
+    newest = checkpoint(work, 5, run=settings(make(tmp_path, seed=2), NAMES))
+    assert continue_from(work, settings(make(tmp_path, seed=2, evaluate_every=7, keep_checkpoints=4), NAMES)) == newest
+    with pytest.raises(UserError, match=rf"seed=2, now it is 1.*model={newest}"):
+        continue_from(work, settings(make(tmp_path, seed=1), NAMES))
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="ranks=1, now it is 2"):
-        continue_from(work, settings(make(tmp_path, seed=2), names))
+    with pytest.raises(UserError, match=r"ranks=1, now it is 2.*model=.*zero_to_fp32"):
+        continue_from(work, settings(make(tmp_path, seed=2), NAMES))
     monkeypatch.delenv("WORLD_SIZE")
     (tmp_path / "shards" / "manifest.json").write_text(json.dumps({"created": "tomorrow"}))
-    with pytest.raises(UserError, match=r"shards of today, now it is .*shards of tomorrow"):
-        continue_from(work, settings(make(tmp_path, seed=2), names))
+    with pytest.raises(UserError, match=r"shards=made today, .*, now it is made tomorrow"):
+        continue_from(work, settings(make(tmp_path, seed=2), NAMES))
+
+
+def test_inputs_are_known_by_content_not_by_place(tmp_path):
+    before = settings(make(tmp_path), NAMES)
+    (tmp_path / "model").rename(tmp_path / "moved")
+    moved = settings(make(tmp_path, model=tmp_path / "moved"), NAMES)
+    assert moved == before
+    (tmp_path / "moved" / "tokenizer.json").write_text("{}")
+    one = settings(make(tmp_path, model=tmp_path / "moved"), NAMES)["model"]
+    (tmp_path / "moved" / "tokenizer.json").write_text("[]")  # of the same size
+    assert one != settings(make(tmp_path, model=tmp_path / "moved"), NAMES)["model"] != before["model"]
 
 
 def test_checkpoints_of_an_unknown_run_are_refused(tmp_path):
     checkpoint(tmp_path / "work", 5)
     with pytest.raises(UserError, match="remove that folder to start over"):
-        continue_from(tmp_path / "work", settings(make(tmp_path), ("model", "shards")))
+        continue_from(tmp_path / "work", settings(make(tmp_path), NAMES))

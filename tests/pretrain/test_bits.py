@@ -10,7 +10,9 @@ import torch
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pretrain.bits import heldout_bits
+from artefacts.errors import UserError
+from pretrain.bits import ENGLISH, english_blocks, groups, heldout_bits, name_sources
+from pretrain.loss import score_in_head
 
 VOCAB, BLOCK = 50, 32
 PAD, BOS, OPEN, CLOSE, EOS = range(5)
@@ -29,7 +31,9 @@ def model() -> Any:
         intermediate_size=64,
         initializer_range=0.2,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    score_in_head(model, "chunked")
+    return model
 
 
 def row(modality: str, lengths: list[int], letters: list[int], seed: int) -> dict[str, Any]:
@@ -91,3 +95,55 @@ def test_a_uniform_model(model):
     for modality, value in heldout_bits(model, ROWS, SILENT, 2).items():
         _, letters, _, tokens = by_hand(model, modality)
         assert value["bits_per_letter"] == pytest.approx(math.log2(VOCAB) * tokens / letters, rel=1e-6)
+
+
+def test_sources_are_told_apart_where_the_shards_name_them(model):
+    rows = [{**block, "sources": [f"s{place % 2}" for place in range(len(block["letters"]))]} for block in ROWS]
+    found = heldout_bits(model, rows, SILENT, 2)
+    assert [name for name in found if name.startswith("dna")] == ["dna", "dna/s0", "dna/s1"]
+    parts = [found["dna/s0"], found["dna/s1"]]
+    for name in ("letters", "documents"):
+        assert found["dna"][name] == sum(part[name] for part in parts)
+    whole = sum(part["bits_per_letter"] * part["letters"] for part in parts) / found["dna"]["letters"]
+    assert found["dna"]["bits_per_letter"] == pytest.approx(whole)
+    assert found["dna/s1"]["unit"] == "base"
+    assert found["dna"] == pytest.approx(heldout_bits(model, ROWS, SILENT, 2)["dna"])
+    assert groups(ROWS[0]) == [["dna"], ["dna"]]
+
+
+def test_sources_get_the_names_of_their_files():
+    rows: list[dict[str, Any]] = [
+        {"modality": "dna", "files": [0, 2]},
+        {"modality": "dna", "files": [2]},
+        {"modality": "text", "files": [1]},
+    ]
+    name_sources(rows, ["data/a.fa", "b.txt", "data/c.fa"])
+    assert [row.get("sources") for row in rows] == [["a.fa", "c.fa"], ["c.fa"], None]
+    plain: list[dict[str, Any]] = [{"modality": "dna"}]
+    name_sources(plain, None)
+    name_sources(plain, ["a.fa"])
+    assert "sources" not in plain[0]
+
+
+@pytest.mark.parametrize("block", [48, 128, 4096])
+def test_the_fixed_english_text_is_cut_but_not_lost(extended_folder, block):
+    from transformers import AutoTokenizer
+
+    from configs import CONFIGS
+
+    tokenizer = AutoTokenizer.from_pretrained(extended_folder)
+    rows = english_blocks(tokenizer, "english", block)
+    text = (CONFIGS / "text" / "english.txt").read_text(encoding="utf-8")
+    assert {len(row["input_ids"]) for row in rows} == {block}
+    assert {row["modality"] for row in rows} == {ENGLISH}
+    spelt = []
+    for row in rows:
+        start = 0
+        for length, letters in zip(row["seq_lengths"], row["letters"], strict=True):
+            piece = tokenizer.decode(row["input_ids"][start : start + length], skip_special_tokens=True)
+            assert len(piece.encode()) == letters
+            spelt.append(piece)
+            start += length
+    assert " ".join(spelt).split() == text.split()
+    with pytest.raises(UserError, match="neither a file nor one of english"):
+        english_blocks(tokenizer, "latin", block)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pretrain.blocks import IGNORED, collate
+from artefacts.errors import UserError
+from pretrain.blocks import IGNORED, collate, unlearnt_ids
+from pretrain.loss import score_in_head
 
 VOCAB, BLOCK, PAD = 60, 40, 0
 
@@ -30,7 +33,12 @@ def tiny_llama(attention: str) -> Any:
     return LlamaForCausalLM(config).eval()
 
 
-@pytest.fixture(scope="module", params=["sdpa", "eager"])
+# on a CPU, flex attention is compiled first, for more than a minute and by g++: not run by us
+FLEX = pytest.param("flex_attention", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="flex attention needs a GPU here"))
+WAYS = ["sdpa", "eager", FLEX]
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def model(request: pytest.FixtureRequest) -> Any:
     return tiny_llama(request.param)
 
@@ -90,3 +98,53 @@ def test_labels(lengths, seed):
     positions = [place for length in [*lengths, BLOCK - sum(lengths)] for place in range(length)]
     assert batch["position_ids"][0].tolist() == positions
     assert "attention_mask" not in batch
+
+
+@pytest.mark.parametrize("attention", WAYS)
+def test_the_loss_of_a_block_is_that_of_its_documents(attention):
+    """Packed or each on its own: the same sum, so nothing is learnt across a border, nor lost at one."""
+    model = tiny_llama(attention)
+    score_in_head(model, "chunked")
+    rows = [block([13, 1, 7, 12]), block([20, 20], 3)]
+    with torch.no_grad():
+        packed = model(**collate(rows))["loss"].item()
+        alone = 0.0
+        for row in rows:
+            for _, ids in documents(row):
+                single = {"input_ids": ids, "seq_lengths": [len(ids)]}
+                alone += model(**collate([single]))["loss"].item()
+    assert packed == pytest.approx(alone, rel=1e-5)
+
+
+def test_tags_and_unknown_bases_are_read_but_not_learnt(extended_folder):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(extended_folder)
+
+    def learnt(text: str, kinds: list[str]) -> list[str]:
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        labels = collate([{"input_ids": ids, "seq_lengths": [len(ids)]}], unlearnt_ids(extended_folder, kinds))["labels"][0].numpy()
+        return tokenizer.convert_ids_to_tokens([number for number in labels if number != IGNORED])
+
+    text = "A <dna>ACGNNNNNNNNNACG</dna> and <protein>MNNNK</protein>"
+    everything = learnt(text, [])
+    without_n, without_tags, without_both = (learnt(text, kinds) for kinds in (["N"], ["tags"], ["N", "tags"]))
+    tags = ["<dna>", "</dna>", "<protein>", "</protein>"]
+    assert [token for token in everything if token in tags] == tags
+    assert without_tags == [token for token in everything if token not in tags]
+    assert [token for token in without_n if token in tags] == tags
+    assert without_both == [token for token in without_n if token not in tags]
+    protein = tokenizer("<protein>MNNNK</protein>", add_special_tokens=False).input_ids
+    unlearnt = unlearnt_ids(extended_folder, ["N"])
+    assert not np.isin(protein, unlearnt).any(), "N in a protein is asparagine"
+    run = tokenizer("<dna>" + "N" * 30 + "</dna>", add_special_tokens=False).input_ids[1:-1]
+    assert np.isin(run, unlearnt).all()
+    assert not np.isin(tokenizer("<dna>ACGTRYACGT</dna>", add_special_tokens=False).input_ids, unlearnt).any()
+
+
+def test_n_needs_an_alphabet_of_its_own(tmp_path):
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.BPE(vocab={"a": 0}, merges=[])).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(UserError, match="needs a tokenizer of `tokenizer extend`"):
+        unlearnt_ids(tmp_path, ["N"])

@@ -1,0 +1,221 @@
+"""Our pre-training beside the original's recipe: the same model, data and machine, equal time.
+
+    python benchmarks/pretrain.py --model runs/quickstart/extended --shards runs/quickstart/shards --seconds 120
+    python benchmarks/pretrain.py --model ... --shards ... --overhead      # DeepSpeed beside the plain Trainer, one process
+
+Routes, each in a process of its own with one thread, one after another:
+
+    original  documents of the shards with BOS and without EOS, concatenated and cut into blocks of 512 without isolation; all
+              logits in float32; LoRA of rank 8 on the seven projections with copies of both vocabulary matrices trained
+              in full; learning rate 2e-4, alpha 32, dropout 0.05: its run_pt.sh. On the plain Trainer, as the CPU is no place
+              for its fp16.
+    padded    the same, but one document per row, padded to 512
+    ours      packed blocks, isolated documents, loss in chunks; `--train` says which weights (default: as the original's)
+
+A useful token has a label that stands in its own document. The clock of a route is the processor's (`--clock cpu`, right
+where the machine is shared) or the wall's. Held-out loss is measured by the same code for all: bits per letter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: this file would pass for the room `pretrain`
+BLOCK = 512
+LORA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def documents(shards: Any, order: Any, bos: int, eos: int) -> Any:
+    """Ids of every document in our order of blocks, as the original writes them: BOS before, no EOS behind."""
+    for position in range(order.size):
+        row = shards[order[position]]
+        start = 0
+        for length in row["seq_lengths"]:
+            ids = [number for number in row["input_ids"][start : start + length] if number not in (bos, eos)]
+            yield [bos, *ids]
+            start += length
+
+
+def original_batches(shards: Any, order: Any, tokenizer: Any, padded: bool, batch: int) -> Any:
+    """Batches of the original's blocks, and the useful tokens in each."""
+    import torch
+
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    stream: list[int] = []
+    rows: list[list[int]] = []
+    while True:  # pass after pass
+        for ids in documents(shards, order, bos, eos):
+            if padded:
+                rows.append(ids[:BLOCK])
+            else:
+                stream += ids
+                while len(stream) >= BLOCK:
+                    rows.append(stream[:BLOCK])
+                    stream = stream[BLOCK:]
+            while len(rows) >= batch:
+                part, rows = rows[:batch], rows[batch:]
+                ids_BT = torch.full((batch, BLOCK), tokenizer.pad_token_id)
+                labels_BT = torch.full((batch, BLOCK), -100)
+                for place, row in enumerate(part):
+                    ids_BT[place, : len(row)] = labels_BT[place, : len(row)] = torch.tensor(row)
+                useful = int(((labels_BT[:, 1:] != -100) & (labels_BT[:, 1:] != bos)).sum())
+                yield {"input_ids": ids_BT, "labels": labels_BT, "attention_mask": (ids_BT != tokenizer.pad_token_id).long()}, useful
+
+
+def our_batches(shards: Any, order: Any, batch: int) -> Any:
+    """Batches of packed blocks, and the useful tokens in each."""
+    from pretrain.blocks import collate
+
+    position = 0
+    while True:
+        found = collate([shards[order[position + place]] for place in range(batch)])
+        position += batch
+        yield found, int((found["labels"] != -100).sum())
+
+
+def route(options: argparse.Namespace) -> dict[str, Any]:
+    """Train for the given seconds, then measure. Runs in a process of its own."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from data_convert.shards import load_shards
+    from pretrain.bits import heldout_bits
+    from pretrain.loss import score_in_head
+    from pretrain.order import BlockOrder, columns
+    from pretrain.recipe import Mixture
+    from pretrain.train import _first_per_modality
+
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    ours = options.route == "ours"
+    shards = load_shards(options.shards, "train")
+    modalities, tokens, _ = columns(shards)
+    order = BlockOrder(modalities, tokens, Mixture(), options.seed)
+    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    causal = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+    model: Any = causal
+    if not ours or options.train == "lora":
+        config = LoraConfig(
+            r=8, lora_alpha=32, lora_dropout=0.05, target_modules=LORA, modules_to_save=["embed_tokens", "lm_head"],
+            ensure_weight_tying=bool(causal.config.tie_word_embeddings), task_type="CAUSAL_LM",
+        )  # fmt: skip
+        model = get_peft_model(causal, config)
+    if ours:
+        score_in_head(causal, "chunked")
+    # about as many tokens in a step
+    batch = options.batch if not ours else max(1, options.batch * BLOCK // len(shards[0]["input_ids"]))
+    batches = our_batches(shards, order, batch) if ours else original_batches(shards, order, tokenizer, options.route == "padded", batch)
+    moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    rate = options.rate if ours else 2e-4
+    optimiser = torch.optim.AdamW(moving, lr=rate, weight_decay=0.01, fused=True)
+    model.train()
+    clock = time.process_time if options.clock == "cpu" else time.perf_counter
+    spent, useful, steps, first = 0.0, 0, 0, 0.0
+    while spent < options.seconds:
+        inputs, count = next(batches)
+        begun = clock()
+        loss = model(**inputs)["loss"] / count if ours else model(**inputs, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(moving, 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        took = clock() - begun
+        if steps == 0:
+            first = took  # warm-up of allocator and threads: neither its time nor its tokens count
+        else:
+            spent, useful = spent + took, useful + count
+        steps += 1
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if not ours:
+        score_in_head(causal, "chunked")  # to measure by
+    heldout = _first_per_modality(load_shards(options.shards, "heldout"), options.heldout)
+    silent = [index for index, token in tokenizer.added_tokens_decoder.items() if token.special]
+    bits = heldout_bits(model, heldout, silent, 4)
+    return {
+        "route": options.route,
+        "useful_tokens_per_second": round(useful / spent, 1),
+        "seconds": round(spent, 1),
+        "first_step_seconds": round(first, 2),
+        "steps": steps,
+        "useful_tokens": useful,
+        "peak_mib": round(peak),
+        "trained_parameters": sum(parameter.numel() for parameter in moving),
+        "bits": {name: round(value["bits_per_letter"], 4) for name, value in bits.items()},
+    }
+
+
+def overhead(options: argparse.Namespace) -> None:
+    """Seconds of processor time per step of `pretrain` with and without DeepSpeed, one process, alternating."""
+    from artefacts.recipe import dump
+    from pretrain.recipe import PretrainRecipe
+
+    found: dict[str, list[float]] = {"null": [], "zero1": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(options.repeat):
+            for deepspeed in found:
+                seconds = []
+                for steps in (5, 5 + options.steps):  # the difference is without start, measuring and saving
+                    out = Path(folder) / f"{deepspeed}-{number}-{steps}"
+                    recipe = PretrainRecipe(
+                        model=options.model, shards=options.shards, out=out, steps=steps, micro_batch=options.batch,
+                        deepspeed=None if deepspeed == "null" else deepspeed, evaluate_every=10**6, save_every=10**6, heldout_blocks=1,
+                        english=None, sample_tokens=0,
+                    )  # fmt: skip
+                    file = Path(folder) / "recipe.yaml"
+                    file.write_text(dump(recipe), encoding="utf-8")
+                    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "1", "--master_port", "0"]
+                    subprocess.run([*launch, "-m", "pretrain", "--recipe", str(file)], check=True, capture_output=True)
+                    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+                found[deepspeed].append((seconds[1] - seconds[0]) / options.steps)
+                print(json.dumps({"deepspeed": deepspeed, "cpu_seconds_per_step": round(found[deepspeed][-1], 4)}), flush=True)
+    best = {name: min(values) for name, values in found.items()}
+    print(json.dumps({"best": best, "overhead": round(best["zero1"] / best["null"] - 1, 4)}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="extended base")
+    parser.add_argument("--shards", type=Path, required=True, help="shards packed with its tokenizer")
+    parser.add_argument("--seconds", type=float, default=120, help="of training, per route")
+    parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu")
+    parser.add_argument("--batch", type=int, default=8, help="blocks of 512 tokens in a step")
+    parser.add_argument("--train", choices=["lora", "all"], default="lora", help="what our route trains")
+    parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of our route")
+    parser.add_argument("--routes", nargs="+", default=["original", "padded", "ours"])
+    parser.add_argument("--heldout", type=int, default=16, help="held-out blocks per modality")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--overhead", action="store_true")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--route", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.route:
+        print(json.dumps(route(options)))
+        return
+    if options.overhead:
+        overhead(options)
+        return
+    found = {}
+    for name in options.routes:
+        done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--route", name], check=True, stdout=subprocess.PIPE, text=True)
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+        print(json.dumps(found[name]), flush=True)
+    if {"ours", "original"} <= found.keys():
+        ratio = found["ours"]["useful_tokens_per_second"] / found["original"]["useful_tokens_per_second"]
+        print(f"ours / original, useful tokens per second: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Next-token loss at the output layer without the full logits.
+
+With V = 60,000 to 190,000 ids, logits of a batch of tokens N, their softmax and their gradient are several arrays
+[N, V] in float32: 6 GB each for 8,192 tokens and 190,000 ids, more than all else together. Here the positions that have a
+label are scored in chunks; each chunk's gradient is taken at once and its logits are dropped.
+
+Shapes: N tokens, D hidden size, V ids, C tokens of a chunk.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from artefacts.errors import UserError
+
+IGNORED = -100
+CHUNK_BYTES = 1 << 26
+"""Float32 logits held at a time. Larger chunks were not faster on a CPU; on a GPU this is 90 to 260 tokens, enough to fill it."""
+
+
+class ChunkedLoss(torch.autograd.Function):
+    """Sum of the negative log-likelihoods of `labels`, and its gradients, chunk by chunk.
+
+    The gradients are computed in the forward pass, as Liger's fused kernel does: three products with the head instead of
+    the four that recomputing in the backward pass would cost. They take [N, D] and [V, D], once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, chunk: int) -> Tensor:
+        need_hidden, need_weight = ctx.needs_input_grad[:2]
+        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        grad_hidden_ND = torch.empty_like(hidden_ND) if need_hidden else None
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if need_weight else None
+        for start in range(0, len(labels_N), chunk):
+            part = slice(start, start + chunk)
+            hidden_CD, labels_C = hidden_ND[part], labels_N[part]
+            logits_CV = (hidden_CD @ weight_VD.t()).float()
+            top_C1 = logits_CV.max(dim=-1, keepdim=True).values
+            mine_C = logits_CV.gather(1, labels_C[:, None])[:, 0]
+            logits_CV.sub_(top_C1).exp_()  # in place: this chunk's only array over V
+            sums_C1 = logits_CV.sum(dim=-1, keepdim=True)
+            total += (sums_C1.log() + top_C1)[:, 0].sub_(mine_C).sum()
+            if grad_hidden_ND is None and grad_weight_VD is None:
+                continue
+            grad_CV = logits_CV.div_(sums_C1)
+            grad_CV.scatter_add_(1, labels_C[:, None], torch.full_like(labels_C[:, None], -1.0, dtype=grad_CV.dtype))
+            grad_CV = grad_CV.to(weight_VD.dtype)
+            if grad_hidden_ND is not None:
+                torch.mm(grad_CV, weight_VD, out=grad_hidden_ND[part])
+            if grad_weight_VD is not None:
+                if grad_weight_VD.dtype == grad_CV.dtype:
+                    grad_weight_VD.addmm_(grad_CV.t(), hidden_CD)
+                else:
+                    grad_weight_VD += grad_CV.t() @ hidden_CD  # summed in float32 over the chunks
+        ctx.gradients = grad_hidden_ND, None if grad_weight_VD is None else grad_weight_VD.to(weight_VD.dtype)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        scale = grad_outputs[0]
+        hidden, weight = ctx.gradients
+        del ctx.gradients
+        return (
+            None if hidden is None else hidden.mul_(scale.to(hidden.dtype)),
+            None if weight is None else weight.mul_(scale.to(weight.dtype)),
+            None,
+            None,
+        )
+
+
+def negative_log_likelihoods(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> Tensor:
+    """[N] of each label, without gradients and without the full logits: for measuring."""
+    chunk = _chunk(weight_VD)
+    parts = [
+        F.cross_entropy((hidden_ND[start : start + chunk] @ weight_VD.t()).float(), labels_N[start : start + chunk], reduction="none")
+        for start in range(0, len(labels_N), chunk)
+    ]
+    return torch.cat([torch.zeros(0, device=hidden_ND.device), *parts])
+
+
+def _chunk(weight_VD: Tensor) -> int:
+    return max(1, CHUNK_BYTES // (4 * len(weight_VD)))
+
+
+class ScoringHead(nn.Linear):
+    """An output layer that also takes labels, and then scores them.
+
+    This happens inside the head's own forward, where ZeRO-3 has gathered its weight and PEFT has put its copy in place;
+    nothing outside ever touches the weight.
+    """
+
+    way = "chunked"
+    """full (all logits, float32, as `transformers` has it), chunked, or liger (Triton, on a GPU)."""
+
+    def forward(self, input: Tensor, labels: Tensor | None = None, each: bool = False) -> Tensor:
+        """Logits [B, T, V] of hidden states [B, T, D].
+
+        With labels [B, T] the summed negative log-likelihood instead, every label scored by the state before it; with
+        `each`, those of the labelled positions, [N] in their order.
+        """
+        if labels is None:
+            return super().forward(input)
+        hidden_BTD, labels_BT = input[:, :-1], labels[:, 1:]
+        if self.way == "full" and not each:
+            logits_BTV = super().forward(hidden_BTD).float()
+            return F.cross_entropy(logits_BTV.flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED, reduction="sum")
+        counted_BT = labels_BT != IGNORED
+        hidden_ND, labels_N = hidden_BTD[counted_BT], labels_BT[counted_BT]
+        if each:
+            return negative_log_likelihoods(hidden_ND, self.weight, labels_N)
+        if self.way == "liger":
+            from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+
+            return liger_fused_linear_cross_entropy(hidden_ND, self.weight, labels_N, reduction="sum")
+        return ChunkedLoss.apply(hidden_ND, self.weight, labels_N, _chunk(self.weight))
+
+
+def _scoring(plain: nn.Linear, way: str) -> ScoringHead:
+    """The same layer, sharing its weight, as a head that scores."""
+    if plain.bias is not None:
+        raise UserError("the output layer of this model has a bias, so it is no LLaMA; the loss here knows none")
+    head = ScoringHead.__new__(ScoringHead)
+    nn.Module.__init__(head)
+    head.in_features, head.out_features = plain.in_features, plain.out_features
+    head.weight, head.way = plain.weight, way
+    head.register_parameter("bias", None)
+    return head
+
+
+def score_in_head(model: Any, way: str) -> None:
+    """Make `model(input_ids, position_ids, labels)` return {"loss": summed loss} without full logits; without labels all is as before.
+
+    Only the call is changed, not the weights or their names. Of a PEFT model, give the base model in it.
+
+    Raises:
+        UserError: the head has a bias, which no LLaMA has.
+    """
+    copies = getattr(model.lm_head, "modules_to_save", None)
+    if copies is not None:  # PEFT's copy of the head is the one that is trained
+        for name in copies:
+            copies[name] = _scoring(copies[name], way)
+    else:
+        model.lm_head = _scoring(model.lm_head, way)
+    before = model.forward
+
+    def forward(self: Any, input_ids: Tensor | None = None, labels: Tensor | None = None, each: bool = False, **more: Any) -> Any:
+        if labels is None:
+            return before(input_ids=input_ids, **more)
+        hidden_BTD = self.model(input_ids=input_ids, position_ids=more["position_ids"], use_cache=False).last_hidden_state
+        return {"loss": self.lm_head(hidden_BTD, labels=labels, each=each)}
+
+    model.forward = MethodType(forward, model)
+
+
+def way_for(wanted: str, gpu: bool) -> str:
+    """`auto`: Liger's kernel on a GPU where it is installed, else our chunks."""
+    if wanted != "auto":
+        return wanted
+    import importlib.util
+
+    return "liger" if gpu and importlib.util.find_spec("liger_kernel") else "chunked"

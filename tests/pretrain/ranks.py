@@ -1,0 +1,165 @@
+"""Training ranks as processes of their own, forked from one that has imported everything: a run starts in a second, not in ten.
+
+    nursery = Nursery()
+    done = nursery.run(recipe, ranks=2)       # done.codes, done.text
+    nursery.run(recipe, die={"event": "step", "step": 7})   # killed by SIGKILL after the seventh step
+
+`die`: where the process kills itself, as a machine that fails would: `step` (the update is made, nothing logged), `saving`
+(half a checkpoint is on disk), `placing` (written, not yet renamed), `train_end`; `ask`: it sends itself
+SIGTERM instead; `touch`: it makes a file of that name in the checkpoints' folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from artefacts.recipe import dump
+from pretrain.recipe import PretrainRecipe
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@dataclass(frozen=True)
+class Done:
+    codes: list[int]
+    """Exit code of each rank; -9 of one that was killed."""
+    text: str
+    """What all of them printed."""
+
+
+class Nursery:
+    def __init__(self) -> None:
+        environment = {**os.environ, **ENVIRONMENT}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def run(self, recipe: PretrainRecipe, ranks: int = 1, die: dict[str, Any] | None = None) -> Done:
+        """Train by a recipe, all ranks on this machine, and wait for them."""
+        file = recipe.out.with_name(f"{recipe.out.name}.yaml")
+        file.write_text(dump(recipe), encoding="utf-8")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        log = recipe.out.with_name(f"{recipe.out.name}.log")
+        job = {"recipe": str(file), "ranks": ranks, "port": port, "die": die, "log": str(log)}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(job) + "\n")
+        codes = json.loads(self.process.stdout.readline())
+        return Done(codes, log.read_text(encoding="utf-8", errors="replace"))
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def arm(die: dict[str, Any]) -> None:
+    """Make this process end itself at the event: by wrapping what the run calls there, which is called all the same."""
+    from artefacts import checkpoints
+    from pretrain.trainer import GeneTrainer
+    from pretrain.watch import Recorder
+
+    number = signal.SIGTERM if die.get("ask") else signal.SIGKILL
+
+    def end(step: int, work: Path | None = None) -> None:
+        if step == die["step"] and "touch" in die:
+            assert work is not None
+            (work / die["touch"]).touch()
+        elif step == die["step"]:
+            os.kill(os.getpid(), number)
+
+    step_ends, train_ends, saves, places = (
+        Recorder.on_step_end,
+        Recorder.on_train_end,
+        GeneTrainer._save_rng_state,
+        checkpoints.put_in_place,
+    )
+
+    def on_step_end(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+        step_ends(self, args, state, control, **more)
+        if die["event"] == "step":
+            end(state.global_step, Path(args.output_dir))
+
+    def on_train_end(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+        train_ends(self, args, state, control, **more)
+        if die["event"] == "train_end":
+            end(state.global_step)
+
+    def save_rng(self: Any, folder: str) -> None:
+        if die["event"] == "saving":
+            end(self.state.global_step)
+        saves(self, folder)
+
+    def put_in_place(written: Path, work: Path, keep: int) -> None:
+        if die["event"] == "placing":
+            end(int(written.name.partition("-")[2]))
+        places(written, work, keep)
+
+    Recorder.on_step_end, Recorder.on_train_end = on_step_end, on_train_end  # type: ignore[method-assign]
+    GeneTrainer._save_rng_state, checkpoints.put_in_place = save_rng, put_in_place  # type: ignore[method-assign]
+
+
+def rank(job: dict[str, Any], number: int) -> int:
+    """One rank, in a process of its own."""
+    from artefacts.command import run_rank
+    from pretrain.__main__ import RANK
+
+    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(job["ranks"]), "LOCAL_WORLD_SIZE": str(job["ranks"])}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(job["port"])}
+    if job["die"] is not None and number == job["die"].get("rank", 0):
+        arm(job["die"])
+    return run_rank("pretrain", RANK, ["--recipe", job["recipe"]])
+
+
+def main() -> None:
+    import deepspeed  # noqa: F401
+    import peft  # noqa: F401
+
+    import pretrain.train  # noqa: F401
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        Path(job["log"]).write_text("")
+        children = []
+        for number in range(job["ranks"]):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    code = rank(job, number)
+                except SystemExit as left:
+                    code = int(left.code or 0)
+                except BaseException:
+                    import traceback
+
+                    traceback.print_exc()
+                finally:
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                    os._exit(code)
+            children.append(child)
+        codes: dict[int, int] = {}
+        while len(codes) < len(children):
+            child, status = os.wait()
+            codes[child] = os.waitstatus_to_exitcode(status)
+            if codes[child]:  # as launchers do: the others would wait for it for ever
+                for other in set(children) - codes.keys():
+                    os.kill(other, signal.SIGTERM if codes[child] == 143 else signal.SIGKILL)
+        print(json.dumps([codes[child] for child in children]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
