@@ -53,7 +53,7 @@ class TasksRecipe(Recipe):
     source: Path | None = None
     """Folder that the files of `cards` are relative to."""
     missing: Literal["refuse", "skip"] = "refuse"
-    """What to do where a card's file is not there: stop, or convert what is there and say so."""
+    """What to do where a card's file is not there: stop, or convert what is there and say so; of `cards` also without any file."""
     max_broken: float = Field(0.1, ge=0, le=1)
     """Share of a file's rows that may be broken and set aside; more stop the run. Rows left out on purpose do not count."""
     max_letters: int | None = Field(None, ge=1)

@@ -11,6 +11,9 @@ def summary(folder: Path) -> str:
     """Rows read, written and rejected by file with the reasons, records by split, and token lengths where they were counted."""
     lines = [f"{'task':<34}{'file':<7}{'read':>9}{'written':>9}{'rejected':>9}  reasons"]
     for task, found in read_manifest(folder, "tasks")["counts"].items():
+        if "skipped" in found:
+            lines.append(f"{task:<34}{found['skipped']}: skipped")
+            continue
         for split, ledger in found["files"].items():
             reasons = ", ".join(f"{reason}: {count:,}" for reason, count in ledger["reasons"].items())
             changed = f" ({ledger['cropped']:,} cropped)" if ledger["cropped"] else ""

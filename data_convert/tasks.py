@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,14 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
             rows broken, reverse complements asked for where they are not the same task.
     """
     check_absent(recipe.out, overwrite)
-    jobs = [_job(card, entry, recipe) for card, entry in _entries(recipe)]
+    jobs, absent = list[_Job](), list[str]()
+    for card, entry in _entries(recipe):
+        if recipe.missing == "skip" and entry not in recipe.tasks and not any(path.is_file() for path in _paths(card, entry).values()):
+            absent.append(card.id)
+        else:
+            jobs.append(_job(card, entry, recipe))
+    if not jobs:
+        raise UserError(f"{recipe.source}: not one file of {', '.join(recipe.cards)} lies here; set source to the folder that holds them")
     ids = [job.card.id for job in jobs]
     if repeated := next((name for name in ids if ids.count(name) > 1), None):
         raise UserError(f"task '{repeated}' is in the recipe twice; the records' ids would be the same. Remove one")
@@ -74,7 +82,7 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
         _split(job, recipe.seed)
     if recipe.mix is not None:
         _mix(jobs, recipe.mix, recipe.seed)
-    counts: dict[str, Any] = {}
+    counts: dict[str, Any] = {name: {"files": {}, "n": {}, "skipped": "no file is there"} for name in absent}
     inputs: dict[str, str] = {}
     cards: list[TaskCard] = []
     with new_folder(recipe.out, overwrite=overwrite) as folder:
@@ -117,6 +125,12 @@ def _entries(recipe: TasksRecipe) -> Iterator[tuple[TaskCard, TaskEntry]]:
         yield card, TaskEntry.model_validate({"card": card.id, "source": recipe.source, "max_letters": recipe.max_letters})
     for entry in recipe.tasks:
         yield load_card(entry.card), entry
+
+
+def _paths(card: TaskCard, entry: TaskEntry) -> dict[str, Path]:
+    """Split -> file, of those that the entry or else the card names."""
+    files = (entry.files or card.files).model_dump()
+    return {split: entry.source / file for split, file in files.items() if file is not None}
 
 
 def _job(card: TaskCard, entry: TaskEntry, recipe: TasksRecipe) -> _Job:

@@ -144,8 +144,13 @@ def test_cards_by_pattern_on_the_command_line(tmp_path, capsys):
     assert main(arguments) == 0
     assert [card.id for card in read_cards(tmp_path / "r")] == ["gue/covid", "gue/tf_0", "lucaone/ppi"]
     assert "lucaone/ppi                       train" in capsys.readouterr().out
-    assert main([*arguments, "missing=skip", "--overwrite", "cards=[gue/tf_*]"]) == 2
+    assert main([*arguments, "--overwrite", "cards=[gue/tf_*]"]) == 2
     assert "tf/1/train.csv: no such file" in capsys.readouterr().err
+    assert main([*arguments, "missing=skip", "--overwrite", "cards=[gue/tf_*]"]) == 0
+    assert "gue/tf_1                          no file is there: skipped" in capsys.readouterr().out
+    assert [card.id for card in read_cards(tmp_path / "r")] == ["gue/tf_0"]
+    assert main([*arguments, "missing=skip", "--overwrite", "cards=[gue/mouse_*]"]) == 2
+    assert "not one file of gue/mouse_* lies here" in capsys.readouterr().err
     (tmp_path / "gue/tf/0/dev.csv").unlink()
     assert main([*arguments, "missing=skip", "--overwrite", "cards=[gue/tf_0]"]) == 0
     (card,) = read_cards(tmp_path / "r")
