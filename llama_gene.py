@@ -183,7 +183,7 @@ def _pretrain() -> Verb[Any]:
         train(recipe, overwrite=overwrite)
 
     def preview(recipe: Any) -> None:
-        from pretrain.estimate import preview
+        from pretrain.preview import preview
 
         preview(recipe)
 

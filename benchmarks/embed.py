@@ -59,7 +59,7 @@ def one_length(folder: Path, way: str, length: int) -> dict[str, float]:
     """Memory and time of one sequence."""
     import torch
 
-    from eval.baselines.embedding.encoder import open_encoder
+    from eval.baselines.embedding.open import open_encoder
 
     encoder = open_encoder(folder)
     encoder.embed([("protein", protein(16, 0))])  # first calls allocate what stays
@@ -77,8 +77,8 @@ def throughput(folder: Path, way: str, count: int) -> dict[str, float]:
     """Letters a second over short sequences of mixed lengths."""
     import torch
 
-    from eval.baselines.embedding.encoder import open_encoder
     from eval.baselines.embedding.extract import Extent, extract
+    from eval.baselines.embedding.open import open_encoder
 
     sequences = [("protein", protein(random.Random(i).randint(20, 60), i)) for i in range(count)]
     encoder = open_encoder(folder, batch_tokens=1 if way == "one-by-one" else 4096)

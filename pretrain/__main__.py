@@ -17,7 +17,7 @@ def work(recipe: PretrainRecipe, overwrite: bool) -> None:
 
 def preview(recipe: PretrainRecipe) -> None:
     """The estimate, for `--dry-run`."""
-    from pretrain.estimate import preview
+    from pretrain.preview import preview
 
     preview(recipe)
 

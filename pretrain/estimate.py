@@ -22,7 +22,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -211,23 +210,3 @@ def report(recipe: PretrainRecipe, sizes: Sizes, block_tokens: int, epoch_tokens
         f"({flops / 1e9:.2f} GFLOP per token; assumed, not measured)",
     ]
     return "\n".join(lines)
-
-
-def preview(recipe: PretrainRecipe) -> None:
-    """`--dry-run`: the estimate; where model and shards are there, every check of the run and one decoded training sample too."""
-    sizes = planned_sizes(recipe)
-    if not ((recipe.model / "tokenizer.json").is_file() and Path(recipe.shards, "manifest.json").is_file()):
-        print(report(recipe, sizes, recipe.planned.block_tokens, recipe.planned.tokens, None))
-        print("model or shards are not there yet: planned figures; nothing was checked against them")
-        return
-    from pretrain.train import check
-
-    ranks = recipe.ranks * recipe.nodes
-    tokenizer, order, shards = check(recipe, ranks)
-    block_tokens = len(shards[0]["input_ids"])
-    print(report(recipe, sizes, block_tokens, order.size * block_tokens, None))
-    print(f"an epoch: {', '.join(f'{count:,} blocks of {name}' for name, count in order.quota.items())}")
-    from pretrain.watch import marked_sample
-
-    print("one training block, [tokens without loss] in brackets:")
-    print(marked_sample(recipe, tokenizer, shards[order[0]]))

@@ -22,7 +22,8 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
         UserError: output exists, records without train lines, an encoder that cannot be read, a task of a single class.
     """
     # scikit-learn and torch take seconds to import, and `--help` reads the recipe above
-    from eval.baselines.embedding.encoder import Encoder, open_encoder
+    from eval.baselines.embedding.encoder import Encoder
+    from eval.baselines.embedding.open import open_encoder
     from eval.baselines.kmer import kmer
     from eval.baselines.luca import luca_base, why_not
     from eval.baselines.majority import majority

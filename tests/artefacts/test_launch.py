@@ -69,5 +69,7 @@ def test_deepspeed_configs_by_name_or_path(tmp_path: Path) -> None:
     own = tmp_path / "own.json"
     own.write_text("{}", encoding="utf-8")
     assert deepspeed_config(str(own)) == own
-    with pytest.raises(UserError, match="deepspeed=zero7: neither a file nor one of zero0, zero1, zero2, zero2_offload, zero3, zero3_offload"):
+    with pytest.raises(
+        UserError, match="deepspeed=zero7: neither a file nor one of zero0, zero1, zero2, zero2_offload, zero3, zero3_offload"
+    ):
         deepspeed_config("zero7")

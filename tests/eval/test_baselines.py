@@ -20,7 +20,7 @@ from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from eval.answers import Answers, value
 from eval.baselines import kmer as kmers
-from eval.baselines.embedding.encoder import open_encoder
+from eval.baselines.embedding.open import open_encoder
 from eval.baselines.heads.nets import Head
 from eval.baselines.heads.pooling import ValueAttention
 from eval.baselines.kmer import kmer

@@ -20,9 +20,10 @@ from transformers import BertConfig, BertModel, EsmConfig, EsmModel, EsmTokenize
 
 from artefacts.errors import UserError
 from eval.baselines.embedding import extract as extracting
-from eval.baselines.embedding.encoder import Encoder, batches, open_encoder, pick_device
+from eval.baselines.embedding.encoder import Encoder, batches, pick_device
 from eval.baselines.embedding.extract import Extent, extract
 from eval.baselines.embedding.luca import OneHot
+from eval.baselines.embedding.open import open_encoder
 from eval.baselines.embedding.windows import Window, first_pass, windows
 from eval.baselines.lucaone.config import LucaOneConfig
 from eval.baselines.lucaone.model import LucaOneModel

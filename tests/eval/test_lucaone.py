@@ -27,7 +27,8 @@ from eval.baselines.lucaone import checkpoint
 from eval.baselines.lucaone.config import LucaOneConfig
 from eval.baselines.lucaone.heads import LucaOneForMaskedLM, LucaOneForSequenceClassification, LucaOneForTokenClassification
 from eval.baselines.lucaone.letters import letter_ids
-from eval.baselines.lucaone.model import LucaOneModel, register
+from eval.baselines.lucaone.model import LucaOneModel
+from eval.baselines.lucaone.register import register
 from eval.baselines.lucaone.tokenizer import LucaOneTokenizer
 
 LAYERS, WIDTH, HEADS = 3, 48, 4

@@ -25,8 +25,8 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
         UserError: bad input, an encoder that cannot be read, an output made with other settings.
     """
     items, ledger = _items(recipe)  # before torch is imported
-    from eval.baselines.embedding.encoder import open_encoder
     from eval.baselines.embedding.extract import Extent, extract
+    from eval.baselines.embedding.open import open_encoder
     from eval.baselines.embedding.store import StoreWriter, digest, safe_names
 
     if overwrite and (recipe.out / "settings.json").is_file():

@@ -9,8 +9,6 @@ Legend of shapes: B sequences, T tokens (padded), D width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -110,32 +108,3 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         batch.append(i)
     if batch:
         yield batch
-
-
-def open_encoder(name: str | Path, *, batch_tokens: int = 8192, gpu: int | None = None, bf16: bool = False) -> Encoder:
-    """The encoder of a name.
-
-    Args:
-        name: `one-hot`; a folder or hub id of a LucaOne of either layout; or one that AutoModel reads (ESM-2, DNABERT-2, a gene LLaMA).
-        bf16: weights and activations in bfloat16; rows are float32 all the same.
-
-    Raises:
-        UserError: no such model, or one that needs remote code.
-    """
-    from eval.baselines.embedding.auto import AutoEncoder, config_of
-    from eval.baselines.embedding.luca import LucaOneEncoder, OneHot
-
-    device = pick_device(gpu)
-    options: dict[str, Any] = {"batch_tokens": batch_tokens, "device": device, "dtype": torch.bfloat16 if bf16 else torch.float32}
-    if str(name) == "one-hot":
-        return OneHot(batch_tokens, device)
-    if (Path(name) / "pytorch.pth").is_file():
-        return LucaOneEncoder(name, **options)
-    config = config_of(name)
-    if config.get("model_type") == "lucaone":
-        return LucaOneEncoder(name, **options)
-    if "alibi_starting_size" in config:
-        from eval.baselines.embedding.dnabert2 import DnaBert2Encoder
-
-        return DnaBert2Encoder(name, config, **options)
-    return AutoEncoder(name, **options)

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from artefacts.errors import UserError
 from eval.baselines.lucaone.config import LucaOneConfig
 from eval.baselines.lucaone.heads import LucaOneForMaskedLM
-from eval.baselines.lucaone.model import LucaOneModel, LucaOnePreTrainedModel, register
+from eval.baselines.lucaone.model import LucaOneModel, LucaOnePreTrainedModel
+from eval.baselines.lucaone.register import register
 
 FILES = ("model.safetensors", "pytorch.pth", "pytorch_model.bin")
 DROPPED = re.compile(

@@ -14,20 +14,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from eval.baselines.lucaone.config import LucaOneConfig
 from eval.baselines.lucaone.letters import FIRST_RESIDUE
-from eval.baselines.lucaone.tokenizer import LucaGPLMTokenizer, LucaOneTokenizer
 
 NORM_EPS = 1e-5
 ROPE_BASE = 10000.0
@@ -163,16 +154,3 @@ class LucaOneModel(LucaOnePreTrainedModel):
         if not return_dict:
             return (x_BTD,)
         return BaseModelOutput(last_hidden_state=x_BTD, hidden_states=(*before, x_BTD) if output_hidden_states else None)
-
-
-def register() -> None:
-    """Make the Auto classes of transformers know LucaOne; calling it again changes nothing."""
-    from eval.baselines.lucaone import heads
-
-    AutoConfig.register("lucaone", LucaOneConfig, exist_ok=True)
-    AutoModel.register(LucaOneConfig, LucaOneModel, exist_ok=True)
-    AutoModelForMaskedLM.register(LucaOneConfig, heads.LucaOneForMaskedLM, exist_ok=True)
-    AutoModelForSequenceClassification.register(LucaOneConfig, heads.LucaOneForSequenceClassification, exist_ok=True)
-    AutoModelForTokenClassification.register(LucaOneConfig, heads.LucaOneForTokenClassification, exist_ok=True)
-    AutoTokenizer.register(LucaOneConfig, LucaGPLMTokenizer, exist_ok=True)  # by the name in released folders
-    AutoTokenizer.register(LucaOneConfig, LucaOneTokenizer, exist_ok=True)

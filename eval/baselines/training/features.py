@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from artefacts.errors import UserError
-from eval.baselines.embedding.encoder import Encoder, open_encoder
+from eval.baselines.embedding.encoder import Encoder
 from eval.baselines.embedding.extract import Extent, extract
+from eval.baselines.embedding.open import open_encoder
 from eval.baselines.embedding.store import StoreReader, digest
 from eval.baselines.training.data import Example, Input
 from eval.baselines.training.recipe import TrainRecipe

@@ -1,0 +1,37 @@
+"""Which encoder a name stands for is decided here and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eval.baselines.embedding.auto import AutoEncoder, config_of
+from eval.baselines.embedding.dnabert2 import DnaBert2Encoder
+from eval.baselines.embedding.encoder import Encoder, pick_device
+from eval.baselines.embedding.luca import LucaOneEncoder, OneHot
+
+
+def open_encoder(name: str | Path, *, batch_tokens: int = 8192, gpu: int | None = None, bf16: bool = False) -> Encoder:
+    """The encoder of a name.
+
+    Args:
+        name: `one-hot`; a folder or hub id of a LucaOne of either layout; or one that AutoModel reads (ESM-2, DNABERT-2, a gene LLaMA).
+        bf16: weights and activations in bfloat16; rows are float32 all the same.
+
+    Raises:
+        UserError: no such model, or one that needs remote code.
+    """
+    device = pick_device(gpu)
+    options: dict[str, Any] = {"batch_tokens": batch_tokens, "device": device, "dtype": torch.bfloat16 if bf16 else torch.float32}
+    if str(name) == "one-hot":
+        return OneHot(batch_tokens, device)
+    if (Path(name) / "pytorch.pth").is_file():
+        return LucaOneEncoder(name, **options)
+    config = config_of(name)
+    if config.get("model_type") == "lucaone":
+        return LucaOneEncoder(name, **options)
+    if "alibi_starting_size" in config:
+        return DnaBert2Encoder(name, config, **options)
+    return AutoEncoder(name, **options)
