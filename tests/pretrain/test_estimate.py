@@ -15,8 +15,9 @@ from artefacts.errors import UserError
 from artefacts.recipe import load
 from configs import CONFIGS
 from pretrain import estimate
-from pretrain.estimate import Sizes, checkpoint_bytes, memory, planned_sizes, preview, sizes_of, total, trained
+from pretrain.estimate import Sizes, checkpoint_bytes, memory, planned_sizes, sizes_of, total, trained
 from pretrain.model import add_lora
+from pretrain.preview import preview
 from pretrain.recipe import PretrainRecipe
 
 SHIPPED = sorted((CONFIGS / "pretrain").glob("*.yaml"))
