@@ -45,8 +45,9 @@ def test_a_moved_record_is_what_the_conversion_would_have_written(tmp_path, name
     # the conversion's own reader and writer, from the file on; rows are named by the side that they come from
     (resolved,) = read_cards(tmp_path / "r")
     reader, writer = Reader(card, tmp_path / "data"), RecordWriter(resolved, wording, 3)
-    examples = {file: {example.line: example for example in reader.read(file, TaskLedger())} for file in set(filter(None, card.files.model_dump().values()))}  # fmt: skip
-    expected: dict[str, list[str]] = {split: [] for split in SPLITS}
+    files = {file for file in card.files.model_dump().values() if file is not None}
+    examples = {file: {example.line: example for example in reader.read(file, TaskLedger())} for file in files}
+    expected: dict[str, list[str]] = {name: [] for name in SPLITS}
     moves = set()
     for (before, line), side in zip(official, moved_to.tolist(), strict=True):
         file, _, number = json.loads(line)["source"].rpartition(":")
