@@ -15,8 +15,8 @@ from tokenizer.alphabets import DNA, reverse_complement
 
 COVERAGE = 0.8
 HOW = {"dna": ("--dbtype", "2", "-k", "11"), "protein": ("--dbtype", "1", "-s", "7.5")}
-"""DNA: words of 11 letters, since the usual 15 need a table of 4^15 places, 8 GiB, and find no more. Proteins: the most sensitive
-search; the usual one (4) finds 58 % of simulated pairs of 50 residues with half of them equal, this 84 %."""
+"""DNA: words of 11 letters, since the usual 15 need a table of 4^15 places, 8 GiB; 13 found no more than 11. Proteins: the most sensitive
+search; the usual one finds 58 % of simulated pairs of 50 residues with half of them equal, this 84 %."""
 NO_WORDS = "No k-mer could be extracted"
 """What MMseqs2 dies of where all sequences are too short or too ambiguous to be searched."""
 
