@@ -3,7 +3,7 @@
 Identity is CD-HIT's: letters that are equal in the best local alignment, divided by the length of the shorter sequence. A
 sequence contained in another has identity 1; two windows of equal length that share half of their letters have 0.5.
 
-Scores: DNA +1, -1 and -2 for a letter against none; proteins BLOSUM62 and -6. Gaps are linear, and none leaves the band.
+Scores: DNA +1, -1 and -4 for a letter against none; proteins BLOSUM62 and -6. Gaps are linear, and none leaves the band.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _dna_scores() -> np.ndarray:
 
 
 SCORES = {"dna": _dna_scores(), "protein": _protein_scores()}
-GAP = {"dna": 2, "protein": 6}
+GAP = {"dna": 4, "protein": 6}
 
 
 @njit(cache=True, nogil=True)

@@ -29,6 +29,7 @@ SHORT = 0.9
 """A split below this share of the official one is named."""
 Policy = Literal["join", "unseen"]
 MIXED = "its inputs belong to different splits"
+TURNED = "the reverse complement of a record that left train"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def leak_controlled(pool: Pool, cluster: Ints, policy: Policy, seed: int) -> Spl
     first, owner = sides[pool.sides[:-1]], pool.side_record
     mixed = np.zeros(len(pool.task), dtype=bool)
     mixed[owner[sides != first[owner]]] = True
-    split = np.where(mixed, -1, first)
+    split = np.where(mixed | (pool.turned & (first != TRAIN)), -1, first)  # evaluation asks once
     report = [_report(pool, place, split, group) for place in range(len(pool.cards))]
     return Split(split, group, {row["task"]: _notes(row) for row in report}, report)
 
@@ -77,16 +78,17 @@ def leak_controlled(pool: Pool, cluster: Ints, policy: Policy, seed: int) -> Spl
 def _items(pool: Pool, group: Ints, policy: Policy) -> tuple[Ints, Ints, Ints]:
     """(group, stratum) of what is counted, and the places of each stratum in train, dev and test [3, strata].
 
-    Records are counted, by task and label. Under `unseen` the records of a pair task are drawn by their sequences, whose shares
-    are as the roots of the records' shares: a pair is in test when both its sequences are.
+    Records are counted, by task and label, and not again as their reverse complements. Under `unseen` the records of a pair task
+    are drawn by their sequences, whose shares are as the roots of the records' shares: a pair is in test when both its sequences are.
     """
     tasks = len(pool.cards)
-    official = np.stack([np.bincount(pool.task[pool.split == side], minlength=tasks) for side in (TRAIN, DEV, TEST)])
+    once = ~pool.turned
+    official = np.stack([np.bincount(pool.task[once & (pool.split == side)], minlength=tasks) for side in (TRAIN, DEV, TEST)])
     shares = official / official.sum(axis=0).clip(1)
     by_sequence = np.array(pair_inputs(pool.cards)) & (policy == "unseen")
     classes = np.array([card.kind in CLASSIFICATION for card in pool.cards])
     # stratum: task and label, or the task alone
-    records = np.flatnonzero(~by_sequence[pool.task])
+    records = np.flatnonzero(once & ~by_sequence[pool.task])
     label = np.where(classes[pool.task], pool.label + 1, 0)
     packed = pool.task * (len(pool.labels) + 1) + label
     rows = np.bincount(packed)
@@ -170,6 +172,7 @@ def _report(pool: Pool, place: int, split: Ints, group: Ints) -> dict[str, Any]:
         "official": {name: count(pool.split, side) for side, name in enumerate(SPLITS)},
         "leak_controlled": {name: count(split, side) for side, name in enumerate(SPLITS)},
         "left_out": count(split, -1),
+        "left_out_turned": int((pool.turned[mine] & (split[mine] < 0)).sum()),
         "balance": {
             name: {"official": balance(pool.split, side), "leak_controlled": balance(split, side)} for side, name in enumerate(SPLITS)
         },
@@ -189,8 +192,8 @@ def _notes(row: dict[str, Any]) -> list[str]:
         elif now < SHORT * before:
             why = "" if row["left_out"] else ": no other group fits"
             notes.append(f"{name} has {now:,} of the official {before:,} records{why}")
-    if row["left_out"]:
-        notes.append(f"{row['left_out']:,} records are left out: {MIXED}")
+    turned = row["left_out_turned"]
+    notes += [f"{n:,} records are left out: {why}" for n, why in ((row["left_out"] - turned, MIXED), (turned, TURNED)) if n]
     return notes
 
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError, at
 from data_convert.cards import TaskCard, read_cards
+from data_convert.records import REVERSED
 from tokenizer.alphabets import COMPLEMENT, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, Alphabet
 
 SPLITS = ("train", "dev", "test")
@@ -76,6 +77,8 @@ class Pool:
     """[sides] The sequence."""
     strand: Ints
     """[sides] 1 where the record holds the node's reverse complement."""
+    turned: NDArray[np.bool_]
+    """[records] Whether the conversion added it to train as the reverse complement of another record."""
 
     @property
     def nodes(self) -> int:
@@ -127,7 +130,7 @@ def read_pool(folder: Path) -> Pool:
     cards = read_cards(folder)
     places = {card.id: place for place, card in enumerate(cards)}
     nodes: dict[Alphabet, dict[bytes, int]] = {DNA: {}, PROTEIN: {}}
-    task, split, label, sides, node, space, strand = (array("q") for _ in range(7))
+    task, split, label, sides, node, space, strand, turned = (array("q") for _ in range(8))
     sides.append(0)
     labels: dict[str, int] = {}
     ids: set[bytes] = set()
@@ -139,6 +142,7 @@ def read_pool(folder: Path) -> Pool:
         ids.add(name)
         task.append(places[record["task"]])
         split.append(SPLITS.index(record["split"]))
+        turned.append(record["id"].endswith(REVERSED))
         value = sorted(record["label"], key=json.dumps) if isinstance(record["label"], list) else record["label"]
         label.append(labels.setdefault(json.dumps(value, ensure_ascii=False), len(labels)))
         for item in record["inputs"]:
@@ -177,6 +181,7 @@ def read_pool(folder: Path) -> Pool:
         sides=np.frombuffer(sides, np.int64),
         node=numbers,
         strand=np.frombuffer(strand, np.int64),
+        turned=np.frombuffer(turned, np.int64) == 1,
     )
 
 

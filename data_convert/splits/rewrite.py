@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ from tqdm import tqdm
 
 from artefacts.errors import Ledger, UserError, at
 from artefacts.folder import MANIFEST, fingerprint, new_folder, read_manifest, write_manifest
-from data_convert.cards import TaskCard
-from data_convert.prompts import render
-from data_convert.splits.assign import MIXED, Split, crossing
+from data_convert.examples import Example
+from data_convert.records import RecordWriter
+from data_convert.splits.assign import MIXED, TURNED, Split, crossing
 from data_convert.splits.pool import SPLITS, Pool, stream
 
 STAGE = "tasks"
@@ -23,8 +22,8 @@ STAGE = "tasks"
 def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[str, Any], rule: str, overwrite: bool = False) -> None:
     """Write the records of `source` under another split, with cards and manifest.
 
-    A record that changes its split gets an id of its new split (`task/test/train-17`), and one that moves between training and
-    evaluation gets that side's wording; inputs, answer, label and source stay.
+    A record that changes its split gets an id of its new split (`task/test/train-17`) and is written as the conversion would have
+    written it there, wording included; inputs, answer, label, source and meta stay.
 
     Args:
         recipe: what made the split, for the manifest.
@@ -35,8 +34,7 @@ def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[s
     """
     assert not crossing(pool, split).any(), "a group stands on two sides"
     made = (read_manifest(source).get("recipe") if (source / MANIFEST).is_file() else None) or {}
-    shared, seed = made.get("wording") == "shared", made.get("seed", 0)
-    cards = {card.id: card for card in pool.cards}
+    writers = {card.id: RecordWriter(card, made.get("wording", "held_out"), made.get("seed", 0)) for card in pool.cards}
     ledgers = {card.id: Ledger() for card in pool.cards}
     with new_folder(out, overwrite=overwrite) as folder:
         handles = {name: (folder / f"{name}.jsonl").open("w", encoding="utf-8") for name in SPLITS}
@@ -46,15 +44,14 @@ def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[s
                 ledger = ledgers[record["task"]]
                 ledger.read += 1
                 if split.split[number] < 0:
-                    ledger.reject(MIXED, f"{at(path.name, line)} ({record['id']})")
+                    ledger.reject(TURNED if pool.turned[number] else MIXED, f"{at(path.name, line)} ({record['id']})")
                     continue
                 ledger.written += 1
                 name = SPLITS[split.split[number]]
                 try:
-                    moved = _moved(record, name, cards[record["task"]], shared, seed)
-                except (KeyError, TypeError, IndexError):
+                    handles[name].write(_moved(record, name, writers[record["task"]]))
+                except (KeyError, TypeError, IndexError, ValueError):
                     raise UserError(f"{at(path, line)}: no record of `llama-gene convert tasks`; convert the tasks again") from None
-                handles[name].write(json.dumps(moved, ensure_ascii=False) + "\n")
         finally:
             for handle in handles.values():
                 handle.close()
@@ -68,18 +65,15 @@ def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[s
         write_manifest(folder, STAGE, recipe=recipe, inputs={"records": fingerprint(source)}, counts=counts, split="leak-controlled")
 
 
-def _moved(record: dict[str, Any], name: str, card: TaskCard, shared: bool, seed: int) -> dict[str, Any]:
+def _moved(record: dict[str, Any], name: str, writer: RecordWriter) -> str:
+    """The record's line in the split `name`: as it is, or as the conversion writes a row `train-17` of the same file there."""
     old = record["split"]
     if old == name:
-        return record
+        return writer.line(record)
     prefix = f"{record['task']}/"
-    rest = record["id"].removeprefix(f"{prefix}{old}/").removeprefix(prefix)
-    moved = {**record, "id": f"{prefix}{name}/{old}-{rest}", "split": name}
-    if "train" in (old, name):
-        rng = random.Random(f"{seed}/{moved['id']}") if name == "train" else None
-        wordings = [*card.prompts.train, *([card.prompts.eval] if shared else [])]
-        template = rng.choice(wordings) if rng else card.prompts.eval
-        inputs = {item["name"]: item["letters"] for item in record["inputs"]}
-        turns = [*record["prompt"][:-1], {**record["prompt"][-1], "content": render(card, inputs, template, rng)}]
-        moved["prompt"] = turns
-    return moved
+    row = record["id"].removeprefix(f"{prefix}{old}/").removeprefix(prefix)
+    file, line = record["source"].rsplit(":", 1)
+    inputs = {item["name"]: item["letters"] for item in record["inputs"]}
+    answer = record["completion"][-1]["content"]
+    example = Example(f"{old}-{row}", int(line), inputs, record["label"], answer, record.get("meta", {}))
+    return writer.line(next(writer.records(example, name, file)))

@@ -356,7 +356,8 @@ STAND_IN = """#!/usr/bin/env python3
 # stands in for MMseqs2: every sequence joins the first one that shares its first 20 letters
 import sys
 assert sys.argv[1:5] == ["easy-cluster", "nodes.fasta", "found", "work"], sys.argv
-assert sys.argv[5:] == ["--min-seq-id", sys.argv[6], "-c", "0.8", "--cov-mode", "1", "--dbtype", sys.argv[12], "-v", "1"], sys.argv
+kind = ["--dbtype", "2", "-k", "11"] if sys.argv[6] == "0.8" else ["--dbtype", "1", "-s", "7.5"]
+assert sys.argv[5:] == ["--min-seq-id", sys.argv[6], "-c", "0.8", "--cov-mode", "1", *kind, "-v", "1"], sys.argv
 rows = open("nodes.fasta").read().split(">")[1:]
 first = {}
 with open("found_cluster.tsv", "w") as out:
@@ -367,7 +368,7 @@ with open("found_cluster.tsv", "w") as out:
 
 
 def test_mmseqs_clusters_are_read_with_both_strands(tmp_path, monkeypatch):
-    """The program itself is not at hand: a stand-in checks the command line and writes its table."""
+    """Where the program is not at hand: a stand-in checks the command line and writes its table (test_splits_mmseqs.py runs it)."""
     rng = random.Random(3)
     head, tail = letters(rng, "ACGT", 20), letters(rng, "ACGT", 20)
     rows = [

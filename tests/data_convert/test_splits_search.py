@@ -131,7 +131,7 @@ def test_a_band_that_holds_the_alignment_changes_nothing_and_identity_counts_the
     a = letters(rng, "ACGT", 200)
     b = letters(rng, "ACGT", 50) + a[:100] + a[104:]  # four letters fall out
     wide = equal_letters(codes(DNA, a), codes(DNA, b), 0, 500, SCORES["dna"], GAP["dna"])
-    assert equal_letters(codes(DNA, a), codes(DNA, b), 50, 16, SCORES["dna"], GAP["dna"]) == wide == (196 - 8, 196)
+    assert equal_letters(codes(DNA, a), codes(DNA, b), 50, 16, SCORES["dna"], GAP["dna"]) == wide == (196 - 4 * 4, 196)
     assert equal_letters(codes(DNA, a), codes(DNA, b), 50, 3, SCORES["dna"], GAP["dna"])[1] < 110
     assert identity(DNA, a, a[50:150]) == 1
     assert identity(DNA, a[:100], a[50:150]) == pytest.approx(0.5, abs=0.05)
