@@ -89,7 +89,7 @@ def sequences_of(path: Path | None, seq_type: str, length: int, residues: int) -
     else:
         from tokenizer.readers import fasta_records
 
-        found = [b"".join(body).decode() for _, _, body in fasta_records(path)]
+        found = ["".join(b"".join(body).decode().split()) for _, _, body in fasta_records(path)]
     rng.shuffle(found)
     drawn: list[str] = []
     for letters in found:
