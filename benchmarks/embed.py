@@ -1,16 +1,19 @@
-"""Embedding by length and in batches: ours against a reference that keeps every attention map, as LucaOne's own extraction does.
+"""Embedding by length and in batches: ours against the original's way, one sequence at a time with every attention map kept.
 
-    python benchmarks/embed.py                 # table of peak memory and time at four lengths, then throughput
+    python benchmarks/embed.py                 # table of peak memory and time at four lengths, then file to disk
     python benchmarks/embed.py --layers 8 --width 256
-    python benchmarks/embed.py --width 32 --lengths      # throughput only; the smaller the encoder, the more a batch saves on one core
+    python benchmarks/embed.py --lengths --sequences stability.train.csv prot --sequences rna.fasta gene  # file to disk only
 
 A LucaOne-shaped encoder with random weights; every figure from a process of its own (a fork, so Linux or macOS). Memory is the peak
-of resident memory above that of the loaded model; time is processor time of one thread.
+of resident memory above that of the loaded model; time is processor time of one thread. File to disk begins with a CSV and ends
+with all embeddings written, the model's loading included: in batches and one by one through `baseline embed` into one store, and
+as the original does it, one pass and one torch.save per sequence.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import multiprocessing
 import random
 import resource
@@ -18,6 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from eval.baselines.embedding.inputs import normalised, problem
 
 LENGTHS = (384, 768, 1536, 3072)
 AMINO = "ACDEFGHIKLMNPQRSTVWY"
@@ -27,14 +32,14 @@ def protein(length: int, seed: int) -> str:
     return "".join(random.Random(seed).choices(AMINO, k=length))
 
 
-def reference_rows(model, ids):
+def reference_rows(model, ids, molecule=1):
     """One pass as upstream makes it: scores of each layer kept in full, then stacked for the contacts nobody asked for."""
     import torch
     import torch.nn.functional as F
 
     from eval.baselines.lucaone.model import rotary, rotate
 
-    x = model.embeddings(ids, torch.ones_like(ids), torch.ones_like(ids))
+    x = model.embeddings(ids, torch.full_like(ids, molecule), torch.ones_like(ids))
     turn = rotary(x.shape[1], model.encoder.head_width, x.device, x.dtype)
     maps = []
     for layer in model.encoder.layers:
@@ -73,24 +78,53 @@ def one_length(folder: Path, way: str, length: int) -> dict[str, float]:
     return {"seconds": time.process_time() - start, "mib": peak() - before}
 
 
-def throughput(folder: Path, way: str, count: int) -> dict[str, float]:
-    """Letters a second over short sequences of mixed lengths."""
+def sequences_of(path: Path | None, seq_type: str, length: int, residues: int) -> list[str]:
+    """Sequences of a FASTA file or of column `seq` of a CSV, drawn by seed 0 until they hold so many residues; random without a file."""
+    rng = random.Random(0)
+    if path is None:
+        return [protein(rng.randint(length * 3 // 4, length * 5 // 4), i) for i in range(residues // length)]
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as handle:
+            found = [row["seq"] for row in csv.DictReader(handle)]
+    else:
+        from tokenizer.readers import fasta_records
+
+        found = ["".join(b"".join(body).decode().split()) for _, _, body in fasta_records(path)]
+    rng.shuffle(found)
+    drawn: list[str] = []
+    for letters in found:
+        if sum(map(len, drawn)) >= residues:
+            break
+        if problem(letters, seq_type) is None:
+            drawn.append(letters)
+    return drawn
+
+
+def file_to_disk(model: Path, table: Path, seq_type: str, way: str) -> dict[str, float]:
+    """Processor time from a CSV to embeddings on disk."""
+    import numpy as np
     import torch
 
-    from eval.baselines.embedding.extract import Extent, extract
+    from eval.baselines.embedding.command import embed
     from eval.baselines.embedding.open import open_encoder
+    from eval.baselines.embedding.recipe import EmbedRecipe
 
-    sequences = [("protein", protein(random.Random(i).randint(20, 60), i)) for i in range(count)]
-    encoder = open_encoder(folder, batch_tokens=1 if way == "one-by-one" else 4096)
-    list(extract(encoder, sequences[:20], Extent()))
-    start = time.process_time()
-    if way == "reference":
-        with torch.inference_mode():
-            for _, letters in sequences:
-                reference_rows(encoder.model, torch.tensor([[2, *encoder.ids("protein", letters), 3]]))
-    else:
-        list(extract(encoder, sequences, Extent()))
-    return {"letters_per_second": sum(len(letters) for _, letters in sequences) / (time.process_time() - start)}
+    # first calls allocate what stays
+    open_encoder(model).embed([("protein", protein(16, 0))])
+    with TemporaryDirectory() as name:
+        start = time.process_time()
+        if way == "original":
+            encoder = open_encoder(model)
+            with table.open(encoding="utf-8", newline="") as handle, torch.inference_mode():
+                for row in csv.DictReader(handle):
+                    modality, letters = normalised(row["seq"], seq_type)
+                    ids = torch.tensor([[2, *encoder.ids(modality, letters), 3]])
+                    rows = reference_rows(encoder.model, ids, int(modality == "protein"))[0, 1:-1]
+                    torch.save(np.ascontiguousarray(rows.numpy()), Path(name) / f"matrix_{row['seq_id']}.pt")
+        else:
+            tokens = {"batch_tokens": 1} if way == "one by one" else {}
+            embed(EmbedRecipe(input_file=table, out=Path(name) / "store", encoder=str(model), seq_type=seq_type, gpu_id=-1, **tokens))
+        return {"seconds": time.process_time() - start}
 
 
 def measured(work: Callable[..., dict[str, float]], *arguments: object) -> dict[str, float]:
@@ -109,8 +143,11 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--count", type=int, default=600, help="short sequences of the throughput")
-    parser.add_argument("--runs", type=int, default=3, help="of the throughput; the median is shown")
+    parser.add_argument(
+        "--sequences", nargs=2, action="append", metavar=("FILE", "TYPE"), help="FASTA or CSV with a column seq; gene or prot"
+    )
+    parser.add_argument("--residues", type=int, default=20_000, help="of each file that are drawn")
+    parser.add_argument("--runs", type=int, default=3, help="from file to disk; the median is shown")
     parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS)
     options = parser.parse_args()
     import torch
@@ -124,14 +161,27 @@ def main() -> None:
         config = LucaOneConfig(hidden_size=options.width, num_hidden_layers=options.layers, num_attention_heads=options.heads)
         LucaOneModel(config).save_pretrained(name)
         print(f"{options.layers} layers, width {options.width}, {options.heads} heads")
-        print("\n| residues | ours MiB | s | reference MiB | s |\n|---|---|---|---|---|", flush=True)
+        if options.lengths:
+            print("\n| residues | ours MiB | s | reference MiB | s |\n|---|---|---|---|---|", flush=True)
         for length in options.lengths:
             ours, kept = (measured(one_length, Path(name), way, length) for way in ("ours", "reference"))
             print(f"| {length:,} | {ours['mib']:.0f} | {ours['seconds']:.2f} | {kept['mib']:.0f} | {kept['seconds']:.2f} |", flush=True)
-        print("\n| short sequences | residues per second of processor time |\n|---|---|")
-        for way in ("batched", "one-by-one", "reference"):
-            found = sorted(measured(throughput, Path(name), way, options.count)["letters_per_second"] for _ in range(options.runs))
-            print(f"| {way} | {found[len(found) // 2]:,.0f} ({found[0]:,.0f} to {found[-1]:,.0f}) |", flush=True)
+        print("\n| file to disk | n | mean length | batches s | one by one s | original's way s | ratios |\n|---|---|---|---|---|---|---|")
+        files = [(Path(file), kind, 0) for file, kind in options.sequences or []] or [(None, "prot", length) for length in (45, 150, 500)]
+        for path, kind, length in files:
+            drawn = sequences_of(path, kind, length, options.residues)
+            table = Path(name) / "sequences.csv"
+            table.write_text("seq_id,seq\n" + "".join(f"s{i},{letters}\n" for i, letters in enumerate(drawn)), encoding="utf-8")
+            batches, alone, original = (
+                sorted(measured(file_to_disk, Path(name), table, kind, way)["seconds"] for _ in range(options.runs))[options.runs // 2]
+                for way in ("batches", "one by one", "original")
+            )
+            mean = sum(map(len, drawn)) / len(drawn)
+            print(
+                f"| {path.name if path else 'random'} | {len(drawn)} | {mean:.0f} | {batches:.2f} | {alone:.2f} | {original:.2f} "
+                f"| {alone / batches:.1f} one by one, {original / batches:.1f} original's |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -219,6 +219,16 @@ def test_batches_hold_the_budget_longest_first() -> None:
     assert all(len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 40 for batch in found)
 
 
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=60), st.integers(1, 2000))
+def test_batches_lose_nothing_and_pad_little(lengths: list[int], budget: int) -> None:
+    found = list(batches(lengths, budget))
+    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
+    for batch in found:
+        within = [lengths[i] for i in batch]
+        assert min(within) >= 7 / 8 * max(within)
+        assert len(batch) == 1 or len(batch) * max(within) <= budget
+
+
 # --- encoders ---
 
 
