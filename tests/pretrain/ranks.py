@@ -126,7 +126,7 @@ def rank(job: dict[str, Any], number: int) -> int:
 
 
 def main() -> None:
-    import deepspeed  # noqa: F401
+    import deepspeed
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  # imports torch's compiler: else half of the time of every run
     import peft  # noqa: F401
 
