@@ -88,8 +88,8 @@ def _way_out(name: str, noted: dict[str, Any], checkpoint: Path) -> str:
     if name == "ranks":
         return (
             f"The optimiser's state is cut up by ranks: continue with {noted.get(name)} of them; or {anew} "
-            f"({checkpoint.name}/zero_to_fp32.py exports fp32 weights). DeepSpeed's universal checkpoints are not taken: "
-            "continued from one, losses differed (docs/lab-notebook.md)"
+            f"({checkpoint.name}/zero_to_fp32.py exports fp32 weights). DeepSpeed's universal checkpoints are not taken "
+            "(docs/pretraining.md says why)"
         )
     if name in ("model", "shards", "records"):
         return f"Continue with the {name} it began with; {anew}"

@@ -7,8 +7,8 @@ Routes, each in a process of its own with one thread, one after another:
 
     original  documents of the shards with BOS and without EOS, concatenated and cut into blocks of 512 without isolation; all
               logits in float32; LoRA of rank 8 on the seven projections with copies of both vocabulary matrices trained
-              in full; learning rate 2e-4, alpha 32, dropout 0.05: its run_pt.sh. On the plain Trainer, as the CPU is no place
-              for its fp16.
+              in full; alpha 32, dropout 0.05: its run_pt.sh (whose learning rate is 2e-4; `--rate` is that of all routes). On the
+              plain Trainer, as the CPU is no place for its fp16.
     padded    the same, but one document per row, padded to 512
     ours      packed blocks, isolated documents, loss in chunks; `--train` says which weights (default: as the original's)
 
@@ -21,15 +21,19 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: this file would pass for the room `pretrain`
 BLOCK = 512
+WARM = 3
+"""Steps of a run whose time does not count."""
 LORA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -115,8 +119,9 @@ def route(options: argparse.Namespace) -> dict[str, Any]:
     batch = options.batch if not ours else max(1, options.batch * BLOCK // len(shards[0]["input_ids"]))
     batches = our_batches(shards, order, batch) if ours else original_batches(shards, order, tokenizer, options.route == "padded", batch)
     moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    rate = options.rate if ours else 2e-4
-    optimiser = torch.optim.AdamW(moving, lr=rate, weight_decay=0.01, fused=True)
+    optimiser = torch.optim.AdamW(moving, lr=options.rate, weight_decay=0.01, fused=True)
+    heldout = _first_per_modality(load_shards(options.shards, "heldout"), options.heldout)
+    silent = [index for index, token in tokenizer.added_tokens_decoder.items() if token.special]
     model.train()
     clock = time.process_time if options.clock == "cpu" else time.perf_counter
     spent, useful, steps, first = 0.0, 0, 0, 0.0
@@ -137,8 +142,6 @@ def route(options: argparse.Namespace) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if not ours:
         score_in_head(causal, "chunked")  # to measure by
-    heldout = _first_per_modality(load_shards(options.shards, "heldout"), options.heldout)
-    silent = [index for index, token in tokenizer.added_tokens_decoder.items() if token.special]
     bits = heldout_bits(model, heldout, silent, 4)
     return {
         "route": options.route,
@@ -153,34 +156,55 @@ def route(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def overhead(options: argparse.Namespace) -> None:
-    """Seconds of processor time per step of `pretrain` with and without DeepSpeed, one process, alternating."""
-    from artefacts.recipe import dump
-    from pretrain.recipe import PretrainRecipe
+def steps_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of every step of one run of `pretrain`, by both clocks. Runs in a process of its own."""
+    import os
 
-    found: dict[str, list[float]] = {"null": [], "zero1": []}
+    import torch
+
+    from pretrain.recipe import PretrainRecipe
+    from pretrain.train import train
+    from pretrain.watch import Recorder
+
+    torch.set_num_threads(options.threads)
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(options.threads)}
+    marks: list[tuple[float, float]] = []
+    ends = Recorder.on_step_end
+
+    def on_step_end(*args: Any, **more: Any) -> None:
+        marks.append((time.process_time(), time.perf_counter()))
+        ends(*args, **more)
+
+    Recorder.on_step_end = on_step_end  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(options.repeat):
-            for deepspeed in found:
-                seconds = []
-                for steps in (5, 5 + options.steps):  # the difference is without start, measuring and saving
-                    out = Path(folder) / f"{deepspeed}-{number}-{steps}"
-                    recipe = PretrainRecipe(
-                        model=options.model, shards=options.shards, out=out, steps=steps, micro_batch=options.batch,
-                        deepspeed=None if deepspeed == "null" else deepspeed, evaluate_every=10**6, save_every=10**6, heldout_blocks=1,
-                        english=None, sample_tokens=0,
-                    )  # fmt: skip
-                    file = Path(folder) / "recipe.yaml"
-                    file.write_text(dump(recipe), encoding="utf-8")
-                    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-                    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "1", "--master_port", "0"]
-                    subprocess.run([*launch, "-m", "pretrain", "--recipe", str(file)], check=True, capture_output=True)
-                    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-                    seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-                found[deepspeed].append((seconds[1] - seconds[0]) / options.steps)
-                print(json.dumps({"deepspeed": deepspeed, "cpu_seconds_per_step": round(found[deepspeed][-1], 4)}), flush=True)
-    best = {name: min(values) for name, values in found.items()}
-    print(json.dumps({"best": best, "overhead": round(best["zero1"] / best["null"] - 1, 4)}))
+        train(PretrainRecipe(
+            model=options.model, shards=options.shards, out=Path(folder) / "out", steps=options.steps + WARM, micro_batch=options.batch,
+            deepspeed=None if options.way == "plain" else options.way, evaluate_every=10**6, save_every=10**6, heldout_blocks=1,
+            english=None, sample_tokens=0,
+        ))  # fmt: skip
+    return {
+        name: [after[clock] - before[clock] for before, after in pairwise(marks[WARM - 1 :])] for clock, name in enumerate(("cpu", "wall"))
+    }
+
+
+def overhead(options: argparse.Namespace) -> None:
+    """Seconds per step of `pretrain` with and without DeepSpeed, one process, alternating; the first steps are left out."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for _ in range(options.repeat):
+        for way in options.ways:
+            command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            steps = json.loads(done.stdout.splitlines()[-1])
+            for clock, seconds in steps.items():
+                found.setdefault((way, clock), []).append(statistics.median(seconds))
+            print(json.dumps({"way": way} | {clock: round(found[way, clock][-1], 4) for clock in steps}), flush=True)
+    for way in options.ways[1:]:
+        for clock in ("cpu", "wall"):
+            ratios = [one / other - 1 for one, other in zip(found[way, clock], found[options.ways[0], clock], strict=True)]
+            print(
+                f"{way} over {options.ways[0]}, {clock}: median {statistics.median(ratios):+.1%} of {[round(ratio, 3) for ratio in ratios]}"
+            )
 
 
 def main() -> None:
@@ -191,7 +215,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu")
     parser.add_argument("--batch", type=int, default=8, help="blocks of 512 tokens in a step")
     parser.add_argument("--train", choices=["lora", "all"], default="lora", help="what our route trains")
-    parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of our route")
+    parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of all routes; the original's is 2e-4")
     parser.add_argument("--routes", nargs="+", default=["original", "padded", "ours"])
     parser.add_argument("--heldout", type=int, default=16, help="held-out blocks per modality")
     parser.add_argument("--threads", type=int, default=1)
@@ -199,10 +223,15 @@ def main() -> None:
     parser.add_argument("--overhead", action="store_true")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--ways", nargs="+", default=["plain", "zero1"], help="plain or configs of configs/deepspeed")
     parser.add_argument("--route", help=argparse.SUPPRESS)
+    parser.add_argument("--way", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.route:
         print(json.dumps(route(options)))
+        return
+    if options.way:
+        print(json.dumps(steps_of(options)))
         return
     if options.overhead:
         overhead(options)

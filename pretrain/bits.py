@@ -47,10 +47,12 @@ def name_sources(rows: list[dict[str, Any]], files: list[str] | None) -> None:
     """
     if files is None:
         return
+    names = [Path(file).name for file in files]
+    names = names if len(set(names)) == len(names) else files  # files of one name in several folders
     several = {name for name in UNITS if len({number for row in rows if row["modality"] == name for number in row.get("files") or []}) > 1}
     for row in rows:
         if row["modality"] in several:
-            row["sources"] = [Path(files[number]).name for number in row["files"]]
+            row["sources"] = [names[number] for number in row["files"]]
 
 
 @torch.no_grad()

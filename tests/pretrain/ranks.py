@@ -11,6 +11,7 @@ SIGTERM instead; `touch`: it makes a file of that name in the checkpoints' folde
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -125,11 +126,13 @@ def rank(job: dict[str, Any], number: int) -> int:
 
 
 def main() -> None:
-    import deepspeed  # noqa: F401
+    import deepspeed
+    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  # imports torch's compiler: else half of the time of every run
     import peft  # noqa: F401
 
     import pretrain.train  # noqa: F401
 
+    gc.freeze()  # the collector of a run need not walk, and so copy, what all runs share
     for line in sys.stdin:
         job = json.loads(line)
         Path(job["log"]).write_text("")

@@ -119,6 +119,8 @@ def test_sources_get_the_names_of_their_files():
     ]
     name_sources(rows, ["data/a.fa", "b.txt", "data/c.fa"])
     assert [row.get("sources") for row in rows] == [["a.fa", "c.fa"], ["c.fa"], None]
+    name_sources(rows, ["data/a.fa", "b.txt", "more/a.fa"])
+    assert rows[0]["sources"] == ["data/a.fa", "more/a.fa"]
     plain: list[dict[str, Any]] = [{"modality": "dna"}]
     name_sources(plain, None)
     name_sources(plain, ["a.fa"])

@@ -1,6 +1,6 @@
 """A run that is killed, anywhere, goes on as if it had not been: the same losses and the same weights, bit by bit.
 
-Four kills by default, one for each way of training; more of them with
+Six kills by default, one for each way of training (ZeRO 1 to 3, LoRA on 2 and 3, new rows alone); more of them with
 
     LLAMA_GENE_KILLS=20 python -m pytest tests/pretrain/test_resume.py -k killed
 """
@@ -28,7 +28,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "lora-zero3": {"deepspeed": "zero3", "train": "lora", "rows": "none"},
     "new-rows": {"train": "rows", "rows": "new"},
 }
-KILLS = int(os.environ.get("LLAMA_GENE_KILLS", "4"))
+KILLS = int(os.environ.get("LLAMA_GENE_KILLS", "6"))
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from ranks import ENVIRONMENT
 
 from artefacts.folder import read_manifest
 from artefacts.recipe import dump
+from data_convert.pack import PackRecipe, Source, pack
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 
@@ -139,6 +140,31 @@ def test_two_ranks_under_the_launcher(short, make_recipe, tmp_path, stage):
     for name in ("tokens", "parameters", "trained", "blocks"):
         assert shared[name] == alone[name]
     assert not (tmp_path / "model.checkpoints").exists()
+
+
+def test_every_source_of_packed_shards_is_measured(nursery, make_recipe, corpus, extended_folder, tmp_path):
+    """Two files of DNA and one of protein, packed: held-out bits of each file of DNA, and both together as of the whole."""
+    letters = {}
+    for name, base in (("poor.fa", "AT"), ("rich.fa", "GC")):
+        records = [base[number % 2] * 3 + (base * 60)[: 90 + number] for number in range(8)]
+        (tmp_path / name).write_text("".join(f">{name}{number}\n{record}\n" for number, record in enumerate(records)), encoding="utf-8")
+        letters[f"dna/{name}"] = sum(map(len, records))
+    sources = [
+        Source(modality="dna", files=[corpus / "dna.train.fa"], heldout_files=[tmp_path / "poor.fa", tmp_path / "rich.fa"]),
+        Source(modality="protein", files=[corpus / "protein.train.fa"], heldout_files=[corpus / "protein.heldout.fa"]),
+    ]
+    pack(PackRecipe(tokenizer=extended_folder, out=tmp_path / "shards", block_tokens=128, sources=sources))
+    done = nursery.run(make_recipe(tmp_path / "model", shards=tmp_path / "shards", steps=2, english=None))
+    assert done.codes == [0], done.text[-3000:]
+    for place, found in json.loads((tmp_path / "model" / "losses.json").read_text()).items():
+        if place not in ("before", "after"):
+            continue
+        assert found.keys() == {"dna", "protein", *letters}
+        assert {name: found[name]["letters"] for name in letters} == letters
+        both = sum(found[name]["bits_per_letter"] * found[name]["letters"] for name in letters) / sum(letters.values())
+        assert found["dna"]["bits_per_letter"] == pytest.approx(both)
+        assert found["dna/poor.fa"]["bits_per_letter"] != pytest.approx(found["dna/rich.fa"]["bits_per_letter"], rel=1e-3)
+    assert "| dna/rich.fa | " in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_bf16_trains(nursery, make_recipe, tmp_path):
