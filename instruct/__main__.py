@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from artefacts.command import Verb, run_rank
+from artefacts.launch import end
 from instruct.recipe import InstructRecipe
 
 
@@ -23,4 +22,4 @@ RANK = Verb(
 )
 
 if __name__ == "__main__":
-    sys.exit(run_rank("instruct", RANK))
+    end(run_rank("instruct", RANK))

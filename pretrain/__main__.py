@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from artefacts.command import Verb, run_rank
+from artefacts.launch import end
 from pretrain.recipe import PretrainRecipe
 
 
@@ -31,4 +30,4 @@ RANK = Verb(
 )
 
 if __name__ == "__main__":
-    sys.exit(run_rank("pretrain", RANK))
+    end(run_rank("pretrain", RANK))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,11 @@ def gene_bpe(alphabet: Alphabet, common: str, pieces: int) -> Tokenizer:
     trainer = trainers.BpeTrainer(vocab_size=pieces, initial_alphabet=list(alphabet.letters), max_token_length=9, show_progress=False)
     bpe.train_from_iterator(windows, trainer)
     return bpe
+
+
+for _signal, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_signal) is signal.SIG_IGN:  # started by nohup or in the background: the commands under test would inherit it
+        signal.signal(_signal, _handler)
 
 
 @pytest.fixture(scope="session")
