@@ -78,8 +78,10 @@ def sequence_documents(
     for sequence in sequences:
         length = len(sequence.letters)
         size, step = window or length, stride or window or length
-        whole = sequence.letters.upper()
-        repeats = sequence.letters.encode().translate(IN_LOWER_CASE) if max_repeat_share < 1 and not sequence.letters.islower() else b""
+        whole, repeats = sequence.letters, b""
+        if max_repeat_share < 1:  # only then the file's own case was kept
+            whole = sequence.letters.upper()
+            repeats = b"" if sequence.letters.islower() else sequence.letters.encode().translate(IN_LOWER_CASE)
         for start in range(0, length, step):
             letters = whole[start : start + size]
             identity = sequence.id if window is None else f"{sequence.id}:{start}-{start + len(letters)}"

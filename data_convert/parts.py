@@ -64,7 +64,8 @@ def convert_part(job: tuple[PackRecipe, Part, Path]) -> None:
         found = _documents(source, part, file, records, documents, letters)
         if recipe.exclude:
             found = _without(found, recipe, source, documents, letters)
-        found = _named(found, part)
+        if not part.whole:
+            found = _named(found, part)
         with Writer(temporary) as writer:
             for batch in _batches(_pieces(found, part, source, recipe.block_tokens)):
                 fragments = encoder.encode([piece for piece, _, _ in batch])
@@ -145,7 +146,7 @@ def _without(found: Iterator[Document], recipe: PackRecipe, source: Source, ledg
 
 
 def _named(found: Iterator[Document], part: Part) -> Iterator[Document]:
-    """The file as the recipe names it, also where a copy of a range was read; ids that count the range's lines say so."""
+    """The file as the recipe names it, not the copy of the range that was read; ids that count the range's lines say so."""
     for document in found:
         identity = LINE.sub(rf"\g<0>@{part.start}", document.id) if part.start else document.id
         yield replace(document, id=identity, source=str(part.file))

@@ -6,22 +6,26 @@ import io
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from samples import english, letters
 from tokenizers import Tokenizer, models, trainers
+from transformers import AutoTokenizer
 
 from artefacts.errors import Ledger
 from tokenizer.alphabets import DNA, PROTEIN, Alphabet
 from tokenizer.base import Base, from_sentencepiece
 from tokenizer.create import CreateBase, create_base, train_byte_level
 from tokenizer.extend import Extend, extend_base
-from tokenizer.vocabulary import extend
+from tokenizer.saving import save_tokenizer
+from tokenizer.vocabulary import PAD, extend
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 settings.register_profile("project", deadline=None)  # a busy machine is no failure
 settings.load_profile("project")
+END_OF_TURN = {"byte-level": "<|eot_id|>", "sentencepiece": "</s>"}
 
 
 def gene_bpe(alphabet: Alphabet, common: str, pieces: int) -> Tokenizer:
@@ -94,6 +98,17 @@ def family(request: pytest.FixtureRequest, byte_level_base: Base, sentencepiece_
     base = byte_level_base if request.param == "byte-level" else sentencepiece_base
     extended, new, _ = extend(base, dna_bpe, protein_bpe)
     return base, extended, new
+
+
+@pytest.fixture(scope="session")
+def chatty(family, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The extended tokenizer of a base family, read back by plain AutoTokenizer, with its chat template."""
+    base, extended, _ = family
+    folder = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    tokenizer.end_of_turn = tokenizer.convert_tokens_to_ids(END_OF_TURN[base.family])
+    return tokenizer
 
 
 @pytest.fixture(scope="session")

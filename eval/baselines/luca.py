@@ -11,7 +11,6 @@ Legend of shapes: B sequences, T tokens (padded), D embedding width, C outputs.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 from collections.abc import Iterator, Sequence
@@ -26,12 +25,10 @@ from eval.baselines.heads.nets import Head
 from eval.baselines.heads.nets import batch as pad
 from eval.baselines.recipe import LucaOptions
 from eval.baselines.split import CLASSIFICATION, Record, Task, classified, predicted, sample
+from eval.baselines.training.fit import threads
 from eval.baselines.training.recipe import Network
 
 TEST_AT_ONCE = 1000
-NARROW = 512
-"""Encoders narrower than this run on one CPU thread: their products are too small to share, and where other processes
-keep the cores busy, threads that wait for each other cost twenty times what they save (0.18 s against 0.009 s a step)."""
 
 
 def why_not(task: Task) -> str | None:
@@ -49,7 +46,7 @@ def luca_base(task: Task, encoder: Encoder, options: LucaOptions, *, seed: int) 
     train, dev = sample(task.train, options.max_train, seed), sample(task.dev, options.max_dev, seed)
     targets = task.codes(train) if task.kind in CLASSIFICATION else np.array([record["label"] for record in train], dtype=float)
     mean, deviation = (float(targets.mean()), float(targets.std()) or 1.0) if task.kind == "regression" else (0.0, 1.0)
-    with _threads(encoder.width), torch.random.fork_rng():
+    with threads(encoder.width), torch.random.fork_rng():
         torch.manual_seed(seed)
         head = _train(task, _rows(encoder, train), (targets - mean) / deviation, _rows(encoder, dev), dev, options, encoder)
         chunks = (task.test[i : i + TEST_AT_ONCE] for i in range(0, len(task.test), TEST_AT_ONCE))
@@ -57,16 +54,6 @@ def luca_base(task: Task, encoder: Encoder, options: LucaOptions, *, seed: int) 
     if task.kind == "regression":
         return predicted(task, list(output[:, 0] * deviation + mean))
     return classified(task, _logprobs(output, task.kind))
-
-
-@contextlib.contextmanager
-def _threads(width: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if width < NARROW else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _train(

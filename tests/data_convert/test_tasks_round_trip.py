@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from task_files import write_files
-from transformers import AutoTokenizer
 
 from artefacts.errors import Ledger
 from artefacts.folder import read_manifest
@@ -18,21 +17,8 @@ from data_convert.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks import convert
 from instruct.encode import prompt_ids
 from instruct.tune import IGNORED, encode
-from tokenizer.saving import save_tokenizer
-from tokenizer.vocabulary import PAD
 
-END_OF_TURN = {"byte-level": "<|eot_id|>", "sentencepiece": "</s>"}
 IDS = sorted(path.relative_to(TASKS).with_suffix("").as_posix() for path in TASKS.rglob("*.yaml"))
-
-
-@pytest.fixture(scope="module")
-def chatty(family: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    base, extended, _ = family
-    folder = tmp_path_factory.mktemp("tokenizer")
-    save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.end_of_turn = tokenizer.convert_tokens_to_ids(END_OF_TURN[base.family])
-    return tokenizer
 
 
 @pytest.mark.parametrize("task", IDS)

@@ -9,15 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
 
 from artefacts.errors import Ledger, UserError
 from instruct.encode import answer_ids, prompt_ids
 from instruct.tune import IGNORED, encode
-from tokenizer.saving import save_tokenizer
-from tokenizer.vocabulary import PAD
 
-END_OF_TURN = {"byte-level": "<|eot_id|>", "sentencepiece": "</s>"}
 PROMPTS = [
     "Is this a promoter? <dna>ACGTNACGGATTACA</dna> Answer promoter or background.",
     "<protein>MKVLAAGW*</protein>",
@@ -25,17 +21,6 @@ PROMPTS = [
     "naïve cells, 42 residues ",
 ]
 ANSWERS = ["promoter", "background", "0.35", "Hydrolyses ATP during transport.", "yes or no", "naïve", " leading blank", "A"]
-
-
-@pytest.fixture(scope="module")
-def chatty(family, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The extended tokenizer of a base family, read back by plain AutoTokenizer, with its chat template."""
-    base, extended, _ = family
-    folder = tmp_path_factory.mktemp("tokenizer")
-    save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.end_of_turn = tokenizer.convert_tokens_to_ids(END_OF_TURN[base.family])
-    return tokenizer
 
 
 def chat(prompt: str) -> list[dict[str, str]]:
