@@ -9,11 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from artefacts.errors import UserError
 from configs import CONFIGS
@@ -142,3 +143,15 @@ def leave() -> None:
 
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def launch_recipe(module: str, recipe: Any, overwrite: bool, ranks: int) -> None:
+    """Hand a validated recipe to the DeepSpeed launcher through a file, so that every rank reads the same one."""
+    from artefacts.recipe import dump
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{module}.yaml"
+        path.write_text(dump(recipe), encoding="utf-8")
+        code = launch(module, ranks, ["--recipe", str(path), *(["--overwrite"] if overwrite else [])])
+    if code:
+        raise SystemExit(code)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from artefacts.command import path_exists
 from artefacts.errors import UserError, at
 from data_convert.cards import TaskCard, read_cards
 from data_convert.examples import Example
@@ -148,3 +149,11 @@ def _problem(record: Any) -> str | None:
     if record["choices"] and given not in record["choices"]:
         return f"its answer '{given}' is not one of its choices"
     return None
+
+
+def check_inputs(model: Path | None, records: Path, *splits: str) -> None:
+    """Refuse a missing model and bad records before the work imports torch, which takes seconds."""
+    if model is not None:
+        path_exists(model / "config.json", "model", "give a model folder: of `tokenizer extend`, `pretrain` or `merge`")
+    for split in splits:
+        read_records(records / f"{split}.jsonl")

@@ -15,11 +15,11 @@ from artefacts.command import path_exists
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.launch import share_cores
+from data_convert.conversations import answer_ids, prompt_ids
 from data_convert.records import read_records
 from eval.likelihood import choice_logprobs, greedy
 from eval.parse import Parsed, parse_items, parse_label, parse_number, parse_text
 from eval.recipe import PredictRecipe
-from instruct.encode import answer_ids, prompt_ids
 
 
 def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> None:

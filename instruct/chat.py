@@ -10,7 +10,7 @@ from typing import Any
 from artefacts.command import path_exists
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe
-from instruct.encode import prompt_ids
+from data_convert.conversations import prompt_ids
 from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, RNA
 
 BARE = re.compile(r"(?<![\w<>/*])[A-Z]+\*?(?![\w<>*])")

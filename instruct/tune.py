@@ -21,9 +21,9 @@ from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.launch import deepspeed_config, keep_cpu_simple, leave, share_cores
 from artefacts.training import shared_arguments
+from data_convert.conversations import conversations
 from data_convert.records import read_records
 from instruct.answers import IGNORED, AnswerTrainer
-from instruct.encode import conversations
 from instruct.recipe import InstructRecipe
 from tokenizer.saving import carry_tokenizer
 

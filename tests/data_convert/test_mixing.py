@@ -182,7 +182,7 @@ def test_token_lengths_are_reported(tmp_path, source, extended_folder, capsys):
     assert {split: part["n"] for split, part in tokens.items()} == {"train": 360, "dev": 40, "test": 20}
     from transformers import AutoTokenizer
 
-    from instruct.encode import conversations
+    from data_convert.conversations import conversations
 
     tokenizer = AutoTokenizer.from_pretrained(extended_folder)
     records = [json.loads(line) for line in (tmp_path / "out" / "test.jsonl").open()]

@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
+from data_convert.conversations import answer_ids, prompt_ids
 from eval.predict import predict
 from eval.recipe import PredictRecipe
-from instruct.encode import answer_ids, prompt_ids
 
 KINDS: dict[str, list[str]] = {
     "binary": ["promoter", "background"],

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger, UserError
-from instruct.encode import answer_ids, prompt_ids
+from data_convert.conversations import answer_ids, prompt_ids
 from instruct.tune import IGNORED, encode
 
 PROMPTS = [

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from artefacts.checkpoints import NoLastCheckpoint, newest_complete
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
-from instruct.encode import prompt_ids
+from data_convert.conversations import prompt_ids
 from instruct.merge import MergeRecipe, merge
 from instruct.recipe import InstructRecipe
 from instruct.tune import tune

@@ -1,0 +1,62 @@
+"""Commands of instruction tuning and of talking to the result. Work is imported only when its command is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from artefacts.command import Verb
+from data_convert.records import check_inputs
+
+
+def _instruct() -> Verb[Any]:
+    from instruct.recipe import InstructRecipe
+
+    def work(recipe: Any, overwrite: bool) -> None:
+        check_inputs(recipe.model, recipe.records, "train", "dev")
+        if recipe.deepspeed is not None:
+            from artefacts.launch import deepspeed_config, launch_recipe
+
+            deepspeed_config(recipe.deepspeed)
+            launch_recipe("instruct", recipe, overwrite, recipe.ranks)
+            return
+        from instruct.tune import tune
+
+        tune(recipe, overwrite=overwrite)
+
+    return Verb(
+        InstructRecipe,
+        work,
+        "LoRA instruction tuning with TRL, loss on the answer only.",
+        "llama-gene instruct --model runs/pretrained --records runs/records --out runs/adapter",
+    )
+
+
+def _merge() -> Verb[Any]:
+    from instruct.merge import MergeRecipe, merge
+
+    return Verb(
+        MergeRecipe,
+        lambda recipe, overwrite: merge(recipe, overwrite=overwrite),
+        "Merge a LoRA adapter into its model.",
+        "llama-gene merge --model runs/pretrained --adapter runs/adapter --out runs/model",
+    )
+
+
+def _chat() -> Verb[Any]:
+    from instruct.chat import ChatRecipe, chat
+
+    return Verb(
+        ChatRecipe,
+        lambda recipe, overwrite: chat(recipe),
+        "Chat with a gene model in the terminal.",
+        "llama-gene chat --model runs/quickstart/model --prompt 'Is this a promoter? <dna>TATAAATGGC</dna>'",
+    )
+
+
+VERBS: dict[str, tuple[str, Callable[[], Verb[Any]]]] = {
+    "instruct": ("LoRA instruction tuning", _instruct),
+    "merge": ("merge an adapter into its model", _merge),
+    "chat": ("chat in the terminal", _chat),
+}
+"""Command -> (one line for the overview, how to make it)."""
