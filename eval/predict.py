@@ -40,10 +40,9 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> None:
         model = model.cuda()
     found: dict[str, dict[str, Any]] = {}
     with tqdm(total=len(records), desc="predict", disable=None) as progress:
-        for batch in _batches(tokenizer, records, recipe.batch_tokens):
-            for prediction in _predict_batch(model, tokenizer, batch, recipe):
-                found[prediction["id"]] = prediction
-            progress.update(len(batch))
+        for prediction in predictions(model, tokenizer, records, recipe.batch_tokens, recipe.max_new_tokens):
+            found[prediction["id"]] = prediction
+            progress.update()
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         with (folder / f"{recipe.system}.jsonl").open("w", encoding="utf-8") as handle:
             for record in records:
@@ -55,6 +54,14 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> None:
             inputs={"model": fingerprint(recipe.model), "records": fingerprint(recipe.records)},
             counts={"predictions": len(records)},
         )
+
+
+def predictions(
+    model: Any, tokenizer: Any, records: list[dict[str, Any]], batch_tokens: int = 8192, max_new_tokens: int = 48
+) -> Iterator[dict[str, Any]]:
+    """One prediction per record, in batches of similar length and so in no order. Fields: eval.score.FIELDS."""
+    for batch in _batches(tokenizer, records, batch_tokens):
+        yield from _predict_batch(model, tokenizer, batch, max_new_tokens)
 
 
 def _batches(tokenizer: Any, records: list[dict[str, Any]], batch_tokens: int) -> Iterator[list[tuple[dict[str, Any], list[int]]]]:
@@ -76,7 +83,7 @@ def _batches(tokenizer: Any, records: list[dict[str, Any]], batch_tokens: int) -
 
 
 def _predict_batch(
-    model: Any, tokenizer: Any, batch: list[tuple[dict[str, Any], list[int]]], recipe: PredictRecipe
+    model: Any, tokenizer: Any, batch: list[tuple[dict[str, Any], list[int]]], max_new_tokens: int
 ) -> Iterator[dict[str, Any]]:
     prompts = [ids for _, ids in batch]
     first = batch[0][0]
@@ -88,7 +95,7 @@ def _predict_batch(
     if answers:
         rows = choice_logprobs(model, prompts, answers, tokenizer.pad_token_id).tolist()
     # room for the longest allowed answer and a little more, so that a wrong long one shows as invalid, not as cut to fit
-    room = max(map(len, answers)) + 4 if answers else recipe.max_new_tokens
+    room = max(map(len, answers)) + 4 if answers else max_new_tokens
     texts = greedy(model, tokenizer, prompts, room)
     for index, ((record, _), text) in enumerate(zip(batch, texts, strict=True)):
         parsed = _parse(record, text)
