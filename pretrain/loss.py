@@ -36,20 +36,27 @@ class ChunkedLoss(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         grad_hidden_ND = torch.empty_like(hidden_ND) if need_hidden else None
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if need_weight else None
+        exact = torch.promote_types(weight_VD.dtype, torch.float32)
+        # one pair of arrays for all chunks: fresh ones of this size cost a CPU a page fault for every 4 KiB, each time
+        made_CV = weight_VD.new_empty(min(chunk, len(labels_N)), len(weight_VD))
+        wide_CV = made_CV if made_CV.dtype == exact else made_CV.to(exact)
         for start in range(0, len(labels_N), chunk):
             part = slice(start, start + chunk)
             hidden_CD, labels_C = hidden_ND[part], labels_N[part]
-            logits_CV = (hidden_CD @ weight_VD.t()).float()
-            top_C1 = logits_CV.max(dim=-1, keepdim=True).values
+            grad_CV, logits_CV = made_CV[: len(labels_C)], wide_CV[: len(labels_C)]
+            torch.mm(hidden_CD, weight_VD.t(), out=grad_CV)
+            if wide_CV is not made_CV:
+                logits_CV.copy_(grad_CV)
+            top_C = logits_CV.amax(dim=-1)
             mine_C = logits_CV.gather(1, labels_C[:, None])[:, 0]
-            logits_CV.sub_(top_C1).exp_()  # in place: this chunk's only array over V
-            sums_C1 = logits_CV.sum(dim=-1, keepdim=True)
-            total += (sums_C1.log() + top_C1)[:, 0].sub_(mine_C).sum()
+            torch.softmax(logits_CV, dim=-1, out=logits_CV)  # row by row in the cache, so cheaper than its steps one by one
+            # the largest probability is 1 / sum(exp(logits - top)): the normaliser without a pass of its own
+            total += (top_C - logits_CV.amax(dim=-1).log()).sub_(mine_C).sum()
             if grad_hidden_ND is None and grad_weight_VD is None:
                 continue
-            grad_CV = logits_CV.div_(sums_C1)
-            grad_CV.scatter_add_(1, labels_C[:, None], torch.full_like(labels_C[:, None], -1.0, dtype=grad_CV.dtype))
-            grad_CV = grad_CV.to(weight_VD.dtype)
+            logits_CV.scatter_add_(1, labels_C[:, None], torch.full_like(labels_C[:, None], -1.0, dtype=exact))
+            if wide_CV is not made_CV:
+                grad_CV.copy_(logits_CV)
             if grad_hidden_ND is not None:
                 torch.mm(grad_CV, weight_VD, out=grad_hidden_ND[part])
             if grad_weight_VD is not None:
