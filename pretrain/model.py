@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 
 from artefacts.errors import UserError
-from pretrain.loss import score_in_head, way_for
+from pretrain.loss import ScoringHead, score_in_head, way_for
 from pretrain.optimiser import VOCABULARY
 from pretrain.recipe import PretrainRecipe
 
@@ -84,8 +84,11 @@ def keep_old_rows(model: Any, new: list[int]) -> None:
     """Zero the gradients of all rows but `new` in both vocabulary matrices.
 
     AdamW then never moves them, not by one bit: their moments stay zero and embeddings have no weight decay. Its states
-    take memory for all rows, which `estimate` counts.
+    take memory for all rows, which `estimate` counts. The loss in chunks does not even reckon the gradients of old rows.
     """
+    for module in model.modules():
+        if isinstance(module, ScoringHead):
+            module.trained = slice(min(new), max(new) + 1)
     for name, parameter in model.named_parameters():
         if _is_vocabulary(name) and parameter.requires_grad:
             rows = getattr(parameter, "ds_shape", parameter.shape)[0]
