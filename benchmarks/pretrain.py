@@ -35,7 +35,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: this file would pass for the room `pretrain`
 BLOCK = 512
-WARM = 3
+WARM = 2
 """Steps of a run of `--overhead` whose time does not count."""
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 LORA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
