@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +54,10 @@ def shared_arguments(recipe: TrainingRecipe, work: Path, deepspeed: Path | None)
     import torch
 
     gpu = torch.cuda.is_available()
+    out: Path = recipe.out  # type: ignore[attr-defined]
+    # by default it would lie among the checkpoints, which go when the run is complete
+    if "tensorboard" in recipe.report_to:
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(out.with_name(out.name + ".tensorboard")))
     return {
         "output_dir": str(work),
         "per_device_train_batch_size": recipe.micro_batch,
@@ -74,7 +79,8 @@ def shared_arguments(recipe: TrainingRecipe, work: Path, deepspeed: Path | None)
         "deepspeed": str(deepspeed) if deepspeed is not None else None,
         "dataloader_pin_memory": gpu,
         "report_to": recipe.report_to or "none",
-        "run_name": recipe.out.name,  # type: ignore[attr-defined]
+        "run_name": out.name,
+        "project": "llama-gene",
     }
 
 

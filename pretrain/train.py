@@ -29,7 +29,7 @@ from pretrain.universal import BY_RANKS, AfterUniversal, is_universal
 from pretrain.watch import Recorder, history
 from tokenizer.saving import carry_tokenizer
 
-NOT_OF_THE_RUN = ("english", "sample_tokens", "planned", "nodes")
+NOT_OF_THE_RUN = ("english", "sample_tokens", "planned", "nodes", "peak_tflops")
 """Fields that may change when a run is continued, beside those of every training."""
 
 
@@ -77,7 +77,7 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
         callbacks=[recorder, NoLastCheckpoint(), stop],
     )
     trainer.remove_callback(PrinterCallback)
-    recorder.trainer = trainer
+    recorder.trainer, trainer.speed = trainer, recorder.speed
     if checkpoint is not None:
         _check_position(checkpoint, order, blocks_per_step)
     if universal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ class GeneTrainer(WholeCheckpoints, Trainer):
         self.adam: GuardedAdamW | None = None
         self.decays: list[float] = []
         """Weight decay of its groups."""
+        self.speed: Callable[[], dict[str, float]] = dict
+        """What is to be logged of the last step's speed."""
         self._losses: list[Any] = []  # of this step's forward passes
 
     @property
@@ -71,6 +74,10 @@ class GeneTrainer(WholeCheckpoints, Trainer):
             self.skipped.append(self.state.global_step + 1)
             if self.is_world_process_zero():
                 print(f"step {self.state.global_step + 1}: loss {float(total):.3f} is a spike; the step is skipped", flush=True)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """To the run's log and all trackers; a training step together with its speed."""
+        super().log(logs | self.speed() if "loss" in logs else logs, start_time)
 
     def create_optimizer(self, model: Any = None) -> Any:
         """AdamW of our groups; fused where it runs."""
