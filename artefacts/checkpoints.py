@@ -84,7 +84,8 @@ def continue_from(work: Path, run: dict[str, Any], free: Sequence[str] = (), oth
             continue
         if noted.get(name) != value:
             raise UserError(
-                f"{work}: holds checkpoints of a run with {name}={noted.get(name)}, now it is {value}. " + _way_out(name, noted, checkpoint, other_ranks)
+                f"{work}: holds checkpoints of a run with {name}={noted.get(name)}, now it is {value}. "
+                + _way_out(name, noted, checkpoint, other_ranks)
             )
     return checkpoint
 

@@ -181,7 +181,9 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     def after_step(trainer: Any) -> None:
         marks.append(clock())
         rows = [trainer.blocks[len(counts) * options.batch + place] for place in range(options.batch)]
-        counts.append(int(sum(np.sum(row["seq_lengths"]) - len(row["seq_lengths"]) for row in rows)))  # the first of a document has no label
+        counts.append(
+            int(sum(np.sum(row["seq_lengths"]) - len(row["seq_lengths"]) for row in rows))
+        )  # the first of a document has no label
         if marks[-1] - marks[1] >= options.seconds:
             peak = peak_mib()
             moving = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)

@@ -11,7 +11,17 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PrinterCallback, set_seed
 
-from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, newest_complete, read_run, settings, world_size
+from artefacts.checkpoints import (
+    STOP,
+    STOPPED,
+    NoLastCheckpoint,
+    StopWhenAsked,
+    continue_from,
+    newest_complete,
+    read_run,
+    settings,
+    world_size,
+)
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, read_manifest, write_manifest
 from artefacts.launch import keep_cpu_simple, leave, share_cores

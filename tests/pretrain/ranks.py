@@ -43,9 +43,7 @@ class Nursery:
             [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
-    def run(
-        self, recipe: PretrainRecipe, ranks: int = 1, die: dict[str, Any] | None = None, offline: dict[str, str] | None = None
-    ) -> Done:
+    def run(self, recipe: PretrainRecipe, ranks: int = 1, die: dict[str, Any] | None = None, offline: dict[str, str] | None = None) -> Done:
         """Train by a recipe, all ranks on this machine, and wait for them. `offline`: variables of an environment without network."""
         file = recipe.out.with_name(f"{recipe.out.name}.yaml")
         file.write_text(dump(recipe), encoding="utf-8")
