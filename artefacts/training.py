@@ -14,6 +14,22 @@ TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"
 """`report_to` -> the package it needs."""
 
 
+class Lora(Recipe):
+    """Adapters on the projections; merged into the weights at the end."""
+
+    rank: int = Field(default=8, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    targets: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+    @model_validator(mode="after")
+    def _check(self) -> Lora:
+        vocabulary = sorted({"embed_tokens", "lm_head"} & set(self.targets))
+        if vocabulary:
+            raise ValueError(f"targets: {', '.join(vocabulary)} cannot be adapted and trained at once; `rows` says how they are trained")
+        return self
+
+
 class TrainingRecipe(Recipe):
     """Optimiser, batch, checkpoints and log: the fields that `pretrain` and `instruct` share."""
 

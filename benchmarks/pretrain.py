@@ -91,9 +91,9 @@ def route(options: argparse.Namespace) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from artefacts.loss import score_in_head
     from data_convert.shards import load_shards
     from pretrain.bits import heldout_bits
-    from pretrain.loss import score_in_head
     from pretrain.order import BlockOrder, columns
     from pretrain.recipe import Mixture
     from pretrain.train import _first_per_modality

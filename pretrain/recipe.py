@@ -8,23 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from artefacts.recipe import Recipe
-from artefacts.training import TrainingRecipe
-
-
-class Lora(Recipe):
-    """Adapters on the projections; merged into the weights at the end."""
-
-    rank: int = Field(default=8, ge=1)
-    alpha: int = Field(default=32, ge=1)
-    dropout: float = Field(default=0.05, ge=0, lt=1)
-    targets: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-    @model_validator(mode="after")
-    def _check(self) -> Lora:
-        vocabulary = sorted({"embed_tokens", "lm_head"} & set(self.targets))
-        if vocabulary:
-            raise ValueError(f"targets: {', '.join(vocabulary)} cannot be adapted and trained at once; `rows` says how they are trained")
-        return self
+from artefacts.training import Lora, TrainingRecipe
 
 
 class Spikes(Recipe):

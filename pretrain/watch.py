@@ -11,10 +11,10 @@ import torch
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from artefacts.loss import IGNORED
 from pretrain.bits import ENGLISH, heldout_bits
 from pretrain.blocks import collate, unlearnt_ids
 from pretrain.estimate import flops_per_token, peak_of, sizes_of
-from pretrain.loss import IGNORED
 from pretrain.recipe import PretrainRecipe
 from tokenizer.alphabets import ALPHABETS
 
