@@ -4,11 +4,12 @@ With V = 60,000 to 190,000 ids, logits of a batch of tokens N, their softmax and
 [N, V] in float32: 6 GB each for 8,192 tokens and 190,000 ids, more than all else together. Here the positions that have a
 label are scored in chunks; each chunk's gradient is taken at once and its logits are dropped.
 
-Shapes: N tokens, D hidden size, V ids, C tokens of a chunk.
+Shapes: B rows, T tokens of a row, N labelled tokens, D hidden size, V ids, C tokens of a chunk.
 """
 
 from __future__ import annotations
 
+import functools
 from types import MethodType
 from typing import Any
 
@@ -24,14 +25,14 @@ CHUNK_BYTES = 1 << 26
 
 
 class ChunkedLoss(torch.autograd.Function):
-    """Sum of the negative log-likelihoods of `labels`, and its gradients, chunk by chunk.
+    """Sum of the negative log-likelihoods of `labels`, each times its weight, and its gradients, chunk by chunk.
 
     The gradients are computed in the forward pass, as Liger's fused kernel does: three products with the head instead of
     the four that recomputing in the backward pass would cost. They take [N, D] and [V, D], once.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, chunk: int) -> Tensor:
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, chunk: int, share_N: Tensor | None = None) -> Tensor:
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         grad_hidden_ND = torch.empty_like(hidden_ND) if need_hidden else None
@@ -44,11 +45,14 @@ class ChunkedLoss(torch.autograd.Function):
             mine_C = logits_CV.gather(1, labels_C[:, None])[:, 0]
             logits_CV.sub_(top_C1).exp_()  # in place: this chunk's only array over V
             sums_C1 = logits_CV.sum(dim=-1, keepdim=True)
-            total += (sums_C1.log() + top_C1)[:, 0].sub_(mine_C).sum()
+            losses_C = (sums_C1.log() + top_C1)[:, 0].sub_(mine_C)
+            total += losses_C.sum() if share_N is None else (losses_C * share_N[part]).sum()
             if grad_hidden_ND is None and grad_weight_VD is None:
                 continue
             grad_CV = logits_CV.div_(sums_C1)
             grad_CV.scatter_add_(1, labels_C[:, None], torch.full_like(labels_C[:, None], -1.0, dtype=grad_CV.dtype))
+            if share_N is not None:
+                grad_CV.mul_(share_N[part, None])
             grad_CV = grad_CV.to(weight_VD.dtype)
             if grad_hidden_ND is not None:
                 torch.mm(grad_CV, weight_VD, out=grad_hidden_ND[part])
@@ -68,6 +72,7 @@ class ChunkedLoss(torch.autograd.Function):
         return (
             None if hidden is None else hidden.mul_(scale.to(hidden.dtype)),
             None if weight is None else weight.mul_(scale.to(weight.dtype)),
+            None,
             None,
             None,
         )
@@ -97,27 +102,30 @@ class ScoringHead(nn.Linear):
     way = "chunked"
     """full (all logits, float32, as `transformers` has it), chunked, or liger (Triton, on a GPU)."""
 
-    def forward(self, input: Tensor, labels: Tensor | None = None, each: bool = False) -> Tensor:
-        """Logits [B, T, V] of hidden states [B, T, D].
+    def forward(self, input: Tensor, labels: Tensor | None = None, each: bool = False, weights: Tensor | None = None) -> Tensor:
+        """Logits [B, T, V] of hidden states [B, T, D]; with labels [B, T] their `score` instead."""
+        return super().forward(input) if labels is None else score(self.way, input, self.weight, labels, each, weights)
 
-        With labels [B, T] the summed negative log-likelihood instead, every label scored by the state before it; with
-        `each`, those of the labelled positions, [N] in their order.
-        """
-        if labels is None:
-            return super().forward(input)
-        hidden_BTD, labels_BT = input[:, :-1], labels[:, 1:]
-        if self.way == "full" and not each:
-            logits_BTV = super().forward(hidden_BTD).float()
-            return F.cross_entropy(logits_BTV.flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED, reduction="sum")
-        counted_BT = labels_BT != IGNORED
-        hidden_ND, labels_N = hidden_BTD[counted_BT], labels_BT[counted_BT]
-        if each:
-            return negative_log_likelihoods(hidden_ND, self.weight, labels_N)
-        if self.way == "liger":
-            from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
 
-            return liger_fused_linear_cross_entropy(hidden_ND, self.weight, labels_N, reduction="sum")
-        return ChunkedLoss.apply(hidden_ND, self.weight, labels_N, _chunk(self.weight))
+def score(way: str, hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, each: bool, weights_BT: Tensor | None) -> Tensor:
+    """The summed negative log-likelihood of the labels, every label scored by the state before it and times its weight.
+
+    With `each`, those of the labelled positions, [N] in their order, without weights.
+    """
+    hidden_BTD, labels_BT = hidden_BTD[:, :-1], labels_BT[:, 1:]
+    if way == "full" and not each and weights_BT is None:
+        logits_BTV = F.linear(hidden_BTD, weight_VD).float()
+        return F.cross_entropy(logits_BTV.flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED, reduction="sum")
+    counted_BT = labels_BT != IGNORED
+    hidden_ND, labels_N = hidden_BTD[counted_BT], labels_BT[counted_BT]
+    if each:
+        return negative_log_likelihoods(hidden_ND, weight_VD, labels_N)
+    if way == "liger" and weights_BT is None:  # its kernel knows no weights
+        from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+
+        return liger_fused_linear_cross_entropy(hidden_ND, weight_VD, labels_N, reduction="sum")
+    shares_N = None if weights_BT is None else weights_BT[:, 1:][counted_BT]
+    return ChunkedLoss.apply(hidden_ND, weight_VD, labels_N, _chunk(weight_VD), shares_N)
 
 
 def _scoring(plain: nn.Linear, way: str) -> ScoringHead:
@@ -135,24 +143,37 @@ def _scoring(plain: nn.Linear, way: str) -> ScoringHead:
 def score_in_head(model: Any, way: str) -> None:
     """Make `model(input_ids, position_ids, labels)` return {"loss": summed loss} without full logits; without labels all is as before.
 
-    Only the call is changed, not the weights or their names. Of a PEFT model, give the base model in it.
+    `weights` [B, T] gives labels unequal weight. Only the call is changed, not the parameters or their names. Of a PEFT
+    model, give the base model in it.
 
     Raises:
         UserError: the head has a bias, which no LLaMA has.
     """
     copies = getattr(model.lm_head, "modules_to_save", None)
+    rows_alone = hasattr(model.lm_head, "token_adapter")
     if copies is not None:  # PEFT's copy of the head is the one that is trained
         for name in copies:
             copies[name] = _scoring(copies[name], way)
-    else:
+    elif not rows_alone:
         model.lm_head = _scoring(model.lm_head, way)
     before = model.forward
 
-    def forward(self: Any, input_ids: Tensor | None = None, labels: Tensor | None = None, each: bool = False, **more: Any) -> Any:
+    # the old signature: `generate` reads from it what the model takes
+    @functools.wraps(type(model).forward)
+    def forward(
+        self: Any,
+        input_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        each: bool = False,
+        weights: Tensor | None = None,
+        **more: Any,
+    ) -> Any:
         if labels is None:
             return before(input_ids=input_ids, **more)
         hidden_BTD = self.model(input_ids=input_ids, position_ids=more["position_ids"], use_cache=False).last_hidden_state
-        return {"loss": self.lm_head(hidden_BTD, labels=labels, each=each)}
+        if rows_alone:  # PEFT's layer for single rows makes its weight anew at every call, and takes no further arguments
+            return {"loss": score(way, hidden_BTD, self.lm_head.weight, labels, each, weights)}
+        return {"loss": self.lm_head(hidden_BTD, labels=labels, each=each, weights=weights)}
 
     model.forward = MethodType(forward, model)
 
