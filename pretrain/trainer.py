@@ -11,11 +11,10 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 from artefacts.checkpoints import WholeCheckpoints
-from artefacts.launch import deepspeed_config
 from artefacts.training import shared_arguments
 from pretrain.optimiser import Guard, GuardedAdamW, parameter_groups
 from pretrain.order import OrderedBlocks
-from pretrain.recipe import PretrainRecipe, accumulation_of
+from pretrain.recipe import PretrainRecipe
 from tokenizer.saving import carry_tokenizer
 
 
@@ -94,10 +93,8 @@ class GeneTrainer(WholeCheckpoints, Trainer):
 
 def training_arguments(recipe: PretrainRecipe, work: Path, steps: int, ranks: int) -> TrainingArguments:
     """TrainingArguments in transformers 5's names."""
-    config = deepspeed_config(recipe.deepspeed) if recipe.deepspeed is not None else None
-    shared = shared_arguments(recipe, work, config)
+    shared = shared_arguments(recipe, work, ranks)
     shared |= {
-        "gradient_accumulation_steps": accumulation_of(recipe, ranks),
         "logging_steps": 1,  # the guard against spikes looks at every loss, and checkpoints carry them
         "logging_nan_inf_filter": False,  # it would write another number where the loss is none
     }
