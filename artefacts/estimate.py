@@ -28,6 +28,7 @@ import yaml
 
 from artefacts.errors import UserError
 from artefacts.launch import deepspeed_config
+from artefacts.loss import CHUNK_BYTES
 from artefacts.training import TrainingRecipe, accumulation_of
 from configs import CONFIGS
 
@@ -151,7 +152,7 @@ def memory(sizes: Sizes, recipe: TrainingRecipe, ranks: int, block_tokens: int) 
     layer = tokens * width * (8 * sizes.hidden + 2 * sizes.kv_heads * sizes.head_dim + 4 * sizes.feed_forward)
     layers = tokens * width * sizes.hidden * sizes.layers + layer if recipe.activation_checkpointing else layer * sizes.layers
     mask = 0 if recipe.attention in ("flash_attention_2", "flex_attention") else tokens * block_tokens
-    chunked = 2 * (1 << 26) + 4 * sizes.rows * sizes.hidden
+    chunked = 2 * CHUNK_BYTES + 4 * sizes.rows * sizes.hidden
     return {
         "weights": 0 if offload_weights else weights / (ranks if stage == 3 else 1),
         "gradients": width * moving / (ranks if stage >= 2 else 1),

@@ -20,47 +20,44 @@ from torch.nn import functional as F
 from artefacts.errors import UserError
 
 IGNORED = -100
-CHUNK_BYTES = 1 << 26
-"""Float32 logits held at a time. Larger chunks were not faster on a CPU; on a GPU this is 90 to 260 tokens, enough to fill it."""
+ALL = slice(None)
+CHUNK_BYTES = 1 << 27
+"""Logits held at a time, in the dtype of the weights. Half as many make the products with the head a third slower on a CPU."""
+SLICE_BYTES = 1 << 22
+"""Float32 logits worked on at a time on a CPU, so that they stay in its cache."""
 
 
 class ChunkedLoss(torch.autograd.Function):
     """Sum of the negative log-likelihoods of `labels`, each times its weight, and its gradients, chunk by chunk.
 
     The gradients are computed in the forward pass, as Liger's fused kernel does: three products with the head instead of
-    the four that recomputing in the backward pass would cost. They take [N, D] and [V, D], once.
+    the four that recomputing in the backward pass would cost. They take [N, D] and [V, D], once. Rows of the head outside
+    of `trained` get a gradient of zero, unreckoned.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, chunk: int, share_N: Tensor | None = None) -> Tensor:
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, chunk: int, trained: slice = ALL, share_N: Tensor | None = None
+    ) -> Tensor:
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         grad_hidden_ND = torch.empty_like(hidden_ND) if need_hidden else None
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if need_weight else None
+        # one array for all chunks: a fresh one of this size costs a CPU a page fault for every 4 KiB, each time
+        array_CV = weight_VD.new_empty(min(chunk, len(labels_N)), len(weight_VD))
         for start in range(0, len(labels_N), chunk):
             part = slice(start, start + chunk)
             hidden_CD, labels_C = hidden_ND[part], labels_N[part]
-            logits_CV = (hidden_CD @ weight_VD.t()).float()
-            top_C1 = logits_CV.max(dim=-1, keepdim=True).values
-            mine_C = logits_CV.gather(1, labels_C[:, None])[:, 0]
-            logits_CV.sub_(top_C1).exp_()  # in place: this chunk's only array over V
-            sums_C1 = logits_CV.sum(dim=-1, keepdim=True)
-            losses_C = (sums_C1.log() + top_C1)[:, 0].sub_(mine_C)
-            total += losses_C.sum() if share_N is None else (losses_C * share_N[part]).sum()
-            if grad_hidden_ND is None and grad_weight_VD is None:
-                continue
-            grad_CV = logits_CV.div_(sums_C1)
-            grad_CV.scatter_add_(1, labels_C[:, None], torch.full_like(labels_C[:, None], -1.0, dtype=grad_CV.dtype))
-            if share_N is not None:
-                grad_CV.mul_(share_N[part, None])
-            grad_CV = grad_CV.to(weight_VD.dtype)
+            grad_CV = array_CV[: len(labels_C)]
+            torch.mm(hidden_CD, weight_VD.t(), out=grad_CV)
+            total += _to_gradients(grad_CV, labels_C, None if share_N is None else share_N[part])
             if grad_hidden_ND is not None:
                 torch.mm(grad_CV, weight_VD, out=grad_hidden_ND[part])
             if grad_weight_VD is not None:
                 if grad_weight_VD.dtype == grad_CV.dtype:
-                    grad_weight_VD.addmm_(grad_CV.t(), hidden_CD)
+                    grad_weight_VD[trained].addmm_(grad_CV[:, trained].t(), hidden_CD)
                 else:
-                    grad_weight_VD += grad_CV.t() @ hidden_CD  # summed in float32 over the chunks
+                    grad_weight_VD[trained] += grad_CV[:, trained].t() @ hidden_CD  # summed in float32 over the chunks
         ctx.gradients = grad_hidden_ND, None if grad_weight_VD is None else grad_weight_VD.to(weight_VD.dtype)
         return total
 
@@ -75,7 +72,32 @@ class ChunkedLoss(torch.autograd.Function):
             None,
             None,
             None,
+            None,
         )
+
+
+def _to_gradients(logits_CV: Tensor, labels_C: Tensor, share_C: Tensor | None) -> Tensor:
+    """Turn logits into their gradients, in place; returns the summed negative log-likelihood. A few rows at a time, in float32.
+
+    With `share_C` every label counts so much.
+    """
+    total = torch.zeros((), dtype=torch.float32, device=logits_CV.device)
+    rows = max(1, SLICE_BYTES // (4 * logits_CV.shape[1]) if logits_CV.device.type == "cpu" else len(labels_C))
+    shares = (None,) * -(-len(labels_C) // rows) if share_C is None else share_C.split(rows)
+    for few_RV, labels_R, share_R in zip(logits_CV.split(rows), labels_C.split(rows), shares, strict=True):
+        wide_RV = few_RV.float() if few_RV.dtype in (torch.bfloat16, torch.float16) else few_RV
+        top_R = wide_RV.amax(dim=-1)
+        mine_R = wide_RV.gather(1, labels_R[:, None])[:, 0]
+        torch.softmax(wide_RV, dim=-1, out=wide_RV)
+        # the largest probability is 1 / sum(exp(logits - top)): the normaliser without a pass of its own
+        losses_R = top_R - wide_RV.amax(dim=-1).log() - mine_R
+        total += losses_R.sum() if share_R is None else (losses_R * share_R).sum()
+        wide_RV.scatter_add_(1, labels_R[:, None], torch.full_like(labels_R[:, None], -1.0, dtype=wide_RV.dtype))
+        if share_R is not None:
+            wide_RV.mul_(share_R[:, None])
+        if wide_RV is not few_RV:
+            few_RV.copy_(wide_RV)
+    return total
 
 
 def negative_log_likelihoods(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> Tensor:
@@ -89,7 +111,7 @@ def negative_log_likelihoods(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Ten
 
 
 def _chunk(weight_VD: Tensor) -> int:
-    return max(1, CHUNK_BYTES // (4 * len(weight_VD)))
+    return max(1, CHUNK_BYTES // (weight_VD.element_size() * len(weight_VD)))
 
 
 class ScoringHead(nn.Linear):
@@ -101,13 +123,17 @@ class ScoringHead(nn.Linear):
 
     way = "chunked"
     """full (all logits, float32, as `transformers` has it), chunked, or liger (Triton, on a GPU)."""
+    trained = ALL
+    """Rows that are trained, where it is known that others are not; only chunks make use of it."""
 
     def forward(self, input: Tensor, labels: Tensor | None = None, each: bool = False, weights: Tensor | None = None) -> Tensor:
         """Logits [B, T, V] of hidden states [B, T, D]; with labels [B, T] their `score` instead."""
-        return super().forward(input) if labels is None else score(self.way, input, self.weight, labels, each, weights)
+        return super().forward(input) if labels is None else score(self.way, input, self.weight, labels, each, weights, self.trained)
 
 
-def score(way: str, hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, each: bool, weights_BT: Tensor | None) -> Tensor:
+def score(
+    way: str, hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, each: bool, weights_BT: Tensor | None, trained: slice = ALL
+) -> Tensor:
     """The summed negative log-likelihood of the labels, every label scored by the state before it and times its weight.
 
     With `each`, those of the labelled positions, [N] in their order, without weights.
@@ -125,7 +151,7 @@ def score(way: str, hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, ea
 
         return liger_fused_linear_cross_entropy(hidden_ND, weight_VD, labels_N, reduction="sum")
     shares_N = None if weights_BT is None else weights_BT[:, 1:][counted_BT]
-    return ChunkedLoss.apply(hidden_ND, weight_VD, labels_N, _chunk(weight_VD), shares_N)
+    return ChunkedLoss.apply(hidden_ND, weight_VD, labels_N, _chunk(weight_VD), trained, shares_N)
 
 
 def _scoring(plain: nn.Linear, way: str) -> ScoringHead:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from artefacts.loss import ScoringHead
+
 VOCABULARY = ("embed_tokens", "lm_head")
 
 
@@ -19,8 +21,11 @@ def keep_old_rows(model: Any, new: list[int]) -> None:
     """Zero the gradients of all rows but `new` in both vocabulary matrices.
 
     AdamW then never moves them, not by one bit, as long as they have no weight decay: their moments stay zero. Its states
-    take memory for all rows.
+    take memory for all rows. The loss in chunks does not even reckon the gradients of old rows, where the head scores already.
     """
+    for module in model.modules():
+        if isinstance(module, ScoringHead):
+            module.trained = slice(min(new), max(new) + 1)
     for name, parameter in model.named_parameters():
         if is_vocabulary(name) and parameter.requires_grad:
             rows = getattr(parameter, "ds_shape", parameter.shape)[0]

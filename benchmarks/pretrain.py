@@ -8,9 +8,11 @@ Routes, each in a process of its own with one thread, one after another:
     original  documents of the shards with BOS and without EOS, concatenated and cut into blocks of 512 without isolation; all
               logits in float32; LoRA of rank 8 on the seven projections with copies of both vocabulary matrices trained
               in full; alpha 32, dropout 0.05: its run_pt.sh (whose learning rate is 2e-4; `--rate` is that of all routes). On the
-              plain Trainer, as the CPU is no place for its fp16.
-    padded    the same, but one document per row, padded to 512
-    ours      packed blocks, isolated documents, loss in chunks; `--train` says which weights (default: as the original's)
+              plain Trainer, in float32 or bfloat16 autocast (`--precision`), as its fp16 does not run on a CPU. Its gradient
+              checkpointing is left out: that is a matter of memory, and would only slow it down here.
+    padded    the same, but line by line: one document per row, padded to 512
+    ours      `pretrain` itself, DeepSpeed and log included: packed blocks, isolated documents, loss in chunks; `--train` and
+              `--rows` say which weights (default: as the original's)
 
 A useful token has a label that stands in its own document. The clock of a route is the processor's (`--clock cpu`, right
 where the machine is shared) or the wall's. Held-out loss is measured by the same code for all: bits per letter.
@@ -19,6 +21,7 @@ where the machine is shared) or the wall's. Held-out loss is measured by the sam
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import statistics
@@ -33,7 +36,8 @@ from typing import Any
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: this file would pass for the room `pretrain`
 BLOCK = 512
 WARM = 3
-"""Steps of a run whose time does not count."""
+"""Steps of a run of `--overhead` whose time does not count."""
+CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 LORA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -74,90 +78,71 @@ def original_batches(shards: Any, order: Any, tokenizer: Any, padded: bool, batc
                 yield {"input_ids": ids_BT, "labels": labels_BT, "attention_mask": (ids_BT != tokenizer.pad_token_id).long()}, useful
 
 
-def our_batches(shards: Any, order: Any, batch: int) -> Any:
-    """Batches of packed blocks, and the useful tokens in each."""
-    from pretrain.blocks import collate
+def heldout_of(options: argparse.Namespace, model: Any) -> dict[str, float]:
+    """Bits per letter of every modality."""
+    from transformers import AutoTokenizer
 
-    position = 0
-    while True:
-        found = collate([shards[order[position + place]] for place in range(batch)])
-        position += batch
-        yield found, int((found["labels"] != -100).sum())
+    from data_convert.shards import load_shards
+    from pretrain.bits import heldout_bits
+    from pretrain.train import _first_per_modality
+
+    silent = [index for index, token in AutoTokenizer.from_pretrained(options.model).added_tokens_decoder.items() if token.special]
+    found = heldout_bits(model, _first_per_modality(load_shards(options.shards, "heldout"), options.heldout), silent, 4)
+    return {name: round(value["bits_per_letter"], 4) for name, value in found.items()}
 
 
-def route(options: argparse.Namespace) -> dict[str, Any]:
-    """Train for the given seconds, then measure. Runs in a process of its own."""
+def theirs(options: argparse.Namespace) -> dict[str, Any]:
+    """Train the original's way for the given seconds, then measure. Runs in a process of its own."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from artefacts.loss import score_in_head
     from data_convert.shards import load_shards
-    from pretrain.bits import heldout_bits
     from pretrain.order import BlockOrder, columns
     from pretrain.recipe import Mixture
-    from pretrain.train import _first_per_modality
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    ours = options.route == "ours"
     shards = load_shards(options.shards, "train")
     modalities, tokens, _ = columns(shards)
     order = BlockOrder(modalities, tokens, Mixture(), options.seed)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
-    causal = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
-    model: Any = causal
-    if not ours or options.train == "lora":
-        config = LoraConfig(
-            r=8, lora_alpha=32, lora_dropout=0.05, target_modules=LORA, modules_to_save=["embed_tokens", "lm_head"],
-            ensure_weight_tying=bool(causal.config.tie_word_embeddings), task_type="CAUSAL_LM",
-        )  # fmt: skip
-        model = get_peft_model(causal, config)
-    if ours:
-        score_in_head(causal, "chunked")
-    # about as many tokens in a step
-    batch = options.batch if not ours else max(1, options.batch * BLOCK // len(shards[0]["input_ids"]))
-    batches = our_batches(shards, order, batch) if ours else original_batches(shards, order, tokenizer, options.route == "padded", batch)
+    causal: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+    config = LoraConfig(
+        r=8, lora_alpha=32, lora_dropout=0.05, target_modules=LORA, modules_to_save=["embed_tokens", "lm_head"],
+        ensure_weight_tying=bool(causal.config.tie_word_embeddings), task_type="CAUSAL_LM",
+    )  # fmt: skip
+    model: Any = get_peft_model(causal, config)
+    batches = original_batches(shards, order, tokenizer, options.route == "padded", options.batch)
     moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(moving, lr=options.rate, weight_decay=0.01, fused=True)
-    heldout = _first_per_modality(load_shards(options.shards, "heldout"), options.heldout)
-    silent = [index for index, token in tokenizer.added_tokens_decoder.items() if token.special]
     model.train()
-    clock = time.process_time if options.clock == "cpu" else time.perf_counter
-    spent, useful, steps, first = 0.0, 0, 0, 0.0
-    while spent < options.seconds:
+    clock = CLOCKS[options.clock]
+    spent: list[float] = []
+    counts: list[int] = []
+    while sum(spent[1:]) < options.seconds:
         inputs, count = next(batches)
         begun = clock()
-        loss = model(**inputs)["loss"] / count if ours else model(**inputs, use_cache=False).loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
+            loss = model(**inputs, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(moving, 1.0)
         optimiser.step()
         optimiser.zero_grad()
-        took = clock() - begun
-        if steps == 0:
-            first = took  # warm-up of allocator and threads: neither its time nor its tokens count
-        else:
-            spent, useful = spent + took, useful + count
-        steps += 1
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if not ours:
-        score_in_head(causal, "chunked")  # to measure by
-    bits = heldout_bits(model, heldout, silent, 4)
-    return {
-        "route": options.route,
-        "useful_tokens_per_second": round(useful / spent, 1),
-        "seconds": round(spent, 1),
-        "first_step_seconds": round(first, 2),
-        "steps": steps,
-        "useful_tokens": useful,
-        "peak_mib": round(peak),
-        "trained_parameters": sum(parameter.numel() for parameter in moving),
-        "bits": {name: round(value["bits_per_letter"], 4) for name, value in bits.items()},
-    }
+        spent.append(clock() - begun)
+        counts.append(count)
+    peak = peak_mib()
+    score_in_head(causal, "chunked")  # to measure by
+    return result(options, spent, counts, peak, sum(parameter.numel() for parameter in moving), heldout_of(options, model))
 
 
-def steps_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of every step of one run of `pretrain`, by both clocks. Runs in a process of its own."""
+class EnoughError(Exception):
+    """The time of a run is over."""
+
+
+def watched(options: argparse.Namespace, after_step: Any, **more: Any) -> None:
+    """Run `pretrain` in this process, with `after_step(trainer)` behind every step."""
     import os
 
     import torch
@@ -169,23 +154,74 @@ def steps_of(options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(options.threads)
     os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(options.threads)}
-    marks: list[tuple[float, float]] = []
     ends = Recorder.on_step_end
 
-    def on_step_end(*args: Any, **more: Any) -> None:
-        marks.append((time.process_time(), time.perf_counter()))
-        ends(*args, **more)
+    def on_step_end(self: Any, *args: Any, **kwargs: Any) -> None:
+        ends(self, *args, **kwargs)
+        after_step(self.trainer)
 
     Recorder.on_step_end = on_step_end  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         train(PretrainRecipe(
-            model=options.model, shards=options.shards, out=Path(folder) / "out", steps=options.steps + WARM, micro_batch=options.batch,
-            deepspeed=None if options.way == "plain" else options.way, evaluate_every=10**6, save_every=10**6, heldout_blocks=1,
-            english=None, sample_tokens=0,
+            model=options.model, shards=options.shards, out=Path(folder) / "out", evaluate_every=10**6, save_every=10**6,
+            heldout_blocks=1, english=None, sample_tokens=0, train=options.train, rows=options.rows, precision=options.precision,
+            micro_batch=options.batch, seed=options.seed, **more,
         ))  # fmt: skip
+
+
+def ours(options: argparse.Namespace) -> dict[str, Any]:
+    """Train our way for the given seconds, then measure. Runs in a process of its own."""
+    import numpy as np
+
+    clock = CLOCKS[options.clock]
+    marks: list[float] = [clock()]  # the first step's time does not count
+    counts: list[int] = []
+    found: dict[str, Any] = {}
+
+    def after_step(trainer: Any) -> None:
+        marks.append(clock())
+        rows = [trainer.blocks[len(counts) * options.batch + place] for place in range(options.batch)]
+        counts.append(int(sum(np.sum(row["seq_lengths"]) - len(row["seq_lengths"]) for row in rows)))  # a first token has no label
+        if marks[-1] - marks[1] >= options.seconds:
+            peak = peak_mib()
+            moving = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
+            found.update(result(options, np.diff(marks).tolist(), counts, peak, moving, heldout_of(options, trainer.model)))
+            raise EnoughError
+
+    with contextlib.suppress(EnoughError):
+        watched(options, after_step, steps=10**5, schedule="constant_with_warmup", warmup=0, learning_rate=options.rate, deepspeed="zero1")
+    return found
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def result(
+    options: argparse.Namespace, spent: list[float], counts: list[int], peak: float, trained: int, bits: dict[str, float]
+) -> dict[str, Any]:
+    """A line of the table. The first step warms up allocator and threads: neither its time nor its tokens count."""
     return {
-        name: [after[clock] - before[clock] for before, after in pairwise(marks[WARM - 1 :])] for clock, name in enumerate(("cpu", "wall"))
+        "route": options.route,
+        "useful_tokens_per_second": round(sum(counts[1:]) / sum(spent[1:]), 1),
+        "seconds": round(sum(spent[1:]), 1),
+        "first_step_seconds": round(spent[0], 2),
+        "steps": len(counts),
+        "useful_tokens": sum(counts[1:]),
+        "peak_mib": round(peak),
+        "trained_parameters": trained,
+        "bits": bits,
     }
+
+
+def steps_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of every step of one run of `pretrain`, by both clocks. Runs in a process of its own."""
+    marks: list[tuple[float, ...]] = []
+    watched(
+        options, lambda _: marks.append(tuple(clock() for clock in CLOCKS.values())), steps=options.steps + WARM,
+        accumulation=options.accumulation, deepspeed=None if options.way == "plain" else options.way,
+    )  # fmt: skip
+    return {name: [after[place] - before[place] for before, after in pairwise(marks[WARM - 1 :])] for place, name in enumerate(CLOCKS)}
 
 
 def overhead(options: argparse.Namespace) -> None:
@@ -214,7 +250,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120, help="of training, per route")
     parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu")
     parser.add_argument("--batch", type=int, default=8, help="blocks of 512 tokens in a step")
+    parser.add_argument("--accumulation", type=int, default=1, help="passes in a step of --overhead")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of all routes")
     parser.add_argument("--train", choices=["lora", "all"], default="lora", help="what our route trains")
+    parser.add_argument("--rows", choices=["all", "new"], default="all", help="rows of the vocabulary that our route trains")
     parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of all routes; the original's is 2e-4")
     parser.add_argument("--routes", nargs="+", default=["original", "padded", "ours"])
     parser.add_argument("--heldout", type=int, default=16, help="held-out blocks per modality")
@@ -227,12 +266,14 @@ def main() -> None:
     parser.add_argument("--route", help=argparse.SUPPRESS)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    from artefacts.launch import end
+
     if options.route:
-        print(json.dumps(route(options)))
-        return
+        print(json.dumps(ours(options) if options.route == "ours" else theirs(options)), flush=True)
+        end(0)
     if options.way:
-        print(json.dumps(steps_of(options)))
-        return
+        print(json.dumps(steps_of(options)), flush=True)
+        end(0)
     if options.overhead:
         overhead(options)
         return

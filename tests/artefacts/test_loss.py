@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from artefacts.errors import UserError
-from artefacts.loss import IGNORED, ChunkedLoss, score_in_head, way_for
+from artefacts.loss import ALL, IGNORED, ChunkedLoss, score_in_head, way_for
 
 
 def llama(tied: bool = False) -> LlamaForCausalLM:
@@ -42,13 +42,30 @@ def test_value_and_gradients(tokens, chunk, seed, weighted):
     for chunked in (True, False):
         one, other = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
         if chunked:
-            loss = ChunkedLoss.apply(one, other, labels, chunk, shares)
+            loss = ChunkedLoss.apply(one, other, labels, chunk, ALL, shares)
         else:
             loss = (F.cross_entropy(one @ other.t(), labels, reduction="none") * (1 if shares is None else shares)).sum()
         (3 * loss).backward()
         results.append((loss.detach().double(), one.grad, other.grad))
     for mine, theirs in zip(*results, strict=True):
         assert torch.allclose(mine, theirs.double(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_that_are_not_trained_get_no_gradient(dtype):
+    torch.manual_seed(1)
+    hidden, weight, labels = torch.randn(20, 8, dtype=dtype), torch.randn(50, 8, dtype=dtype), torch.randint(50, (20,))
+    found = []
+    for trained in (slice(None), slice(30, 41)):
+        one, other = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+        ChunkedLoss.apply(one, other, labels, 7, trained).backward()
+        found.append((one.grad, other.grad))
+    (all_hidden, all_weight), (part_hidden, part_weight) = found
+    assert torch.equal(all_hidden, part_hidden)
+    assert torch.allclose(all_weight[30:41], part_weight[30:41], atol=1e-6 if dtype == torch.float32 else 1e-1)
+    assert all_weight[:30].abs().sum() > 0
+    assert not part_weight[:30].any()
+    assert not part_weight[41:].any()
 
 
 def test_extreme_logits_stay_finite():
