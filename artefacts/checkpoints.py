@@ -33,7 +33,7 @@ PARTIAL = ".partial"
 STOP = "stop"
 STOPPED = 143
 """Exit code of a run that saved and left on SIGTERM, as of any process that SIGTERM ends."""
-SILENT = ("out", "log_every", "evaluate_every", "heldout_blocks", "dev_records", "keep_checkpoints", "ranks", "report_to", "overwrite")
+SILENT = ("out", "log_every", "evaluate_every", "heldout_blocks", "keep_checkpoints", "ranks", "report_to", "overwrite")
 """Fields that may change between two parts of a run: they do not touch the weights. Ranks are compared as started."""
 
 

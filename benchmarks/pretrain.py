@@ -97,8 +97,8 @@ def theirs(options: argparse.Namespace) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from artefacts.loss import score_in_head
     from data_convert.shards import load_shards
-    from pretrain.loss import score_in_head
     from pretrain.order import BlockOrder, columns
     from pretrain.recipe import Mixture
 
@@ -181,9 +181,7 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     def after_step(trainer: Any) -> None:
         marks.append(clock())
         rows = [trainer.blocks[len(counts) * options.batch + place] for place in range(options.batch)]
-        counts.append(
-            int(sum(np.sum(row["seq_lengths"]) - len(row["seq_lengths"]) for row in rows))
-        )  # the first of a document has no label
+        counts.append(int(sum(np.sum(row["seq_lengths"]) - len(row["seq_lengths"]) for row in rows)))  # a first token has no label
         if marks[-1] - marks[1] >= options.seconds:
             peak = peak_mib()
             moving = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from artefacts.command import path_exists
+from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
+from instruct.base import base_fingerprint, check_base
 from tokenizer.saving import carry_tokenizer
 
 
@@ -24,16 +26,21 @@ def merge(recipe: MergeRecipe, *, overwrite: bool = False) -> None:
     """Write the merged model folder (safetensors, tokenizer, manifest).
 
     Raises:
-        UserError: model or adapter missing, existing output.
+        UserError: model or adapter missing, an adapter of another base, existing output.
     """
     path_exists(recipe.model / "config.json", "model", "give the folder the adapter was trained on")
     path_exists(recipe.adapter / "adapter_config.json", "adapter", "train one with `llama-gene instruct`")
     check_absent(recipe.out, overwrite)
+    check_base(recipe.adapter, recipe.model)
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype="auto")
-    merged = PeftModel.from_pretrained(model, str(recipe.adapter)).merge_and_unload()
+    try:
+        merged = PeftModel.from_pretrained(model, str(recipe.adapter)).merge_and_unload()
+    except (RuntimeError, ValueError) as error:  # other shapes, or layers that this model does not have
+        first = str(error).strip().splitlines()[:2]
+        raise UserError(f"{recipe.adapter}: does not fit {recipe.model}, so it was trained on another base: {' '.join(first)}") from None
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         merged.save_pretrained(folder)
         carry_tokenizer(recipe.model, folder)
@@ -41,6 +48,6 @@ def merge(recipe: MergeRecipe, *, overwrite: bool = False) -> None:
             folder,
             "merged",
             recipe=recipe.model_dump(mode="json"),
-            inputs={"model": fingerprint(recipe.model), "adapter": fingerprint(recipe.adapter)},
+            inputs={"model": base_fingerprint(recipe.model), "adapter": fingerprint(recipe.adapter)},
             counts={"parameters": sum(p.numel() for p in merged.parameters())},
         )

@@ -3,46 +3,54 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from artefacts.training import TrainingRecipe
 
 
 class InstructRecipe(TrainingRecipe):
-    """LoRA instruction tuning with TRL, loss on the answer and its end-of-turn token only."""
+    """Instruction tuning with TRL, loss on the answer and its end-of-turn token only. A step is micro_batch x accumulation x ranks rows."""
 
     model: Path
     """Gene base model (`pretrain`), or an extended base."""
     records: Path
     """Instruction records (`convert tasks`)."""
     out: Path
-    """Adapter folder to write. Checkpoints live in `<out>.checkpoints` until the run is complete."""
-    lora_rank: int = 16
-    lora_alpha: int = 32
-    lora_dropout: float = 0.0
-    lora_targets: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    train_embeddings: bool = False
-    """Train both vocabulary matrices in full beside the adapter. Needed when pre-training left the chat's own tokens
-    untrained, as on a random base; a real LLaMA knows them."""
+    """Adapter folder to write, with train=all a model folder. Checkpoints live in `<out>.checkpoints` until the run is complete."""
+    train: Literal["lora", "dora", "qlora", "all"] = "lora"
+    """Adapters (plain; with magnitudes of their own; on a base held in 4 bits, which needs bitsandbytes and a GPU), or all weights."""
+    rows: Literal["all", "new", "none"] = "none"
+    """Rows of both vocabulary matrices that are trained too. new: those the extension added, kept small in the adapter. all: full
+    copies in the adapter, needed where pre-training left the chat's own tokens untrained, as on a random base."""
+    loss_per: Literal["token", "record", "task"] = "token"
+    """What counts alike in the loss: every token of an answer, every record however long its answer, or every task."""
+    balance: bool = False
+    """Every task equally often, small ones repeated; otherwise each record once in an epoch. Either way tasks are spread evenly over it."""
     epochs: float = 2.0
-    micro_batch: int = 32
-    """Records per rank and forward pass; with packing, blocks of max_tokens."""
-    max_tokens: int = 512
-    """Longest record; a longer one is set aside and counted, never cut: the answer stands at its end."""
+    micro_batch: int = Field(32, ge=1)
+    """Rows per rank and forward pass; a row is a record, with packing up to max_tokens of records."""
+    max_tokens: int = Field(512, ge=8)
+    """Longest record; a longer one is set aside and noted, never cut: the answer stands at its end."""
     packing: bool = False
-    """Pack whole records into blocks of max_tokens with isolation; otherwise batches are padded."""
-    deepspeed: str | None = None
-    """A config of configs/deepspeed by name or path; null runs one plain process."""
-    evaluate_every: int = 100
+    """Put whole records together into rows of at most max_tokens, isolated from each other; otherwise rows are padded to the longest."""
+    evaluate_every: int = Field(100, ge=1)
     """Steps between losses on the dev records."""
-    dev_records: int = 500
-    """Dev records used for that loss."""
+    dev_records: int = Field(500, ge=1)
+    """Dev records used, drawn by the seed."""
+    metric_every: int | None = Field(None, ge=1)
+    """Steps between scorings of dev records by each task's primary metric, as `eval score` has it. The weights with the best mean over
+    tasks are then the result, instead of the last ones. null: none."""
+    metric_records: int = Field(100, ge=1)
+    """Of the dev records, how many of each task are scored."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after so many scorings without a better one; null: train to the end."""
 
     @model_validator(mode="after")
     def _check(self) -> InstructRecipe:
-        if self.ranks > 1 and self.deepspeed is None:
-            raise ValueError("ranks > 1 needs a DeepSpeed config; set deepspeed=zero1")
-        if self.packing and self.micro_batch != 1:
-            raise ValueError("packing flattens the batch into one row; set micro_batch=1 and raise max_tokens or accumulation instead")
+        if self.patience is not None and self.metric_every is None:
+            raise ValueError("patience counts scorings by the dev metric; set metric_every too")
+        if self.train == "all" and self.rows == "new" and self.weight_decay:
+            raise ValueError("rows=new with weight_decay would shrink the rows that are to stay; set weight_decay=0")
         return self

@@ -1,4 +1,4 @@
-"""Instruction tuning: records -> TRL `SFTTrainer` with PEFT LoRA -> adapter folder."""
+"""Instruction tuning: records -> TRL `SFTTrainer` with PEFT -> adapter folder, or model folder where all weights are trained."""
 
 from __future__ import annotations
 
@@ -8,93 +8,141 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from datasets import Dataset
-from peft import LoraConfig
-from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
-from trl import SFTConfig
+from transformers import AutoConfig, AutoTokenizer, set_seed
 
-from artefacts.checkpoints import STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, settings
+from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
-from artefacts.launch import deepspeed_config, keep_cpu_simple, leave, share_cores
-from artefacts.training import shared_arguments
-from data_convert.conversations import conversations
-from data_convert.records import read_records
-from instruct.answers import IGNORED, AnswerTrainer
+from artefacts.launch import keep_cpu_simple, leave, share_cores
+from artefacts.training import accumulation_of, check_hardware, check_rows
+from instruct.base import base_fingerprint
+from instruct.encode import Encoded, encode
+from instruct.model import adapter, check_way, load_model
 from instruct.recipe import InstructRecipe
+from instruct.rows import Rows, order_of, plan, weights_of
+from instruct.trainer import AnswerTrainer, training_arguments
+from instruct.watch import Watch, history, scored_records
 from tokenizer.saving import carry_tokenizer
 
-BATCH = 512
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+NOT_OF_THE_RUN = ("planned", "nodes")
+"""Fields that may change when a run is continued, beside those of every training."""
 
 
 def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
-    """Train the adapter and write its folder with tokenizer, history and manifest.
+    """Train, and write the folder with tokenizer, history and manifest.
 
-    A run that was cut short continues from its newest complete checkpoint.
+    A run that was cut short continues from its newest complete checkpoint, exactly as if it had not been.
 
     Raises:
-        UserError: no usable record, a model with fewer rows than its tokenizer has ids, existing output, checkpoints of a
-            run with other settings.
-        SystemExit: asked to stop (SIGTERM): a checkpoint is saved.
+        UserError: what `check` refuses; no usable record; existing output; checkpoints of a run with other settings.
+        SystemExit: asked to stop (SIGTERM, or the file `stop`): a checkpoint is saved.
     """
     check_absent(recipe.out, overwrite)
-    tokenizer = AutoTokenizer.from_pretrained(recipe.model)
-    rows = AutoConfig.from_pretrained(recipe.model).vocab_size
-    if rows < len(tokenizer):
-        raise UserError(f"{recipe.model}: {rows} embedding rows for {len(tokenizer)} ids; extend it first")
+    tokenizer = check(recipe)
     ledgers = {"train": Ledger(), "dev": Ledger()}
-    train = encode(tokenizer, recipe.records / "train.jsonl", recipe.max_tokens, ledgers["train"])
+    aside: list[str] = []
+    train = encode(tokenizer, recipe.records / "train.jsonl", recipe.max_tokens, ledgers["train"], aside=aside)
     dev = encode(tokenizer, recipe.records / "dev.jsonl", recipe.max_tokens, ledgers["dev"], recipe.dev_records, recipe.seed)
-    work = recipe.out.with_name(recipe.out.name + ".checkpoints")
-    run = settings(recipe, ("model", "records"))
-    checkpoint = continue_from(work, run)
+    scored = scored_records(dev.records, recipe.metric_records) if recipe.metric_every is not None else []
+    ranks = world_size()
+    rows = rows_of(recipe, train, ranks)
     keep_cpu_simple()
     share_cores()
     set_seed(recipe.seed)
-    model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
-    stop = StopWhenAsked(work)
+    work = recipe.out.with_name(recipe.out.name + ".checkpoints")
+    run = settings(recipe, ("model", "records"), NOT_OF_THE_RUN)
+    checkpoint = continue_from(work, run)
+    per_step = recipe.micro_batch * accumulation_of(recipe, ranks) * ranks
+    # before the model: ZeRO-3 must be known when it is loaded
+    arguments = training_arguments(recipe, work, len(rows) // per_step, ranks)
+    model = load_model(recipe, arguments)
+    watch, stop = Watch(recipe, tokenizer, dev, scored, work), StopWhenAsked(work)
     trainer = AnswerTrainer(
+        recipe,
+        run,
+        rows,
         model=model,
-        args=sft_config(recipe, work),
-        train_dataset=train,
-        eval_dataset=dev,
+        args=arguments,
         processing_class=tokenizer,
-        peft_config=lora_config(recipe, model),
-        callbacks=[NoLastCheckpoint(), stop],
+        peft_config=adapter(recipe, model),
+        callbacks=[watch, NoLastCheckpoint(), stop],
     )
-    trainer.run = run
+    watch.trainer = trainer
+    if checkpoint is not None:
+        _check_position(checkpoint, rows, per_step)
+    if trainer.is_world_process_zero():
+        (work / STOP).unlink(missing_ok=True)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
     if stop.stopped:
+        if trainer.is_world_process_zero():
+            print(f"stopped at step {trainer.state.global_step} with a checkpoint; the same command goes on from there", flush=True)
         leave()
         raise SystemExit(STOPPED)
-    final = work / "final"
-    trainer.save_model(str(final))
+    final = watch.best(trainer.state)
+    if final is None:
+        final = work / "final"
+        trainer.save_model(str(final))  # every rank: ZeRO-3 gathers the weights
     if trainer.is_world_process_zero():
-        with new_folder(recipe.out, overwrite=overwrite) as folder:
-            for name in ("adapter_config.json", "adapter_model.safetensors"):
-                shutil.move(final / name, folder / name)
-            carry_tokenizer(recipe.model, folder)
-            lines = [json.dumps(line) + "\n" for line in history(trainer.state.log_history)]
-            (folder / "history.jsonl").write_text("".join(lines), encoding="utf-8")
-            write_manifest(
-                folder,
-                "adapter",
-                recipe=recipe.model_dump(mode="json"),
-                inputs={"model": fingerprint(recipe.model), "records": fingerprint(recipe.records)},
-                counts={
-                    **{split: ledger.as_dict() for split, ledger in ledgers.items()},
-                    "trainable_parameters": _trainable(trainer.model),
-                    "steps": trainer.state.global_step,
-                    "seconds": round(seconds, 1),
-                },
-            )
+        counts = {
+            **{split: ledger.as_dict() for split, ledger in ledgers.items()},
+            "trainable_parameters": _trainable(trainer.model),
+            "steps": trainer.state.global_step,
+            "best_step": trainer.state.best_global_step,
+            "records": rows.consumed(trainer.state.global_step * per_step),
+            "seconds": round(seconds, 1),
+        }
+        _write(recipe, final, history(trainer.state.log_history), counts, aside, overwrite)
         shutil.rmtree(work)
     leave()
+
+
+def check(recipe: InstructRecipe) -> Any:
+    """Refuse what would fail late, before records are read. Returns the tokenizer.
+
+    Raises:
+        UserError: a model with fewer rows than its tokenizer has ids, without a chat template or a pad token, with a context shorter
+            than max_tokens; hardware or a library that is not there.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(recipe.model)
+    config = AutoConfig.from_pretrained(recipe.model)
+    check_rows(config.vocab_size, len(tokenizer), recipe.model)
+    if tokenizer.chat_template is None:
+        raise UserError(
+            f"{recipe.model}: its tokenizer has no chat template, so there is no telling where an answer begins; extend the base with "
+            "`llama-gene tokenizer extend`, which gives it one, or put a chat_template.jinja into the folder"
+        )
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"{recipe.model}: its tokenizer has no pad token; extend the base with `llama-gene tokenizer extend`")
+    if recipe.max_tokens > config.max_position_embeddings:
+        raise UserError(
+            f"max_tokens={recipe.max_tokens}: the context of {recipe.model} is {config.max_position_embeddings}; "
+            f"set max_tokens={config.max_position_embeddings}, longer records are set aside and noted"
+        )
+    check_way(recipe)
+    check_hardware(recipe.precision)
+    return tokenizer
+
+
+def rows_of(recipe: InstructRecipe, train: Encoded, ranks: int) -> Rows:
+    """The rows of the whole run."""
+    order = order_of(train.tasks, recipe.balance, recipe.seed)
+    per_step = recipe.micro_batch * accumulation_of(recipe, ranks) * ranks
+    records = max(1, round(recipe.epochs * order.size))
+    room = recipe.max_tokens if recipe.packing else None
+    rows = plan(order, [len(ids) for ids in train.ids], records, per_step, room, recipe.steps)
+    return Rows(train, rows, weights_of(train, order, recipe.loss_per))
+
+
+def _check_position(checkpoint: Path, rows: Rows, per_step: int) -> None:
+    noted = read_run(checkpoint)["position"]
+    if noted["of_task"] != rows.consumed(noted["step"] * per_step):
+        raise UserError(
+            f"{checkpoint}: has read {noted['of_task']} records, but this version of the code would have read others; continue with "
+            "the one it began with, or remove that folder to start over"
+        )
 
 
 def _trainable(model: Any) -> int:
@@ -102,59 +150,32 @@ def _trainable(model: Any) -> int:
     return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters() if parameter.requires_grad)
 
 
-def encode(tokenizer: Any, path: Path, max_tokens: int, ledger: Ledger, most: int | None = None, seed: int = 0) -> Dataset:
-    """Records to `input_ids` and `labels` (-100 on the prompt). Too long records are set aside and counted."""
-    records = list(read_records(path))
-    if most is not None and len(records) > most:
-        keep = np.random.default_rng(seed).permutation(len(records))[:most]
-        records = [records[index] for index in sorted(keep)]
-    rows: dict[str, list[list[int]]] = {"input_ids": [], "labels": []}
-    for start in tqdm(range(0, len(records), BATCH), desc=f"encode {path.name}", unit=f"{BATCH} records", disable=None):
-        batch = records[start : start + BATCH]
-        pairs = conversations(tokenizer, [record["prompt"] for record in batch], [record["completion"][0]["content"] for record in batch])
-        for record, (prompt, answer) in zip(batch, pairs, strict=True):
-            ledger.read += 1
-            if len(prompt) + len(answer) > max_tokens:
-                ledger.reject(f"longer than max_tokens={max_tokens}", record["id"])
-                continue
-            rows["input_ids"].append(prompt + answer)
-            rows["labels"].append([IGNORED] * len(prompt) + answer)
-            ledger.written += 1
-    if not rows["input_ids"]:
-        raise UserError(f"{path}: none of {ledger.read} records fits max_tokens={max_tokens}; raise it or crop the sequences in the card")
-    return Dataset.from_dict(rows)
+def _write(
+    recipe: InstructRecipe, final: Path, lines: list[dict[str, Any]], counts: dict[str, Any], aside: list[str], overwrite: bool
+) -> None:
+    with new_folder(recipe.out, overwrite=overwrite) as folder:
+        if recipe.train == "all":
+            _plain_model(recipe, final, folder)
+        else:
+            for name in ADAPTER:
+                shutil.move(final / name, folder / name)
+        carry_tokenizer(recipe.model, folder)
+        (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        if aside:
+            (folder / "set_aside.txt").write_text("".join(f"{name}\n" for name in aside), encoding="utf-8")
+        write_manifest(
+            folder,
+            "tuned" if recipe.train == "all" else "adapter",
+            recipe=recipe.model_dump(mode="json"),
+            inputs={"model": base_fingerprint(recipe.model), "records": fingerprint(recipe.records)},
+            counts=counts,
+        )
 
 
-def lora_config(recipe: InstructRecipe, model: Any) -> LoraConfig:
-    """LoRA on the attention and feed-forward projections, the vocabulary matrices trained in full on request."""
-    return LoraConfig(
-        r=recipe.lora_rank,
-        lora_alpha=recipe.lora_alpha,
-        lora_dropout=recipe.lora_dropout,
-        target_modules=recipe.lora_targets,
-        # both matrices or none: with the input alone, new tokens could be read but never written
-        modules_to_save=["embed_tokens", "lm_head"] if recipe.train_embeddings else None,
-        ensure_weight_tying=bool(recipe.train_embeddings and model.config.tie_word_embeddings),
-        task_type="CAUSAL_LM",
-    )
+def _plain_model(recipe: InstructRecipe, final: Path, folder: Path) -> None:
+    """What the trainer saved, read and written once more: of a tied model DeepSpeed saves the one matrix twice."""
+    from transformers import AutoModelForCausalLM
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-
-def sft_config(recipe: InstructRecipe, work: Path) -> SFTConfig:
-    """TRL's configuration in the names of version 1."""
-    return SFTConfig(
-        **shared_arguments(recipe, work, deepspeed_config(recipe.deepspeed) if recipe.deepspeed else None),
-        num_train_epochs=recipe.epochs,
-        per_device_eval_batch_size=recipe.micro_batch,
-        max_length=recipe.max_tokens,
-        packing=recipe.packing,
-        eval_packing=False,
-        # not by length: a task's records are all of one length, so such batches would hold a single task each
-        train_sampling_strategy="random",
-        eval_strategy="steps",
-        eval_steps=recipe.evaluate_every,
-    )
-
-
-def history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of history.jsonl, of the trainer's log, which checkpoints carry: the loss curves that the report draws."""
-    return [{"step": line["step"], name: line[name]} for line in log for name in ("loss", "eval_loss") if name in line]
+    unset_hf_deepspeed_config()  # else ZeRO-3 would spread what is read here over ranks that are not here
+    AutoModelForCausalLM.from_pretrained(final, dtype="auto").save_pretrained(folder)

@@ -24,11 +24,18 @@ def _instruct() -> Verb[Any]:
 
         tune(recipe, overwrite=overwrite)
 
+    def preview(recipe: Any) -> None:
+        from instruct.preview import preview
+
+        preview(recipe)
+
     return Verb(
         InstructRecipe,
         work,
-        "LoRA instruction tuning with TRL, loss on the answer only.",
-        "llama-gene instruct --model runs/pretrained --records runs/records --out runs/adapter",
+        "Instruction tuning with TRL: LoRA, DoRA, QLoRA or all weights, loss on the answer only.",
+        "llama-gene instruct --model runs/pretrained --records runs/records --out runs/adapter metric_every=200 patience=3\n"
+        "deepspeed --num_gpus 8 --module instruct --recipe configs/instruct/llama3-8b.yaml",
+        dry_run=preview,
     )
 
 
@@ -40,6 +47,17 @@ def _merge() -> Verb[Any]:
         lambda recipe, overwrite: merge(recipe, overwrite=overwrite),
         "Merge a LoRA adapter into its model.",
         "llama-gene merge --model runs/pretrained --adapter runs/adapter --out runs/model",
+    )
+
+
+def _export() -> Verb[Any]:
+    from instruct.export import ExportRecipe, export
+
+    return Verb(
+        ExportRecipe,
+        lambda recipe, overwrite: export(recipe, overwrite=overwrite),
+        "Write a finished model for others: sharded safetensors, model card, GGUF.",
+        "llama-gene export --model runs/model --out runs/exported max_shard=2GB",
     )
 
 
@@ -55,8 +73,9 @@ def _chat() -> Verb[Any]:
 
 
 VERBS: dict[str, tuple[str, Callable[[], Verb[Any]]]] = {
-    "instruct": ("LoRA instruction tuning", _instruct),
+    "instruct": ("instruction tuning", _instruct),
     "merge": ("merge an adapter into its model", _merge),
+    "export": ("write a model for others, GGUF too", _export),
     "chat": ("chat in the terminal", _chat),
 }
 """Command -> (one line for the overview, how to make it)."""

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from artefacts.errors import UserError
-from pretrain.loss import IGNORED
+from artefacts.loss import IGNORED
 from tokenizer.alphabets import TAGS
 from tokenizer.bpe.encode import read_encoders
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
-from artefacts.training import check_precision
+from artefacts.training import accumulation_of
 from data_convert.shards import tokenizer_fingerprint
-from pretrain.recipe import PretrainRecipe, accumulation_of
+from pretrain.recipe import PretrainRecipe
 
 GIB = 1 << 30
 
@@ -21,15 +21,6 @@ def check_fit(model: Path, shards: Path) -> None:
     own = tokenizer_fingerprint(model)
     if packed_with != own:
         raise UserError(f"{shards}: packed with tokenizer {packed_with}, but {model} has {own}; pack again with this model's tokenizer")
-
-
-def check_rows(rows: int, ids: int, path: Path) -> None:
-    """Refuse a model that has fewer embedding rows than its tokenizer has ids; training never resizes, and ZeRO-3 could not."""
-    if rows < ids:
-        raise UserError(
-            f"{path}: {rows} embedding rows for {ids} ids; extend it with `llama-gene tokenizer extend` first: nothing is resized "
-            "while training, and under ZeRO-3 it could not be"
-        )
 
 
 def check_context(config: Any, longest: int, path: Path) -> None:
@@ -48,13 +39,6 @@ def check_batch(recipe: PretrainRecipe, ranks: int) -> None:
         accumulation_of(recipe, ranks)
     except ValueError as error:
         raise UserError(str(error)) from None
-
-
-def check_hardware(precision: str) -> None:
-    """Refuse bf16 on a GPU without it."""
-    import torch
-
-    check_precision(precision, torch.cuda.get_device_capability() if torch.cuda.is_available() else None)
 
 
 def check_disk(out: Path, needed: int, what: str) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 
-from artefacts.errors import UserError
-from pretrain.loss import ScoringHead, score_in_head, way_for
-from pretrain.optimiser import VOCABULARY
+from artefacts.loss import score_in_head, way_for
+from artefacts.vocabulary import VOCABULARY, is_vocabulary, keep_old_rows
 from pretrain.recipe import PretrainRecipe
-
-NEW_IDS = "new_ids.json"
+from tokenizer.new_ids import new_ids
 
 
 def load_model(recipe: PretrainRecipe, arguments: TrainingArguments) -> Any:
@@ -36,7 +32,7 @@ def load_model(recipe: PretrainRecipe, arguments: TrainingArguments) -> Any:
         model = add_lora(model, recipe)
     else:
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(recipe.rows != "none" if _is_vocabulary(name) else recipe.train == "all")
+            parameter.requires_grad_(recipe.rows != "none" if is_vocabulary(name) else recipe.train == "all")
     score_in_head(causal, way_for(recipe.loss, torch.cuda.is_available()))
     if recipe.rows == "new":
         keep_old_rows(model, new_ids(recipe.model))
@@ -64,45 +60,6 @@ def add_lora(model: Any, recipe: PretrainRecipe) -> Any:
     wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
     wrapped.enable_input_require_grads()  # else activation checkpointing finds nothing to train behind frozen embeddings
     return wrapped
-
-
-def new_ids(folder: Path) -> list[int]:
-    """Ids the extension added, from new_ids.json: explicit, since matrices may be padded beyond them.
-
-    Raises:
-        UserError: the folder was not extended by `tokenizer extend`.
-    """
-    path = folder / NEW_IDS
-    if not path.is_file():
-        raise UserError(f"{folder}: no {NEW_IDS}, so its new rows are unknown; extend it with `llama-gene tokenizer extend`, or rows=all")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    ids = [found["pad"], *found["tags"].values(), *found["glue"]]
-    return sorted({*ids, *(number for first, last in found["pieces"].values() for number in range(first, last + 1))})
-
-
-def keep_old_rows(model: Any, new: list[int]) -> None:
-    """Zero the gradients of all rows but `new` in both vocabulary matrices.
-
-    AdamW then never moves them, not by one bit: their moments stay zero and embeddings have no weight decay. Its states
-    take memory for all rows, which `estimate` counts. The loss in chunks does not even reckon the gradients of old rows.
-    """
-    for module in model.modules():
-        if isinstance(module, ScoringHead):
-            module.trained = slice(min(new), max(new) + 1)
-    for name, parameter in model.named_parameters():
-        if _is_vocabulary(name) and parameter.requires_grad:
-            rows = getattr(parameter, "ds_shape", parameter.shape)[0]
-            mask_V1 = torch.zeros(rows, 1, dtype=parameter.dtype)
-            mask_V1[new] = 1
-
-            def masked(gradient_VD: Tensor, mask_V1: Tensor = mask_V1) -> Tensor:
-                return gradient_VD * mask_V1.to(gradient_VD.device)
-
-            parameter.register_hook(masked)
-
-
-def _is_vocabulary(name: str) -> bool:
-    return any(part in name for part in VOCABULARY)
 
 
 def write_plain(trained: Path, recipe: PretrainRecipe, folder: Path) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from artefacts.errors import UserError
+from artefacts.vocabulary import is_vocabulary
 from pretrain.recipe import PretrainRecipe, Spikes
-
-VOCABULARY = ("embed_tokens", "lm_head")
 
 
 def parameter_groups(model: Any, recipe: PretrainRecipe, decayed: Sequence[str]) -> list[dict[str, Any]]:
@@ -28,7 +27,7 @@ def parameter_groups(model: Any, recipe: PretrainRecipe, decayed: Sequence[str])
         if not parameter.requires_grad:
             continue
         kind = "decayed" if name in decayed else "plain"
-        parts["vocabulary" if any(part in name for part in VOCABULARY) else kind].append(parameter)
+        parts["vocabulary" if is_vocabulary(name) else kind].append(parameter)
     rate = recipe.embedding_learning_rate or recipe.learning_rate
     found = [
         {"params": parts["decayed"], "weight_decay": recipe.weight_decay, "lr": recipe.learning_rate},

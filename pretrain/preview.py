@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pretrain.estimate import planned_sizes, report
+from artefacts.estimate import planned_sizes, report
 from pretrain.recipe import PretrainRecipe
 from pretrain.train import check
 from pretrain.watch import marked_sample

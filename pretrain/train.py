@@ -23,17 +23,18 @@ from artefacts.checkpoints import (
     world_size,
 )
 from artefacts.errors import UserError
+from artefacts.estimate import checkpoint_bytes, sizes_of
 from artefacts.folder import check_absent, fingerprint, new_folder, read_manifest, write_manifest
 from artefacts.launch import keep_cpu_simple, leave, share_cores
+from artefacts.training import accumulation_of, check_hardware, check_rows
 from data_convert.shards import load_shards
 from pretrain.bits import english_blocks, name_sources
 from pretrain.blocks import collate, unlearnt_ids
 from pretrain.card import write_card
-from pretrain.checks import check_batch, check_context, check_disk, check_fit, check_hardware, check_rows
-from pretrain.estimate import checkpoint_bytes, sizes_of
+from pretrain.checks import check_batch, check_context, check_disk, check_fit
 from pretrain.model import load_model, write_plain
 from pretrain.order import BlockOrder, OrderedBlocks, columns
-from pretrain.recipe import PretrainRecipe, accumulation_of
+from pretrain.recipe import PretrainRecipe
 from pretrain.trainer import GeneTrainer, training_arguments
 from pretrain.universal import BY_RANKS, AfterUniversal, is_universal
 from pretrain.watch import Recorder, history

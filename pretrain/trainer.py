@@ -17,7 +17,7 @@ from artefacts.launch import deepspeed_config
 from artefacts.training import shared_arguments
 from pretrain.optimiser import Guard, GuardedAdamW, parameter_groups
 from pretrain.order import OrderedBlocks
-from pretrain.recipe import PretrainRecipe, accumulation_of
+from pretrain.recipe import PretrainRecipe
 from tokenizer.saving import carry_tokenizer
 
 
@@ -105,12 +105,11 @@ class GeneTrainer(WholeCheckpoints, Trainer):
 
 def training_arguments(recipe: PretrainRecipe, work: Path, steps: int, ranks: int, universal: bool = False) -> TrainingArguments:
     """TrainingArguments in transformers 5's names. `universal`: the checkpoint is of another number of ranks."""
-    config = deepspeed_config(recipe.deepspeed) if recipe.deepspeed is not None else None
-    shared = shared_arguments(recipe, work, config)
-    if universal and config is not None:
-        shared["deepspeed"] = {**json.loads(config.read_text(encoding="utf-8")), "checkpoint": {"load_universal": True}}
+    shared = shared_arguments(recipe, work, ranks)
+    if universal and recipe.deepspeed is not None:
+        config = json.loads(deepspeed_config(recipe.deepspeed).read_text(encoding="utf-8"))
+        shared["deepspeed"] = {**config, "checkpoint": {"load_universal": True}}
     shared |= {
-        "gradient_accumulation_steps": accumulation_of(recipe, ranks),
         "logging_steps": 1,  # the guard against spikes looks at every loss, and checkpoints carry them
         "logging_nan_inf_filter": False,  # it would write another number where the loss is none
     }

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from itertools import groupby
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from artefacts.estimate import flops_per_token, peak_of, sizes_of
+from artefacts.loss import IGNORED
+from artefacts.marked import marked
 from pretrain.bits import ENGLISH, heldout_bits
 from pretrain.blocks import collate, unlearnt_ids
-from pretrain.estimate import flops_per_token, peak_of, sizes_of
-from pretrain.loss import IGNORED
 from pretrain.recipe import PretrainRecipe
 from tokenizer.alphabets import ALPHABETS
 
-LONGEST_SAMPLE = 600
 BEGINNINGS = {"text": "The"}
 """What a sample of a modality begins with; sequences begin with their tag."""
 
@@ -177,10 +175,4 @@ def history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def marked_sample(recipe: PretrainRecipe, tokenizer: Any, row: dict[str, Any]) -> str:
     """A block as the model sees it, tokens without loss in brackets; the middle of a long one is left out."""
     labels = collate([row], unlearnt_ids(recipe.model, list(recipe.no_loss_on)))["labels"][0].numpy()
-    ids = np.asarray(row["input_ids"])[: sum(row["seq_lengths"])]
-    parts = []
-    for silent, run in groupby(range(len(ids)), key=lambda place: bool(labels[place] == IGNORED)):
-        text = tokenizer.decode(ids[list(run)], skip_special_tokens=False)
-        parts.append(f"[{text}]" if silent else text)
-    whole = "".join(parts)
-    return whole if len(whole) <= LONGEST_SAMPLE else f"{whole[: LONGEST_SAMPLE // 2]} ... {whole[-LONGEST_SAMPLE // 2 :]}"
+    return marked(tokenizer, row["input_ids"][: sum(row["seq_lengths"])], labels == IGNORED)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from ranks import Nursery
 from samples import english, letters
 from tokenizers import Tokenizer, models, trainers
 from transformers import AutoTokenizer
@@ -124,6 +126,13 @@ def extended_folder(tmp_path_factory: pytest.TempPathFactory, text_file: Path, d
     )
     extend_base(Extend(base=folder / "base", dna=folder / "dna.json", protein=folder / "protein.json", out=folder / "extended"))
     return folder / "extended"
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    found = Nursery()
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ SMALLER = {
     "convert pack": ["block_tokens=256"],
     "pretrain": ["steps=2", "micro_batch=2", "heldout_blocks=1"],
     "convert simulate": SMALL_ORGANISM,
-    "instruct": ["epochs=1", "micro_batch=8", "lora_rank=2"],
+    "instruct": ["epochs=1", "micro_batch=8", "lora.rank=2"],
     "chat": ["max_new_tokens=3"],
     "eval baselines": ["luca.epochs=1"],
     "baseline train": ["schedule.epochs=1"],

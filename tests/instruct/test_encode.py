@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger, UserError
+from artefacts.loss import IGNORED
 from data_convert.conversations import answer_ids, prompt_ids
-from instruct.tune import IGNORED, encode
+from instruct.encode import encode
+from instruct.rows import Rows, collate
 
 PROMPTS = [
     "Is this a promoter? <dna>ACGTNACGGATTACA</dna> Answer promoter or background.",
@@ -96,21 +98,27 @@ def write(path: Path, records: list[dict[str, Any]]) -> Path:
 
 def test_labels_cover_the_answer_and_its_end(chatty, tmp_path):
     records = [record(0, "ACGT" * 5), record(1, "GATTACA", "background")]
-    rows = encode(chatty, write(tmp_path / "train.jsonl", records), 512, Ledger())
-    for row, given_record in zip(rows, records, strict=True):
+    found = encode(chatty, write(tmp_path / "train.jsonl", records), 512, Ledger())
+    batch = collate([Rows(found, [[0], [1]], None)[number] for number in range(2)], chatty.pad_token_id, weighted=False)
+    for row, given_record in enumerate(records):
         prompt = prompt_ids(chatty, given_record["prompt"])
-        assert row["labels"][: len(prompt)] == [IGNORED] * len(prompt)
-        assert row["labels"][len(prompt) :] == row["input_ids"][len(prompt) :]
-        assert row["labels"][-1] == chatty.end_of_turn
-        assert chatty.decode(row["labels"][len(prompt) : -1]).strip() == given_record["label"]
+        answer = answer_ids(chatty, given_record["prompt"], given_record["label"])
+        labels = batch["labels"][row].tolist()
+        assert labels[: len(prompt)] == [IGNORED] * len(prompt)
+        assert labels[len(prompt) : len(prompt) + len(answer)] == answer
+        assert set(labels[len(prompt) + len(answer) :]) <= {IGNORED}
+        assert batch["input_ids"][row].tolist()[: len(prompt) + len(answer)] == prompt + answer
+        assert answer[-1] == chatty.end_of_turn
 
 
 def test_long_records_are_set_aside_and_counted(chatty, tmp_path):
     records = [record(0, "ACGT" * 5), record(1, "GATC" * 200), record(2, "TTGA" * 5)]
     sizes = [len(prompt_ids(chatty, r["prompt"]) + answer_ids(chatty, r["prompt"], r["label"])) for r in records]
     ledger = Ledger()
-    rows = encode(chatty, write(tmp_path / "train.jsonl", records), max(sizes[0], sizes[2]), ledger)
-    assert [len(ids) for ids in rows["input_ids"]] == [sizes[0], sizes[2]], "kept whole, or not at all"
+    aside: list[str] = []
+    rows = encode(chatty, write(tmp_path / "train.jsonl", records), max(sizes[0], sizes[2]), ledger, aside=aside)
+    assert [len(ids) for ids in rows.ids] == [sizes[0], sizes[2]], "kept whole, or not at all"
+    assert aside == ["tiny/1"]
     found = ledger.as_dict()
     assert (found["read"], found["written"], found["rejected"]) == (3, 2, 1)
     assert next(iter(found["examples"].values())) == ["tiny/1"]
@@ -123,7 +131,7 @@ def test_only_long_records_are_an_error(chatty, tmp_path):
 
 def test_dev_records_are_a_fixed_draw(chatty, tmp_path):
     path = write(tmp_path / "dev.jsonl", [record(number, "ACGT" * (number + 1)) for number in range(12)])
-    first, again, other = (encode(chatty, path, 512, Ledger(), 5, seed)["input_ids"] for seed in (0, 0, 1))
+    first, again, other = (encode(chatty, path, 512, Ledger(), 5, seed).records for seed in (0, 0, 1))
     assert len(first) == 5
     assert first == again
     assert first != other

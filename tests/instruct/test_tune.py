@@ -1,77 +1,41 @@
-"""A short LoRA run, its adapter read by plain PEFT, and its merge into tied and untied bases."""
+"""Short tuning runs, every way, on tied and untied bases: what plain PEFT and transformers read, and which weights moved."""
 
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from artefacts.checkpoints import NoLastCheckpoint, newest_complete
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from data_convert.conversations import prompt_ids
 from instruct.merge import MergeRecipe, merge
-from instruct.recipe import InstructRecipe
 from instruct.tune import tune
-from tokenizer.create import CreateBase, create_base
-from tokenizer.extend import Extend, extend_base
+from tokenizer.new_ids import new_ids
 
-CHOICES = ["promoter", "background"]
-
-
-def record(split: str, number: int, draw: random.Random) -> dict[str, Any]:
-    label = CHOICES[number % 2]
-    letters = ("TATAAT" if label == "promoter" else "GCGCGC") + "".join(draw.choices("ACGT", k=draw.randint(4, 20)))
-    return {
-        "id": f"tiny/{split}/{number}",
-        "task": "tiny",
-        "split": split,
-        "kind": "binary",
-        "prompt": [{"role": "user", "content": f"Which? <dna>{letters}</dna>"}],
-        "completion": [{"role": "assistant", "content": label}],
-        "label": label,
-        "choices": CHOICES,
-        "inputs": [{"name": "sequence", "modality": "dna", "letters": letters}],
-        "source": "invented",
-    }
+WAYS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "lora-new-rows": {"rows": "new"},
+    "lora-all-rows": {"rows": "all", "packing": True, "micro_batch": 2, "steps": 12},
+    "dora": {"train": "dora", "loss_per": "record"},
+    "all": {"train": "all", "rows": "all", "learning_rate": 3e-3, "loss_per": "task"},
+    "all-new-rows": {"train": "all", "rows": "new", "learning_rate": 3e-3},
+    "all-no-rows": {"train": "all", "rows": "none", "learning_rate": 3e-3},
+}
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("records")
-    draw = random.Random(3)
-    for split, size in (("train", 32), ("dev", 8)):
-        lines = [json.dumps(record(split, number, draw)) + "\n" for number in range(size)]
-        (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tied_folder(tmp_path_factory: pytest.TempPathFactory, text_file: Path, extended_folder: Path) -> Path:
-    folder = tmp_path_factory.mktemp("tied")
-    create_base(
-        CreateBase(
-            out=folder / "base",
-            text=[text_file],
-            vocab_size=400,
-            hidden_size=32,
-            layers=2,
-            heads=2,
-            kv_heads=1,
-            intermediate_size=64,
-            tied=True,
-        )
-    )
-    genes = extended_folder.parent
-    extend_base(Extend(base=folder / "base", dna=genes / "dna.json", protein=genes / "protein.json", out=folder / "extended"))
-    return folder / "extended"
+class Tuned(NamedTuple):
+    base: Path
+    folder: Path
+    plain: Path
+    """Model folder: merged, or the folder itself."""
+    way: dict[str, Any]
 
 
 @pytest.fixture(scope="module", params=["untied", "tied"])
@@ -79,28 +43,14 @@ def model_folder(request: pytest.FixtureRequest, extended_folder: Path) -> Path:
     return extended_folder if request.param == "untied" else request.getfixturevalue("tied_folder")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["adapter", "adapter+embeddings"])
-def tuned(request: pytest.FixtureRequest, model_folder: Path, records: Path, tmp_path_factory: pytest.TempPathFactory):
-    """(base, adapter, merged, whether the vocabulary matrices were trained)."""
-    folder = tmp_path_factory.mktemp("tuned")
-    tune(
-        InstructRecipe(
-            model=model_folder,
-            records=records,
-            out=folder / "adapter",
-            train_embeddings=request.param,
-            epochs=8,
-            micro_batch=8,
-            lora_rank=4,
-            lora_alpha=8,
-            learning_rate=2e-2,
-            log_every=1,
-            evaluate_every=16,
-            save_every=100,
-        )
-    )
-    merge(MergeRecipe(model=model_folder, adapter=folder / "adapter", out=folder / "merged"))
-    return model_folder, folder / "adapter", folder / "merged", request.param
+@pytest.fixture(scope="module", params=WAYS)
+def tuned(request: pytest.FixtureRequest, model_folder: Path, make_tuning, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    folder, way = tmp_path_factory.mktemp("tuned"), WAYS[request.param]
+    tune(make_tuning(folder / "tuned", model=model_folder, **way))
+    if way.get("train") == "all":
+        return Tuned(model_folder, folder / "tuned", folder / "tuned", way)
+    merge(MergeRecipe(model=model_folder, adapter=folder / "tuned", out=folder / "merged"))
+    return Tuned(model_folder, folder / "tuned", folder / "merged", way)
 
 
 def matrices(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,74 +58,119 @@ def matrices(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_loss_falls_and_the_folder_is_complete(tuned):
-    _, adapter, _, _ = tuned
-    history = [json.loads(line) for line in (adapter / "history.jsonl").read_text().splitlines()]
+    history = [json.loads(line) for line in (tuned.folder / "history.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in history if "loss" in line]
     dev = {line["step"]: line["eval_loss"] for line in history if "eval_loss" in line}
-    assert len(losses) == 32
-    assert sum(losses[-3:]) < 0.96 * sum(losses[:3])
-    assert list(dev) == [16, 32]
-    assert dev[32] < dev[16]
-    manifest = read_manifest(adapter, "adapter")
+    steps = tuned.way.get("steps", 16)
+    assert len(losses) == steps
+    learns_to_write = tuned.way.get("rows", "none") == "all"  # of a random base: nothing else knows the answers' tokens
+    assert sum(losses[-3:]) < (0.9 if learns_to_write else 0.995) * sum(losses[:3])
+    assert list(dev) == sorted({8, steps})
+    manifest = read_manifest(tuned.folder, "tuned" if tuned.way.get("train") == "all" else "adapter")
     assert manifest["counts"]["train"]["written"] == 32
-    assert manifest["counts"]["steps"] == 32
-    assert not [path for path in adapter.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
-    assert not [path for path in adapter.parent.iterdir() if "checkpoints" in path.name or "partial" in path.name]
+    assert manifest["counts"]["steps"] == steps
+    if steps == 16:
+        assert manifest["counts"]["records"] == {"sim/promoter": 4 * 24, "sim/stability": 4 * 8}
+    assert not [path for path in tuned.folder.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
+    assert not [path for path in tuned.folder.parent.iterdir() if "checkpoints" in path.name or "partial" in path.name]
 
 
 def test_merged_logits_equal_the_adapters(tuned, records):
-    base, adapter, merged, _ = tuned
-    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    tokenizer = AutoTokenizer.from_pretrained(tuned.folder)
     message = json.loads((records / "dev.jsonl").read_text().splitlines()[0])["prompt"]
     ids = torch.tensor([prompt_ids(tokenizer, message)])
-    plain = AutoModelForCausalLM.from_pretrained(base).eval()
+    plain = AutoModelForCausalLM.from_pretrained(tuned.base).eval()
+    joined = AutoModelForCausalLM.from_pretrained(tuned.plain).eval()
     with torch.no_grad():
-        untouched = plain(ids).logits
-        # PEFT puts its layers into the model it is given, so the plain one is asked first
-        adapted = PeftModel.from_pretrained(plain, str(adapter)).eval()(ids).logits
-        joined = AutoModelForCausalLM.from_pretrained(merged).eval()(ids).logits
-    assert (joined - adapted).abs().max() < 1e-5
-    assert (joined - untouched).abs().max() > 1e-3
-    assert prompt_ids(AutoTokenizer.from_pretrained(merged), message) == ids[0].tolist()
+        untouched, found = plain(ids).logits, joined(ids).logits
+        assert (found - untouched).abs().max() > 1e-3
+        if tuned.way.get("train") != "all":
+            # PEFT puts its layers into the model it is given, so the plain one is asked first
+            adapted = PeftModel.from_pretrained(plain, str(tuned.folder)).eval()(ids).logits
+            assert (found - adapted).abs().max() < 1e-5
+    assert prompt_ids(AutoTokenizer.from_pretrained(tuned.plain), message) == ids[0].tolist()
 
 
-def test_vocabulary_matrices(tuned):
-    """Both stay as they are, bit by bit, or both are trained; a tied model stays tied."""
-    base, _, merged, trained = tuned
-    before, after = AutoModelForCausalLM.from_pretrained(base), AutoModelForCausalLM.from_pretrained(merged)
+def test_rows_move_where_they_should_and_nowhere_else(tuned):
+    """Both matrices, bit by bit: none, the new rows alone, or all; a tied model stays tied."""
+    before, after = AutoModelForCausalLM.from_pretrained(tuned.base), AutoModelForCausalLM.from_pretrained(tuned.plain)
     tied = before.config.tie_word_embeddings
     assert after.config.tie_word_embeddings == tied
     if tied:
         assert torch.equal(*matrices(after))
         assert sum(parameter.numel() for parameter in after.parameters()) == sum(parameter.numel() for parameter in before.parameters())
-    for old, new in zip(matrices(before), matrices(after), strict=True):
-        assert torch.equal(old, new) != trained
+    rows = tuned.way.get("rows", "none")
+    new = torch.zeros(len(matrices(before)[0]), dtype=torch.bool)
+    new[new_ids(tuned.base)] = True
+    for old, found in zip(matrices(before), matrices(after), strict=True):
+        moved = (old != found).any(dim=1)
+        assert not (moved[~new].any() and rows == "new")
+        assert moved.any() == (rows != "none")
+        if rows == "all":
+            assert moved[~new].any()
+        if rows == "new":
+            # the output matrix: every new row is pushed away from every answer
+            assert moved.sum() > 3
+    if rows == "new":
+        assert (matrices(before)[1] != matrices(after)[1]).any(dim=1)[new].float().mean() > 0.95
+        adapter = tuned.folder / "adapter_model.safetensors"
+        if adapter.is_file():
+            assert adapter.stat().st_size < (tuned.base / "model.safetensors").stat().st_size
 
 
-def test_a_stopped_run_continues(tuned, records, tmp_path, monkeypatch):
-    """Stopped by an exception after a checkpoint; what follows repeats the uninterrupted run exactly."""
-    _, whole, _, _ = tuned
-    recipe = InstructRecipe(**{**read_manifest(whole, "adapter")["recipe"], "out": tmp_path / "adapter", "save_every": 10})
+def test_bodies_move(tuned):
+    before, after = (AutoModelForCausalLM.from_pretrained(folder).model.layers[0] for folder in (tuned.base, tuned.plain))
+    for name in ("q_proj", "v_proj"):
+        assert not torch.equal(getattr(before.self_attn, name).weight, getattr(after.self_attn, name).weight)
 
-    def stop(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 23:
-            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(NoLastCheckpoint, "on_step_end", stop)
-        with pytest.raises(KeyboardInterrupt):
-            tune(recipe)
-    assert newest_complete(tmp_path / "adapter.checkpoints").name == "checkpoint-20"
+def test_balance_repeats_the_small_task(make_tuning, tmp_path):
+    recipe = make_tuning(tmp_path / "out", balance=True, epochs=2)
     tune(recipe)
-    assert (recipe.out / "history.jsonl").read_text() == (whole / "history.jsonl").read_text()
-    assert (recipe.out / "adapter_model.safetensors").read_bytes() == (whole / "adapter_model.safetensors").read_bytes()
-    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+    assert read_manifest(recipe.out)["counts"]["records"] == {"sim/promoter": 32, "sim/stability": 32}
 
 
-def test_too_few_rows_are_refused(extended_folder, records, tmp_path):
+def refused(recipe: Any, match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        tune(recipe)
+    assert not list(recipe.out.parent.glob(f"{recipe.out.name}*"))
+
+
+def test_too_few_rows_are_refused(extended_folder, make_tuning, tmp_path):
     shutil.copytree(extended_folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
     config = json.loads((extended_folder / "config.json").read_text())
     (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "vocab_size": 405}))
-    with pytest.raises(UserError, match=r"405 embedding rows for \d+ ids"):
-        tune(InstructRecipe(model=tmp_path / "model", records=records, out=tmp_path / "out"))
-    assert not list(tmp_path.glob("out*"))
+    refused(make_tuning(tmp_path / "out", model=tmp_path / "model"), r"405 embedding rows for \d+ ids")
+
+
+def test_a_base_without_a_chat_template_is_refused(extended_folder, make_tuning, tmp_path):
+    shutil.copytree(extended_folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors", "*.jinja"))
+    refused(make_tuning(tmp_path / "out", model=tmp_path / "model"), "no chat template.*tokenizer extend")
+
+
+def test_rows_longer_than_the_context_are_refused(make_tuning, tmp_path):
+    refused(make_tuning(tmp_path / "out", max_tokens=100_000), r"max_tokens=100000: the context of .* is \d+; set max_tokens=")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_qlora_without_a_gpu_is_refused(make_tuning, tmp_path):
+    refused(make_tuning(tmp_path / "out", train="qlora"), "4-bit weights need a CUDA GPU.*use train=lora")
+
+
+def test_new_rows_need_an_extended_base_and_no_zero3(extended_folder, make_tuning, tmp_path):
+    refused(make_tuning(tmp_path / "out", rows="new", deepspeed="zero3"), "rows=new under ZeRO-3.*zero2")
+    shutil.copytree(extended_folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors", "new_ids.json"))
+    refused(make_tuning(tmp_path / "out", rows="new", model=tmp_path / "model"), r"no new_ids\.json")
+
+
+def test_long_records_are_noted_by_name(make_tuning, records, tmp_path):
+    lines = (records / "train.jsonl").read_text().splitlines()
+    long = json.loads(lines[0])
+    long |= {"id": "sim/promoter/train/long", "prompt": [{"role": "user", "content": "word " * 200}]}
+    shutil.copytree(records, tmp_path / "records")
+    (tmp_path / "records" / "train.jsonl").write_text("\n".join([*lines, json.dumps(long)]) + "\n")
+    recipe = make_tuning(tmp_path / "out", records=tmp_path / "records", steps=1)
+    tune(recipe)
+    counts = read_manifest(recipe.out)["counts"]["train"]
+    assert (counts["read"], counts["written"], counts["rejected"]) == (33, 32, 1)
+    assert (recipe.out / "set_aside.txt").read_text() == "sim/promoter/train/long\n"

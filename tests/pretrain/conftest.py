@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,6 @@ from data_convert.pack import PackRecipe, Source, pack
 from pretrain.recipe import PretrainRecipe
 
 STEPS, SAVE_EVERY = 20, 6
-
-
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    found = Nursery()
-    yield found
-    found.close()
 
 
 @pytest.fixture(scope="session")

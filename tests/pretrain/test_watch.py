@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pretrain.estimate import peak_of
+from artefacts.estimate import peak_of
 from pretrain.watch import history, samples
 
 

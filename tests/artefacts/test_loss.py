@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from artefacts.errors import UserError
-from pretrain.loss import IGNORED, ChunkedLoss, score_in_head, way_for
+from artefacts.loss import ALL, IGNORED, ChunkedLoss, score_in_head, way_for
 
 
 def llama(tied: bool = False) -> LlamaForCausalLM:
@@ -29,16 +31,20 @@ def llama(tied: bool = False) -> LlamaForCausalLM:
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 12), st.integers(1, 5), st.integers(0, 99))
-def test_value_and_gradients(tokens, chunk, seed):
+@given(st.integers(0, 12), st.integers(1, 5), st.integers(0, 99), st.booleans())
+def test_value_and_gradients(tokens, chunk, seed, weighted):
     draw = torch.Generator().manual_seed(seed)
     hidden = torch.randn(tokens, 7, generator=draw, dtype=torch.float64)
     weight = torch.randn(11, 7, generator=draw, dtype=torch.float64)
     labels = torch.randint(11, (tokens,), generator=draw)
+    shares = torch.rand(tokens, generator=draw, dtype=torch.float64) if weighted else None
     results = []
     for chunked in (True, False):
         one, other = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
-        loss = ChunkedLoss.apply(one, other, labels, chunk) if chunked else F.cross_entropy(one @ other.t(), labels, reduction="sum")
+        if chunked:
+            loss = ChunkedLoss.apply(one, other, labels, chunk, ALL, shares)
+        else:
+            loss = (F.cross_entropy(one @ other.t(), labels, reduction="none") * (1 if shares is None else shares)).sum()
         (3 * loss).backward()
         results.append((loss.detach().double(), one.grad, other.grad))
     for mine, theirs in zip(*results, strict=True):
@@ -75,7 +81,7 @@ def test_extreme_logits_stay_finite():
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("way", ["chunked", "full"])
 def test_a_scoring_model_equals_transformers(tied, way, monkeypatch):
-    monkeypatch.setattr("pretrain.loss.CHUNK_BYTES", 4 * 90 * 5)  # chunks of five tokens
+    monkeypatch.setattr("artefacts.loss.CHUNK_BYTES", 4 * 90 * 5)  # chunks of five tokens
     plain, scoring = llama(tied), llama(tied)
     names = [name for name, _ in plain.named_parameters()]
     score_in_head(scoring, way)
@@ -98,6 +104,12 @@ def test_a_scoring_model_equals_transformers(tied, way, monkeypatch):
         each = scoring(**inputs, labels=labels, each=True)["loss"]
     assert each.shape == ((labels[:, 1:] != IGNORED).sum(),)
     assert each.sum().item() == pytest.approx(13 * theirs.item(), rel=1e-5)
+
+
+def test_the_signature_that_generate_reads_is_kept():
+    plain, scoring = llama(), llama()
+    score_in_head(scoring, "chunked")
+    assert inspect.signature(scoring.forward) == inspect.signature(plain.forward)
 
 
 def test_a_frozen_head_gets_no_gradient():

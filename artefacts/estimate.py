@@ -28,9 +28,9 @@ import yaml
 
 from artefacts.errors import UserError
 from artefacts.launch import deepspeed_config
+from artefacts.loss import CHUNK_BYTES
+from artefacts.training import TrainingRecipe, accumulation_of
 from configs import CONFIGS
-from pretrain.loss import CHUNK_BYTES
-from pretrain.recipe import PretrainRecipe, accumulation_of
 
 GIB = 1 << 30
 HARDWARE = {
@@ -88,7 +88,7 @@ def sizes_of(config: Any, extra_rows: int = 0) -> Sizes:
     )
 
 
-def planned_sizes(recipe: PretrainRecipe) -> Sizes:
+def planned_sizes(recipe: TrainingRecipe) -> Sizes:
     """Of the model where it is there, else of the planned shape.
 
     Raises:
@@ -109,7 +109,7 @@ def planned_sizes(recipe: PretrainRecipe) -> Sizes:
     return sizes_of(SimpleNamespace(**{**document, "vocab_size": rows}))
 
 
-def trained(sizes: Sizes, recipe: PretrainRecipe) -> int:
+def trained(sizes: Sizes, recipe: TrainingRecipe) -> int:
     """Parameters with gradients and optimiser states. Rows that are kept still have states: they are masked, not cut out."""
     vocabulary = sizes.vocabulary if recipe.rows != "none" else 0
     if recipe.train == "all":
@@ -127,16 +127,18 @@ def trained(sizes: Sizes, recipe: PretrainRecipe) -> int:
         "up_proj": (sizes.hidden, sizes.feed_forward),
         "down_proj": (sizes.feed_forward, sizes.hidden),
     }
-    return vocabulary + sizes.layers * recipe.lora.rank * sum(sum(sides[name]) for name in recipe.lora.targets if name in sides)
+    adapted = [sides[name] for name in recipe.lora.targets if name in sides]
+    magnitudes = sum(side[1] for side in adapted) if recipe.train == "dora" else 0
+    return vocabulary + sizes.layers * (recipe.lora.rank * sum(map(sum, adapted)) + magnitudes)
 
 
-def total(sizes: Sizes, recipe: PretrainRecipe) -> int:
+def total(sizes: Sizes, recipe: TrainingRecipe) -> int:
     """All parameters: with LoRA the adapters, and the copies of the matrices that are trained, come to the model's own."""
     own = sizes.body + sizes.vocabulary
-    return own + trained(sizes, recipe) if recipe.train == "lora" else own
+    return own if recipe.train in ("all", "rows") else own + trained(sizes, recipe)
 
 
-def memory(sizes: Sizes, recipe: PretrainRecipe, ranks: int, block_tokens: int) -> dict[str, float]:
+def memory(sizes: Sizes, recipe: TrainingRecipe, ranks: int, block_tokens: int) -> dict[str, float]:
     """Bytes per rank by use; see the top of this file."""
     zero = _zero(recipe)
     stage = zero.get("stage", 0)
@@ -144,13 +146,15 @@ def memory(sizes: Sizes, recipe: PretrainRecipe, ranks: int, block_tokens: int) 
     offload_weights = zero.get("offload_param", {}).get("device", "none") != "none"
     width = 2 if recipe.precision == "bf16" else 4
     everything, moving = total(sizes, recipe), trained(sizes, recipe)
+    # 4-bit weights with their scales; norms and the vocabulary stay as they are
+    weights = width * everything - (width - 0.52) * sizes.body if recipe.train == "qlora" else width * everything
     tokens = recipe.micro_batch * block_tokens
     layer = tokens * width * (8 * sizes.hidden + 2 * sizes.kv_heads * sizes.head_dim + 4 * sizes.feed_forward)
     layers = tokens * width * sizes.hidden * sizes.layers + layer if recipe.activation_checkpointing else layer * sizes.layers
     mask = 0 if recipe.attention in ("flash_attention_2", "flex_attention") else tokens * block_tokens
     chunked = 2 * CHUNK_BYTES + 4 * sizes.rows * sizes.hidden
     return {
-        "weights": 0 if offload_weights else width * everything / (ranks if stage == 3 else 1),
+        "weights": 0 if offload_weights else weights / (ranks if stage == 3 else 1),
         "gradients": width * moving / (ranks if stage >= 2 else 1),
         "optimiser": 0 if offload else 12 * moving / (ranks if stage >= 1 else 1),
         "activations": layers + mask,
@@ -158,13 +162,13 @@ def memory(sizes: Sizes, recipe: PretrainRecipe, ranks: int, block_tokens: int) 
     }
 
 
-def checkpoint_bytes(sizes: Sizes, recipe: PretrainRecipe) -> int:
+def checkpoint_bytes(sizes: Sizes, recipe: TrainingRecipe) -> int:
     """One checkpoint: weights twice (a model folder and DeepSpeed's own), float32 weights and moments of what is trained."""
     width = 2 if recipe.precision == "bf16" else 4
     return 2 * width * total(sizes, recipe) + 12 * trained(sizes, recipe)
 
 
-def flops_per_token(sizes: Sizes, recipe: PretrainRecipe, block_tokens: int) -> float:
+def flops_per_token(sizes: Sizes, recipe: TrainingRecipe, block_tokens: int) -> float:
     """Of the model itself, forward and backward; what activation checkpointing repeats is not counted, as usual for MFU."""
     whole = 6 * (sizes.body + sizes.rows * sizes.hidden) + 6 * sizes.layers * sizes.heads * sizes.head_dim * block_tokens
     return whole if recipe.train == "all" else whole * 2 / 3
@@ -175,14 +179,14 @@ def peak_of(device: str) -> float | None:
     return next((1e12 * peak for name, (peak, _) in HARDWARE.items() if name in device), None)
 
 
-def _zero(recipe: PretrainRecipe) -> dict[str, Any]:
+def _zero(recipe: TrainingRecipe) -> dict[str, Any]:
     if recipe.deepspeed is None:
         return {}
     found = json.loads(deepspeed_config(recipe.deepspeed).read_text(encoding="utf-8"))["zero_optimization"]
     return dict(found)
 
 
-def report(recipe: PretrainRecipe, sizes: Sizes, block_tokens: int, epoch_tokens: int, steps: int | None) -> str:
+def report(recipe: TrainingRecipe, sizes: Sizes, block_tokens: int, epoch_tokens: int, steps: int | None) -> str:
     """The estimate in words and numbers.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Training ranks as processes of their own, forked from one that has imported everything: a run starts in a second, not in ten.
+"""Training ranks as processes of their own, forked from one that has imported everything: a run starts in a second.
 
     nursery = Nursery()
     done = nursery.run(recipe, ranks=2)       # done.codes, done.text
@@ -12,6 +12,7 @@ SIGTERM instead; `touch`: it makes a file of that name in the checkpoints' folde
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.recipe import dump
-from pretrain.recipe import PretrainRecipe
+from artefacts.training import TrainingRecipe
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -43,7 +44,7 @@ class Nursery:
             [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
-    def run(self, recipe: PretrainRecipe, ranks: int = 1, die: dict[str, Any] | None = None, offline: dict[str, str] | None = None) -> Done:
+    def run(self, recipe: TrainingRecipe, ranks: int = 1, die: dict[str, Any] | None = None, offline: dict[str, str] | None = None) -> Done:
         """Train by a recipe, all ranks on this machine, and wait for them. `offline`: variables of an environment without network."""
         file = recipe.out.with_name(f"{recipe.out.name}.yaml")
         file.write_text(dump(recipe), encoding="utf-8")
@@ -51,7 +52,8 @@ class Nursery:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         log = recipe.out.with_name(f"{recipe.out.name}.log")
-        job = {"recipe": str(file), "ranks": ranks, "port": port, "die": die, "log": str(log), "offline": offline}
+        room = type(recipe).__module__.partition(".")[0]
+        job = {"room": room, "recipe": str(file), "ranks": ranks, "port": port, "die": die, "log": str(log), "offline": offline}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(job) + "\n")
@@ -64,11 +66,16 @@ class Nursery:
         self.process.wait()
 
 
-def arm(die: dict[str, Any]) -> None:
+def arm(room: str, die: dict[str, Any]) -> None:
     """Make this process end itself at the event: by wrapping what the run calls there, which is called all the same."""
     from artefacts import checkpoints
-    from pretrain.trainer import GeneTrainer
-    from pretrain.watch import Recorder
+
+    if room == "pretrain":
+        from pretrain.trainer import GeneTrainer as Trainer
+        from pretrain.watch import Recorder as Watch
+    else:
+        from instruct.trainer import AnswerTrainer as Trainer  # type: ignore[assignment]
+        from instruct.watch import Watch  # type: ignore[assignment]
 
     number = signal.SIGTERM if die.get("ask") else signal.SIGKILL
 
@@ -80,9 +87,9 @@ def arm(die: dict[str, Any]) -> None:
             os.kill(os.getpid(), number)
 
     step_ends, train_ends, saves, places = (
-        Recorder.on_step_end,
-        Recorder.on_train_end,
-        GeneTrainer._save_rng_state,
+        Watch.on_step_end,
+        Watch.on_train_end,
+        Trainer._save_rng_state,
         checkpoints.put_in_place,
     )
 
@@ -106,8 +113,8 @@ def arm(die: dict[str, Any]) -> None:
             end(int(written.name.partition("-")[2]))
         places(written, work, keep)
 
-    Recorder.on_step_end, Recorder.on_train_end = on_step_end, on_train_end  # type: ignore[method-assign]
-    GeneTrainer._save_rng_state, checkpoints.put_in_place = save_rng, put_in_place  # type: ignore[method-assign]
+    Watch.on_step_end, Watch.on_train_end = on_step_end, on_train_end  # type: ignore[method-assign]
+    Trainer._save_rng_state, checkpoints.put_in_place = save_rng, put_in_place  # type: ignore[method-assign]
 
 
 def stay_home() -> None:
@@ -131,7 +138,8 @@ def stay_home() -> None:
 def rank(job: dict[str, Any], number: int) -> int:
     """One rank, in a process of its own."""
     from artefacts.command import run_rank
-    from pretrain.__main__ import RANK
+
+    verb = importlib.import_module(f"{job['room']}.__main__").RANK
 
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -142,8 +150,8 @@ def rank(job: dict[str, Any], number: int) -> int:
         os.environ |= job["offline"]
         stay_home()
     if job["die"] is not None and number == job["die"].get("rank", 0):
-        arm(job["die"])
-    return run_rank("pretrain", RANK, ["--recipe", job["recipe"]])
+        arm(job["room"], job["die"])
+    return run_rank(job["room"], verb, ["--recipe", job["recipe"]])
 
 
 def main() -> None:
@@ -151,6 +159,7 @@ def main() -> None:
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  # imports torch's compiler: else half of the time of every run
     import peft  # noqa: F401
 
+    import instruct.tune  # noqa: F401
     import pretrain.train  # noqa: F401
 
     gc.freeze()  # the collector of a run need not walk, and so copy, what all runs share

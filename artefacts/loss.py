@@ -4,11 +4,12 @@ With V = 60,000 to 190,000 ids, logits of a batch of tokens N, their softmax and
 [N, V] in float32: 6 GB each for 8,192 tokens and 190,000 ids, more than all else together. Here the positions that have a
 label are scored in chunks; each chunk's gradient is taken at once and its logits are dropped.
 
-Shapes: N tokens, D hidden size, V ids, C tokens of a chunk.
+Shapes: B rows, T tokens of a row, N labelled tokens, D hidden size, V ids, C tokens of a chunk.
 """
 
 from __future__ import annotations
 
+import functools
 from types import MethodType
 from typing import Any
 
@@ -27,7 +28,7 @@ SLICE_BYTES = 1 << 22
 
 
 class ChunkedLoss(torch.autograd.Function):
-    """Sum of the negative log-likelihoods of `labels`, and its gradients, chunk by chunk.
+    """Sum of the negative log-likelihoods of `labels`, each times its weight, and its gradients, chunk by chunk.
 
     The gradients are computed in the forward pass, as Liger's fused kernel does: three products with the head instead of
     the four that recomputing in the backward pass would cost. They take [N, D] and [V, D], once. Rows of the head outside
@@ -35,7 +36,9 @@ class ChunkedLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, chunk: int, trained: slice = ALL) -> Tensor:
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, chunk: int, trained: slice = ALL, share_N: Tensor | None = None
+    ) -> Tensor:
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         grad_hidden_ND = torch.empty_like(hidden_ND) if need_hidden else None
@@ -47,7 +50,7 @@ class ChunkedLoss(torch.autograd.Function):
             hidden_CD, labels_C = hidden_ND[part], labels_N[part]
             grad_CV = array_CV[: len(labels_C)]
             torch.mm(hidden_CD, weight_VD.t(), out=grad_CV)
-            total += _to_gradients(grad_CV, labels_C)
+            total += _to_gradients(grad_CV, labels_C, None if share_N is None else share_N[part])
             if grad_hidden_ND is not None:
                 torch.mm(grad_CV, weight_VD, out=grad_hidden_ND[part])
             if grad_weight_VD is not None:
@@ -69,21 +72,29 @@ class ChunkedLoss(torch.autograd.Function):
             None,
             None,
             None,
+            None,
         )
 
 
-def _to_gradients(logits_CV: Tensor, labels_C: Tensor) -> Tensor:
-    """Turn logits into their gradients, in place; returns the summed negative log-likelihood. A few rows at a time, in float32."""
+def _to_gradients(logits_CV: Tensor, labels_C: Tensor, share_C: Tensor | None) -> Tensor:
+    """Turn logits into their gradients, in place; returns the summed negative log-likelihood. A few rows at a time, in float32.
+
+    With `share_C` every label counts so much.
+    """
     total = torch.zeros((), dtype=torch.float32, device=logits_CV.device)
     rows = max(1, SLICE_BYTES // (4 * logits_CV.shape[1]) if logits_CV.device.type == "cpu" else len(labels_C))
-    for few_RV, labels_R in zip(logits_CV.split(rows), labels_C.split(rows), strict=True):
+    shares = (None,) * -(-len(labels_C) // rows) if share_C is None else share_C.split(rows)
+    for few_RV, labels_R, share_R in zip(logits_CV.split(rows), labels_C.split(rows), shares, strict=True):
         wide_RV = few_RV.float() if few_RV.dtype in (torch.bfloat16, torch.float16) else few_RV
         top_R = wide_RV.amax(dim=-1)
         mine_R = wide_RV.gather(1, labels_R[:, None])[:, 0]
         torch.softmax(wide_RV, dim=-1, out=wide_RV)
         # the largest probability is 1 / sum(exp(logits - top)): the normaliser without a pass of its own
-        total += (top_R - wide_RV.amax(dim=-1).log() - mine_R).sum()
+        losses_R = top_R - wide_RV.amax(dim=-1).log() - mine_R
+        total += losses_R.sum() if share_R is None else (losses_R * share_R).sum()
         wide_RV.scatter_add_(1, labels_R[:, None], torch.full_like(labels_R[:, None], -1.0, dtype=wide_RV.dtype))
+        if share_R is not None:
+            wide_RV.mul_(share_R[:, None])
         if wide_RV is not few_RV:
             few_RV.copy_(wide_RV)
     return total
@@ -115,27 +126,32 @@ class ScoringHead(nn.Linear):
     trained = ALL
     """Rows that are trained, where it is known that others are not; only chunks make use of it."""
 
-    def forward(self, input: Tensor, labels: Tensor | None = None, each: bool = False) -> Tensor:
-        """Logits [B, T, V] of hidden states [B, T, D].
+    def forward(self, input: Tensor, labels: Tensor | None = None, each: bool = False, weights: Tensor | None = None) -> Tensor:
+        """Logits [B, T, V] of hidden states [B, T, D]; with labels [B, T] their `score` instead."""
+        return super().forward(input) if labels is None else score(self.way, input, self.weight, labels, each, weights, self.trained)
 
-        With labels [B, T] the summed negative log-likelihood instead, every label scored by the state before it; with
-        `each`, those of the labelled positions, [N] in their order.
-        """
-        if labels is None:
-            return super().forward(input)
-        hidden_BTD, labels_BT = input[:, :-1], labels[:, 1:]
-        if self.way == "full" and not each:
-            logits_BTV = super().forward(hidden_BTD).float()
-            return F.cross_entropy(logits_BTV.flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED, reduction="sum")
-        counted_BT = labels_BT != IGNORED
-        hidden_ND, labels_N = hidden_BTD[counted_BT], labels_BT[counted_BT]
-        if each:
-            return negative_log_likelihoods(hidden_ND, self.weight, labels_N)
-        if self.way == "liger":
-            from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
 
-            return liger_fused_linear_cross_entropy(hidden_ND, self.weight, labels_N, reduction="sum")
-        return ChunkedLoss.apply(hidden_ND, self.weight, labels_N, _chunk(self.weight), self.trained)
+def score(
+    way: str, hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, each: bool, weights_BT: Tensor | None, trained: slice = ALL
+) -> Tensor:
+    """The summed negative log-likelihood of the labels, every label scored by the state before it and times its weight.
+
+    With `each`, those of the labelled positions, [N] in their order, without weights.
+    """
+    hidden_BTD, labels_BT = hidden_BTD[:, :-1], labels_BT[:, 1:]
+    if way == "full" and not each and weights_BT is None:
+        logits_BTV = F.linear(hidden_BTD, weight_VD).float()
+        return F.cross_entropy(logits_BTV.flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED, reduction="sum")
+    counted_BT = labels_BT != IGNORED
+    hidden_ND, labels_N = hidden_BTD[counted_BT], labels_BT[counted_BT]
+    if each:
+        return negative_log_likelihoods(hidden_ND, weight_VD, labels_N)
+    if way == "liger" and weights_BT is None:  # its kernel knows no weights
+        from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+
+        return liger_fused_linear_cross_entropy(hidden_ND, weight_VD, labels_N, reduction="sum")
+    shares_N = None if weights_BT is None else weights_BT[:, 1:][counted_BT]
+    return ChunkedLoss.apply(hidden_ND, weight_VD, labels_N, _chunk(weight_VD), trained, shares_N)
 
 
 def _scoring(plain: nn.Linear, way: str) -> ScoringHead:
@@ -153,24 +169,37 @@ def _scoring(plain: nn.Linear, way: str) -> ScoringHead:
 def score_in_head(model: Any, way: str) -> None:
     """Make `model(input_ids, position_ids, labels)` return {"loss": summed loss} without full logits; without labels all is as before.
 
-    Only the call is changed, not the weights or their names. Of a PEFT model, give the base model in it.
+    `weights` [B, T] gives labels unequal weight. Only the call is changed, not the parameters or their names. Of a PEFT
+    model, give the base model in it.
 
     Raises:
         UserError: the head has a bias, which no LLaMA has.
     """
     copies = getattr(model.lm_head, "modules_to_save", None)
+    rows_alone = hasattr(model.lm_head, "token_adapter")
     if copies is not None:  # PEFT's copy of the head is the one that is trained
         for name in copies:
             copies[name] = _scoring(copies[name], way)
-    else:
+    elif not rows_alone:
         model.lm_head = _scoring(model.lm_head, way)
     before = model.forward
 
-    def forward(self: Any, input_ids: Tensor | None = None, labels: Tensor | None = None, each: bool = False, **more: Any) -> Any:
+    # the old signature: `generate` reads from it what the model takes
+    @functools.wraps(type(model).forward)
+    def forward(
+        self: Any,
+        input_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        each: bool = False,
+        weights: Tensor | None = None,
+        **more: Any,
+    ) -> Any:
         if labels is None:
             return before(input_ids=input_ids, **more)
         hidden_BTD = self.model(input_ids=input_ids, position_ids=more["position_ids"], use_cache=False).last_hidden_state
-        return {"loss": self.lm_head(hidden_BTD, labels=labels, each=each)}
+        if rows_alone:  # PEFT's layer for single rows makes its weight anew at every call, and takes no further arguments
+            return {"loss": score(way, hidden_BTD, self.lm_head.weight, labels, each, weights)}
+        return {"loss": self.lm_head(hidden_BTD, labels=labels, each=each, weights=weights)}
 
     model.forward = MethodType(forward, model)
 

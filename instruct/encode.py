@@ -1,0 +1,71 @@
+"""Instruction records as ids: whole, or set aside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from artefacts.errors import Ledger, UserError
+from data_convert.conversations import conversations
+from data_convert.records import read_records
+
+BATCH = 512
+
+
+@dataclass
+class Encoded:
+    """Records in the order of their file."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    ids: list[NDArray[np.int32]] = field(default_factory=list)
+    """Prompt and answer, the end-of-turn token included."""
+    starts: list[int] = field(default_factory=list)
+    """Where the answer begins."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def tasks(self) -> list[str]:
+        return [record["task"] for record in self.records]
+
+    @property
+    def answer_tokens(self) -> list[int]:
+        return [len(ids) - start for ids, start in zip(self.ids, self.starts, strict=True)]
+
+
+def encode(
+    tokenizer: Any, path: Path, max_tokens: int, ledger: Ledger, most: int | None = None, seed: int = 0, aside: list[str] | None = None
+) -> Encoded:
+    """Read and tokenise records. One that is too long is counted in the ledger, and its id goes to `aside`.
+
+    Raises:
+        UserError: a malformed record, with its line; no record that fits.
+    """
+    records = list(read_records(path))
+    if most is not None and len(records) > most:
+        keep = np.random.default_rng(seed).permutation(len(records))[:most]
+        records = [records[index] for index in sorted(keep)]
+    found = Encoded()
+    for start in tqdm(range(0, len(records), BATCH), desc=f"encode {path.name}", unit=f"{BATCH} records", disable=None):
+        batch = records[start : start + BATCH]
+        pairs = conversations(tokenizer, [record["prompt"] for record in batch], [record["completion"][0]["content"] for record in batch])
+        for record, (prompt, answer) in zip(batch, pairs, strict=True):
+            ledger.read += 1
+            if len(prompt) + len(answer) > max_tokens:
+                ledger.reject(f"longer than max_tokens={max_tokens}", record["id"])
+                if aside is not None:
+                    aside.append(record["id"])
+                continue
+            found.records.append(record)
+            found.ids.append(np.array(prompt + answer, dtype=np.int32))
+            found.starts.append(len(prompt))
+            ledger.written += 1
+    if not len(found):
+        raise UserError(f"{path}: none of {ledger.read} records fits max_tokens={max_tokens}; raise it or crop the sequences in the card")
+    return found

@@ -1,0 +1,145 @@
+"""Rows of training: which records stand in which row of the run, and rows as batches.
+
+Records that share a row are isolated from each other by `position_ids` that restart at each of them, together with no
+attention mask and no cache, as in pre-training. Shapes: B rows, T tokens of the longest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from artefacts.loss import IGNORED
+from artefacts.order import Order
+from instruct.encode import Encoded
+
+OPEN_ROWS = 32
+"""Rows that packing fills at a time: more leave less room empty, and mix the order of records a little more."""
+
+
+def order_of(tasks: Sequence[str], balance: bool, seed: int) -> Order:
+    """Records in the order of training, by task. With `balance` an epoch has as many records as without, an equal part of each task."""
+    names = np.array(tasks)
+    rows = {name: np.flatnonzero(names == name) for name in sorted(set(tasks))}
+    equal = -(-len(tasks) // len(rows))
+    return Order(rows, {name: equal if balance else len(found) for name, found in rows.items()}, seed)
+
+
+def weights_of(encoded: Encoded, order: Order, loss_per: str) -> list[float] | None:
+    """Weight of a record's answer tokens; None: all alike.
+
+    record: 1 / tokens of the answer. task: 1 / tokens that the task's answers have in an epoch, times a constant.
+    """
+    lengths = encoded.answer_tokens
+    if loss_per == "token":
+        return None
+    if loss_per == "record":
+        return [1 / length for length in lengths]
+    tokens = {name: order.quota[name] * float(np.mean([lengths[row] for row in rows])) for name, rows in order.rows.items()}
+    mean = sum(tokens.values()) / len(tokens)
+    return [mean / tokens[task] for task in encoded.tasks]
+
+
+def plan(order: Order, lengths: Sequence[int], records: int, per_step: int, room: int | None, steps: int | None = None) -> list[list[int]]:
+    """Rows of a whole run, each a list of record numbers: until `records` are placed and `per_step` divides the rows.
+
+    Args:
+        lengths: tokens of every record.
+        room: tokens of a row when packing; None: one record each.
+        steps: steps of the run, whatever the records.
+    """
+    rows: list[list[int]] = []
+    stream = pack(order, lengths, room, records) if room is not None else ([order[place]] for place in count())
+    placed = 0
+    for row in stream:
+        rows.append(row)
+        placed += len(row)
+        if len(rows) == steps * per_step if steps is not None else placed >= records and len(rows) % per_step == 0:
+            return rows
+    raise AssertionError("the stream has no end")
+
+
+def pack(order: Order, lengths: Sequence[int], room: int, records: int) -> Iterator[list[int]]:
+    """Rows without end: every record goes whole into the fullest open row that has room for it; the fullest is closed for a new one.
+
+    Behind the last of `records` all open rows are closed, so that it is among those given out.
+    """
+    left: list[int] = []  # room in the open rows
+    rows: list[list[int]] = []
+    for place in count():
+        record = order[place]
+        length = lengths[record]
+        fitting = [(space, index) for index, space in enumerate(left) if space >= length]
+        if fitting:
+            index = min(fitting)[1]
+        else:
+            if len(rows) == OPEN_ROWS:
+                full = min(range(OPEN_ROWS), key=left.__getitem__)
+                left.pop(full)
+                yield rows.pop(full)
+            left.append(room)
+            rows.append([])
+            index = len(rows) - 1
+        left[index] -= length
+        rows[index].append(record)
+        if place + 1 >= records:
+            yield from rows
+            left, rows = [], []
+
+
+class Rows(Dataset[list[tuple[Any, int, float]]]):
+    """The rows of a whole run, in order, as a map-style dataset: item i is the row trained at position i."""
+
+    def __init__(self, encoded: Encoded, rows: list[list[int]], weights: list[float] | None) -> None:
+        self.encoded, self.rows, self.weights = encoded, rows, weights
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> list[tuple[Any, int, float]]:
+        """(ids, where the answer begins, weight) of every record in the row."""
+        return [
+            (self.encoded.ids[record], self.encoded.starts[record], 1.0 if self.weights is None else self.weights[record])
+            for record in self.rows[position]
+        ]
+
+    def __iter__(self) -> Iterator[list[tuple[Any, int, float]]]:
+        return (self[position] for position in range(len(self)))
+
+    def consumed(self, position: int) -> dict[str, int]:
+        """Records of every task in the rows before `position`."""
+        tasks = self.encoded.tasks
+        return dict(sorted(Counter(tasks[record] for row in self.rows[:position] for record in row).items()))
+
+
+def collate(rows: Sequence[Sequence[tuple[Any, int, float]]], pad: int, weighted: bool) -> dict[str, Tensor]:
+    """Rows to a batch: input_ids, position_ids and labels, each [B, T]; weights [B, T] where tokens count unequally.
+
+    Padding stands behind the last record and goes on with its positions: nothing before it can see it, and it has no label.
+    """
+    longest = max(sum(len(ids) for ids, _, _ in row) for row in rows)
+    input_ids_BT = np.full((len(rows), longest), pad, dtype=np.int64)
+    position_ids_BT = np.zeros_like(input_ids_BT)
+    labels_BT = np.full_like(input_ids_BT, IGNORED)
+    weights_BT = np.zeros(input_ids_BT.shape, dtype=np.float32)
+    for number, row in enumerate(rows):
+        end = 0
+        for ids, start, weight in row:
+            begin, end = end, end + len(ids)
+            input_ids_BT[number, begin:end] = ids
+            position_ids_BT[number, begin:] = np.arange(longest - begin)
+            labels_BT[number, begin + start : end] = ids[start:]
+            weights_BT[number, begin + start : end] = weight
+    batch = {
+        "input_ids": torch.from_numpy(input_ids_BT),
+        "position_ids": torch.from_numpy(position_ids_BT),
+        "labels": torch.from_numpy(labels_BT),
+    }
+    return {**batch, "weights": torch.from_numpy(weights_BT)} if weighted else batch

@@ -1,0 +1,90 @@
+"""A tuning run that is killed goes on as if it had not been: the same losses, metrics and weights, bit by bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artefacts.checkpoints import PARTIAL, newest_complete
+from instruct.recipe import InstructRecipe
+
+WAYS: dict[str, dict[str, Any]] = {
+    "lora": {"rows": "all", "lora": {"rank": 4, "alpha": 8, "dropout": 0.2}},
+    "new-rows-packed-metric": {"rows": "new", "packing": True, "micro_batch": 2, "steps": 16, "metric_every": 4, "loss_per": "task"},
+    "all-balanced-zero2": {"train": "all", "rows": "all", "balance": True, "deepspeed": "zero2", "learning_rate": 3e-3},
+}
+KILLS = [
+    ("lora", {"event": "step", "step": 9}),
+    ("new-rows-packed-metric", {"event": "saving", "step": 12}),
+    ("all-balanced-zero2", {"event": "placing", "step": 12}),
+    ("new-rows-packed-metric", {"event": "train_end", "step": 16}),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, make_tuning, nursery):
+    """Way -> folder of a run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+
+    def run(way: str) -> Path:
+        out = folder / way
+        if not out.exists():
+            done = nursery.run(make_tuning(out, save_every=6, **WAYS[way]))
+            assert done.codes == [0], done.text[-3000:]
+        return out
+
+    return run
+
+
+def assert_same(one: Path, other: Path) -> None:
+    for name in ("history.jsonl", *(path.name for path in one.glob("*.safetensors"))):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(("way", "die"), KILLS)
+def test_a_killed_run_continues_exactly(nursery, make_tuning, whole, tmp_path, way, die):
+    wanted: InstructRecipe = make_tuning(tmp_path / "out", save_every=6, **WAYS[way])
+    killed = nursery.run(wanted, die=die)
+    assert killed.codes == [-9], killed.text[-3000:]
+    assert not wanted.out.exists()
+    work = tmp_path / "out.checkpoints"
+    newest = newest_complete(work)
+    assert newest is not None
+    assert newest.name == ("checkpoint-12" if die["event"] == "train_end" else "checkpoint-6")
+    assert (work / PARTIAL / f"checkpoint-{die['step']}").exists() == (die["event"] in ("saving", "placing"))
+    done = nursery.run(wanted)
+    assert done.codes == [0], done.text[-3000:]
+    assert_same(whole(way), wanted.out)
+    assert not work.exists()
+
+
+def test_sigterm_saves_and_leaves(nursery, make_tuning, whole, tmp_path):
+    wanted = make_tuning(tmp_path / "out", save_every=6, **WAYS["lora"])
+    asked = nursery.run(wanted, die={"event": "step", "step": 8, "ask": True})
+    assert asked.codes == [143], asked.text[-3000:]
+    assert "stopped at step 8 with a checkpoint" in asked.text
+    assert nursery.run(wanted).codes == [0]
+    assert_same(whole("lora"), wanted.out)
+
+
+def test_other_settings_are_refused(nursery, make_tuning, tmp_path):
+    wanted = make_tuning(tmp_path / "out", save_every=6)
+    assert nursery.run(wanted, die={"event": "step", "step": 8}).codes == [-9]
+    refused = nursery.run(make_tuning(tmp_path / "out", save_every=6, balance=True))
+    assert refused.codes == [2]
+    assert "checkpoints of a run with balance=False, now it is True" in refused.text
+
+
+def test_two_ranks_equal_one(nursery, make_tuning, tmp_path):
+    """The rows of a step, and so its gradient, are the same for any number of ranks."""
+    losses = []
+    for ranks in (1, 2):
+        wanted = make_tuning(tmp_path / f"out{ranks}", ranks=ranks, micro_batch=8 // ranks, steps=4, deepspeed="zero2", rows="all")
+        done = nursery.run(wanted, ranks=ranks)
+        assert done.codes == [0] * ranks, done.text[-3000:]
+        lines = (wanted.out / "history.jsonl").read_text().splitlines()
+        losses.append([float(part) for line in lines if '"loss"' in line for part in [line.split(":")[-1].strip(" }")]])
+    assert len(losses[0]) == 4
+    assert losses[1] == pytest.approx(losses[0], rel=2e-3)
