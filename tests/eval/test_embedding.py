@@ -274,9 +274,9 @@ def test_lucaone_rows_are_its_models(lucaone_folder: Path) -> None:
         assert found[i].vector("cls") == pytest.approx(expected[0], abs=1e-5)
         assert found[i].vector("mean") == pytest.approx(expected[1:-1].mean(0), abs=1e-5)
         assert found[i].vector("max") == pytest.approx(expected[1:-1].max(0), abs=1e-5)
-    half = open_encoder(lucaone_folder, bf16=True).embed(items[:1])[0]
-    assert half.dtype == np.float32
-    assert half == pytest.approx(found[0].own, abs=0.1)
+    ((_, half),) = extract(open_encoder(lucaone_folder, bf16=True), items[:1], Extent())
+    assert half.own.dtype == np.float32
+    assert half.own == pytest.approx(found[0].own, abs=0.1)
 
 
 def test_esm_rows_are_its_models_and_long_ones_come_in_windows(esm_folder: Path) -> None:
@@ -308,7 +308,7 @@ def test_bert_with_pieces_of_several_letters(tmp_path: Path) -> None:
     assert rows.passes == math.ceil(len(ids) / encoder.longest)
     assert np.array_equal(encoder.ids("rna", "ACGU"), encoder.ids("dna", "ACGT"))
     with pytest.raises(UserError, match="does not read protein"):
-        encoder.embed([("protein", "MKV")])
+        list(extract(encoder, [("protein", "MKV")], Extent()))
 
 
 def dna_tokenizer(folder: Path) -> None:
@@ -402,14 +402,6 @@ def test_weights_that_do_not_fit_are_never_filled_with_chance(tmp_path: Path) ->
     )
     with pytest.raises(UserError, match="not those of a plain bert"):
         open_encoder(tmp_path)
-
-
-def test_a_gene_llama_gives_the_mean_of_its_rows(extended_folder: Path) -> None:
-    encoder = open_encoder(extended_folder)
-    items = [("dna", "ACGTTGCAACGTACG"), ("protein", "MKVLAAGW")]
-    found = dict(extract(encoder, items, Extent()))
-    for i, whole in enumerate(encoder.embed(items)):
-        assert found[i].vector("mean") == pytest.approx(whole.mean(0), abs=1e-5)
 
 
 def test_names_that_are_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

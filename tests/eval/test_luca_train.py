@@ -25,9 +25,11 @@ from eval.baselines.heads.nets import Head
 from eval.baselines.heads.shipped import load_head
 from eval.baselines.training import fit as fitting
 from eval.baselines.training.command import train
-from eval.baselines.training.data import Data, Example, read_data, read_label, read_labels
+from eval.baselines.training.data import read_data
+from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.features import Features
 from eval.baselines.training.measure import measure
+from eval.baselines.training.official import read_label, read_labels
 from eval.baselines.training.predict import predict
 from eval.baselines.training.recipe import Network, PredictRecipe, Schedule, TrainRecipe
 from eval.score import read_lines, score

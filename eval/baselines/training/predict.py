@@ -17,10 +17,11 @@ from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.embedding.inputs import check_seq_type, is_fasta, normalised, problem, rows_of
 from eval.baselines.heads.losses import Loss
 from eval.baselines.heads.shipped import load_head
-from eval.baselines.training.data import Example, Input, read_labels
+from eval.baselines.training.examples import Example, Input
 from eval.baselines.training.features import Features
 from eval.baselines.training.fit import Fitted
 from eval.baselines.training.fit import predict as probabilities
+from eval.baselines.training.official import read_labels
 from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
 from eval.baselines.training.table import PredictionTable
 from tokenizer.readers import fasta_records
@@ -65,7 +66,7 @@ def predict(recipe: PredictRecipe) -> int:
         todo = [s for s in samples if tuple(i.id for i in s.example.inputs) not in table.done]
         if todo:
             features = Features(trained, encoders=recipe.encoders, embeddings=recipe.embeddings)
-            features.prepare([s.example for s in todo], "embed") if features.store is not None else None
+            features.check([s.example for s in todo])
             device = pick_device(recipe.gpu_id)
             fitted.head.to(device)
             for start in tqdm(range(0, len(todo), recipe.batch), desc="predict", unit="batch", disable=None):
