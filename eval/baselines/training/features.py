@@ -36,8 +36,12 @@ class Features:
         self.encoders: list[Encoder] = []
         if self.store is None:
             names = recipe.per_input(list(encoders) or recipe.encoders)
-            options = {"batch_tokens": recipe.batch_tokens, "gpu": recipe.gpu_id, "bf16": recipe.use_bf16}
-            opened = {name: name if isinstance(name, Encoder) else open_encoder(name, **options) for name in dict.fromkeys(names)}
+            opened = {
+                name: name
+                if isinstance(name, Encoder)
+                else open_encoder(name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
+                for name in dict.fromkeys(names)
+            }
             self.encoders = [opened[name] for name in names]
         self.limits = [length - 2 for length in recipe.per_input(recipe.max_length)]
         self.extents = [

@@ -184,6 +184,10 @@ class PredictRecipe(Recipe):
     """Folder that holds the embeddings."""
     input_file: Path | None = None
     """CSV or TSV: seq_id,seq_type,seq or seq_id,seq; pairs: seq_id_a,seq_id_b,seq_type_a,seq_type_b,seq_a,seq_b; or FASTA."""
+    records: Path | None = None
+    """Folder of instruction records instead: `out` gets lines of their test records for `eval score`, named <system>.jsonl."""
+    records_task: str | None = None
+    """Task of a records folder that holds several."""
     seq_id: str | None = None
     seq_id_a: str | None = None
     seq_id_b: str | None = None
@@ -196,7 +200,8 @@ class PredictRecipe(Recipe):
     seq_type_a: str | None = None
     seq_type_b: str | None = None
     out: Path
-    """CSV to write; rows of one that exists are kept and their ids not predicted again."""
+    """CSV to write; rows of one that exists are kept and their ids not predicted again. With `records` a .jsonl that may hold
+    other tasks, whose lines are kept."""
     threshold: float = Field(default=0.5, ge=0, le=1)
     """Binary and multilabel: probability from which the label is given."""
     topk: int = Field(default=1, ge=1)
@@ -212,8 +217,10 @@ class PredictRecipe(Recipe):
 
     @model_validator(mode="after")
     def _one_input(self) -> PredictRecipe:
-        if (self.input_file is not None) + (self.seq is not None) + (self.seq_a is not None) != 1:
-            raise ValueError("give one of input_file, seq, or seq_a with seq_b")
+        if sum(given is not None for given in (self.input_file, self.seq, self.seq_a, self.records)) != 1:
+            raise ValueError("give one of input_file, records, seq, or seq_a with seq_b")
+        if self.records is not None and self.out.suffix != ".jsonl":
+            raise ValueError(f"out={self.out}: predictions of records go to <system>.jsonl, which eval score reads")
         if (self.seq_a is None) != (self.seq_b is None):
             raise ValueError("a pair needs seq_a and seq_b")
         return self

@@ -39,6 +39,13 @@ def from_records(recipe: TrainRecipe) -> Data:
     return from_task(Task(task, kind, train[0]["choices"], train, *(splits.get(split, {}).get(task, []) for split in ("dev", "test"))))
 
 
+def test_task(folder: Path, wanted: str | None) -> Task:
+    """A task's test records alone."""
+    tasks = by_task(with_choices(folder, read_lines(folder / "test.jsonl")))
+    test = tasks[chosen_task(folder, set(tasks), wanted)]
+    return Task(test[0]["task"], test[0]["kind"], test[0]["choices"], [], [], test)
+
+
 def chosen_task(folder: Path, tasks: set[str], wanted: str | None) -> str:
     """The task asked for, or the only one. Raises UserError where there is none such."""
     task = wanted or (min(tasks) if len(tasks) == 1 else None)
