@@ -25,8 +25,8 @@ class LucaOptions(Schedule):
     """Train records per task; more are sampled by the seed."""
     max_dev: int = 500
     """Dev records per task that choose the epoch."""
-    batch_tokens: int = 8192
-    """Tokens per batch of the frozen encoder, padding included."""
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
 
 
 class BaselinesRecipe(Recipe):

@@ -60,8 +60,8 @@ class EmbedRecipe(Recipe):
     use_bf16: bool = False
     gpu_id: int | None = None
     """-1: the CPU; without it a GPU where there is one."""
-    batch_tokens: int = Field(default=8192, ge=1)
-    """Tokens of a batch, padding included."""
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
     on_bad: Literal["refuse", "set_aside"] = "refuse"
     """What becomes of a record with unknown letters, of the wrong molecule or without letters."""
 

@@ -130,8 +130,8 @@ class TrainRecipe(Recipe):
     gpu_id: int | None = None
     use_bf16: bool = False
     """Of the encoder; the head is trained in float32."""
-    batch_tokens: int = Field(default=8192, ge=1)
-    """Tokens of a batch of the encoder."""
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
     cache_gb: float = Field(default=4.0, ge=0)
     """Memory for embeddings that are made on the fly; what is beyond it is made anew in every epoch."""
 
@@ -213,7 +213,8 @@ class PredictRecipe(Recipe):
     batch: int = Field(default=32, ge=1)
     gpu_id: int | None = None
     use_bf16: bool = False
-    batch_tokens: int = Field(default=8192, ge=1)
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
 
     @model_validator(mode="after")
     def _one_input(self) -> PredictRecipe:
