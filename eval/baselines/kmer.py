@@ -77,9 +77,9 @@ def block_factors(train_x: sparse.csr_matrix, widths: list[int]) -> sparse.dia_m
     return sparse.diags(np.repeat(1 / np.sqrt(totals), widths))
 
 
-def kmer_shares(sequences: Sequence[str], modality: str, longest: int | None = None) -> sparse.csr_matrix:
-    """Each k-mer's count over the number of windows of its length, `[sequences, sum of letters**k]`, k to `longest` (None: as above)."""
-    letters, longest = LETTERS[modality], longest or LONGEST[modality]
+def kmer_shares(sequences: Sequence[str], modality: str) -> sparse.csr_matrix:
+    """Each k-mer's count over the number of windows of its length, `[sequences, sum of letters**k]`."""
+    letters, longest = LETTERS[modality], LONGEST[modality]
     width = sum(len(letters) ** k for k in range(1, longest + 1))
     chunk = max(1, CELLS_AT_ONCE // width)
     return sparse.vstack([_count(sequences[i : i + chunk], letters, longest, width) for i in range(0, len(sequences), chunk)], format="csr")
