@@ -180,10 +180,16 @@ def file_to_disk(model: Path, table: Path, seq_type: str, way: str) -> dict[str,
         return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
 
 
-def measured(work: Callable[..., dict[str, float]], *arguments: object) -> dict[str, float]:
+def measured(threads: int, work: Callable[..., dict[str, float]], *arguments: object) -> dict[str, float]:
     """The figures of a process of its own: a fork, whose peak memory begins at what it inherits."""
+    import torch
+
+    def measure() -> None:
+        torch.set_num_threads(threads)  # not before the fork, which a pool of threads does not survive
+        theirs.send(work(*arguments))
+
     ours, theirs = multiprocessing.Pipe()
-    child = multiprocessing.get_context("fork").Process(target=lambda: theirs.send(work(*arguments)))
+    child = multiprocessing.get_context("fork").Process(target=measure)
     child.start()
     child.join()
     if child.exitcode:
@@ -206,16 +212,16 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     with TemporaryDirectory() as name:
         make_model(options.shape, options.kind, Path(name))
-        print("{}, {} layers, width {}, {} heads".format(options.kind, *SHAPES[options.shape]), f"{options.threads} threads")
+        print("{}, {} layers, width {}, {} heads".format(options.kind, *SHAPES[options.shape]), f"{options.threads} threads", flush=True)
         if options.lengths:
             print("\n| residues | ours MiB | s | reference MiB | s |\n|---|---|---|---|---|", flush=True)
         for length in options.lengths:
-            ours, kept = (measured(one_length, Path(name), way, length) for way in ("ours", "reference"))
+            ours, kept = (measured(options.threads, one_length, Path(name), way, length) for way in ("ours", "reference"))
             print(f"| {length:,} | {ours['mib']:.0f} | {ours['seconds']:.2f} | {kept['mib']:.0f} | {kept['seconds']:.2f} |", flush=True)
-        print("\n| file to disk | n | mean length | batches s | one by one s | original's way s | one by one / batches | original's / batches |")
+        print("\n| file to disk | n | mean | batches s | one by one s | original's way s | one by one / batches | original's / batches |")
         print("|---|---|---|---|---|---|---|---|")
         files = [(Path(file), kind, 0) for file, kind in options.sequences or []] or [(None, "prot", length) for length in (45, 150, 500)]
         for path, kind, length in files:
@@ -223,9 +229,10 @@ def main() -> None:
             table = Path(name) / "sequences.csv"
             table.write_text("seq_id,seq\n" + "".join(f"s{i},{letters}\n" for i, letters in enumerate(drawn)), encoding="utf-8")
             batches, alone, original = (
-                sorted((measured(file_to_disk, Path(name), table, kind, way) for _ in range(options.runs)), key=lambda found: found["wall"])[
-                    options.runs // 2
-                ]
+                sorted(
+                    (measured(options.threads, file_to_disk, Path(name), table, kind, way) for _ in range(options.runs)),
+                    key=lambda found: found["wall"],
+                )[options.runs // 2]
                 for way in ("batches", "one by one", "original")
             )
             mean = sum(map(len, drawn)) / len(drawn)

@@ -19,12 +19,14 @@ from torch import Tensor
 from transformers import BertConfig, BertModel, EsmConfig, EsmModel, EsmTokenizer
 
 from artefacts.errors import UserError
+from eval.baselines import kmer as kmers
 from eval.baselines.embedding import extract as extracting
 from eval.baselines.embedding.encoder import Encoder, batches, pick_device
 from eval.baselines.embedding.extract import Extent, extract
 from eval.baselines.embedding.luca import OneHot
 from eval.baselines.embedding.open import open_encoder
 from eval.baselines.embedding.windows import Window, first_pass, windows
+from eval.baselines.kmer import kmer_shares
 from eval.baselines.lucaone.config import LucaOneConfig
 from eval.baselines.lucaone.model import LucaOneModel
 from eval.baselines.lucaone.tokenizer import LucaOneTokenizer
@@ -402,6 +404,35 @@ def test_weights_that_do_not_fit_are_never_filled_with_chance(tmp_path: Path) ->
     )
     with pytest.raises(UserError, match="not those of a plain bert"):
         open_encoder(tmp_path)
+
+
+# --- encoders without a model ---
+
+
+@given(st.lists(st.text("ACDEFGHIKLMNPQRSTVWYX", min_size=1, max_size=90), min_size=1, max_size=4), st.booleans())
+def test_one_row_of_words_or_of_placed_letters(texts: list[str], gene: bool) -> None:
+    """Counts as the k-mer baseline has them, letters where they stand; the same in any batch, windows or not."""
+    modality, size = ("dna", 4) if gene else ("protein", 20)
+    items = [(modality, text) for text in texts]
+    counted = kmer_shares(texts, modality).toarray()
+    words, placed = (open_encoder(name) for name in ("kmer", "placed"))
+    for i, rows in extract(words, items, Extent(embedding_complete=True, embedding_fixed_len_a_time=30)):
+        chance = np.concatenate([np.full(size**k, float(size**k)) for k in range(1, (4 if gene else 2) + 1)])
+        assert rows.matrix(special=True).shape == (1, 420)
+        assert rows.own[0, : len(chance)] == pytest.approx(np.sqrt(counted[i, : len(chance)] * chance) - 1, abs=1e-5)
+        assert not rows.own[0, len(chance) :].any()
+    for i, rows in extract(placed, items, Extent()):
+        alphabet, seen = kmers.LETTERS[modality], texts[i][: 1280 // size]
+        table = rows.own[0].reshape(-1, size)
+        assert [("".join(alphabet[c] for c in np.flatnonzero(row)) or "-") for row in table[: len(seen)]] == [
+            letter if letter in alphabet else "-" for letter in seen
+        ]
+        assert not table[len(seen) :].any()
+
+
+def test_batches_fit_the_caches_of_a_cpu(lucaone_folder: Path) -> None:
+    assert open_encoder(lucaone_folder, gpu=-1).batch_tokens == 1024
+    assert open_encoder(lucaone_folder, gpu=-1, batch_tokens=77).batch_tokens == 77
 
 
 def test_names_that_are_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

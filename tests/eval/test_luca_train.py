@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -556,6 +557,49 @@ def test_a_shipped_head_predicts(heads: dict[str, Path], tmp_path: Path) -> None
         assert float(row["prob"]) == pytest.approx(head.eval()((x, torch.ones(1, 7))).item(), abs=1e-6)
     with pytest.raises(UserError, match=r"no head\.json"):
         predicted(tmp_path, tmp_path / "q.csv", input_file=None, seq="MKVLA", seq_type="prot")
+
+
+def test_broken_heads_are_told(heads: dict[str, Path], tmp_path: Path) -> None:
+    broken = shutil.copytree(heads["binary"], tmp_path / "binary")
+    for name, content, message in (
+        ("head.json", b'{"recipe": {', r"head\.json: cannot be read"),
+        ("head.json", b'{"recipe": {"metric": "x"}}', r"head\.json: cannot be read"),
+        ("model.safetensors", (heads["binary"] / "model.safetensors").read_bytes()[:200], "cannot be read"),
+        ("label.txt", b"label\nonly\n", "1 classes, but the head has"),
+        ("model.safetensors", None, "no weights of a head"),
+    ):
+        whole = (heads["binary"] / name).read_bytes()
+        if content is None:
+            (broken / name).unlink()
+        else:
+            (broken / name).write_bytes(content)
+        given = {"model": broken, "out": tmp_path / "p.csv", "seq": "MKV", "seq_type": "prot"}
+        with pytest.raises(UserError, match=message):
+            predict(PredictRecipe.model_validate(given))
+        assert not (tmp_path / "p.csv").exists()
+        (broken / name).write_bytes(whole)
+
+
+def test_several_labels_of_a_record(tmp_path: Path) -> None:
+    """Multilabel: two motifs, each with a label of its own, from the file of the original to a prediction table."""
+    rng = random.Random(0)
+    for split, rows in (("train", 150), ("dev", 30), ("test", 40)):
+        (tmp_path / "data" / split).mkdir(parents=True)
+        with (tmp_path / "data" / split / f"{split}.csv").open("w", newline="") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(["seq_id", "seq_type", "seq", "label"])
+            for i in range(rows):
+                codes = [code for code in range(2) if rng.random() < 0.5]
+                motif = "".join("WWWWWW" if code == 0 else "HHHHHH" for code in codes)
+                writer.writerow([f"{split}{i}", "prot", letters(rng, "ADEFGIKLMN", motif), codes])
+    (tmp_path / "data" / "label.txt").write_text("label\nw\nh\n")
+    given = recipe(tmp_path / "data", tmp_path / "head", "multilabel", metric="macro_f1", encoders=["kmer"])
+    assert train(given)["test"]["f1"] > 0.9
+    rows = predicted(tmp_path / "head", tmp_path / "p.csv", input_file=tmp_path / "data" / "test" / "test.csv", ground_truth_idx=3)
+    right = [
+        json.loads(row["ground_truth"]) == [["w", "h"].index(name) for name in json.loads(row["label"].replace("'", '"'))] for row in rows
+    ]
+    assert sum(right) > 35
 
 
 def test_the_commands(heads: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,8 @@ def open_encoder(name: str | Path, *, batch_tokens: int | None = None, gpu: int 
     """The encoder of a name.
 
     Args:
-        name: `one-hot`, `kmer` or `placed`; a folder or hub id of a LucaOne of either layout; or one that AutoModel reads (ESM-2, DNABERT-2, a gene LLaMA).
+        name: `one-hot`, `kmer` or `placed`; a folder or hub id of a LucaOne of either layout, or of what AutoModel reads (ESM-2,
+            DNABERT-2, a gene LLaMA).
         bf16: weights and activations in bfloat16; rows are float32 all the same.
 
     Raises:

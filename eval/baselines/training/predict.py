@@ -129,9 +129,12 @@ def load_trained(recipe: PredictRecipe) -> tuple[TrainRecipe, Fitted, list[str]]
     path = recipe.model / "head.json"
     mean, deviation = 0.0, 1.0
     if path.is_file():
-        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        trained = TrainRecipe.model_validate(saved["recipe"])
-        mean, deviation = saved["mean"], saved["deviation"]
+        try:
+            saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            trained = TrainRecipe.model_validate(saved["recipe"])
+            mean, deviation = float(saved["mean"]), float(saved["deviation"])
+        except (ValueError, KeyError, TypeError) as error:  # of JSON and of pydantic
+            raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}); train the head again") from None
     elif recipe.task is not None:
         overrides = ["data=.", "out=."] + ([f"comparison={recipe.comparison}"] if recipe.comparison else [])
         trained = load(TrainRecipe, recipe.task, overrides).resolved()

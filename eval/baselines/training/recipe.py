@@ -97,7 +97,7 @@ class TrainRecipe(Recipe):
     comparisons: dict[str, dict[str, Any]] = {}
     """Name -> what that comparison of the original changes in this recipe."""
     encoders: list[str] = Field(default=["one-hot"], min_length=1, max_length=2)
-    """Encoder of the inputs (folder, hub id, one-hot); of a pair one for both, or one each."""
+    """Encoder of the inputs (folder, hub id, one-hot, kmer, placed); of a pair one for both, or one each."""
     embeddings: Path | None = None
     """Folder of `baseline embed` (or of the original) that holds the embeddings; then no encoder is opened."""
     network: Network = Network()
