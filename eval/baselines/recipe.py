@@ -5,31 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from artefacts.recipe import Recipe
+from eval.baselines.training.recipe import Schedule
 
 System = Literal["majority", "kmer", "luca_base"]
 
 
-class LucaOptions(Recipe):
-    """Training of the LucaBase head. LucaOne's own scripts: 50 epochs, batch 16, learning rate 1e-4, warm-up 100 or 1000 steps."""
+class LucaOptions(Schedule):
+    """Training of LucaOne's heads. Its own scripts: 50 epochs, batch 16, learning rate 1e-4, warm-up 100 or 1000 steps."""
 
-    epochs: int = 10
-    learning_rate: float = 1e-3
-    batch: int = 32
-    """Sequences per step."""
-    warmup_share: float = 0.05
-    """Share of all steps over which the learning rate rises; it falls to 0 over the rest."""
-    weight_decay: float = 0.01
-    """None on biases."""
+    epochs: int = Field(default=10, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup: float = Field(default=0.05, ge=0)
+    batch: int = Field(default=32, ge=1)
     dropout: float = 0.1
     max_train: int = 2000
-    """Train records per task; more are sampled by the seed. All embeddings of a task are held in memory."""
+    """Train records per task; more are sampled by the seed."""
     max_dev: int = 500
     """Dev records per task that choose the epoch."""
-    batch_tokens: int = 8192
-    """Tokens per batch of the frozen encoder, padding included."""
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
 
 
 class BaselinesRecipe(Recipe):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
@@ -36,7 +36,7 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
         assert recipe.encoder is not None, "the recipe's own check"
         encoder = open_encoder(recipe.encoder, batch_tokens=recipe.luca.batch_tokens)
 
-    def predict(system: str, task: Task) -> Iterator[Record]:
+    def predict(system: str, task: Task) -> Iterable[Record]:
         if system == "majority":
             return majority(task)
         if system == "kmer":

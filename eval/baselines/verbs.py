@@ -23,7 +23,7 @@ def _baseline_embed() -> Verb[Any]:
     return Verb(
         EmbedRecipe,
         work,
-        "Embed sequences with LucaOne, ESM-2, DNABERT-2, a gene LLaMA, any AutoModel, or one-hot.",
+        "Embed sequences with LucaOne, ESM-2, DNABERT-2, a gene LLaMA, any AutoModel, or none (one-hot, kmer, placed).",
         "llama-gene baseline embed --input-file proteins.fasta --seq-type prot --encoder facebook/esm2_t6_8M_UR50D --out runs/embeddings",
         adds=True,
         aliases=ALIASES,

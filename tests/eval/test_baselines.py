@@ -20,15 +20,18 @@ from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from eval.answers import Answers, value
 from eval.baselines import kmer as kmers
+from eval.baselines.embedding.extract import Extent, extract
+from eval.baselines.embedding.luca import OneHot
 from eval.baselines.embedding.open import open_encoder
 from eval.baselines.heads.nets import Head
 from eval.baselines.heads.pooling import ValueAttention
 from eval.baselines.kmer import kmer
-from eval.baselines.luca import luca_base, why_not
+from eval.baselines.luca import head_recipe, luca_base, why_not
 from eval.baselines.majority import majority
 from eval.baselines.recipe import BaselinesRecipe, LucaOptions
 from eval.baselines.run import run
-from eval.baselines.split import CLASSIFICATION, Task
+from eval.baselines.split import CLASSIFICATION, Task, read_tasks
+from eval.baselines.training.command import train
 from eval.baselines.training.recipe import Network
 from eval.score import read_lines, score
 from tokenizer.alphabets import DNA
@@ -191,25 +194,26 @@ def test_embeddings_are_the_rows_between_the_tags(extended_folder: Path) -> None
     first, last = (ids[0].tolist().index(tokenizer.convert_tokens_to_ids(tag)) for tag in (DNA.open_tag, DNA.close_tag))
     with torch.no_grad():
         expected = model(input_ids=ids).last_hidden_state[0, first + 1 : last].numpy()
-    (rows,) = open_encoder(extended_folder).embed([("dna", letters)])
-    assert rows.dtype == np.float32
-    assert 0 < len(rows) < len(letters)  # pieces of several bases
-    assert rows == pytest.approx(expected, abs=1e-5)
+    ((_, rows),) = extract(open_encoder(extended_folder), [("dna", letters)], Extent())
+    assert rows.own.dtype == np.float32
+    assert 0 < len(rows.own) < len(letters)  # pieces of several bases
+    assert rows.own == pytest.approx(expected, abs=1e-5)
+    assert rows.vector("mean") == pytest.approx(expected.mean(0), abs=1e-5)
 
 
 def test_padding_and_order_do_not_change_embeddings(letter_model: Path) -> None:
     sequences = [("protein", "MKV" * n) for n in (3, 1, 20, 7, 2)]
     encoder = open_encoder(letter_model)
-    alone = [encoder.embed([sequence])[0] for sequence in sequences]
+    alone = [next(extract(encoder, [sequence], Extent()))[1].own for sequence in sequences]
     for encoder.batch_tokens in (1, 40, 10_000):
-        for rows, expected, (_, letters) in zip(encoder.embed(sequences), alone, sequences, strict=True):
-            assert rows.shape == (len(letters), 32)  # neither <s> nor </s>
-            assert rows == pytest.approx(expected, abs=1e-5)
+        for i, rows in extract(encoder, sequences, Extent()):
+            assert rows.own.shape == (len(sequences[i][1]), 32)  # neither <s> nor </s>
+            assert rows.own == pytest.approx(alone[i], abs=1e-5)
 
 
-def test_what_an_encoder_refuses(letter_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="takes 1 to 254"):
-        open_encoder(letter_model).embed([("dna", "ACGT" * 100)])
+def test_a_sequence_beyond_the_models_positions_comes_in_windows(letter_model: Path, tmp_path: Path) -> None:
+    ((_, rows),) = extract(open_encoder(letter_model), [("dna", "ACGT" * 100)], Extent())
+    assert (len(rows.own), rows.passes) == (400, 2)
     with pytest.raises(UserError, match="no model folder"):
         open_encoder(tmp_path)
 
@@ -242,19 +246,50 @@ def test_value_attention_by_the_formula() -> None:
 def test_luca_base_learns_and_repeats_itself(kind: str, metric: str, least: float, letter_model: Path) -> None:
     task, encoder = make_task(kind, train=200), open_encoder(letter_model)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    lines = list(luca_base(task, encoder, LucaOptions(**TINY), seed=3))
+    lines = luca_base(task, encoder, LucaOptions(**TINY), seed=3)
     assert measured(task, lines, metric) > least
-    assert list(luca_base(task, encoder, LucaOptions(**TINY), seed=3)) == lines
+    assert luca_base(task, encoder, LucaOptions(**TINY), seed=3) == lines
     # nothing outside is changed
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_luca_base_does_not_apply_to_texts_and_pairs() -> None:
+def pairs(task: Task, modality: str) -> Task:
+    """The same task with another sequence, of this modality, in front of each."""
+    rng = random.Random(2)
+
+    def paired(record: dict[str, Any]) -> dict[str, Any]:
+        other = {"name": "other", "modality": modality, "letters": "".join(rng.choices("ACGT", k=20))}
+        return {**record, "inputs": [other, *record["inputs"]]}
+
+    return Task(task.id, task.kind, task.choices, *([paired(r) for r in part] for part in (task.train, task.dev, task.test)))
+
+
+@pytest.mark.parametrize("modality", ["rna", "protein"])
+def test_luca_base_takes_pairs_and_a_task_without_dev_records(modality: str) -> None:
+    """Two nucleic acids share a tower; RNA and DNA are one kind to the original."""
+    task = pairs(make_task("binary", train=200, dev=0), modality)
+    options, encoder = LucaOptions(**{**TINY, "learning_rate": 1e-2}), OneHot(8192, torch.device("cpu"))
+    network = head_recipe(task, options, 0).network
+    assert (network.net, network.fc) == ("lucappi" if modality == "rna" else "lucappi2", [128])
+    assert measured(task, luca_base(task, encoder, options, seed=0), "mcc") > 0.3
+
+
+def test_luca_base_trains_as_baseline_train_does(invented: Path) -> None:
+    """One loop: the same records and settings give the same predictions by both commands."""
+    records, task = invented / "records", next(t for t in read_tasks(invented / "records") if t.kind == "binary")
+    options = LucaOptions(**{**TINY, "epochs": 2})
+    lines = luca_base(task, OneHot(8192, torch.device("cpu")), options, seed=4)
+    changes = {"data": records, "out": invented / "head", "task": task.id, "encoders": ["one-hot"], "system": "luca"}
+    train(head_recipe(task, options, 4).model_copy(update=changes))
+    assert list(read_lines(invented / "head" / "predictions" / "luca.jsonl")) == lines
+
+
+def test_luca_base_does_not_apply_to_texts_and_triples() -> None:
     assert why_not(make_task("text")) is not None
     task = make_task("binary")
-    pair = {**task.test[0], "inputs": task.test[0]["inputs"] * 2}
-    assert why_not(Task("t", "binary", task.choices, task.train, [], [pair])) is not None
+    triple = {**task.test[0], "inputs": task.test[0]["inputs"] * 3}
+    assert why_not(Task("t", "binary", task.choices, task.train, [], [triple])) is not None
     assert why_not(task) is None
 
 

@@ -19,12 +19,14 @@ from torch import Tensor
 from transformers import BertConfig, BertModel, EsmConfig, EsmModel, EsmTokenizer
 
 from artefacts.errors import UserError
+from eval.baselines import kmer as kmers
 from eval.baselines.embedding import extract as extracting
 from eval.baselines.embedding.encoder import Encoder, batches, pick_device
 from eval.baselines.embedding.extract import Extent, extract
 from eval.baselines.embedding.luca import OneHot
 from eval.baselines.embedding.open import open_encoder
 from eval.baselines.embedding.windows import Window, first_pass, windows
+from eval.baselines.kmer import kmer_shares
 from eval.baselines.lucaone.config import LucaOneConfig
 from eval.baselines.lucaone.model import LucaOneModel
 from eval.baselines.lucaone.tokenizer import LucaOneTokenizer
@@ -274,9 +276,9 @@ def test_lucaone_rows_are_its_models(lucaone_folder: Path) -> None:
         assert found[i].vector("cls") == pytest.approx(expected[0], abs=1e-5)
         assert found[i].vector("mean") == pytest.approx(expected[1:-1].mean(0), abs=1e-5)
         assert found[i].vector("max") == pytest.approx(expected[1:-1].max(0), abs=1e-5)
-    half = open_encoder(lucaone_folder, bf16=True).embed(items[:1])[0]
-    assert half.dtype == np.float32
-    assert half == pytest.approx(found[0].own, abs=0.1)
+    ((_, half),) = extract(open_encoder(lucaone_folder, bf16=True), items[:1], Extent())
+    assert half.own.dtype == np.float32
+    assert half.own == pytest.approx(found[0].own, abs=0.1)
 
 
 def test_esm_rows_are_its_models_and_long_ones_come_in_windows(esm_folder: Path) -> None:
@@ -308,7 +310,7 @@ def test_bert_with_pieces_of_several_letters(tmp_path: Path) -> None:
     assert rows.passes == math.ceil(len(ids) / encoder.longest)
     assert np.array_equal(encoder.ids("rna", "ACGU"), encoder.ids("dna", "ACGT"))
     with pytest.raises(UserError, match="does not read protein"):
-        encoder.embed([("protein", "MKV")])
+        list(extract(encoder, [("protein", "MKV")], Extent()))
 
 
 def dna_tokenizer(folder: Path) -> None:
@@ -404,12 +406,33 @@ def test_weights_that_do_not_fit_are_never_filled_with_chance(tmp_path: Path) ->
         open_encoder(tmp_path)
 
 
-def test_a_gene_llama_gives_the_mean_of_its_rows(extended_folder: Path) -> None:
-    encoder = open_encoder(extended_folder)
-    items = [("dna", "ACGTTGCAACGTACG"), ("protein", "MKVLAAGW")]
-    found = dict(extract(encoder, items, Extent()))
-    for i, whole in enumerate(encoder.embed(items)):
-        assert found[i].vector("mean") == pytest.approx(whole.mean(0), abs=1e-5)
+# --- encoders without a model ---
+
+
+@given(st.lists(st.text("ACDEFGHIKLMNPQRSTVWYX", min_size=1, max_size=90), min_size=1, max_size=4), st.booleans())
+def test_one_row_of_words_or_of_placed_letters(texts: list[str], gene: bool) -> None:
+    """Counts as the k-mer baseline has them, letters where they stand; the same in any batch, windows or not."""
+    modality, size = ("dna", 4) if gene else ("protein", 20)
+    items = [(modality, text) for text in texts]
+    counted = kmer_shares(texts, modality).toarray()
+    words, placed = (open_encoder(name) for name in ("kmer", "placed"))
+    for i, rows in extract(words, items, Extent(embedding_complete=True, embedding_fixed_len_a_time=30)):
+        chance = np.concatenate([np.full(size**k, float(size**k)) for k in range(1, (4 if gene else 2) + 1)])
+        assert rows.matrix(special=True).shape == (1, 420)
+        assert rows.own[0, : len(chance)] == pytest.approx(np.sqrt(counted[i, : len(chance)] * chance) - 1, abs=1e-5)
+        assert not rows.own[0, len(chance) :].any()
+    for i, rows in extract(placed, items, Extent()):
+        alphabet, seen = kmers.LETTERS[modality], texts[i][: 1280 // size]
+        table = rows.own[0].reshape(-1, size)
+        assert [("".join(alphabet[c] for c in np.flatnonzero(row)) or "-") for row in table[: len(seen)]] == [
+            letter if letter in alphabet else "-" for letter in seen
+        ]
+        assert not table[len(seen) :].any()
+
+
+def test_batches_fit_the_caches_of_a_cpu(lucaone_folder: Path) -> None:
+    assert open_encoder(lucaone_folder, gpu=-1).batch_tokens == 1024
+    assert open_encoder(lucaone_folder, gpu=-1, batch_tokens=77).batch_tokens == 77
 
 
 def test_names_that_are_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from invented_run import CARDS, write_lines
+from safetensors.torch import load_file, save_file
 from sklearn import metrics as sk
 from torch import nn
 
@@ -25,9 +27,11 @@ from eval.baselines.heads.nets import Head
 from eval.baselines.heads.shipped import load_head
 from eval.baselines.training import fit as fitting
 from eval.baselines.training.command import train
-from eval.baselines.training.data import Data, Example, read_data, read_label, read_labels
+from eval.baselines.training.data import read_data
+from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.features import Features
 from eval.baselines.training.measure import measure
+from eval.baselines.training.official import read_label, read_labels
 from eval.baselines.training.predict import predict
 from eval.baselines.training.recipe import Network, PredictRecipe, Schedule, TrainRecipe
 from eval.score import read_lines, score
@@ -382,6 +386,65 @@ def test_records_train_and_flow_into_the_tables(invented: Path) -> None:
         read_data(recipe(records, invented / "x", CARDS[0]["kind"], task=done[0]))
 
 
+@pytest.mark.parametrize(("task", "kind"), [("bench/species", "multiclass"), ("sim/promoter", "binary"), ("sim/stability", "regression")])
+def test_a_shipped_head_predicts_records_for_the_tables(task: str, kind: str, invented: Path) -> None:
+    """As LucaOne ships heads, without head.json and with the classes in another order than the card's choices."""
+    records, head, out = invented / "records", invented / "head", invented / "luca" / "shipped.jsonl"
+    train(recipe(records, head, kind, task=task, network={"zero_rows": True}, schedule={**QUICK, "epochs": 2}))
+    of_training = list(read_lines(head / "predictions" / "luca.jsonl"))
+    (head / "head.json").unlink()
+    (invented / "task.yaml").write_text(f"loss: {{kind: {kind}}}\nmetric: {'spearman' if kind == 'regression' else 'mcc'}\n")
+    given = {"model": head, "records": records, "records_task": task, "out": out, "task": invented / "task.yaml"}
+    if kind != "regression":
+        names = (head / "label.txt").read_text().splitlines()[1:]
+        (head / "label.txt").write_text("\n".join(["label", *names[::-1]]) + "\n")
+        state = load_file(head / "model.safetensors")
+        for part in ("classifier.weight", "classifier.bias"):
+            state[part] = -state[part] if kind == "binary" else state[part].flip(0)
+        save_file(state, head / "model.safetensors")
+    for _ in range(2):  # a second run replaces the task's lines
+        assert predict(PredictRecipe.model_validate(given)) == 60
+    found = list(read_lines(out))
+    of_head, expected = (np.array([line["logprobs"] or line["predicted"] for line in lines]) for lines in (found, of_training))
+    assert of_head == pytest.approx(expected, abs=1e-4)
+    assert of_head.std(axis=0).min() > 1e-3  # the sequences matter
+    assert [line["predicted"] for line in found] == [line["predicted"] for line in of_training] or kind == "regression"
+    document = score(records, [invented / "predictions", out.parent], invented / "metrics.json", seed=0)
+    assert [found["task"] for found in document["tasks"] if "shipped" in found["systems"]] == [task]
+    with pytest.raises(ValueError, match=r"go to <system>\.jsonl"):
+        PredictRecipe.model_validate({**given, "out": "p.csv"})
+    if kind == "binary":
+        (head / "label.txt").write_text("label\nyes\nno\n")
+        with pytest.raises(UserError, match="has the choices promoter, background, the head yes, no; pass labels=FILE"):
+            predict(PredictRecipe.model_validate(given))
+        with pytest.raises(UserError, match="is multiclass with 1 inputs, which this head is not for"):
+            predict(PredictRecipe.model_validate({**given, "records_task": "bench/species"}))
+
+
+def test_from_a_file_of_the_original_to_a_score(tmp_path: Path) -> None:
+    """GenusTax, whose records leave their many choices to the card."""
+    rng, motifs = random.Random(0), ["CCCCCCCC", "GGGGGGGG", "TATATATA"]
+    folder = tmp_path / "data" / "lucaone-tasks" / "GenusTax" / "gene" / "multi_class"
+    for split, rows in (("train", 60), ("dev", 15), ("test", 30)):
+        (folder / split).mkdir(parents=True)
+        lines = [f"{split}{i},gene,{letters(rng, 'ACGT', motifs[i % 3] * 4)},{i % 3}" for i in range(rows)]
+        (folder / split / f"{split}.csv").write_text("\n".join(["seq_id,seq_type,seq,label", *lines]) + "\n")
+    (folder / "label.txt").write_text("label\nAlba\nBorea\nCalix\n")
+    records, gathered = tmp_path / "records", tmp_path / "luca"
+    assert (
+        llama_gene.main(["convert", "tasks", "--cards", "lucaone/genus_tax", "--source", str(tmp_path / "data"), "--out", str(records)])
+        == 0
+    )
+    assert "choices" not in next(read_lines(records / "test.jsonl"))
+    from_csv = train(recipe(folder, tmp_path / "csv", "multiclass"))
+    figures = train(recipe(records, tmp_path / "head", "multiclass", predictions=gathered, system="one_hot"))
+    assert figures["test"]["n"] == from_csv["test"]["n"] == 30
+    document = score(records, gathered, tmp_path / "metrics.json", seed=0)
+    found = document["tasks"][0]["systems"]["one_hot"]["metrics"]["accuracy"]["value"]
+    assert found == pytest.approx(figures["test"]["acc"], abs=1e-6)
+    assert found > 0.6
+
+
 # --- prediction ---
 
 
@@ -494,6 +557,49 @@ def test_a_shipped_head_predicts(heads: dict[str, Path], tmp_path: Path) -> None
         assert float(row["prob"]) == pytest.approx(head.eval()((x, torch.ones(1, 7))).item(), abs=1e-6)
     with pytest.raises(UserError, match=r"no head\.json"):
         predicted(tmp_path, tmp_path / "q.csv", input_file=None, seq="MKVLA", seq_type="prot")
+
+
+def test_broken_heads_are_told(heads: dict[str, Path], tmp_path: Path) -> None:
+    broken = shutil.copytree(heads["binary"], tmp_path / "binary")
+    for name, content, message in (
+        ("head.json", b'{"recipe": {', r"head\.json: cannot be read"),
+        ("head.json", b'{"recipe": {"metric": "x"}}', r"head\.json: cannot be read"),
+        ("model.safetensors", (heads["binary"] / "model.safetensors").read_bytes()[:200], "cannot be read"),
+        ("label.txt", b"label\nonly\n", "1 classes, but the head has"),
+        ("model.safetensors", None, "no weights of a head"),
+    ):
+        whole = (heads["binary"] / name).read_bytes()
+        if content is None:
+            (broken / name).unlink()
+        else:
+            (broken / name).write_bytes(content)
+        given = {"model": broken, "out": tmp_path / "p.csv", "seq": "MKV", "seq_type": "prot"}
+        with pytest.raises(UserError, match=message):
+            predict(PredictRecipe.model_validate(given))
+        assert not (tmp_path / "p.csv").exists()
+        (broken / name).write_bytes(whole)
+
+
+def test_several_labels_of_a_record(tmp_path: Path) -> None:
+    """Multilabel: two motifs, each with a label of its own, from the file of the original to a prediction table."""
+    rng = random.Random(0)
+    for split, rows in (("train", 150), ("dev", 30), ("test", 40)):
+        (tmp_path / "data" / split).mkdir(parents=True)
+        with (tmp_path / "data" / split / f"{split}.csv").open("w", newline="") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(["seq_id", "seq_type", "seq", "label"])
+            for i in range(rows):
+                codes = [code for code in range(2) if rng.random() < 0.5]
+                motif = "".join("WWWWWW" if code == 0 else "HHHHHH" for code in codes)
+                writer.writerow([f"{split}{i}", "prot", letters(rng, "ADEFGIKLMN", motif), codes])
+    (tmp_path / "data" / "label.txt").write_text("label\nw\nh\n")
+    given = recipe(tmp_path / "data", tmp_path / "head", "multilabel", metric="macro_f1", encoders=["kmer"])
+    assert train(given)["test"]["f1"] > 0.9
+    rows = predicted(tmp_path / "head", tmp_path / "p.csv", input_file=tmp_path / "data" / "test" / "test.csv", ground_truth_idx=3)
+    right = [
+        json.loads(row["ground_truth"]) == [["w", "h"].index(name) for name in json.loads(row["label"].replace("'", '"'))] for row in rows
+    ]
+    assert sum(right) > 35
 
 
 def test_the_commands(heads: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

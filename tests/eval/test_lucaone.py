@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -168,6 +169,40 @@ def test_sequence_heads_leave_padding_out(pooling: str) -> None:
         together = model(batch).logits
         alone = torch.cat([model(torch.tensor([row])).logits for row in rows])
     assert torch.allclose(together, alone, atol=1e-4)
+
+
+def test_token_heads_give_the_same_rows_alone_and_padded() -> None:
+    model = randomised(LucaOneForTokenClassification(config(classifier_num_labels=3, task_type="multi_class")))
+    rows = [[2, *letter_ids(text, "prot"), 3] for text in ("MKV", "MKVLAAGW")]
+    batch = torch.tensor([row + [0] * (12 - len(row)) for row in rows])
+    with torch.no_grad():
+        together = model(batch).logits
+        for row, found in zip(rows, together, strict=True):
+            assert torch.allclose(found[: len(row)], model(torch.tensor([row])).logits[0], atol=1e-4)
+
+
+class Largest(TorchDispatchMode):
+    """Numbers in the largest tensor that any operation gives."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for tensor in found if isinstance(found, (tuple, list)) else [found]:
+            if isinstance(tensor, torch.Tensor):
+                self.most = max(self.most, tensor.numel())
+        return found
+
+
+def test_no_tensor_grows_with_the_square_of_the_length() -> None:
+    model = randomised(LucaOneModel(config()))
+    most = []
+    for length in (200, 400):
+        with torch.inference_mode(), Largest() as seen:
+            model(torch.full((1, length), 10))
+        most.append(seen.most)
+    assert most[1] == 2 * most[0]
+    assert most[1] < 400 * 400
 
 
 def test_losses_of_the_heads() -> None:

@@ -65,8 +65,8 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
 
 
 def encoder_identity(name: str) -> str:
-    """A hub id or one-hot as it is; of a folder a hash over its small files and the names and sizes of all, so that weights of
-    many gigabytes need not be read."""
+    """A hub id, one-hot and its like as they are; of a folder a hash over its small files and the names and sizes of all, so that
+    weights of many gigabytes need not be read."""
     folder = Path(name)
     if not folder.is_dir():
         return name

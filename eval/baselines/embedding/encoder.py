@@ -1,7 +1,7 @@
 """The one interface of all encoders: letters to ids, ids to rows.
 
 An encoder's subclass says how letters become ids (`ids`), what stands around them (`frame`) and what the model makes of a padded
-batch (`states`); batching, padding and long sequences are the same for all (here and in `extract`).
+batch (`states`); batching, padding and long sequences are the same for all (here and in `extract`, which gives whole sequences).
 
 Legend of shapes: B sequences, T tokens (padded), D width.
 """
@@ -79,26 +79,6 @@ class Encoder:
         """Ids of a piece with its frame."""
         before, after = self.frame(modality)
         return len(before) + len(ids) + len(after)
-
-    def embed(self, sequences: Sequence[tuple[str, str]]) -> list[np.ndarray]:
-        """`[tokens, D]` of whole sequences (modality, letters), without the frame, in the order given.
-
-        Raises:
-            UserError: a sequence that is empty or longer than the encoder takes.
-        """
-        pieces = [(modality, self.ids(modality, letters)) for modality, letters in sequences]
-        for (modality, letters), (_, ids) in zip(sequences, pieces, strict=True):
-            if not len(ids) or (self.longest is not None and len(ids) > self.longest):
-                raise UserError(
-                    f"{self.name}: a {modality} sequence of {len(letters)} letters has {len(ids)} tokens of its own, the model takes 1 to "
-                    f"{self.longest}; choose an encoder with more positions, or lower the task's max_letters"
-                )
-        found: list[np.ndarray] = [np.empty(0)] * len(pieces)
-        for batch in batches([self.framed_length(*piece) for piece in pieces], self.batch_tokens):
-            for i, rows in zip(batch, self.rows([pieces[i] for i in batch]), strict=True):
-                before, _ = self.frame(pieces[i][0])
-                found[i] = rows[len(before) : len(before) + len(pieces[i][1])]
-        return found
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

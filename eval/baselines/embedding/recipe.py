@@ -23,7 +23,7 @@ ALIASES = {"save_path": "out", "llm_dir": "encoder", "llm_dirpath": "encoder", "
 
 
 class EmbedRecipe(Recipe):
-    """Embed sequences with LucaOne, ESM-2, DNABERT-2, a gene LLaMA, any AutoModel, or one-hot."""
+    """Embed sequences with LucaOne, ESM-2, DNABERT-2, a gene LLaMA, any AutoModel, or none (one-hot, kmer, placed)."""
 
     input_file: Path | None = None
     """CSV, TSV or FASTA, plain or gz."""
@@ -32,7 +32,7 @@ class EmbedRecipe(Recipe):
     out: Path
     """Folder of embeddings; one that exists with the same settings is continued."""
     encoder: str | None = None
-    """Folder or hub id of an encoder, or one-hot; without it the released LucaOne of llm_version and llm_step."""
+    """Folder or hub id of an encoder, or one-hot, kmer, placed; without it the released LucaOne of llm_version and llm_step."""
     llm_type: Literal["lucaone"] = "lucaone"
     llm_version: Literal["lucaone", "lucaone-gene", "lucaone-prot"] = "lucaone"
     llm_step: int | None = None
@@ -60,8 +60,8 @@ class EmbedRecipe(Recipe):
     use_bf16: bool = False
     gpu_id: int | None = None
     """-1: the CPU; without it a GPU where there is one."""
-    batch_tokens: int = Field(default=8192, ge=1)
-    """Tokens of a batch, padding included."""
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
     on_bad: Literal["refuse", "set_aside"] = "refuse"
     """What becomes of a record with unknown letters, of the wrong molecule or without letters."""
 
@@ -80,5 +80,5 @@ class EmbedRecipe(Recipe):
 
     @property
     def encoder_name(self) -> str:
-        """Folder, hub id or one-hot."""
+        """Folder, hub id, or the name of one without a model."""
         return self.encoder or RELEASED[self.llm_version, self.step]

@@ -99,14 +99,15 @@ class Encoder(nn.Module):
         self.last_layer_norm = nn.LayerNorm(config.hidden_size, eps=NORM_EPS)
         self.head_width = config.hidden_size // config.num_attention_heads
 
-    def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Normalised rows of the last layer, and the rows before each block."""
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor, *, keep: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Normalised rows of the last layer, and with `keep` the rows before each block."""
         turn = rotary(x_BTD.shape[1], self.head_width, x_BTD.device, x_BTD.dtype)
         # without padding no mask at all, so that the fastest kernel may run
         mask_B11T = None if bool(mask_BT.all()) else mask_BT[:, None, None, :]
         before = []
         for layer in self.layers:
-            before.append(x_BTD)
+            if keep:
+                before.append(x_BTD)
             x_BTD = layer(x_BTD, mask_B11T, turn)
         return self.last_layer_norm(x_BTD), before
 
@@ -150,7 +151,7 @@ class LucaOneModel(LucaOnePreTrainedModel):
         mask_BT = input_ids != self.config.pad_token_id if attention_mask is None else attention_mask.bool()
         if token_type_ids is None:
             token_type_ids = (input_ids >= FIRST_RESIDUE).any(dim=1, keepdim=True).long().expand_as(input_ids)
-        x_BTD, before = self.encoder(self.embeddings(input_ids, token_type_ids, mask_BT), mask_BT)
+        x_BTD, before = self.encoder(self.embeddings(input_ids, token_type_ids, mask_BT), mask_BT, keep=output_hidden_states)
         if not return_dict:
             return (x_BTD,)
         return BaseModelOutput(last_hidden_state=x_BTD, hidden_states=(*before, x_BTD) if output_hidden_states else None)

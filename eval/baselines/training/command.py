@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save_file
 
-from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_manifest
+from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from eval.baselines.embedding.encoder import pick_device
-from eval.baselines.split import Task, classified, predicted
-from eval.baselines.training.data import Data, Example, read_data
+from eval.baselines.training.data import read_data
+from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.features import Features
 from eval.baselines.training.fit import Fitted, fit, predict
-from eval.baselines.training.measure import measure, two_columns
+from eval.baselines.training.measure import measure
 from eval.baselines.training.recipe import TrainRecipe
+from eval.baselines.training.records import gather, score_lines
 from eval.baselines.training.table import PredictionTable
-from eval.score import read_lines
 
 
 def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
@@ -41,8 +41,10 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     data = read_data(recipe)
     device = pick_device(recipe.gpu_id)
     features = Features(recipe)
-    for split, examples in data.splits.items():
-        features.prepare(examples, f"embed {split}")
+    for examples in data.splits.values():
+        features.check(examples)
+    for split in ("train", "dev"):  # test is read once, when memory need not hold it
+        features.prepare(data.splits[split], f"embed {split}")
     fitted = fit(recipe, data, features, device)
     figures: dict[str, Any] = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.history), "train": {"n": len(data.splits["train"])}}
     probabilities = {split: predict(fitted, data.splits[split], features, device) for split in ("dev", "test")}
@@ -54,7 +56,7 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
         with (folder / "history.jsonl").open("w", encoding="utf-8") as handle:
             handle.writelines(json.dumps(line) + "\n" for line in fitted.history)
         _write_csv(folder / "test_prediction.csv", recipe, data, probabilities["test"])
-        lines = score_lines(data, probabilities["test"])
+        lines = score_lines(data, data.splits["test"], probabilities["test"])
         if lines:
             (folder / "predictions").mkdir()
             gather(folder / "predictions" / f"{recipe.system}.jsonl", lines)
@@ -72,27 +74,6 @@ def save_head(folder: Path, recipe: TrainRecipe, data: Data, fitted: Fitted, wid
     _write_json(folder / "head.json", saved)
     if data.names:
         (folder / "label.txt").write_text("\n".join(["label", *data.names]) + "\n", encoding="utf-8")
-
-
-def score_lines(data: Data, probabilities_NC: np.ndarray) -> list[dict[str, Any]]:
-    """Lines for `eval score`, of data that are instruction records."""
-    test = data.splits["test"]
-    records = [example.source for example in test]
-    if data.kind == "multilabel" or any(record is None for record in records):
-        return []
-    task = Task(records[0]["task"], data.kind, data.names, [], [], records)
-    if data.kind == "regression":
-        return list(predicted(task, [float(value) for value in probabilities_NC[:, 0]]))
-    classes_NC = two_columns(probabilities_NC) if data.kind == "binary" else probabilities_NC
-    return list(classified(task, np.log(np.maximum(classes_NC, 1e-9))))
-
-
-def gather(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Put a task's lines into a file, in place of those that it held for the task."""
-    task = lines[0]["task"]
-    kept = [line for line in read_lines(path) if line["task"] != task] if path.is_file() else []
-    with new_file(path, overwrite=True) as file, file.open("w", encoding="utf-8") as handle:
-        handle.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in [*kept, *lines])
 
 
 def _write_csv(path: Path, recipe: TrainRecipe, data: Data, probabilities_NC: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from eval.baselines.embedding.encoder import Encoder
 from eval.baselines.embedding.extract import Extent, extract
 from eval.baselines.embedding.open import open_encoder
 from eval.baselines.embedding.store import StoreReader, digest
-from eval.baselines.training.data import Example, Input
+from eval.baselines.training.examples import Example, Input
 from eval.baselines.training.recipe import TrainRecipe
 
 GIGABYTE = 1 << 30
@@ -23,11 +23,12 @@ GIGABYTE = 1 << 30
 class Features:
     """`[rows, D]` for every input of a record."""
 
-    def __init__(self, recipe: TrainRecipe, *, encoders: Sequence[str] = (), embeddings: Path | None = None) -> None:
+    def __init__(self, recipe: TrainRecipe, *, encoders: Sequence[str | Encoder] = (), embeddings: Path | None = None) -> None:
         """Open the store, or the encoders of the recipe (each once).
 
         Args:
-            encoders, embeddings: in place of the recipe's.
+            encoders: names or open encoders, in place of the recipe's.
+            embeddings: a store in place of the recipe's.
         """
         self.recipe = recipe
         store = embeddings or recipe.embeddings
@@ -36,7 +37,9 @@ class Features:
         if self.store is None:
             names = recipe.per_input(list(encoders) or recipe.encoders)
             opened = {
-                name: open_encoder(name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
+                name: name
+                if isinstance(name, Encoder)
+                else open_encoder(name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
                 for name in dict.fromkeys(names)
             }
             self.encoders = [opened[name] for name in names]
@@ -58,15 +61,18 @@ class Features:
         """Width of each input's matrix."""
         return [encoder.width for encoder in self.encoders] or [matrix.shape[1] for (matrix,) in self.matrices([example])]
 
+    def check(self, examples: Sequence[Example]) -> None:
+        """Raise UserError where a store lacks one of them."""
+        if self.store is None:
+            return
+        missing = [i.id for example in examples for i in example.inputs if i.id not in self.store]
+        if missing:
+            raise UserError(
+                f"{self.store.folder}: {len(missing)} embeddings are missing, the first is that of '{missing[0]}'; embed them too"
+            )
+
     def prepare(self, examples: Sequence[Example], label: str) -> None:
         """Embed all of them in long batches, so that the epochs need not; stops where memory for them is full."""
-        if self.store is not None:
-            missing = [i.id for example in examples for i in example.inputs if i.id not in self.store]
-            if missing:
-                raise UserError(
-                    f"{self.store.folder}: {len(missing)} embeddings are missing, the first is that of '{missing[0]}'; embed them too"
-                )
-            return
         for place in range(len(self.encoders)):
             self._make(place, [example.inputs[place] for example in examples], label)
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from eval.baselines.heads.losses import Loss
 from eval.baselines.heads.nets import Head, batch
-from eval.baselines.training.data import Data, Example
+from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.features import Features
 from eval.baselines.training.measure import selection
 from eval.baselines.training.recipe import Schedule, TrainRecipe

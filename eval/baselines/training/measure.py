@@ -9,7 +9,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sk
 
 from eval.answers import Answers, statistic, value
-from eval.baselines.training.data import Data, Example
+from eval.baselines.training.examples import Data, Example
 from eval.bootstrap import bootstrap
 
 TOP = (2, 3, 4, 5, 10)

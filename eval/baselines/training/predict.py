@@ -17,11 +17,13 @@ from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.embedding.inputs import check_seq_type, is_fasta, normalised, problem, rows_of
 from eval.baselines.heads.losses import Loss
 from eval.baselines.heads.shipped import load_head
-from eval.baselines.training.data import Example, Input, read_labels
+from eval.baselines.training.examples import Example, Input
 from eval.baselines.training.features import Features
 from eval.baselines.training.fit import Fitted
 from eval.baselines.training.fit import predict as probabilities
+from eval.baselines.training.official import read_labels
 from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
+from eval.baselines.training.records import from_task, gather, score_lines, test_task
 from eval.baselines.training.table import PredictionTable
 from tokenizer.readers import fasta_records
 
@@ -43,6 +45,11 @@ def predict(recipe: PredictRecipe) -> int:
         UserError: a head, labels or rows that cannot be read, bad sequences, an output of other columns.
     """
     trained, fitted, names = load_trained(recipe)
+    trained = trained.model_copy(
+        update={"gpu_id": recipe.gpu_id, "use_bf16": recipe.use_bf16, "batch_tokens": recipe.batch_tokens, "cache_gb": 0.0}
+    )
+    if recipe.records is not None:
+        return _predict_records(recipe, trained, fitted, names)
     ledger, rejected = Ledger(), []
     samples = []
     for sample, row, wrong in _samples(recipe, pair=trained.network.pair):
@@ -55,9 +62,6 @@ def predict(recipe: PredictRecipe) -> int:
         else:
             ledger.reject("unknown letter" if "'" in str(wrong) else str(wrong), row[0])
             rejected.append([wrong, *row])
-    trained = trained.model_copy(
-        update={"gpu_id": recipe.gpu_id, "use_bf16": recipe.use_bf16, "batch_tokens": recipe.batch_tokens, "cache_gb": 0.0}
-    )
     truth = recipe.ground_truth_idx is not None
     with PredictionTable(
         recipe.out, trained.loss.kind, names, pair=trained.network.pair, topk=recipe.topk, threshold=recipe.threshold, truth=truth
@@ -65,7 +69,7 @@ def predict(recipe: PredictRecipe) -> int:
         todo = [s for s in samples if tuple(i.id for i in s.example.inputs) not in table.done]
         if todo:
             features = Features(trained, encoders=recipe.encoders, embeddings=recipe.embeddings)
-            features.prepare([s.example for s in todo], "embed") if features.store is not None else None
+            features.check([s.example for s in todo])
             device = pick_device(recipe.gpu_id)
             fitted.head.to(device)
             for start in tqdm(range(0, len(todo), recipe.batch), desc="predict", unit="batch", disable=None):
@@ -91,14 +95,46 @@ def predict(recipe: PredictRecipe) -> int:
     return len(todo)
 
 
+def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: list[str]) -> int:
+    """Lines for `eval score` of all test records of a task, whose choices have to be the head's classes, in any order."""
+    assert recipe.records is not None
+    task = test_task(recipe.records, recipe.records_task)
+    if task.kind != trained.loss.kind or len(task.test[0]["inputs"]) != 1 + trained.network.pair:
+        inputs = len(task.test[0]["inputs"])
+        raise UserError(f"{recipe.records}: task {task.id} is {task.kind} with {inputs} inputs, which this head is not for")
+    if sorted(task.choices) != sorted(names) and task.kind != "regression":
+        raise UserError(
+            f"{recipe.records}: task {task.id} has the choices {', '.join(task.choices)}, the head {', '.join(names)}; "
+            "pass labels=FILE, a label.txt with the task's choices in the order of the head's classes"
+        )
+    data = from_task(task)
+    features = Features(trained, encoders=recipe.encoders, embeddings=recipe.embeddings)
+    examples = data.splits["test"]
+    features.check(examples)
+    device = pick_device(recipe.gpu_id)
+    fitted.head.to(device)
+    found_NC = probabilities(fitted, examples, features, device)
+    if task.kind == "multiclass":
+        found_NC = found_NC[:, [names.index(choice) for choice in task.choices]]
+    elif task.kind == "binary" and names != task.choices:
+        found_NC = 1 - found_NC
+    gather(recipe.out, score_lines(data, examples, found_NC))
+    made_from = {"head": fingerprint(recipe.model), "records": fingerprint(recipe.records)}
+    write_manifest(recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=made_from, counts={task.id: len(examples)})
+    return len(examples)
+
+
 def load_trained(recipe: PredictRecipe) -> tuple[TrainRecipe, Fitted, list[str]]:
     """Recipe, head and class names of a folder of ours or of a shipped head."""
     path = recipe.model / "head.json"
     mean, deviation = 0.0, 1.0
     if path.is_file():
-        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        trained = TrainRecipe.model_validate(saved["recipe"])
-        mean, deviation = saved["mean"], saved["deviation"]
+        try:
+            saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            trained = TrainRecipe.model_validate(saved["recipe"])
+            mean, deviation = float(saved["mean"]), float(saved["deviation"])
+        except (ValueError, KeyError, TypeError) as error:  # of JSON and of pydantic
+            raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}); train the head again") from None
     elif recipe.task is not None:
         overrides = ["data=.", "out=."] + ([f"comparison={recipe.comparison}"] if recipe.comparison else [])
         trained = load(TrainRecipe, recipe.task, overrides).resolved()

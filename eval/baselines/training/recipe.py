@@ -97,7 +97,7 @@ class TrainRecipe(Recipe):
     comparisons: dict[str, dict[str, Any]] = {}
     """Name -> what that comparison of the original changes in this recipe."""
     encoders: list[str] = Field(default=["one-hot"], min_length=1, max_length=2)
-    """Encoder of the inputs (folder, hub id, one-hot); of a pair one for both, or one each."""
+    """Encoder of the inputs (folder, hub id, one-hot, kmer, placed); of a pair one for both, or one each."""
     embeddings: Path | None = None
     """Folder of `baseline embed` (or of the original) that holds the embeddings; then no encoder is opened."""
     network: Network = Network()
@@ -130,8 +130,8 @@ class TrainRecipe(Recipe):
     gpu_id: int | None = None
     use_bf16: bool = False
     """Of the encoder; the head is trained in float32."""
-    batch_tokens: int = Field(default=8192, ge=1)
-    """Tokens of a batch of the encoder."""
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
     cache_gb: float = Field(default=4.0, ge=0)
     """Memory for embeddings that are made on the fly; what is beyond it is made anew in every epoch."""
 
@@ -184,6 +184,10 @@ class PredictRecipe(Recipe):
     """Folder that holds the embeddings."""
     input_file: Path | None = None
     """CSV or TSV: seq_id,seq_type,seq or seq_id,seq; pairs: seq_id_a,seq_id_b,seq_type_a,seq_type_b,seq_a,seq_b; or FASTA."""
+    records: Path | None = None
+    """Folder of instruction records instead: `out` gets lines of their test records for `eval score`, named <system>.jsonl."""
+    records_task: str | None = None
+    """Task of a records folder that holds several."""
     seq_id: str | None = None
     seq_id_a: str | None = None
     seq_id_b: str | None = None
@@ -196,7 +200,8 @@ class PredictRecipe(Recipe):
     seq_type_a: str | None = None
     seq_type_b: str | None = None
     out: Path
-    """CSV to write; rows of one that exists are kept and their ids not predicted again."""
+    """CSV to write; rows of one that exists are kept and their ids not predicted again. With `records` a .jsonl that may hold
+    other tasks, whose lines are kept."""
     threshold: float = Field(default=0.5, ge=0, le=1)
     """Binary and multilabel: probability from which the label is given."""
     topk: int = Field(default=1, ge=1)
@@ -208,12 +213,15 @@ class PredictRecipe(Recipe):
     batch: int = Field(default=32, ge=1)
     gpu_id: int | None = None
     use_bf16: bool = False
-    batch_tokens: int = Field(default=8192, ge=1)
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
 
     @model_validator(mode="after")
     def _one_input(self) -> PredictRecipe:
-        if (self.input_file is not None) + (self.seq is not None) + (self.seq_a is not None) != 1:
-            raise ValueError("give one of input_file, seq, or seq_a with seq_b")
+        if sum(given is not None for given in (self.input_file, self.seq, self.seq_a, self.records)) != 1:
+            raise ValueError("give one of input_file, records, seq, or seq_a with seq_b")
+        if self.records is not None and self.out.suffix != ".jsonl":
+            raise ValueError(f"out={self.out}: predictions of records go to <system>.jsonl, which eval score reads")
         if (self.seq_a is None) != (self.seq_b is None):
             raise ValueError("a pair needs seq_a and seq_b")
         return self
