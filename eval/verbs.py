@@ -13,7 +13,10 @@ def _eval_predict() -> Verb[Any]:
     from eval.recipe import PredictRecipe
 
     def work(recipe: Any, overwrite: bool) -> None:
-        check_inputs(recipe.model, recipe.records, recipe.split)
+        from eval.subjects import check_subject
+
+        check_subject(recipe)
+        check_inputs(None, recipe.records, recipe.split)
         from eval.predict import predict
 
         predict(recipe, overwrite=overwrite)
