@@ -55,8 +55,8 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> None:
     inputs = {**identity(recipe), "records": fingerprint(recipe.records)}
     asked = {recipe.system: records} | {f"{recipe.system}@{name}": controlled(name, records, recipe.seed) for name in recipe.controls}
     share_cores()
-    partial = Partial(recipe.out, _plan(recipe, inputs), overwrite=overwrite)
     batches, answer = _endpoint(recipe, asked) if recipe.endpoint is not None else _local(recipe, asked)
+    partial = Partial(recipe.out, _plan(recipe, inputs), overwrite=overwrite)
     found: dict[str, dict[str, Line]] = {system: {} for system in asked}
     with tqdm(total=sum(map(len, asked.values())), desc="predict", unit="record", disable=None) as progress:
         for (system, _), lines in zip(batches, partial.pieces(len(batches), lambda number: answer(batches[number][1])), strict=True):

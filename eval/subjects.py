@@ -69,7 +69,7 @@ def check_fit(subject: Subject, tokenizer: Any, longest: int) -> None:
     """Refuse a model with fewer rows than its tokenizer has ids, and records longer than its context.
 
     Args:
-        longest: tokens of the longest prompt with room for its answer.
+        longest: tokens of the longest prompt.
     """
     from transformers import AutoConfig
 
@@ -77,10 +77,10 @@ def check_fit(subject: Subject, tokenizer: Any, longest: int) -> None:
     if config.vocab_size < len(tokenizer):
         raise UserError(f"{subject.model}: {config.vocab_size} embedding rows for {len(tokenizer)} ids; this tokenizer is not this model's")
     context = getattr(config, "max_position_embeddings", None)
-    if context is not None and longest > context:
+    if context is not None and longest >= context:
         raise UserError(
-            f"{subject.model}: a prompt and its answer take {longest} tokens, the model's context is {context}; convert the tasks again "
-            "with shorter crops (max_letters in the card)"
+            f"{subject.model}: the longest prompt has {longest} tokens, the model's context is {context}; convert the tasks again with "
+            "shorter crops (max_letters in the card)"
         )
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, BloomForCausalLM, MistralConfig, MistralForCausalLM
 
-from eval.likelihood import answered, choice_logprobs, greedy, separately, takes_trees
+from eval.likelihood import answered, choice_logprobs, greedy, separately, stop_ids, takes_trees
 from eval.trie import Trie
 
 LENGTHS = [3, 17, 1, 9, 17]
@@ -105,7 +105,7 @@ def test_greedy_inside_the_tree_is_greedy_outside(model, tokenizer, prompts):
     """The answers that the model would give are made candidates, so that its greedy answers lie in the tree; one leaves it."""
     outs = [model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=6)[0, len(prompt) :].tolist() for prompt in prompts]
     before, stop = model.generation_config.eos_token_id, outs[0][-1]
-    stops = [before, stop]  # an end that the model comes to
+    stops = [*stop_ids(model), stop]  # an end that the model comes to
     outs = [ids[: next((place for place, token in enumerate(ids) if token in stops), 6) + 1] for ids in outs]
     answers = [*outs[:3], [5, 6]]
     inside = [ids in answers and ids[-1] in stops for ids in outs]
@@ -127,11 +127,14 @@ def test_eager_attention(model, tokenizer, prompts):
     assert (found - expected).abs().max() < 1e-4
 
 
-SMALL = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.3}
+SMALL = {"vocab_size": 420, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.3}
 WINDOW = MistralConfig(**SMALL, num_key_value_heads=1, intermediate_size=32, sliding_window=8)
 OTHERS = {
     "short window": (MistralForCausalLM, WINDOW),
-    "no positions from outside": (BloomForCausalLM, BloomConfig(vocab_size=64, hidden_size=16, n_layer=2, n_head=2, initializer_range=0.3)),
+    "no positions from outside": (
+        BloomForCausalLM,
+        BloomConfig(vocab_size=420, hidden_size=16, n_layer=2, n_head=2, initializer_range=0.3),
+    ),
 }
 
 
@@ -140,7 +143,7 @@ def test_models_that_take_no_trees(kind, config, tokenizer, prompts):
     torch.manual_seed(0)
     model = kind(config).eval()
     assert not takes_trees(model, 20)
-    low = [[token % 64 for token in prompt] for prompt in prompts]
+    low = [[token % 400 for token in prompt] for prompt in prompts]
     answers = [[5, 6], [5, 6, 7], [9]]
     found = choice_logprobs(model, low, answers, 0)
     expected = torch.tensor([[brute_force(model, prompt, answer) for answer in answers] for prompt in low])
