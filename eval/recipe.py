@@ -19,7 +19,7 @@ class Subject(Recipe):
     """PEFT adapter (`instruct`) on that model, left unmerged."""
     endpoint: str | None = None
     """Base URL of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1; greedy answers only."""
-    concurrency: int = Field(8, ge=1)
+    concurrency: int = Field(default=8, ge=1)
     """Questions that an endpoint is asked at a time."""
 
     @model_validator(mode="after")
@@ -33,9 +33,9 @@ class Asking(Recipe):
     """How records are asked."""
 
     split: str = "test"
-    batch_tokens: int = Field(8192, ge=1)
+    batch_tokens: int = Field(default=8192, ge=1)
     """Tokens per forward pass, padding included."""
-    max_new_tokens: int = Field(48, ge=1)
+    max_new_tokens: int = Field(default=48, ge=1)
     """Longest greedy answer of text tasks; closed label sets take their longest label and a little more."""
     greedy: bool = True
     """Greedy text beside the likelihoods; tasks without a closed set of answers have nothing else and always get it."""
@@ -53,7 +53,7 @@ class PredictRecipe(Asking, Subject):
     """Instruction records (`convert tasks`)."""
     out: Path
     """Folder for `<system>.jsonl`. What is finished waits in `<out>.partial` until all is."""
-    system: str = Field("llama-gene", pattern=r"^[\w. +-]+$")
+    system: str = Field(default="llama-gene", pattern=r"^[\w. +-]+$")
     """Name of this system in tables."""
 
 
@@ -69,7 +69,7 @@ class RunRecipe(Recipe):
     """System name -> what answers for it."""
     predictions: list[Path] = []
     """Finished folders of predictions to score beside them: of `eval baselines`, of other runs."""
-    predict: Asking = Asking.model_validate({})
+    predict: Asking = Asking()
     """How the records are asked; the same for all models."""
     english: str | None = "english"
     """Text of configs/text by name, or a path, whose bits per byte are measured too; null for none."""
