@@ -1,6 +1,6 @@
 """Items per second of `eval predict` against the original's way: one question at a time, `generate`, 8 new tokens.
 
-    python benchmarks/eval.py                                  # a small random LLaMA, label sets of 2 and 100
+    python benchmarks/eval.py                                  # the quickstart's shape, random weights, 2 and 100 labels
     python benchmarks/eval.py --hidden 2048 --layers 16 --heads 32 --kv-heads 8 --vocab 128256 --dtype bfloat16
 
 Both ways ask the same model with the same prompts, which are read once before the clock starts. Ours gives the likelihood of
@@ -46,14 +46,14 @@ class Plain:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("hidden", 256), ("layers", 8), ("heads", 8), ("kv-heads", 4), ("vocab", 8192), ("prompt", 60)):
+    for name, default in (("hidden", 128), ("layers", 4), ("heads", 4), ("kv-heads", 2), ("vocab", 2048), ("prompt", 60), ("shared", 20)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--items", type=int, default=256)
     parser.add_argument("--one-by-one", type=int, default=32, help="items asked the original's way")
     parser.add_argument("--naive", type=int, default=8, help="items whose labels are all read separately")
     parser.add_argument("--batch-tokens", type=int, default=8192)
     parser.add_argument("--labels", type=int, nargs="+", default=[2, 100])
-    parser.add_argument("--label-tokens", type=int, nargs=2, default=(1, 5), help="range, the end-of-turn token not counted")
+    parser.add_argument("--label-tokens", type=int, nargs=2, default=(1, 3), help="range, the end-of-turn token not counted")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--no-greedy", action="store_true")
     options = parser.parse_args()
@@ -81,14 +81,13 @@ def main() -> None:
         model: Any = LlamaForCausalLM(config).to(getattr(torch, options.dtype)).eval()
     draw = random.Random(0)
     ids = range(2, options.vocab)
-    prompts = [draw.choices(ids, k=draw.randint(options.prompt * 3 // 4, options.prompt * 5 // 4)) for _ in range(options.items)]
+    question, least = draw.choices(ids, k=options.shared), options.prompt * 3 // 4 - options.shared
+    prompts = [[*question, *draw.choices(ids, k=draw.randint(least, least + options.prompt // 2))] for _ in range(options.items)]
     prompts.sort(key=len)  # as predicting sorts them
     print(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {options.dtype}, {device}, threads {torch.get_num_threads()}"
     )
-    print(
-        f"{options.items} prompts of {options.prompt} tokens on average; label sets of random names, {options.label_tokens} tokens and an end"
-    )
+    print(f"{options.items} prompts of {options.prompt} tokens on average, {options.shared} of them shared; {options.label_tokens} a name")
     print("\n| labels | way | items | items/s | processor s per item | times the original's |\n|---|---|---|---|---|---|")
     for count in options.labels:
         shared = [draw.choices(ids, k=2) for _ in range(max(1, count // 5))]  # families of names begin alike

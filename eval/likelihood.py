@@ -21,6 +21,8 @@ from eval.trie import Trie
 
 CHUNK = 1 << 26
 """Logits turned to float32 at a time."""
+SHARED = 8
+"""Tokens from which a common beginning of prompts is worth a pass of its own."""
 
 
 @dataclass
@@ -125,10 +127,20 @@ def stop_ids(model: Any) -> list[int]:
 
 
 def read(model: Any, prompts: Sequence[Sequence[int]], pad_id: int) -> Prefix:
-    """Read the prompts once, all in one batch."""
-    device = next(model.parameters()).device
-    ids_PT, mask_PT = (part.to(device) for part in left_padded(prompts, pad_id))
-    out = model(input_ids=ids_PT, attention_mask=mask_PT, position_ids=positions(mask_PT), use_cache=True, logits_to_keep=1)
+    """Read the prompts in one batch; what all of them begin with (the question's words, a system's) once for all."""
+    device, P = next(model.parameters()).device, len(prompts)
+    shortest = min(map(len, prompts)) - 1  # a token is left for everyone
+    S = next((place for place in range(shortest) if len({prompt[place] for prompt in prompts}) > 1), shortest)
+    cache = None
+    if P > 1 and S >= SHARED:
+        cache = model(input_ids=torch.tensor([list(prompts[0][:S])], device=device), use_cache=True, logits_to_keep=1).past_key_values
+        cache.batch_repeat_interleave(P)
+    else:
+        S = 0
+    ids_PR, mask_PR = (part.to(device) for part in left_padded([prompt[S:] for prompt in prompts], pad_id))
+    mask_PT = torch.cat([mask_PR.new_ones(P, S), mask_PR], 1)
+    places = positions(mask_PT)[:, S:]
+    out = model(input_ids=ids_PR, attention_mask=mask_PT, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return Prefix(prompts, mask_PT, out.past_key_values, out.logits[:, -1].float())
 
 
@@ -155,10 +167,9 @@ def score(model: Any, prefix: Prefix, trie: Trie) -> tuple[Tensor, Tensor]:
         rows = max(1, CHUNK // out.logits[0].numel())
         best = []
         for start in range(0, P, rows):
-            logits_pNV = out.logits[start : start + rows].float()
-            logprobs_pE = logits_pNV[:, nodes_E[inner] - 1, tokens_E[inner]] - logits_pNV.logsumexp(-1)[:, nodes_E[inner] - 1]
-            edges_PE[start : start + rows, inner] = logprobs_pE
-            best.append(logits_pNV.argmax(-1))
+            logprobs_pNV = out.logits[start : start + rows].float().log_softmax(-1)
+            edges_PE[start : start + rows, inner] = logprobs_pNV[:, nodes_E[inner] - 1, tokens_E[inner]]
+            best.append(logprobs_pNV.argmax(-1))
         best_PN = torch.cat([best_PN, torch.cat(best)], 1)
     return trie.total(edges_PE).cpu(), best_PN.cpu()
 

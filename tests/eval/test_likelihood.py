@@ -73,6 +73,23 @@ def test_independent_of_the_batch(model, tokenizer, prompts, answers):
     assert (torch.stack(alone, 1) - together).abs().max() < 1e-4
 
 
+def test_a_shared_beginning_is_read_once(model, tokenizer, prompts, monkeypatch):
+    """Padding then stands between the question and the rest."""
+    question = torch.randint(0, 400, (12,), generator=torch.Generator().manual_seed(3)).tolist()
+    long = [question + prompt for prompt in prompts]
+    answers = ANSWERS["mixed"]
+    read: list[tuple[int, ...]] = []
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda **inputs: read.append(tuple(inputs["input_ids"].shape)) or forward(**inputs))
+    found = choice_logprobs(model, long, answers, tokenizer.pad_token_id)
+    texts = greedy(model, tokenizer, long, 4)
+    monkeypatch.undo()
+    assert read[:2] == [(1, 12), (5, 17)]
+    expected = torch.tensor([[brute_force(model, prompt, answer) for answer in answers] for prompt in long])
+    assert (found - expected).abs().max() < 1e-4
+    assert texts == [greedy(model, tokenizer, [prompt], 4)[0] for prompt in long]
+
+
 def test_greedy_equals_one_by_one(model, tokenizer, prompts):
     found = greedy(model, tokenizer, prompts, 8)
     for prompt, text in zip(prompts, found, strict=True):

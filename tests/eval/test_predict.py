@@ -63,7 +63,7 @@ def test_logprobs_are_those_of_the_whole_answer(predictions, records, extended_f
     tokenizer, model = AutoTokenizer.from_pretrained(extended_folder), AutoModelForCausalLM.from_pretrained(extended_folder).eval()
     for line, source in list(zip(read(predictions / "llama-gene.jsonl"), read(records / "test.jsonl"), strict=True))[:6]:
         prompt = prompt_ids(tokenizer, source["prompt"])
-        for choice, value in zip(line["choices"], line["logprobs"] or [], strict=True):
+        for choice, value in zip(line["choices"] if line["logprobs"] else [], line["logprobs"] or [], strict=True):
             answer = answer_ids(tokenizer, source["prompt"], choice)
             with torch.no_grad():
                 logprobs_TV = model(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)

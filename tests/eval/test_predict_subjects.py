@@ -32,20 +32,6 @@ from eval.recipe import PredictRecipe
 
 
 @pytest.fixture(scope="module")
-def model_folder(extended_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As created, a model says nearly the same after every prompt; this one does not."""
-    folder = tmp_path_factory.mktemp("loud") / "model"
-    shutil.copytree(extended_folder, folder)
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        if parameter.dim() == 2:
-            torch.nn.init.normal_(parameter, std=0.2)
-    model.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def tokenizer(model_folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(model_folder)
 
