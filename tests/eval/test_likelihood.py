@@ -58,6 +58,7 @@ def test_equals_brute_force(model, tokenizer, prompts, answers):
     assert found.shape == (len(prompts), len(answers))
     expected = torch.tensor([[brute_force(model, prompt, answer) for answer in answers] for prompt in prompts])
     assert (found - expected).abs().max() < 1e-4
+    assert torch.equal(found.argmax(1), expected.argmax(1))
     assert expected.std() > 0.1, "a test over equal numbers could not fail"
 
 

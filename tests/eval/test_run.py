@@ -63,7 +63,7 @@ def test_mistakes_before_the_first_step(asked: Path, model_folder: Path, tmp_pat
         (["score.sed=3"], "eval run, step score: unknown key 'sed'; did you mean 'seed'?"),
         (["models.b.model=absent"], "absent/config.json: no such model"),
         (["models.b.mode=x"], "unknown key 'models.b.mode'"),
-        (["models.a@shuffled.model=x"], "eval run, step predict a@shuffled"),
+        (["models={a@b: {model: x}}"], "eval run, step predict a@b: 'system'"),
         (["predictions=[absent]"], "absent: no such folder of predictions"),
     ):
         assert llama_gene.main([*start, *more]) == 2
