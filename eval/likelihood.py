@@ -19,7 +19,7 @@ from torch import Tensor
 
 from eval.trie import Trie
 
-CHUNK = 1 << 26
+CHUNK = 1 << 22
 """Logits turned to float32 at a time."""
 SHARED = 8
 """Tokens from which a common beginning of prompts is worth a pass of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Any
 
@@ -81,7 +82,13 @@ def test_a_shared_beginning_is_read_once(model, tokenizer, prompts, monkeypatch)
     answers = ANSWERS["mixed"]
     read: list[tuple[int, ...]] = []
     forward = model.forward
-    monkeypatch.setattr(model, "forward", lambda **inputs: read.append(tuple(inputs["input_ids"].shape)) or forward(**inputs))
+
+    @functools.wraps(forward)
+    def noting(**inputs: Any) -> Any:
+        read.append(tuple(inputs["input_ids"].shape))
+        return forward(**inputs)
+
+    monkeypatch.setattr(model, "forward", noting)
     found = choice_logprobs(model, long, answers, tokenizer.pad_token_id)
     texts = greedy(model, tokenizer, long, 4)
     monkeypatch.undo()
