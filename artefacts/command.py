@@ -95,7 +95,7 @@ def resolve(options: argparse.Namespace, verb: Verb[R]) -> R:
         elif value is not None:
             # a prompt with a colon or a title with a # is no YAML
             overrides.append(f"{name}={json.dumps(value) if _is_text(info.annotation) and value != 'null' else value}")
-    plain = [item for item in rest if not re.match(r"[A-Za-z_][\w.]*=", item)]
+    plain = [item for item in rest if not re.match(r"[A-Za-z_][\w.-]*=", item)]
     overrides += [item for item in rest if item not in plain]
     if plain:
         if verb.positional is None:

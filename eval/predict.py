@@ -1,121 +1,214 @@
-"""Predict held-out records with a model: label log-likelihoods first, greedy text second."""
+"""Predict held-out records with a model: label log-likelihoods first, greedy text second.
+
+Batches depend on the records and the tokenizer only. Each is kept once it is answered, so a run that was interrupted goes on
+behind the last of them and ends with the same bytes.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from artefacts.command import path_exists
 from artefacts.errors import UserError
-from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.folder import check_absent, fingerprint, new_folder, package_versions, write_manifest
 from artefacts.launch import share_cores
-from data_convert.conversations import answer_ids, prompt_ids
+from data_convert.cards import read_cards
+from data_convert.conversations import answer_ids, conversations
+from data_convert.prompts import choices as card_choices
 from data_convert.records import read_records
-from eval.likelihood import choice_logprobs, greedy
+from eval.controls import controlled, undone
+from eval.likelihood import answered
 from eval.parse import Parsed, parse_items, parse_label, parse_number, parse_text
+from eval.partial import Partial
 from eval.recipe import PredictRecipe
+from eval.subjects import Endpoint, check_fit, check_subject, identity, open_model, open_tokenizer
+from eval.trie import Trie
+
+Line = dict[str, Any]
+Batch = list[tuple[Line, list[int]]]
+"""Records of one task and one choice list, with their prompts' ids."""
+
+MORE_ROOM = 4
+"""Tokens beyond the longest allowed answer, so that a wrong long one shows as invalid, not as cut to fit."""
+LOGITS = 1 << 28
+"""Most logits of one forward pass over the candidates."""
 
 
 def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> None:
-    """Write `<out>/<system>.jsonl`, one prediction per record of the split, in the records' order.
+    """Write `<out>/<system>.jsonl` and one such file per control, one prediction per record of the split, in the records' order.
+
+    An interrupted run continues where it stopped, and ends with the same bytes.
 
     Raises:
-        UserError: missing model or records, existing output.
+        UserError: missing model or records, choices that are not their card's, a tokenizer that is not the model's, existing
+            output, what is left of a run with other inputs or settings.
     """
-    path_exists(recipe.model / "config.json", "model", "give a merged model folder (`llama-gene merge`) or any causal LM folder")
+    check_subject(recipe)
     check_absent(recipe.out, overwrite)
-    records = list(read_records(recipe.records / f"{recipe.split}.jsonl"))
+    records = read_records(recipe.records / f"{recipe.split}.jsonl")
+    _check_choices(recipe, records)
+    inputs = {**identity(recipe), "records": fingerprint(recipe.records)}
+    asked = {recipe.system: records} | {f"{recipe.system}@{name}": controlled(name, records, recipe.seed) for name in recipe.controls}
     share_cores()
-    tokenizer = AutoTokenizer.from_pretrained(recipe.model)
-    if tokenizer.chat_template is None:
-        raise UserError(f"{recipe.model}: its tokenizer has no chat template; extend the base with `llama-gene tokenizer extend`")
-    model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype="auto").eval()
-    if torch.cuda.is_available():
-        model = model.cuda()
-    found: dict[str, dict[str, Any]] = {}
-    with tqdm(total=len(records), desc="predict", disable=None) as progress:
-        for prediction in predictions(model, tokenizer, records, recipe.batch_tokens, recipe.max_new_tokens):
-            found[prediction["id"]] = prediction
-            progress.update()
+    batches, answer = _endpoint(recipe, asked) if recipe.endpoint is not None else _local(recipe, asked)
+    partial = Partial(recipe.out, _plan(recipe, inputs), overwrite=overwrite)
+    found: dict[str, dict[str, Line]] = {system: {} for system in asked}
+    with tqdm(total=sum(map(len, asked.values())), desc="predict", unit="record", disable=None) as progress:
+        for (system, _), lines in zip(batches, partial.pieces(len(batches), lambda number: answer(batches[number][1])), strict=True):
+            found[system].update({line["id"]: line for line in lines})
+            progress.update(len(lines))
+    originals = {record["id"]: record for record in records}
     with new_folder(recipe.out, overwrite=overwrite) as folder:
-        with (folder / f"{recipe.system}.jsonl").open("w", encoding="utf-8") as handle:
-            for record in records:
-                handle.write(json.dumps(found[record["id"]], ensure_ascii=False) + "\n")
-        write_manifest(
-            folder,
-            "predictions",
-            recipe=recipe.model_dump(mode="json"),
-            inputs={"model": fingerprint(recipe.model), "records": fingerprint(recipe.records)},
-            counts={"predictions": len(records)},
-        )
+        for system, its in asked.items():
+            with (folder / f"{system}.jsonl").open("w", encoding="utf-8") as handle:
+                for record in its:
+                    line = found[system][record["id"]]
+                    line = undone(line, originals[record["id"]]) if system.endswith("@permuted") else line
+                    handle.write(json.dumps(line, ensure_ascii=False) + "\n")
+        counts = {"predictions": sum(map(len, asked.values()))}
+        write_manifest(folder, "predictions", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
+    partial.remove()
 
 
 def predictions(
-    model: Any, tokenizer: Any, records: list[dict[str, Any]], batch_tokens: int = 8192, max_new_tokens: int = 48
-) -> Iterator[dict[str, Any]]:
-    """One prediction per record, in batches of similar length and so in no order. Fields: eval.score.FIELDS."""
+    model: Any,
+    tokenizer: Any,
+    records: list[Line],
+    batch_tokens: int = 8192,
+    max_new_tokens: int = 48,
+    *,
+    greedy: bool = True,
+) -> Iterator[Line]:
+    """One prediction per record, in batches of similar length and so in no order. Fields: eval.score.FIELDS.
+
+    Args:
+        batch_tokens: tokens per forward pass, padding included.
+        max_new_tokens: longest greedy answer where the choices do not say how long one can be.
+        greedy: False leaves the text of closed tasks out; `text`, `parsed` and `status` are then None.
+    """
     for batch in _batches(tokenizer, records, batch_tokens):
-        yield from _predict_batch(model, tokenizer, batch, max_new_tokens)
+        yield from _predict_batch(model, tokenizer, batch, max_new_tokens, greedy)
 
 
-def _batches(tokenizer: Any, records: list[dict[str, Any]], batch_tokens: int) -> Iterator[list[tuple[dict[str, Any], list[int]]]]:
-    """Records of one task and one choice list together, similar lengths together."""
-    groups: dict[tuple[str, tuple[str, ...]], list[tuple[dict[str, Any], list[int]]]] = defaultdict(list)
+def _local(recipe: PredictRecipe, asked: dict[str, list[Line]]) -> tuple[list[tuple[str, Batch]], Callable[[Batch], list[Line]]]:
+    """All batches with their systems, and what answers one. The model is loaded when the first batch is asked."""
+    tokenizer = open_tokenizer(recipe)
+    batches = [(system, batch) for system, its in asked.items() for batch in _batches(tokenizer, its, recipe.batch_tokens)]
+    longest = max((len(ids) for _, batch in batches for _, ids in batch), default=0)
+    check_fit(recipe, tokenizer, longest)
+    loaded: list[Any] = []
+
+    def answer(batch: Batch) -> list[Line]:
+        if not loaded:
+            loaded.append(open_model(recipe))
+        return list(_predict_batch(loaded[0], tokenizer, batch, recipe.max_new_tokens, recipe.greedy))
+
+    return batches, answer
+
+
+def _endpoint(recipe: PredictRecipe, asked: dict[str, list[Line]]) -> tuple[list[tuple[str, Batch]], Callable[[Batch], list[Line]]]:
+    """The same for a server: batches in the records' order, four rounds of questions each."""
+    server, size = Endpoint(recipe), 4 * recipe.concurrency
+    batches: list[tuple[str, Batch]] = [
+        (system, [(record, []) for record in its[start : start + size]])
+        for system, its in asked.items()
+        for start in range(0, len(its), size)
+    ]
+
+    def answer(batch: Batch) -> list[Line]:
+        records = [record for record, _ in batch]
+        closed = [record["kind"] != "multilabel" and record["choices"] for record in records]
+        # a token is a letter at least
+        rooms = [max(map(len, names)) + MORE_ROOM if names else recipe.max_new_tokens for names in closed]
+        texts = server.answer([record["prompt"] for record in records], rooms)
+        return [_line(record, None, text) for record, text in zip(records, texts, strict=True)]
+
+    return batches, answer
+
+
+def _plan(recipe: PredictRecipe, inputs: dict[str, str]) -> dict[str, Any]:
+    """All that decides the bytes of the output."""
+    settings = recipe.model_dump(mode="json", exclude={"out", "model", "adapter", "records", "concurrency"})
+    versions = {name: package_versions().get(name) for name in ("torch", "transformers", "tokenizers")}
+    return {**settings, **inputs, **versions, "device": "cuda" if torch.cuda.is_available() else "cpu"}
+
+
+def _check_choices(recipe: PredictRecipe, records: list[Line]) -> None:
+    """Refuse records whose labels are not those of their card."""
+    if not (recipe.records / "cards.json").is_file():
+        return
+    known = {card.id: card_choices(card) for card in read_cards(recipe.records)}
     for record in records:
-        groups[record["task"], tuple(record["choices"])].append((record, prompt_ids(tokenizer, record["prompt"])))
-    for (_, choices), group in groups.items():
+        if record["task"] not in known:
+            raise UserError(f"{recipe.records}: records of {record['task']}, which has no card in cards.json; convert the tasks again")
+        if sorted(record["choices"]) != sorted(known[record["task"]]):  # training shuffles them
+            raise UserError(
+                f"{recipe.records}: '{record['id']}' has the choices {', '.join(record['choices']) or 'none'}, its card "
+                f"{', '.join(known[record['task']]) or 'none'}; convert the tasks again"
+            )
+
+
+def _batches(tokenizer: Any, records: list[Line], batch_tokens: int) -> Iterator[Batch]:
+    """Records of one task, one choice list and one way to write an answer together, similar lengths together."""
+    # the template could write an answer differently behind another prompt, so each record's own first answer is looked at
+    first = [record["choices"][0] if record["choices"] else "." for record in records]
+    pairs = conversations(tokenizer, [record["prompt"] for record in records], first)
+    groups: dict[tuple[Any, ...], Batch] = defaultdict(list)
+    for record, (prompt, answer) in zip(records, pairs, strict=True):
+        groups[record["task"], tuple(record["choices"]), tuple(answer)].append((record, prompt))
+    for group in groups.values():
         group.sort(key=lambda pair: len(pair[1]))
-        batch: list[tuple[dict[str, Any], list[int]]] = []
+        nodes = len(Trie(_answers(tokenizer, group[0][0])))
+        most = max(1, LOGITS // (max(1, nodes) * len(tokenizer)))
+        batch: Batch = []
         for pair in group:
-            # answers are scored on copies of the prompt's cache, so many choices count like many short rows
-            width = len(pair[1]) + 4 * len(choices)
-            if batch and (len(batch) + 1) * width > batch_tokens:
+            # the tree of the answers stands behind every prompt
+            if batch and ((len(batch) + 1) * (len(pair[1]) + nodes) > batch_tokens or len(batch) == most):
                 yield batch
                 batch = []
             batch.append(pair)
         yield batch
 
 
-def _predict_batch(
-    model: Any, tokenizer: Any, batch: list[tuple[dict[str, Any], list[int]]], max_new_tokens: int
-) -> Iterator[dict[str, Any]]:
-    prompts = [ids for _, ids in batch]
-    first = batch[0][0]
-    choices = first["choices"]
-    # a multilabel answer is any number of the choices, so no likelihood of one of them is its score
-    closed = first["kind"] != "multilabel"
-    answers = [answer_ids(tokenizer, first["prompt"], choice) for choice in choices if closed]
-    rows: list[list[float]] | None = None
-    if answers:
-        rows = choice_logprobs(model, prompts, answers, tokenizer.pad_token_id).tolist()
-    # room for the longest allowed answer and a little more, so that a wrong long one shows as invalid, not as cut to fit
-    room = max(map(len, answers)) + 4 if answers else max_new_tokens
-    texts = greedy(model, tokenizer, prompts, room)
-    for index, ((record, _), text) in enumerate(zip(batch, texts, strict=True)):
-        parsed = _parse(record, text)
-        logprobs = rows[index] if rows else None
-        yield {
-            "id": record["id"],
-            "task": record["task"],
-            "split": record["split"],
-            "kind": record["kind"],
-            "gold": record["label"],
-            "choices": choices,
-            "logprobs": logprobs,
-            "predicted": _predicted(record["kind"], choices, logprobs, text, parsed),
-            "text": text,
-            "parsed": parsed.value,
-            "status": parsed.status,
-        }
+def _answers(tokenizer: Any, record: Line) -> list[list[int]]:
+    """Ids of every choice as an answer; none for multilabel: its answer is any number of the choices, so no one of them has its score."""
+    if record["kind"] == "multilabel":
+        return []
+    return [answer_ids(tokenizer, record["prompt"], choice) for choice in record["choices"]]
 
 
-def _parse(record: dict[str, Any], text: str) -> Parsed:
+def _predict_batch(model: Any, tokenizer: Any, batch: Batch, max_new_tokens: int, greedy: bool) -> Iterator[Line]:
+    answers = _answers(tokenizer, batch[0][0])
+    room = max(map(len, answers)) + MORE_ROOM if answers else max_new_tokens
+    rows, texts = answered(model, tokenizer, [ids for _, ids in batch], answers, room, greedy or not answers)
+    for index, (record, _) in enumerate(batch):
+        yield _line(record, rows[index] if rows else None, texts[index] if texts else None)
+
+
+def _line(record: Line, logprobs: list[float] | None, text: str | None) -> Line:
+    """One prediction."""
+    parsed = _parse(record, text) if text is not None else None
+    return {
+        "id": record["id"],
+        "task": record["task"],
+        "split": record["split"],
+        "kind": record["kind"],
+        "gold": record["label"],
+        "choices": record["choices"],
+        "logprobs": logprobs,
+        "predicted": _predicted(record, logprobs, text, parsed),
+        "text": text,
+        "parsed": parsed.value if parsed else None,
+        "status": parsed.status if parsed else None,
+    }
+
+
+def _parse(record: Line, text: str) -> Parsed:
     if record["kind"] == "regression":
         return parse_number(text)
     if record["kind"] == "text":
@@ -125,14 +218,15 @@ def _parse(record: dict[str, Any], text: str) -> Parsed:
     return parse_label(text, record["choices"])
 
 
-def _predicted(kind: str, choices: list[str], logprobs: list[float] | None, text: str, parsed: Parsed) -> Any:
-    """Classification: the likeliest label. Regression: expectation over the grid. Text: the greedy answer. Sets: its items."""
-    if kind in ("set", "multilabel"):
-        return parsed.value
-    if logprobs is None:
+def _predicted(record: Line, logprobs: list[float] | None, text: str | None, parsed: Parsed | None) -> Any:
+    """Classification: the likeliest label. Regression: expectation over the grid. Text: the greedy answer. Without likelihoods,
+    what was read from the text."""
+    if record["kind"] == "text":
         return text
+    if logprobs is None:
+        return parsed.value if parsed else None
     scores = torch.tensor(logprobs, dtype=torch.float64)
-    if kind == "regression":
-        grid = torch.tensor([float(choice) for choice in choices], dtype=torch.float64)
+    if record["kind"] == "regression":
+        grid = torch.tensor([float(choice) for choice in record["choices"]], dtype=torch.float64)
         return float((scores.softmax(0) * grid).sum())
-    return choices[int(scores.argmax())]
+    return record["choices"][int(scores.argmax())]

@@ -258,6 +258,8 @@ REQUIRED = {
     "merge": "--model model --adapter adapter",
     "export": "--model model",
     "eval predict": "--model model --records records",
+    "eval retention": "--models model",
+    "eval export": "--records records",
     "eval baselines": "--records records",
     "baseline train": "--data records --loss {kind:\\ binary} --metric mcc",
     "eval score": "--records records --predictions predictions",
@@ -265,8 +267,9 @@ REQUIRED = {
 }
 
 
-ADDING = {"convert fetch", "baseline embed", "baseline predict"}
-"""Commands that add to an output that exists (data_convert/test_fetch.py, eval/test_embed_command.py, eval/test_luca_train.py)."""
+ADDING = {"convert fetch", "baseline embed", "baseline predict", "eval run"}
+"""Commands that add to an output that exists (data_convert/test_fetch.py, eval/test_embed_command.py, eval/test_luca_train.py,
+eval/test_run.py)."""
 
 
 def test_every_command_with_an_output_is_tried_below() -> None:

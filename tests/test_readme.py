@@ -30,6 +30,7 @@ SMALLER = {
     "chat": ["max_new_tokens=3"],
     "eval baselines": ["luca.epochs=1"],
     "baseline train": ["schedule.epochs=1"],
+    "eval run": ["--dry-run"],  # its steps run one by one
     "quickstart": ["--dry-run"],
 }
 """Overrides that make a command small, by the words it begins with."""

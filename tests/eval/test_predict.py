@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-import random
 from pathlib import Path
-from typing import Any
 
+import asked_records
 import pytest
 import torch
+from asked_records import read, write
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.errors import UserError
@@ -18,43 +17,12 @@ from data_convert.conversations import answer_ids, prompt_ids
 from eval.predict import predict
 from eval.recipe import PredictRecipe
 
-KINDS: dict[str, list[str]] = {
-    "binary": ["promoter", "background"],
-    "multiclass": ["donor", "acceptor", "neither of them"],
-    "regression": [f"{step / 10:.1f}" for step in range(3, 9)],
-    "text": [],
-}
 FIELDS = {"id", "task", "split", "kind", "gold", "choices", "logprobs", "predicted", "text", "parsed", "status"}
-
-
-def record(kind: str, number: int, draw: random.Random) -> dict[str, Any]:
-    letters = "".join(draw.choices("ACGT", k=draw.randint(5, 60)))
-    answer = draw.choice(KINDS[kind] or ["Binds ATP.", "Cleaves DNA."])
-    return {
-        "id": f"{kind}/{number}",
-        "task": kind,
-        "split": "test",
-        "kind": kind,
-        "prompt": [{"role": "user", "content": f"What is <dna>{letters}</dna>?"}],
-        "completion": [{"role": "assistant", "content": answer}],
-        "label": 0.42 if kind == "regression" else answer,
-        "choices": KINDS[kind],
-        "inputs": [{"name": "sequence", "modality": "dna", "letters": letters}],
-        "source": "invented",
-    }
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("records")
-    draw = random.Random(2)
-    lines = [record(kind, number, draw) for number in range(5) for kind in KINDS]  # tasks take turns: order must be restored
-    (folder / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return folder
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return write(tmp_path_factory.mktemp("records"), asked_records.records(4))
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +42,9 @@ def test_one_valid_line_per_record(predictions, records):
         assert isinstance(line["text"], str)
         assert line["status"] in ("valid", "invalid", "refused")
         assert (line["parsed"] is None) == (line["status"] != "valid")
-        if line["kind"] == "text":
+        if line["kind"] in ("text", "multilabel"):
             assert line["logprobs"] is None
-            assert line["predicted"] == line["text"]
+            assert line["predicted"] == (line["text"] if line["kind"] == "text" else line["parsed"])
             continue
         assert len(line["logprobs"]) == len(line["choices"])
         assert all(math.isfinite(value) and value < 0 for value in line["logprobs"])
@@ -95,7 +63,7 @@ def test_logprobs_are_those_of_the_whole_answer(predictions, records, extended_f
     tokenizer, model = AutoTokenizer.from_pretrained(extended_folder), AutoModelForCausalLM.from_pretrained(extended_folder).eval()
     for line, source in list(zip(read(predictions / "llama-gene.jsonl"), read(records / "test.jsonl"), strict=True))[:6]:
         prompt = prompt_ids(tokenizer, source["prompt"])
-        for choice, value in zip(line["choices"], line["logprobs"] or [], strict=True):
+        for choice, value in zip(line["choices"] if line["logprobs"] else [], line["logprobs"] or [], strict=True):
             answer = answer_ids(tokenizer, source["prompt"], choice)
             with torch.no_grad():
                 logprobs_TV = model(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)

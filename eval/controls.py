@@ -1,0 +1,87 @@
+"""Negative controls: the same questions with what should decide them taken away.
+
+A system `gene@shuffled` is the model `gene` asked with the letters of every sequence in random order, `gene@removed` with nothing
+between the tags. `gene@permuted` is asked with the names of the labels exchanged: where the record lists `promoter, background` it
+reads `background, promoter`, and its answer `promoter` stands for background, so whoever answers by the names must fall to chance
+or below. A score that survives a control was not earned by what the control takes away.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+from data_convert.card_fields import CHOICE_SEPARATOR, CLASSIFICATION
+
+SPAN = re.compile(r"(<(dna|rna|protein)>)(.*?)(</\2>)", re.DOTALL)
+
+NAMED = (*CLASSIFICATION, "multilabel")
+
+Line = dict[str, Any]
+
+
+def shuffled(record: Line, seed: int) -> Line:
+    """The record with the letters of every sequence in random order: composition and length stay, motifs go."""
+    draw = random.Random(f"{seed}/{record['id']}")
+
+    def mixed(letters: str) -> str:
+        return "".join(draw.sample(letters, len(letters)))
+
+    return _with_sequences(record, mixed)
+
+
+def removed(record: Line, seed: int) -> Line:
+    """The record with nothing between the tags."""
+    return _with_sequences(record, lambda letters: "")
+
+
+def permuted(record: Line, seed: int) -> Line:
+    """The record with the names of its task's labels exchanged, one cycle through all of them, drawn by the seed.
+
+    `choices[i]` of the result is the name that now stands for the i-th class of the given record.
+    """
+    names = record["choices"]
+    order = list(range(len(names)))
+    random.Random(f"{seed}/{record['task']}").shuffle(order)
+    now = dict(zip((names[i] for i in order), (names[i] for i in order[1:] + order[:1]), strict=True))
+    renamed = [now[name] for name in names]
+    listed, instead = CHOICE_SEPARATOR.join(names), CHOICE_SEPARATOR.join(renamed)
+    prompt = [{**message, "content": message["content"].replace(listed, instead)} for message in record["prompt"]]
+    return {**record, "prompt": prompt, "choices": renamed}
+
+
+def _with_sequences(record: Line, change: Callable[[str], str]) -> Line:
+    prompt = [
+        {**message, "content": SPAN.sub(lambda found: found[1] + change(found[3]) + found[4], message["content"])}
+        for message in record["prompt"]
+    ]
+    return {**record, "prompt": prompt}
+
+
+CONTROLS: dict[str, Callable[[Line, int], Line]] = {"shuffled": shuffled, "removed": removed, "permuted": permuted}
+"""Name -> how a record is changed."""
+
+
+def controlled(name: str, records: list[Line], seed: int) -> list[Line]:
+    """The records of a control; those without label names are left out of `permuted`."""
+    return [CONTROLS[name](record, seed) for record in records if name != "permuted" or record["kind"] in NAMED]
+
+
+def undone(prediction: Line, record: Line) -> Line:
+    """A prediction for a permuted record in the names of the original one, which is what scoring compares with.
+
+    The text stays as it was said.
+    """
+    back = dict(zip(prediction["choices"], record["choices"], strict=True))
+
+    def original(value: Any) -> Any:
+        return [back[item] for item in value] if isinstance(value, list) else back.get(value)
+
+    return {
+        **prediction,
+        "choices": record["choices"],
+        "predicted": original(prediction["predicted"]),
+        "parsed": original(prediction["parsed"]),
+    }

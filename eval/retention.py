@@ -1,0 +1,120 @@
+"""Whether a model still reads English: bits per byte and perplexity of a fixed text it was never trained on.
+
+Bits per byte compare models with different vocabularies; perplexity is per token and does not. Every paragraph is a document of
+its own behind the model's beginning-of-text token (or its end-of-text token, where it has no other).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from artefacts.errors import UserError
+from artefacts.folder import check_absent, new_file, write_manifest
+from configs import CONFIGS
+from eval.recipe import RetentionRecipe, Subject
+from eval.subjects import check_subject, identity, located, open_model
+
+BATCH = 16
+"""Paragraphs per forward pass."""
+
+
+def retention(recipe: RetentionRecipe, *, overwrite: bool = False) -> dict[str, Any]:
+    """Measure every model, write the file and return its content.
+
+    Raises:
+        UserError: missing model, text or adapter; existing output.
+    """
+    check_absent(recipe.out, overwrite)
+    subjects = {name: _subject(name) for name in recipe.models}
+    for subject in subjects.values():
+        check_subject(subject)
+    parts = paragraphs(recipe.text)
+    models: dict[str, dict[str, Any]] = {}
+    for name, subject in subjects.items():
+        models[name] = measure(subject, parts)
+    first = next(iter(models.values()))["bits_per_byte"]
+    for found in models.values():
+        found["difference"] = found["bits_per_byte"] - first
+    document = {"text": recipe.text, "bytes": sum(len(part.encode()) for part in parts), "paragraphs": len(parts), "models": models}
+    with new_file(recipe.out, overwrite=overwrite) as file:
+        file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    inputs = {f"{name}/{part}": value for name, subject in subjects.items() for part, value in identity(subject).items()}
+    write_manifest(recipe.out, "retention", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"models": len(models)})
+    return document
+
+
+def table(document: dict[str, Any]) -> str:
+    """The figures for the terminal."""
+    width = max(map(len, document["models"]))
+    lines = [f"{name:<{width}}  {bits:>13}  {'difference':>10}  {'perplexity':>10}" for name, bits in [("model", "bits per byte")]]
+    for name, found in document["models"].items():
+        numbers = f"{found['bits_per_byte']:>13.3f}  {found['difference']:>+10.3f}  {found['perplexity']:>10.2f}"
+        lines.append(f"{name:<{width}}  {numbers}")
+    return "\n".join(
+        [*lines, f"{document['text']}: {document['paragraphs']} paragraphs, {document['bytes']:,} bytes; perplexity is per token"]
+    )
+
+
+def paragraphs(text: str) -> list[str]:
+    """The paragraphs of a text of configs/text by name, or of a file.
+
+    Raises:
+        UserError: neither, or nothing in it.
+    """
+    path = CONFIGS / "text" / f"{text}.txt"
+    path = path if path.is_file() else Path(text)
+    if not path.is_file():
+        raise UserError(f"text={text}: neither a file nor one of {', '.join(sorted(p.stem for p in (CONFIGS / 'text').glob('*.txt')))}")
+    found = [part.strip() for part in path.read_text(encoding="utf-8").split("\n\n") if part.strip()]
+    if not found:
+        raise UserError(f"{path}: no text in it; name another")
+    return found
+
+
+def measure(subject: Subject, parts: list[str]) -> dict[str, Any]:
+    """bits_per_byte, perplexity and tokens of one model."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(located(subject.model))
+    return english_bits(open_model(subject), tokenizer, parts)
+
+
+def english_bits(model: Any, tokenizer: Any, parts: list[str]) -> dict[str, Any]:
+    """Nats of every token of every paragraph, summed; a paragraph longer than the context goes on in a new window.
+
+    Returns:
+        bits_per_byte, perplexity (per token), tokens.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    room = min(int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2048), 2048) - 1
+    rows = []
+    for part in parts:
+        ids = tokenizer(part, add_special_tokens=False)["input_ids"]
+        rows += [[start, *ids[place : place + room]] for place in range(0, len(ids), room)]
+    device = next(model.parameters()).device
+    nats = 0.0
+    for place in range(0, len(rows), BATCH):
+        batch = rows[place : place + BATCH]
+        longest = max(map(len, batch))
+        # padding stands behind the text, where nothing that counts sees it
+        ids_BT = torch.tensor([row + [start] * (longest - len(row)) for row in batch], device=device)
+        mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch], device=device)
+        labels_BT = ids_BT.masked_fill(mask_BT == 0, -100)
+        with torch.no_grad():
+            logits = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits[:, :-1].float()
+        nats += float(cross_entropy(logits.flatten(0, 1), labels_BT[:, 1:].flatten(), reduction="sum", ignore_index=-100))
+    tokens = sum(len(row) - 1 for row in rows)
+    letters = sum(len(part.encode()) for part in parts)
+    return {"bits_per_byte": nats / math.log(2) / letters, "perplexity": math.exp(nats / tokens), "tokens": tokens}
+
+
+def _subject(name: str) -> Subject:
+    """BASE or BASE+ADAPTER."""
+    model, plus, adapter = name.partition("+")
+    return Subject(model=Path(model), adapter=Path(adapter) if plus else None)
