@@ -12,7 +12,7 @@ import numpy as np
 from artefacts.errors import UserError
 from data_convert.records import with_choices
 from eval.metrics import Floats
-from eval.score import by_task, read_lines
+from eval.predictions import by_task, read_lines
 
 Record = dict[str, Any]
 SPLITS = ("train", "dev", "test")

@@ -14,8 +14,9 @@ from invented_run import EVIL, write_lines
 from artefacts.errors import UserError
 from artefacts.folder import manifest_path
 from eval.chats import draw, pieces
+from eval.predictions import read_lines
 from eval.report import ReportRecipe, report
-from eval.score import read_lines, score
+from eval.score import score
 from eval.tables import terminal_table
 
 

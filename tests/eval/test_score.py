@@ -11,7 +11,8 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 from artefacts.errors import UserError
-from eval.score import read_lines, score
+from eval.predictions import read_lines
+from eval.score import score
 
 
 def run(folder: Path, name: str = "metrics.json", **options: Any) -> dict[str, Any]:
@@ -97,8 +98,8 @@ def test_auroc_without_probabilities_is_named_as_not_computed(invented: Path) ->
 
     rewrite(invented, drop)
     model = task(run(invented), "sim/promoter")["systems"]["llama-gene"]
-    assert model["not_computed"] == ["auroc"]
-    assert "auroc" not in model["metrics"]
+    assert model["not_computed"] == ["auroc", "auprc", "ece", "brier"]
+    assert not {"auroc", "auprc", "ece", "brier"} & model["metrics"].keys()
 
 
 def remove_first(lines: list[dict[str, Any]]) -> None:

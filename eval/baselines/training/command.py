@@ -27,7 +27,7 @@ from eval.baselines.training.fit import Fitted, fit, predict
 from eval.baselines.training.measure import measure, two_columns
 from eval.baselines.training.recipe import TrainRecipe
 from eval.baselines.training.table import PredictionTable
-from eval.score import read_lines
+from eval.predictions import read_lines
 
 
 def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def _read_split(path: Path, kind: Kind, names: list[str], pair: bool, ledger: Le
 
 
 def _from_records(recipe: TrainRecipe) -> Data:
-    from eval.score import by_task, read_lines
+    from eval.predictions import by_task, read_lines
 
     folder, kind = recipe.data, recipe.loss.kind
     splits = {split: by_task(read_lines(folder / f"{split}.jsonl")) for split in SPLITS if (folder / f"{split}.jsonl").is_file()}
