@@ -135,7 +135,7 @@ def _score_task(name: str, instruction: str, rows_of: dict[str, list[Line]], pat
     lines = {system: [_line(name, kind, choices, row, place) for place, row in enumerate(own)] for system, own in rows_of.items()}
     resamples = Resamples(len(rows), seed=seed)
     wanted = metrics_of(kind, [line["gold"] for line in next(iter(lines.values()))])
-    systems, behind = measure_systems(wanted, {system: [({}, own)] for system, own in lines.items()}, resamples, seed)
+    systems, behind = measure_systems(wanted, {system: [(system, own)] for system, own in lines.items()}, resamples, seed)
     lengths = [len(row["input"]) for row in rows]
     for system, own in rows_of.items():
         systems[system]["details"] = details(lines[system], lengths, seed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,8 +11,8 @@ from eval.answers import LOWER_IS_BETTER, Answers, statistic
 from eval.bootstrap import Resamples, Sampled, combined
 from eval.predictions import Line, answers
 
-Runs = list[tuple[dict[str, Any], list[Line]]]
-"""Of one system: what names each run, and its lines in the records' order."""
+Runs = list[tuple[str, list[Line]]]
+"""Of one system: the name of each run, and its lines in the records' order."""
 
 
 def measure_systems(
@@ -42,8 +41,8 @@ def measure_systems(
             }
         if len(runs) > 1:
             system["runs"] = [
-                {**which, "metrics": {metric: round(one[metric].value, 6) for metric in figures}}
-                for (which, _), one in zip(runs, sampled, strict=True)
+                {"run": run, "metrics": {metric: round(one[metric].value, 6) for metric in figures}}
+                for (run, _), one in zip(runs, sampled, strict=True)
             ]
         systems[name] = system
     return systems, behind

@@ -25,6 +25,7 @@ STAND_INS = {
     "#010213": "var(--c3)",
     "#010214": "var(--c4)",
     "#010215": "var(--c5)",
+    "#010216": "var(--c6)",
 }
 INK, MUTED, LINE, CARD, *SERIES = STAND_INS
 STYLE: dict[Any, Any] = {

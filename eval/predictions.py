@@ -20,9 +20,9 @@ Line = dict[str, Any]
 FIELDS = ("id", "task", "split", "kind", "gold", "choices", "logprobs", "predicted", "text", "parsed", "status")
 """Of a line. Optional: `item_scores`, item -> score from 0 to 1, of answers that are sets."""
 CONTROLS = {
-    "shuffled": "letters of the sequence shuffled",
-    "removed": "sequence taken out of the prompt",
-    "permuted": "labels permuted before training",
+    "shuffled": "the letters of every sequence in random order",
+    "removed": "nothing between the tags of a sequence",
+    "permuted": "the names of the labels exchanged in the question",
 }
 """Negative controls: `<system>@<control>` is a system that must not do well."""
 
@@ -31,10 +31,9 @@ CONTROLS = {
 class Run:
     """One file of predictions: a system, and the training run it comes from."""
 
-    system: str
+    name: str
+    """The folder."""
     path: Path
-    seed: Any
-    """Of the run's manifest; None where it says none."""
 
 
 def read_lines(path: Path) -> Iterator[Line]:
@@ -75,7 +74,7 @@ def find_runs(folders: Sequence[Path], records: Path) -> dict[str, list[Run]]:
     """
     found: dict[str, list[Run]] = {}
     prints: dict[tuple[str, str], Path] = {}
-    these = fingerprint(records)
+    these, names = fingerprint(records), Counter(folder.name for folder in folders)
     for folder in folders:
         paths = sorted(folder.glob("*.jsonl"))
         if not paths:
@@ -95,7 +94,8 @@ def find_runs(folders: Sequence[Path], records: Path) -> dict[str, list[Run]]:
             if key in prints:
                 raise UserError(f"{path}: system '{path.stem}' is the same in {prints[key].parent}; give each system once")
             prints[key] = path
-            found.setdefault(path.stem, []).append(Run(path.stem, path, (manifest.get("recipe") or {}).get("seed")))
+            name = folder.name if names[folder.name] == 1 else f"{folder.parent.name}/{folder.name}"
+            found.setdefault(path.stem, []).append(Run(name, path))
     return dict(sorted(found.items()))
 
 

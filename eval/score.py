@@ -18,6 +18,7 @@ from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, package_versions
 from data_convert.card_fields import METRICS
 from data_convert.records import with_choices
+from data_convert.splits.groups import read_groups
 from eval.answers import metrics_of
 from eval.bootstrap import LEVEL, RESAMPLES, Resamples
 from eval.details import details
@@ -49,11 +50,11 @@ def score(
     folders = [predictions] if isinstance(predictions, Path) else list(predictions)
     runs = find_runs(folders, records)
     lines = {run.path: by_task(prediction_lines(run.path)) for own in runs.values() for run in own}
-    n_train = count_train(records)
+    n_train, group_of = count_train(records), read_groups(records)
     tasks = []
     for card in tqdm([card for card in cards if card["id"] in truth], desc="score", unit="task", disable=None):
         rows = truth[card["id"]]
-        tasks.append(_score_task(card, rows, _runs_of(rows, runs, lines), n_train[card["id"]], seed, reference))
+        tasks.append(_score_task(card, rows, _runs_of(rows, runs, lines), n_train[card["id"]], group_of, seed, reference))
     document: dict[str, Any] = {
         "provenance": {
             **provenance(seed, sorted(runs), reference),
@@ -129,18 +130,18 @@ def _runs_of(truth: list[Line], runs: dict[str, list[Run]], lines: dict[Path, di
     for system, own in runs.items():
         mine = [run for run in own if task in lines[run.path]]
         if mine:
-            found[system] = [
-                ({"run": run.path.parent.name, "seed": run.seed}, aligned(truth, lines[run.path][task], run.path)) for run in mine
-            ]
+            found[system] = [(run.name, aligned(truth, lines[run.path][task], run.path)) for run in mine]
     return found
 
 
-def _score_task(card: Line, truth: list[Line], runs_of: dict[str, Runs], n_train: int, seed: int, reference: str) -> Line:
+def _score_task(
+    card: Line, truth: list[Line], runs_of: dict[str, Runs], n_train: int, group_of: dict[str, str], seed: int, reference: str
+) -> Line:
     named = [metric for metric in card["metrics"] if metric in METRICS[card["kind"]]]
     if named != card["metrics"]:
         odd = next(metric for metric in card["metrics"] if metric not in named)
         raise UserError(f"task {card['id']}: '{odd}' is no metric of {card['kind']} tasks; known: {', '.join(METRICS[card['kind']])}")
-    groups = [str(record["group"]) for record in truth] if all("group" in record for record in truth) else None
+    groups = [group_of[record["id"]] for record in truth] if all(record["id"] in group_of for record in truth) else None
     resamples = Resamples(len(truth), seed=seed, groups=groups)
     wanted = list(dict.fromkeys([*named, *metrics_of(card["kind"], [record["label"] for record in truth])]))
     systems, behind = measure_systems(wanted, runs_of, resamples, seed)

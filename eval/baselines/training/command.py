@@ -78,11 +78,14 @@ def score_lines(data: Data, probabilities_NC: np.ndarray) -> list[dict[str, Any]
     """Lines for `eval score`, of data that are instruction records."""
     test = data.splits["test"]
     records = [example.source for example in test]
-    if data.kind == "multilabel" or any(record is None for record in records):
+    if any(record is None for record in records):
         return []
     task = Task(records[0]["task"], data.kind, data.names, [], [], records)
     if data.kind == "regression":
         return list(predicted(task, [float(value) for value in probabilities_NC[:, 0]]))
+    if data.kind == "multilabel":
+        chosen = [[name for name, p in zip(data.names, row, strict=True) if p >= 0.5] for row in probabilities_NC]
+        return list(predicted(task, chosen, [dict(zip(data.names, row.tolist(), strict=True)) for row in probabilities_NC]))
     classes_NC = two_columns(probabilities_NC) if data.kind == "binary" else probabilities_NC
     return list(classified(task, np.log(np.maximum(classes_NC, 1e-9))))
 
