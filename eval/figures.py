@@ -15,6 +15,8 @@ COLOURS = {"kmer": 1, "luca_base": 2, "luca": 2, "majority": 3, "nearest": 4}
 OTHER = 5
 MOST_SYSTEMS = 5
 """In one figure; further ones are in the tables."""
+LEAST_IN_BIN = 5
+"""Records of a drawn bin of confidence; fewer say nothing. The calibration error counts them all."""
 
 Task = dict[str, Any]
 
@@ -74,6 +76,8 @@ def _roc(task: Task, reference: str) -> str | None:
     if task["kind"] == "binary":
         series = []
         for system, (curve,) in found:
+            if system == "majority":
+                continue  # the diagonal
             area = task["systems"][system]["metrics"]["auroc"]["value"]
             series.append(Series(f"{name_of(system)}: area {area:.3f}", curve["points"], colour(system, reference)))
         alt = f"ROC curves of {task['title']}, positive: {found[0][1][0]['label']}"
@@ -86,9 +90,10 @@ def _roc(task: Task, reference: str) -> str | None:
 
 def _reliability(task: Task, reference: str) -> str | None:
     series = []
-    for system, bins in _details(task, reference, "reliability"):
-        if system == "majority":
-            continue  # one point
+    for system, every in _details(task, reference, "reliability"):
+        bins = [row for row in every if row["n"] >= LEAST_IN_BIN]
+        if system == "majority" or not bins:
+            continue  # the majority is a point
         most = max(row["n"] for row in bins)
         sizes = [1.5 + 3.5 * math.sqrt(row["n"] / most) for row in bins]
         error = task["systems"][system]["metrics"]["ece"]["value"]

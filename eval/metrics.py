@@ -124,9 +124,10 @@ def ranked(values_n: NDArray) -> Ranked:
     return Ranked(order, np.flatnonzero(last), group)
 
 
-def up_to(weights_rn: Weights, by: Ranked) -> Ints:
+def up_to(weights_rn: Weights, by: Ranked) -> NDArray[np.int32]:
     """Weight of all records up to each group, `[r, G]`."""
-    return np.cumsum(weights_rn[:, by.order], axis=1, dtype=np.int64)[:, by.ends]
+    # 32 bits are a third of the time of 64, and enough for 8 million records
+    return np.cumsum(weights_rn[:, by.order], axis=1, dtype=np.int32)[:, by.ends]
 
 
 def ranks(weights_rn: Weights, by: Ranked) -> Floats:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from eval.metrics import Floats, Ints, Ranked, Statistic, Weights, ranked, ratio, up_to
 
+Counts = NDArray[np.int32]
+
 BINS = 15
 """Of the calibration error, equally wide, over the probability of the likeliest choice (Guo et al. 2017)."""
 
@@ -59,7 +61,7 @@ def confidences(gold_n: Ints, probabilities_nC: Floats) -> tuple[Floats, Floats,
     return confidence_n, (best_n == gold_n).astype(float), bin_n
 
 
-def positives(weights_rn: Weights, positive_n: NDArray[np.bool_], by: Ranked) -> tuple[Ints, Ints]:
+def positives(weights_rn: Weights, positive_n: NDArray[np.bool_], by: Ranked) -> tuple[Counts, Counts]:
     """True and false positives when all records down to each group are called positive, best group first, `[r, G]`."""
     all_rG, true_rG = up_to(weights_rn, by), up_to(weights_rn * positive_n, by)
     return true_rG, all_rG - true_rG
@@ -88,16 +90,16 @@ def _over_classes(of_one, gold_n: Ints, probabilities_nC: Floats) -> Statistic:
     return statistic
 
 
-def _area(true_rG: Ints, false_rG: Ints) -> Floats:
+def _area(true_rG: Counts, false_rG: Counts) -> Floats:
     heights = true_rG - np.diff(true_rG, axis=1, prepend=0) / 2
     below = (np.diff(false_rG, axis=1, prepend=0) * heights).sum(axis=1)
-    return _where_both(below / np.maximum(true_rG[:, -1] * false_rG[:, -1], 1), true_rG, false_rG)
+    return _where_both(below / np.maximum(true_rG[:, -1].astype(float) * false_rG[:, -1], 1), true_rG, false_rG)
 
 
-def _average_precision(true_rG: Ints, false_rG: Ints) -> Floats:
+def _average_precision(true_rG: Counts, false_rG: Counts) -> Floats:
     steps = np.diff(true_rG, axis=1, prepend=0) * ratio(true_rG, true_rG + false_rG)
     return _where_both(steps.sum(axis=1) / np.maximum(true_rG[:, -1], 1), true_rG, false_rG)
 
 
-def _where_both(value_r: Floats, true_rG: Ints, false_rG: Ints) -> Floats:
+def _where_both(value_r: Floats, true_rG: Counts, false_rG: Counts) -> Floats:
     return np.where((true_rG[:, -1] > 0) & (false_rG[:, -1] > 0), value_r, np.nan)
