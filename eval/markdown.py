@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eval.predictions import CONTROLS
-from eval.tables import control_rows, figure, is_control, markdown, name_of, reference_of, task_rows
+from eval.tables import control_table, figure, is_control, markdown, name_of, reference_of, task_rows
 
 
 def as_markdown(title: str, note: str, metrics: dict[str, Any], losses: dict[str, Any] | None) -> str:
@@ -22,8 +22,9 @@ def as_markdown(title: str, note: str, metrics: dict[str, Any], losses: dict[str
     )
     if "overall" in metrics:
         parts += ["## Answers from a file", _overall(metrics)]
-    if rows := control_rows(metrics):
-        parts += ["## Negative controls", _controls(rows)]
+    controls = control_table(metrics)
+    if controls["rows"]:
+        parts += ["## Negative controls", _controls(controls)]
     if losses is not None:
         parts += ["## Held-out text and sequences", _losses(losses)]
     for task in metrics["tasks"]:
@@ -68,14 +69,15 @@ def _overall(metrics: dict[str, Any]) -> str:
     return markdown(header, rows)
 
 
-def _controls(rows: list[dict[str, Any]]) -> str:
+def _controls(controls: dict[str, Any]) -> str:
     cells = []
-    for row in rows:
-        figures = [figure(row[name]) for name in ("own", "figure", "difference")]
-        cells.append([row["task"]["task"], row["control"], row["task"]["primary_metric"], *figures])
-    used = {row["control"] for row in rows}
-    legend = "; ".join(f"{name}: {meaning}" for name, meaning in CONTROLS.items() if name in used)
-    return markdown(["task", "control", "metric", "as asked", "under control", "difference"], cells, left=(0, 1, 2)) + f"\n\n{legend}."
+    for row in controls["rows"]:
+        found = [row["controls"].get(name, {"figure": None, "difference": None}) for name in controls["names"]]
+        figures = [text for one in found for text in (figure(one["figure"]), figure(one["difference"]))]
+        cells.append([row["task"]["task"], row["task"]["primary_metric"], figure(row["own"]), *figures])
+    heads = [head for name in controls["names"] for head in (name, "difference")]
+    legend = "; ".join(f"{name}: {CONTROLS[name]}" for name in controls["names"])
+    return markdown(["task", "metric", "as asked", *heads], cells, left=(0, 1)) + f"\n\n{legend}."
 
 
 def _losses(losses: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, ne
 from artefacts.recipe import Recipe
 from eval.markdown import as_markdown
 from eval.predictions import CONTROLS, by_task, read_lines
-from eval.tables import best_published, columns, control_rows, invalid_rate, is_control, name_of, primary, published, reference_of, share
+from eval.tables import best_published, columns, control_table, invalid_rate, is_control, name_of, primary, published, reference_of, share
 
 MODALITIES = {"dna": "DNA", "protein": "protein", "text": "text"}
 MOST_POINTS = 400
@@ -72,7 +72,7 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
         "pretrain": _pretrain(recipe.pretrain) if recipe.pretrain else None,
         "instruct": _instruct(recipe.instruct) if recipe.instruct else None,
         "columns": columns(metrics),
-        "controls": control_rows(metrics),
+        "controls": control_table(metrics),
         "control_meanings": CONTROLS,
         "figures": {task["task"]: task_figures(task, model) for task in metrics["tasks"]},
         "systems": {task["task"]: in_order(task, model) for task in metrics["tasks"]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from eval.predictions import CONTROLS
 from eval.score import MODEL
 
 BASELINES = {"majority": "majority", "kmer": "k-mer linear", "nearest": "nearest", "luca_base": "LucaBase head", "luca": "LucaOne head"}
@@ -31,19 +32,18 @@ def columns(metrics: dict[str, Any]) -> list[str]:
     return [name for name in BASELINES if name in found] + sorted(found - BASELINES.keys())
 
 
-def control_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row per task and control: the primary metric of the system, of the control, and their difference where it is known."""
-    rows = []
+def control_table(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The names of the controls met, and a row per task and system that has any: its primary metric as asked, under each control,
+    and the difference of the two on the same resamples (known for the reference system)."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for task in metrics["tasks"]:
         for name in filter(is_control, task["systems"]):
             system, _, control = name.partition("@")
-            # the paired difference is to the reference; a control of another system has none
+            row = rows.setdefault((task["task"], system), {"task": task, "system": system, "own": primary(task, system), "controls": {}})
             difference = task["differences"].get(name) if system == reference_of(metrics) else None
-            rows.append(
-                {"task": task, "system": system, "control": control, "own": primary(task, system), "figure": primary(task, name)}
-                | {"difference": difference}
-            )
-    return rows
+            if (found := primary(task, name)) is not None:
+                row["controls"][control] = {"figure": found, "difference": difference}
+    return {"names": [name for name in CONTROLS if any(name in row["controls"] for row in rows.values())], "rows": list(rows.values())}
 
 
 def best_published(task: dict[str, Any]) -> dict[str, Any] | None:
