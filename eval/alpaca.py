@@ -154,7 +154,7 @@ def _score_task(name: str, instruction: str, rows_of: dict[str, list[Line]], pat
         }
     return {
         "task": name,
-        "title": instruction.split(", The result")[0].strip() or name,
+        "title": _title(instruction) or name,
         "instruction": instruction,
         "version": 1,
         "simulated": False,
@@ -209,15 +209,21 @@ def _question(row: Line) -> tuple[str, ...]:
 
 
 def _names(instructions: list[str]) -> dict[str, str]:
-    """Instruction -> a short name, unique."""
+    """Instruction -> a short name, unique: `Determine the X of following dna sequence, The result …` is `x`."""
     found: dict[str, str] = {}
     for instruction in instructions:
-        words = re.sub(r"[^a-z0-9]+", "-", instruction.split(", The result")[0].lower()).strip("-")[:60].strip("-") or "task"
+        subject = re.sub(r"^determine (the )?|\s+of (the )?following\b.*", "", _title(instruction), flags=re.IGNORECASE | re.DOTALL)
+        words = re.sub(r"[^a-z0-9]+", "-", subject.lower()).strip("-")[:60].strip("-") or "task"
         name, again = words, 2
         while name in found.values():
             name, again = f"{words}-{again}", again + 1
         found[instruction] = name
     return found
+
+
+def _title(instruction: str) -> str:
+    """The question without its list of answers."""
+    return " ".join(instruction.split(", The result")[0].split())
 
 
 def summary(document: dict[str, Any]) -> str:

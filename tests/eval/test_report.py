@@ -118,7 +118,8 @@ def test_every_section_is_there_with_its_figures(invented: Path) -> None:
     ):
         assert words in page.text, words
     drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(drawings) == 3 + 4
+    # of stages; of every task intervals and length; of classes reliability, of two also ROC
+    assert len(drawings) == 3 + 4 * 2 + 2 + 1
     assert all(attributes.get("aria-label") for attributes in drawings)
 
 
