@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 330, 262
-LEFT, RIGHT, TOP, BOTTOM = 42, 10, 10, 40
-LEGEND = 14
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 42
+LEGEND = 17
 """Height of a line of the legend."""
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -46,7 +46,7 @@ def chart(series: Sequence[Series], *, x: str, y: str, alt: str, diagonal: bool 
         across = (point[0] + 0.5) / len(columns) if columns else point[0]
         return round(LEFT + wide * across, 1), round(TOP + high * (1 - point[1] / top), 1)
 
-    parts = [f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {WIDTH} {HEIGHT + legend}" font-size="10.5">']
+    parts = [f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {WIDTH} {HEIGHT + legend}" font-size="12">']
     for tick in TICKS:
         _, height = at((0, tick * top))
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height}" y2="{height}" stroke="var(--line)"/>')

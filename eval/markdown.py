@@ -36,6 +36,11 @@ def _task(task: dict[str, Any], reference: str) -> list[str]:
     clusters = f", intervals over {task['n_clusters']:,} clusters" if task["n_clusters"] is not None else ""
     size = f"n = {task['n']:,}, train {task['n_train']:,}{clusters}"
     parts = [f"## {task['title']}", f"`{task['task']}` v{task['version']}, {task['kind']}; {size}. {task['split_note']}"]
+    if task.get("majority_share") is not None:
+        legacy = [f"{name}: {rule} {found['right']:,}" for name, own in task["systems"].items() for rule, found in own["legacy"].items()]
+        parts.append(
+            f"Accuracy of the most frequent label alone {task['majority_share']:.3f}. Right by the legacy rules: {', '.join(legacy)}."
+        )
     header, rows = ["system", *task["metrics"]], []
     for system, scores in task["systems"].items():
         if is_control(system):
