@@ -8,8 +8,10 @@ from eval.predictions import CONTROLS
 from eval.tables import control_table, figure, is_control, markdown, name_of, reference_of, task_rows
 
 
-def as_markdown(title: str, note: str, metrics: dict[str, Any], losses: dict[str, Any] | None) -> str:
-    """Args: note: added where any task is simulated; losses: losses.json of pre-training."""
+def as_markdown(
+    title: str, note: str, metrics: dict[str, Any], losses: dict[str, Any] | None, retention: dict[str, Any] | None = None
+) -> str:
+    """Args: note: added where any task is simulated; losses: losses.json of pre-training; retention: retention.json."""
     provenance = metrics["provenance"]
     parts = [f"# {title}"]
     if any(task["simulated"] for task in metrics["tasks"]):
@@ -27,6 +29,8 @@ def as_markdown(title: str, note: str, metrics: dict[str, Any], losses: dict[str
         parts += ["## Negative controls", _controls(controls)]
     if losses is not None:
         parts += ["## Held-out text and sequences", _losses(losses)]
+    if retention is not None:
+        parts += ["## English retention", _retention(retention)]
     for task in metrics["tasks"]:
         parts += _task(task, reference_of(metrics))
     return "\n\n".join(parts) + "\n"
@@ -83,6 +87,16 @@ def _controls(controls: dict[str, Any]) -> str:
     heads = [head for name in controls["names"] for head in (name, "difference")]
     legend = "; ".join(f"{name}: {CONTROLS[name]}" for name in controls["names"])
     return markdown(["task", "metric", "as asked", *heads], cells, left=(0, 1)) + f"\n\n{legend}."
+
+
+def _retention(retention: dict[str, Any]) -> str:
+    cells = [
+        [name, f"{found['bits_per_byte']:.3f}", f"{found['difference']:+.3f}", f"{found['perplexity']:.2f}", f"{found['tokens']:,}"]
+        for name, found in retention["models"].items()
+    ]
+    what = f"{retention['text']}: {retention['paragraphs']:,} paragraphs, {retention['bytes']:,} bytes never trained on."
+    header = ["model", "bits per byte", "to the first", "perplexity per token", "tokens"]
+    return f"{markdown(header, cells)}\n\n{what} Perplexity depends on the vocabulary, bits per byte do not."
 
 
 def _losses(losses: dict[str, Any]) -> str:

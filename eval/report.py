@@ -41,6 +41,8 @@ class ReportRecipe(Recipe):
     """Folder of continued pre-training, for history.jsonl and losses.json."""
     instruct: Path | None = None
     """Folder of instruction tuning, for history.jsonl."""
+    retention: Path | None = None
+    """retention.json of `eval retention`; without it the one beside the metrics, where there is one."""
     chats_per_task: int = 3
     seed: int = 0
     """Draws the sample chats."""
@@ -56,11 +58,14 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from eval.figures import colour, in_order, task_figures
-
     check_absent(recipe.out, overwrite)
     metrics = _json(recipe.metrics)
+    from eval.figures import colour, in_order, task_figures  # matplotlib, which a missing file need not wait for
+
     model = reference_of(metrics)
+    beside = recipe.metrics.with_name("retention.json")
+    kept = recipe.retention or (beside if beside.is_file() else None)
+    retention = _json(kept) if kept else None
     context = {
         "recipe": recipe,
         "metrics": metrics,
@@ -76,6 +81,7 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
         "control_meanings": CONTROLS,
         "figures": {task["task"]: task_figures(task, model) for task in metrics["tasks"]},
         "systems": {task["task"]: in_order(task, model) for task in metrics["tasks"]},
+        "retention": retention,
         "chats": _chats(recipe, metrics, model),
         "stages": _stages(recipe),
         "repeated": _repeated_inputs(recipe.records) if recipe.records else {},
@@ -92,7 +98,7 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
     page = environment.get_template("report.html.jinja").render(context)
     with new_file(recipe.out.with_suffix(".md"), overwrite=True) as file:
         losses = context["pretrain"]["losses"] if recipe.pretrain else None
-        file.write_text(as_markdown(recipe.title, recipe.simulated_note, metrics, losses), encoding="utf-8")
+        file.write_text(as_markdown(recipe.title, recipe.simulated_note, metrics, losses, retention), encoding="utf-8")
     with new_file(recipe.out, overwrite=overwrite) as file:
         file.write_text(page, encoding="utf-8")
     inputs = {name: fingerprint(path) for name in ("metrics", "records", "predictions") if (path := getattr(recipe, name)) is not None}

@@ -44,6 +44,10 @@ def page_of_a_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[
     (folder / "records" / "groups.tsv").write_text("\n".join(["id\tgroup", *rows]) + "\n", encoding="utf-8")
     folders = [folder / name for name in ("predictions", "seed1", "seed2", "others")]
     document = score(folder / "records", folders, folder / "metrics.json", seed=0)
+    english = {"bits_per_byte": 2.417, "perplexity": 31.25, "tokens": 4100, "difference": 0.0}
+    worse = {"bits_per_byte": 2.913, "perplexity": 66.5, "tokens": 4100, "difference": 0.496}
+    kept = {"text": "english", "bytes": 13_840, "paragraphs": 52, "models": {"base": english, "gene": worse}}
+    (folder / "retention.json").write_text(json.dumps(kept), encoding="utf-8")
     out = folder / "report.html"
     stages = {"tokenizer": folder / "extended", "pretrain": folder / "pretrained", "instruct": folder / "instructed"}
     report(ReportRecipe(metrics=folder / "metrics.json", records=folder / "records", predictions=folder / "predictions", out=out, **stages))
@@ -81,7 +85,16 @@ def test_the_page_in_chromium(browser: Any, page_of_a_run: tuple[Path, dict[str,
     text = page.inner_text("body")
     for task in document["tasks"]:
         assert f"{task['systems']['llama-gene']['metrics'][task['primary_metric']]['value']:.3f}".replace("-", "−") in text
-    for words in ("Negative controls", "17 groups of related sequences", "Split and leakage", "over runs", "Unread answers", "Reliability"):
+    for words in (
+        "Negative controls",
+        "17 groups of related sequences",
+        "Split and leakage",
+        "over runs",
+        "Unread answers",
+        "Reliability",
+        "2.913",
+        "+0.496",
+    ):
         assert words in text, words
     context.close()
 
@@ -95,6 +108,7 @@ def test_markdown_says_the_same(page_of_a_run: tuple[Path, dict[str, Any]]) -> N
                 if found["value"] is not None and "@" not in system:
                     assert f"{found['value']:.3f}" in text, (task["task"], system, metric)
     assert "## Negative controls" in text
+    assert "| gene | 2.913 | +0.496 | 66.50 | 4,100 |" in text
     assert "the letters of every sequence in random order" in text
     assert f"± {document['tasks'][0]['systems']['llama-gene']['metrics']['mcc']['sd']:.3f}" in text
     assert "Names of classes follow" not in text
