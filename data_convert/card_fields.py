@@ -10,16 +10,19 @@ from pydantic import Field, field_validator, model_validator
 from artefacts.recipe import Recipe
 
 CLASSIFICATION = ("binary", "multiclass")
-CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc")
+CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc", "auprc", "ece", "brier")
+EC_METRICS = ("ec_f1_1", "ec_f1_2", "ec_f1_3", "ec_f1_4")
+"""Micro-F1 of EC numbers by their first digits; of sets that hold nothing else."""
+SET_METRICS = ("set_match", "micro_f1", "fmax", *EC_METRICS)
 METRICS: dict[str, tuple[str, ...]] = {
     "binary": CLASSIFICATION_METRICS,
     "multiclass": CLASSIFICATION_METRICS,
-    "multilabel": ("set_match", "micro_f1"),
+    "multilabel": SET_METRICS,
     "regression": ("spearman", "pearson", "mae"),
-    "text": ("exact_match", "rouge_l", "token_f1"),
-    "set": ("set_match", "micro_f1"),
+    "text": ("exact_match", "rouge_l", "bleu", "token_f1", "entity_f1"),
+    "set": SET_METRICS,
 }
-"""Metrics known for each kind of task."""
+"""Metrics known for each kind of task; the evaluation computes all of them, and leads with those that the card names."""
 CHOICE_SEPARATOR = ", "
 ITEM_SEPARATOR = "; "
 """Between the items of a multilabel or set answer. Names of GO terms and families hold commas."""

@@ -1,18 +1,16 @@
-"""The answers of one system on one task, and each metric as a function of resampled record indices."""
+"""The answers of one system on one task, and each metric as a function of how often each record counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from eval import metrics
-from eval.metrics import Floats, Ints
-
-Statistic = Callable[[Ints], Floats]
-"""Record indices `[resamples, records]` -> value of the metric per resample `[resamples]`."""
+from data_convert.card_fields import CLASSIFICATION, EC_METRICS, METRICS
+from eval import itemsets, metrics, probability, texts
+from eval.metrics import Floats, Statistic, Weights
 
 CONFUSION = {
     "accuracy": metrics.accuracy,
@@ -20,20 +18,11 @@ CONFUSION = {
     "mcc": metrics.mcc,
     "macro_f1": metrics.macro_f1,
 }
-TEXT = {"exact_match": metrics.exact_match, "rouge_l": metrics.rouge_l, "token_f1": metrics.token_f1}
-SETS = ("set_match", "micro_f1")
-CORRELATION = {"spearman": metrics.spearman, "pearson": metrics.pearson}
-
-METRICS: dict[str, tuple[str, ...]] = {
-    "binary": (*CONFUSION, "auroc"),
-    "multiclass": (*CONFUSION, "auroc"),
-    "regression": (*CORRELATION, "mae"),
-    "text": tuple(TEXT),
-    "multilabel": SETS,
-    "set": SETS,
-}
-"""Kind of task -> its metrics."""
-LOWER_IS_BETTER = ("mae",)
+PROBABILITY = ("auroc", "auprc", "ece", "brier")
+"""Need probabilities; a system without any has no such figure."""
+TEXT = {"exact_match": texts.exact_match, "rouge_l": texts.rouge_l, "token_f1": texts.token_f1}
+CORPUS = {"bleu": texts.bleu, "entity_f1": texts.entity_f1}
+LOWER_IS_BETTER = ("mae", "ece", "brier")
 
 
 @dataclass(frozen=True)
@@ -48,50 +37,74 @@ class Answers:
     """The same; None: no valid answer."""
     logprobs: Floats | None = None
     """`[records, choices]`; None where the system gives none."""
+    item_scores: Sequence[Mapping[str, float] | None] = field(default_factory=list)
+    """Sets of items: item -> score of each record, where the system gives any."""
 
     def without_logprobs(self, metric: str) -> bool:
         """Whether `metric` cannot be computed because this system gives no probabilities."""
-        return metric == "auroc" and self.logprobs is None
+        return metric in PROBABILITY and self.logprobs is None
+
+
+def metrics_of(kind: str, gold: Sequence[Any]) -> list[str]:
+    """All metrics of a task: those of its kind, and EC numbers by digits where gold holds nothing else."""
+    ec = kind in ("set", "multilabel") and itemsets.are_ec_numbers(gold)
+    return [metric for metric in METRICS[kind] if metric not in EC_METRICS or ec]
 
 
 def statistic(metric: str, answers: Answers) -> Statistic:
-    """The metric as a function of resampled indices; whatever does not depend on them is computed here, once."""
+    """The metric as a function of weights; whatever does not depend on them is computed here, once."""
     assert metric in METRICS[answers.kind], f"{metric} is no metric of {answers.kind} tasks"
-    if answers.kind in ("binary", "multiclass"):
-        codes: dict[Any, int] = {choice: code for code, choice in enumerate(answers.choices)}
-        gold = np.array([codes[g] for g in answers.gold])
-        if metric == "auroc":
-            assert answers.logprobs is not None
-            # only the order matters: codes spare every resample its sorting
-            ranked = np.stack([metrics.ordinal(column) for column in metrics.probabilities(answers.logprobs).T], axis=1)
-            return lambda rows: np.array([metrics.auroc(gold[row], ranked[row]) for row in rows])
-        predicted = np.array([metrics.INVALID if p is None else codes[p] for p in answers.predicted])
-        of_counts = CONFUSION[metric]
-        return lambda rows: of_counts(metrics.confusion(gold[rows], predicted[rows], len(codes)))
-    if metric in TEXT:
-        of_pair = TEXT[metric]
-        return _mean([of_pair(str(g), None if p is None else str(p)) for g, p in zip(answers.gold, answers.predicted, strict=True)])
+    if answers.kind in CLASSIFICATION:
+        return _of_labels(metric, answers)
+    if answers.kind == "regression":
+        return _of_numbers(metric, answers)
+    pairs = list(zip(answers.gold, answers.predicted, strict=True))
+    if answers.kind == "text":
+        said = [(str(g), None if p is None else str(p)) for g, p in pairs]
+        if metric in CORPUS:
+            return CORPUS[metric]([g for g, _ in said], [p for _, p in said])
+        return metrics.mean_of([TEXT[metric](g, p) for g, p in said])
     if metric == "set_match":
-        return _mean([metrics.set_match(g, p) for g, p in zip(answers.gold, answers.predicted, strict=True)])
-    if metric == "micro_f1":
-        counts_n3 = np.array([metrics.item_counts(g, p) for g, p in zip(answers.gold, answers.predicted, strict=True)])
-        return lambda rows: metrics.micro_f1(counts_n3[rows].sum(axis=1))
+        return metrics.mean_of([itemsets.set_match(g, p) for g, p in pairs])
+    if metric == "fmax":
+        return itemsets.fmax(answers.gold, answers.predicted, answers.item_scores or [None] * len(pairs))
+    if metric in EC_METRICS:
+        digits = EC_METRICS.index(metric) + 1
+        return itemsets.micro_f1([itemsets.to_digits(g, digits) or [] for g, _ in pairs], [itemsets.to_digits(p, digits) for _, p in pairs])
+    return itemsets.micro_f1(answers.gold, answers.predicted)
+
+
+def _of_labels(metric: str, answers: Answers) -> Statistic:
+    codes: dict[Any, int] = {choice: code for code, choice in enumerate(answers.choices)}
+    gold_n = np.array([codes[g] for g in answers.gold])
+    if metric in CONFUSION:
+        predicted_n = np.array([metrics.INVALID if p is None else codes[p] for p in answers.predicted])
+        sums, of_sums = metrics.class_sums(gold_n, predicted_n, len(codes)), CONFUSION[metric]
+        return lambda weights_rn: of_sums(sums(weights_rn))
+    assert answers.logprobs is not None, f"{metric} needs probabilities"
+    found_nC = probability.probabilities(answers.logprobs)
+    if metric == "brier":
+        return metrics.mean_of(probability.brier(gold_n, found_nC))
+    of_probabilities: Callable[..., Statistic] = {"auroc": probability.auroc, "auprc": probability.auprc, "ece": probability.ece}[metric]
+    return of_probabilities(gold_n, found_nC)
+
+
+def _of_numbers(metric: str, answers: Answers) -> Statistic:
     numbers = [float(g) for g in answers.gold]
     given = [None if p is None else float(p) for p in answers.predicted]
     if metric == "mae":
-        return _mean(metrics.absolute_errors(numbers, given))
+        return metrics.mean_of(metrics.absolute_errors(numbers, given))
     gold_n, filled_n = np.array(numbers), np.array([np.mean(numbers) if p is None else p for p in given])
     if metric == "spearman":
-        gold_n, filled_n = metrics.ordinal(gold_n), metrics.ordinal(filled_n)
-    correlation = CORRELATION[metric]
-    return lambda rows: np.array([correlation(gold_n[row], filled_n[row]) for row in rows])
-
-
-def _mean(scores: Sequence[float] | Floats) -> Statistic:
-    per_record = np.asarray(scores, dtype=float)
-    return lambda rows: per_record[rows].mean(axis=1)
+        return metrics.spearman(gold_n, filled_n)
+    return lambda weights_rn: metrics.pearson(weights_rn, gold_n, filled_n)
 
 
 def value(metric: str, answers: Answers) -> float:
     """The metric on all records."""
-    return float(statistic(metric, answers)(np.arange(len(answers.gold))[None])[0])
+    return float(statistic(metric, answers)(once(len(answers.gold)))[0])
+
+
+def once(n: int) -> Weights:
+    """Every record once, `[1, n]`."""
+    return np.ones((1, n), dtype=np.int64)

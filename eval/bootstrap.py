@@ -1,23 +1,21 @@
-"""Percentile bootstrap over test records: intervals of one system's metric, and of the difference between two systems.
+"""Percentile bootstrap: intervals of a system's metric, of several training seeds together, and of differences.
 
-The intervals answer one question only: how would the figure move with another draw of test records? They do not hold
-the spread between training runs, and they treat records as independent, which homologous sequences are not.
+Resamples are drawn once per task and shared by all its systems and metrics, so every difference is a paired one. Where
+records belong to clusters of related sequences, whole clusters are drawn: records of one cluster are not independent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from eval.answers import Statistic
-from eval.metrics import Floats, Ints
+from eval.metrics import Floats, Ints, Statistic, Weights
 
 RESAMPLES = 1000
 LEVEL = 0.95
-RESAMPLES_AT_ONCE = 100  # bounds the confusion matrices in memory
-INDICES_AT_ONCE = 2_000_000
+INDICES_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -33,31 +31,64 @@ class Interval:
         return {name: None if np.isnan(figure) else round(figure, 6) for name, figure in vars(self).items()}
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """A metric on all records and on every resample."""
+
+    value: float
+    samples: Floats
+    """`[resamples]`"""
+
+    def interval(self) -> Interval:
+        """Undefined resamples (one misses a class altogether) are left out."""
+        defined = self.samples[~np.isnan(self.samples)]
+        if not len(defined):
+            return Interval(float(self.value), float("nan"), float("nan"))
+        low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return Interval(float(self.value), float(low), float(high))
+
+    def minus(self, other: Sampled) -> Sampled:
+        """The difference on the same resamples: zero outside its interval means more than the choice of records."""
+        return Sampled(self.value - other.value, self.samples - other.samples)
+
+
+class Resamples:
+    """How often each record counts in each resample; equal seed and n mean equal resamples, whatever is measured."""
+
+    def __init__(self, n: int, *, seed: int, groups: Sequence[str] | None = None, n_resamples: int = RESAMPLES) -> None:
+        """Args: groups: the cluster of each record; None: every record is drawn on its own."""
+        self.n, self.n_resamples = n, n_resamples
+        member_n: Ints = np.arange(n) if groups is None else np.unique(np.array(groups), return_inverse=True)[1]
+        drawn = int(member_n.max()) + 1
+        rng = np.random.default_rng(seed)
+        at_once = max(1, INDICES_AT_ONCE // max(n, drawn))
+        self.blocks: list[Weights] = []
+        """Each `[at most at_once, n]`; a byte is enough for how often one of them is drawn."""
+        for start in range(0, n_resamples, at_once):
+            rows = rng.integers(0, drawn, size=(min(at_once, n_resamples - start), drawn))
+            rows += np.arange(len(rows))[:, None] * drawn
+            counts = np.bincount(rows.ravel(), minlength=rows.size).reshape(rows.shape)
+            self.blocks.append(np.minimum(counts[:, member_n], 255).astype(np.uint8))
+
+    def of(self, metric: Statistic) -> Sampled:
+        """The metric on all records once, and on each resample."""
+        value = metric(np.ones((1, self.n), dtype=np.uint8))[0]
+        return Sampled(float(value), np.concatenate([metric(block) for block in self.blocks]))
+
+
 def bootstrap(metric: Statistic, n: int, *, seed: int, n_resamples: int = RESAMPLES) -> Interval:
-    """Resample `n` records with replacement. Equal seed and n mean equal resamples, whatever the metric or system."""
-    return _interval(metric, metric(np.arange(n)[None])[0], n, seed, n_resamples)
+    """The interval of one metric over `n` independent records."""
+    return Resamples(n, seed=seed, n_resamples=n_resamples).of(metric).interval()
 
 
-def paired_bootstrap(one: Statistic, two: Statistic, n: int, *, seed: int, n_resamples: int = RESAMPLES) -> Interval:
-    """Difference one - two on the same resamples: zero outside the interval means more than the choice of records."""
+def combined(runs: Sequence[Sampled], seed: int) -> Sampled:
+    """Several training runs of one system: the mean, with resamples of the runs as well as of the records.
 
-    def difference(rows: Ints) -> Floats:
-        return one(rows) - two(rows)
-
-    return bootstrap(difference, n, seed=seed, n_resamples=n_resamples)
-
-
-def _interval(metric: Statistic, value: float, n: int, seed: int, n_resamples: int) -> Interval:
-    samples = np.concatenate([metric(rows) for rows in _resamples(n, seed, n_resamples)])
-    defined = samples[~np.isnan(samples)]  # a resample may miss a class altogether
-    if not len(defined):
-        return Interval(float(value), float("nan"), float("nan"))
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(value), float(low), float(high))
-
-
-def _resamples(n: int, seed: int, n_resamples: int) -> Iterator[Ints]:
-    rng = np.random.default_rng(seed)
-    at_once = min(RESAMPLES_AT_ONCE, max(1, INDICES_AT_ONCE // n))
-    for start in range(0, n_resamples, at_once):
-        yield rng.integers(0, n, size=(min(at_once, n_resamples - start), n))
+    Each resample draws as many runs as there are, with replacement, and averages them on its records: its spread holds both
+    the choice of records and, as far as few runs can show it, that of the training seed.
+    """
+    if len(runs) == 1:
+        return runs[0]
+    samples = np.stack([run.samples for run in runs])  # [runs, resamples]
+    chosen = np.random.default_rng([seed, len(runs)]).integers(0, len(runs), size=samples.shape)
+    return Sampled(float(np.mean([run.value for run in runs])), np.take_along_axis(samples, chosen, axis=0).mean(axis=0))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM
-from eval.metrics import probabilities
+from eval.probability import probabilities
 from tokenizer.alphabets import ALPHABETS
 
 HEAD, TAIL = 36, 18

@@ -25,6 +25,7 @@ STAND_INS = {
     "#010213": "var(--c3)",
     "#010214": "var(--c4)",
     "#010215": "var(--c5)",
+    "#010216": "var(--c6)",
 }
 INK, MUTED, LINE, CARD, *SERIES = STAND_INS
 STYLE: dict[Any, Any] = {
@@ -104,7 +105,7 @@ def curves(lines: Sequence[Curve], *, x: str, y: str, alt: str) -> str:
 def dots(rows: Sequence[Dot], *, metric: str, alt: str) -> str:
     """One row per system: a dot with its interval, the value written beside it; hollow dots are figures of others."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(5.0, 0.55 + 0.3 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(4.0, 0.55 + 0.3 * len(rows)), layout="constrained")
         axes = figure.subplots()
         for place, row in enumerate(rows):
             colour = SERIES[row.colour]
@@ -119,14 +120,16 @@ def dots(rows: Sequence[Dot], *, metric: str, alt: str) -> str:
                 markeredgecolor=colour,
                 markeredgewidth=1.6,
             )
-            axes.annotate(f"{row.value:.3f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
+            axes.annotate(
+                f"{row.value:.3f}".replace("-", "−"), (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK
+            )
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.tick_params(axis="y", labelcolor=INK, labelsize=9.5)
         axes.tick_params(axis="x", labelsize=9)
         axes.set_ylim(len(rows) - 0.45, -0.55)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.06)
-        axes.xaxis.set_major_locator(ticker.MaxNLocator(nbins=6))
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(nbins=4))
         # most metrics have a meaning at 0 (chance); without it small differences look large
         low, high = axes.get_xlim()
         axes.set_xlim(min(low, -0.03 * max(high, 1e-9)), high)

@@ -104,13 +104,23 @@ class ExportRecipe(Recipe):
 
 
 class ScoreRecipe(Recipe):
-    """Score predictions against records."""
+    """Score predictions against records, or a file of answers made elsewhere."""
 
-    records: Path
+    answers: list[Path] = []
+    """Instead of records and predictions: JSON files with instruction, input, output and model_response; plain arguments are these."""
+    records: Path | None = None
     """Instruction records (`convert tasks`)."""
-    predictions: list[Path]
-    """One or more folders of `<system>.jsonl`: of `eval predict`, of `eval baselines`."""
+    predictions: list[Path] = []
+    """One or more folders of `<system>.jsonl`: of `eval predict`, of `eval baselines`. One system in several: several seeds."""
     out: Path
     """metrics.json to write."""
+    reference: str = "llama-gene"
+    """System that the others are compared with."""
     seed: int = 0
     """Draws the bootstrap resamples."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> ScoreRecipe:
+        if bool(self.answers) == bool(self.records and self.predictions) or (self.answers and (self.records or self.predictions)):
+            raise ValueError("give records and predictions, or a file of answers: `eval score answers.json --out metrics.json`")
+        return self

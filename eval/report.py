@@ -1,4 +1,4 @@
-"""One self-contained page about a run: `report.html`, with `summary.md` beside it.
+"""One self-contained page about a run: `report.html`, with `report.md` beside it.
 
 The page loads nothing: styles and figures are inline, and it follows the reader's light or dark theme. Every figure says
 on which data, split and number of records it rests, with which interval, seed and commit.
@@ -9,20 +9,15 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, write_manifest
 from artefacts.recipe import Recipe
-from eval.score import MODEL, by_task, read_lines
-from eval.tables import BASELINES, invalid_rate, markdown_table, primary, share
+from eval.markdown import as_markdown
+from eval.predictions import CONTROLS, by_task, read_lines
+from eval.tables import best_published, columns, control_table, invalid_rate, is_control, name_of, primary, published, reference_of, share
 
-if TYPE_CHECKING:
-    from eval.plots import Dot
-
-NAMES = {MODEL: MODEL, "majority": "majority", "kmer": "k-mer linear", "luca_base": "LucaBase head"}
-COLOURS = {MODEL: 0, "kmer": 1, "luca_base": 2, "majority": 3}
-OTHER = 4
 MODALITIES = {"dna": "DNA", "protein": "protein", "text": "text"}
 MOST_POINTS = 400
 """Points of a curve; longer histories are averaged in groups of equal size."""
@@ -36,9 +31,9 @@ class ReportRecipe(Recipe):
     """Added to the banner that the page bears when any task is simulated."""
     metrics: Path
     """metrics.json of `eval score`."""
-    records: Path
+    records: Path | None = None
     """Folder of instruction records: the prompts of the sample chats."""
-    predictions: Path
+    predictions: Path | None = None
     """Folder of predictions: the answers of the sample chats."""
     tokenizer: Path | None = None
     """Extended model folder, for extension_report.json."""
@@ -46,6 +41,8 @@ class ReportRecipe(Recipe):
     """Folder of continued pre-training, for history.jsonl and losses.json."""
     instruct: Path | None = None
     """Folder of instruction tuning, for history.jsonl."""
+    retention: Path | None = None
+    """retention.json of `eval retention`; without it the one beside the metrics, where there is one."""
     chats_per_task: int = 3
     seed: int = 0
     """Draws the sample chats."""
@@ -63,22 +60,31 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
 
     check_absent(recipe.out, overwrite)
     metrics = _json(recipe.metrics)
+    from eval.figures import colour, in_order, task_figures  # matplotlib, which a missing file need not wait for
+
+    model = reference_of(metrics)
+    beside = recipe.metrics.with_name("retention.json")
+    kept = recipe.retention or (beside if beside.is_file() else None)
+    retention = _json(kept) if kept else None
     context = {
         "recipe": recipe,
         "metrics": metrics,
         "created": datetime.now(UTC).date().isoformat(),
         "commit": git_commit(),
-        "model": MODEL,
+        "model": model,
         "simulated": [task for task in metrics["tasks"] if task["simulated"]],
         "tokenizer": _json(recipe.tokenizer / "extension_report.json") if recipe.tokenizer else None,
         "pretrain": _pretrain(recipe.pretrain) if recipe.pretrain else None,
         "instruct": _instruct(recipe.instruct) if recipe.instruct else None,
-        "columns": _columns(metrics),
-        "plots": {task["task"]: _dots(task) for task in metrics["tasks"]},
-        "chats": _chats(recipe, metrics),
+        "columns": columns(metrics),
+        "controls": control_table(metrics),
+        "control_meanings": CONTROLS,
+        "figures": {task["task"]: task_figures(task, model) for task in metrics["tasks"]},
+        "systems": {task["task"]: in_order(task, model) for task in metrics["tasks"]},
+        "retention": retention,
+        "chats": _chats(recipe, metrics, model),
         "stages": _stages(recipe),
-        "repeated": _repeated_inputs(recipe.records),
-        "names": NAMES,
+        "repeated": _repeated_inputs(recipe.records) if recipe.records else {},
         "modalities": MODALITIES,
         "missing": [name for name in ("tokenizer", "pretrain", "instruct") if getattr(recipe, name) is None],
     }
@@ -86,31 +92,17 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
         loader=PackageLoader("eval", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(share=share, count=lambda number: f"{number:,}", decimal=_decimal, signed=lambda x: _decimal(x, "+"))
-    environment.globals.update(primary=primary, invalid_rate=invalid_rate)
+    environment.filters.update(system=name_of, published=published)
+    environment.globals.update(primary=primary, invalid_rate=invalid_rate, best_published=best_published, is_control=is_control)
+    environment.globals["swatch"] = lambda system: colour(system, model) + 1
     page = environment.get_template("report.html.jinja").render(context)
     with new_file(recipe.out.with_suffix(".md"), overwrite=True) as file:
-        file.write_text(summary(recipe, metrics), encoding="utf-8")
+        losses = context["pretrain"]["losses"] if recipe.pretrain else None
+        file.write_text(as_markdown(recipe.title, recipe.simulated_note, metrics, losses, retention), encoding="utf-8")
     with new_file(recipe.out, overwrite=overwrite) as file:
         file.write_text(page, encoding="utf-8")
     inputs = {name: fingerprint(path) for name in ("metrics", "records", "predictions") if (path := getattr(recipe, name)) is not None}
     write_manifest(recipe.out, "report", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(metrics["tasks"])})
-
-
-def summary(recipe: ReportRecipe, metrics: dict[str, Any]) -> str:
-    """The run on half a page of Markdown."""
-    provenance = metrics["provenance"]
-    lines = [f"# {recipe.title}", ""]
-    if any(task["simulated"] for task in metrics["tasks"]):
-        lines += [f"Tasks under `sim/` are simulated and say nothing about real biology. {recipe.simulated_note}".strip(), ""]
-    lines += [
-        markdown_table(metrics),
-        "",
-        f"Test split; primary metric from label log-likelihoods with {provenance['intervals']}; `written`: the same metric of the greedy "
-        "text under the strict parser, `invalid`: share it could not read. "
-        f"Seed {provenance['seed']}, commit {provenance['commit']}.",
-        "",
-    ]
-    return "\n".join(lines)
 
 
 def _decimal(number: float, sign: str = "") -> str:
@@ -125,12 +117,6 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not JSON ({error}); run the stage that writes it again") from None
-
-
-def _columns(metrics: dict[str, Any]) -> list[str]:
-    """Systems beside the model, in the order of the table."""
-    found = {name for task in metrics["tasks"] for name in task["systems"]} - {MODEL}
-    return [name for name in BASELINES if name in found] + sorted(found - BASELINES.keys())
 
 
 def _pretrain(folder: Path) -> dict[str, Any]:
@@ -181,35 +167,11 @@ def _thin(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
     return [group[-1][0] for group in groups], [sum(value for _, value in group) / len(group) for group in groups]
 
 
-def _dots(task: dict[str, Any]) -> Any:
-    from markupsafe import Markup
-
-    from eval.plots import Dot, dots
-
-    rows: list[Dot] = []
-    for system in sorted(
-        task["systems"], key=lambda name: ([MODEL, "luca_base", "kmer", "majority"].index(name) if name in NAMES else 9, name)
-    ):
-        for greedy in (False, True):
-            found = primary(task, system, greedy=greedy)
-            if found is not None and found["value"] is not None:
-                label = NAMES.get(system, system) + (", written" if greedy else "")
-                rows.append(Dot(label, found["value"], found["low"], found["high"], COLOURS.get(system, OTHER), hollow=greedy))
-    for entry in task["published"]:
-        if entry["metric"] == task["primary_metric"]:
-            rows.append(Dot(f"{entry['model']} (published{'†' if entry['note'] else ''})", entry["value"], None, None, OTHER, hollow=True))
-    return (
-        Markup(dots(rows, metric=task["primary_metric"], alt=f"{task['primary_metric']} of all systems on {task['title']}"))
-        if rows
-        else None
-    )
-
-
-def _chats(recipe: ReportRecipe, metrics: dict[str, Any]) -> dict[str, list[Any]]:
+def _chats(recipe: ReportRecipe, metrics: dict[str, Any], model: str) -> dict[str, list[Any]]:
     from eval.chats import draw
 
-    path = recipe.predictions / f"{MODEL}.jsonl"
-    if not path.is_file():
+    path = recipe.predictions / f"{model}.jsonl" if recipe.predictions else None
+    if path is None or recipe.records is None or not path.is_file():
         return {}
     tasks = {task["task"] for task in metrics["tasks"]}
     records = {record["id"]: record for record in read_lines(recipe.records / "test.jsonl")}

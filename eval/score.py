@@ -8,61 +8,84 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from tqdm import tqdm
 
-from artefacts.errors import UserError, at
-from artefacts.folder import check_absent, fingerprint, git_commit, new_file, package_versions
+from artefacts.errors import UserError
+from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, package_versions
+from data_convert.card_fields import METRICS
 from data_convert.records import with_choices
-from eval.answers import LOWER_IS_BETTER, METRICS, Answers, statistic
-from eval.bootstrap import LEVEL, RESAMPLES, bootstrap, paired_bootstrap
+from data_convert.splits.groups import read_groups
+from eval.answers import metrics_of
+from eval.bootstrap import LEVEL, RESAMPLES, Resamples
+from eval.details import details
+from eval.measure import Runs, differences, measure_systems
+from eval.predictions import Line, Run, aligned, by_task, find_runs, prediction_lines, read_lines
+from eval.texts import bleu_signature
 
 MODEL = "llama-gene"
-"""The system that the others are compared with, where it is present."""
-
-Line = dict[str, Any]
-FIELDS = ("id", "task", "split", "kind", "gold", "choices", "logprobs", "predicted", "text", "parsed", "status")
+"""The system that the others are compared with, unless another is named."""
 
 
-def score(records: Path, predictions: Path | Sequence[Path], out: Path, seed: int, overwrite: bool = False) -> dict[str, Any]:
+def score(
+    records: Path, predictions: Path | Sequence[Path], out: Path, seed: int, overwrite: bool = False, reference: str = MODEL
+) -> dict[str, Any]:
     """Write and return the document of `metrics.json`. The same inputs and seed give the same bytes.
 
     Args:
-        predictions: one or more folders of `<system>.jsonl`; no system may be in two of them.
+        predictions: one or more folders of `<system>.jsonl`; a system that is in several of them was trained several times.
+        reference: the system that the others are compared with, where it is present.
 
     Raises:
-        UserError: a folder lacks its files; a system's lines for a task are not exactly the task's test records; a line
-            disagrees with its record about gold or choices, or holds a prediction that is no choice.
+        UserError: a folder lacks its files; predictions were made from other records; a system's lines for a task are not
+            exactly the task's test records; a line disagrees with its record about gold or choices, or holds a prediction that
+            is no choice; records that disagree with their card about the labels, or that stand in the file twice.
     """
     check_absent(out, overwrite)
     cards = read_cards(records)
-    truth = by_task(with_choices(records, read_lines(records / "test.jsonl")))
-    unknown = sorted(truth.keys() - {card["id"] for card in cards})
-    if unknown:
-        raise UserError(f"{records / 'test.jsonl'}: task '{unknown[0]}' has no card in cards.json; convert the tasks again")
+    truth = _truth(records, cards)
     folders = [predictions] if isinstance(predictions, Path) else list(predictions)
-    files = _prediction_files(folders)
-    systems = {name: by_task(_prediction_lines(path)) for name, path in files.items()}
-    n_train = count_train(records)
-    tasks = [_score_task(card, truth[card["id"]], systems, files, n_train[card["id"]], seed) for card in cards if card["id"] in truth]
-    document = {
+    runs = find_runs(folders, records)
+    lines = {run.path: by_task(prediction_lines(run.path)) for own in runs.values() for run in own}
+    n_train, group_of = count_train(records), read_groups(records)
+    tasks = []
+    for card in tqdm([card for card in cards if card["id"] in truth], desc="score", unit="task", disable=None):
+        rows = truth[card["id"]]
+        tasks.append(_score_task(card, rows, _runs_of(rows, runs, lines), n_train[card["id"]], group_of, seed, reference))
+    document: dict[str, Any] = {
         "provenance": {
-            "commit": git_commit(),
-            "packages": package_versions(),
-            "seed": seed,
-            "intervals": f"{LEVEL:.0%} percentile bootstrap, {RESAMPLES} resamples of test records",
+            **provenance(seed, sorted(runs), reference),
             "inputs": {"records": fingerprint(records), "predictions": fingerprint(*folders)},
-            "systems": sorted(systems),
+            "made_from": _made_from(folders),
             "tasks_without_test_records": [card["id"] for card in cards if card["id"] not in truth],
         },
         "tasks": tasks,
     }
+    if any(card["kind"] == "text" for card in cards):
+        document["provenance"]["bleu"] = bleu_signature()
+    write_metrics(document, out, overwrite)
+    return document
+
+
+def provenance(seed: int, systems: list[str], reference: str) -> dict[str, Any]:
+    """What every document of metrics says about how it was made."""
+    return {
+        "commit": git_commit(),
+        "packages": package_versions(),
+        "seed": seed,
+        "intervals": f"{LEVEL:.0%} percentile bootstrap, {RESAMPLES} resamples of test records",
+        "systems": systems,
+        "reference": reference,
+    }
+
+
+def write_metrics(document: dict[str, Any], out: Path, overwrite: bool) -> None:
+    """metrics.json, whole or not at all."""
     with new_file(out, overwrite=overwrite) as file:
         file.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    return document
 
 
 def read_cards(records: Path) -> list[Line]:
@@ -73,60 +96,58 @@ def read_cards(records: Path) -> list[Line]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def read_lines(path: Path) -> Iterator[Line]:
-    """JSON lines, one at a time. Raises UserError with the line where one cannot be read."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give the folder that the conversion of tasks wrote")
-    with path.open(encoding="utf-8") as handle:
-        for number, text in enumerate(handle, start=1):
-            try:
-                yield json.loads(text)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{at(path, number)}: not a JSON line ({error}); write the file again") from None
-
-
-def by_task(lines: Iterator[Line]) -> dict[str, list[Line]]:
-    """Group lines by task, order kept."""
-    tasks: dict[str, list[Line]] = {}
-    for line in lines:
-        tasks.setdefault(line["task"], []).append(line)
-    return tasks
-
-
 def count_train(records: Path) -> Counter[str]:
     """Train records per task; a records folder made for testing only has none."""
     path = records / "train.jsonl"
     return Counter(record["task"] for record in read_lines(path)) if path.is_file() else Counter()
 
 
-def _prediction_files(folders: list[Path]) -> dict[str, Path]:
-    """System -> file."""
-    files: dict[str, Path] = {}
-    for folder in folders:
-        found = sorted(folder.glob("*.jsonl"))
-        if not found:
-            raise UserError(f"{folder}: no predictions (*.jsonl) here; predict with the model or the baselines first")
-        for path in found:
-            if path.stem in files:
-                raise UserError(f"{path}: system '{path.stem}' is also in {files[path.stem].parent}; give each system once")
-            files[path.stem] = path
-    return dict(sorted(files.items()))
+def _truth(records: Path, cards: list[Line]) -> dict[str, list[Line]]:
+    """Task -> test records, in agreement with its card."""
+    path = records / "test.jsonl"
+    truth = by_task(with_choices(records, read_lines(path)))
+    known = {card["id"]: card for card in cards}
+    if unknown := sorted(truth.keys() - known.keys()):
+        raise UserError(f"{path}: task '{unknown[0]}' has no card in cards.json; convert the tasks again")
+    for name, rows in truth.items():
+        twice, times = Counter(record["id"] for record in rows).most_common(1)[0]
+        if times > 1:
+            raise UserError(f"{path}: id '{twice}' stands in the file twice; ids must be unique, convert the tasks again")
+        labels = [label["name"] for label in (known[name].get("labels") or {}).values()]
+        for record in rows:
+            if record["kind"] != known[name]["kind"] or (labels and record["choices"] != labels):
+                raise UserError(
+                    f"{path}: '{record['id']}' has the kind {record['kind']} and the labels {record['choices']}, its card "
+                    f"{known[name]['kind']} and {labels}; convert the tasks again"
+                )
+    return truth
 
 
-def _prediction_lines(path: Path) -> Iterator[Line]:
-    for number, line in enumerate(read_lines(path), start=1):
-        missing = [field for field in FIELDS if field not in line]
-        if missing:
-            raise UserError(f"{at(path, number)}: a prediction without '{missing[0]}'; write the file again")
-        yield line
+def _runs_of(truth: list[Line], runs: dict[str, list[Run]], lines: dict[Path, dict[str, list[Line]]]) -> dict[str, Runs]:
+    """The systems that have this task, each with the lines of its runs."""
+    task = truth[0]["task"]
+    found: dict[str, Runs] = {}
+    for system, own in runs.items():
+        mine = [run for run in own if task in lines[run.path]]
+        if mine:
+            found[system] = [(run.name, aligned(truth, lines[run.path][task], run.path)) for run in mine]
+    return found
 
 
-def _score_task(card: Line, truth: list[Line], systems: dict[str, dict], files: dict[str, Path], n_train: int, seed: int) -> Line:
-    wanted = [metric for metric in card["metrics"] if metric in METRICS[card["kind"]]]
-    if wanted != card["metrics"]:
-        odd = next(metric for metric in card["metrics"] if metric not in wanted)
+def _score_task(
+    card: Line, truth: list[Line], runs_of: dict[str, Runs], n_train: int, group_of: dict[str, str], seed: int, reference: str
+) -> Line:
+    named = [metric for metric in card["metrics"] if metric in METRICS[card["kind"]]]
+    if named != card["metrics"]:
+        odd = next(metric for metric in card["metrics"] if metric not in named)
         raise UserError(f"task {card['id']}: '{odd}' is no metric of {card['kind']} tasks; known: {', '.join(METRICS[card['kind']])}")
-    lines = {name: _aligned(truth, tasks[card["id"]], files[name]) for name, tasks in systems.items() if card["id"] in tasks}
+    groups = [group_of[record["id"]] for record in truth] if all(record["id"] in group_of for record in truth) else None
+    resamples = Resamples(len(truth), seed=seed, groups=groups)
+    wanted = list(dict.fromkeys([*named, *metrics_of(card["kind"], [record["label"] for record in truth])]))
+    systems, behind = measure_systems(wanted, runs_of, resamples, seed)
+    lengths = [sum(len(item["letters"]) for item in record.get("inputs", [])) for record in truth]
+    for name, runs in runs_of.items():
+        systems[name]["details"] = details(runs[0][1], lengths, seed)
     return {
         "task": card["id"],
         "title": card["title"],
@@ -137,100 +158,26 @@ def _score_task(card: Line, truth: list[Line], systems: dict[str, dict], files: 
         "split_note": card["split_note"],
         "n": len(truth),
         "n_train": n_train,
+        "n_clusters": None if groups is None else len(set(groups)),
         "metrics": wanted,
         "primary_metric": card["primary_metric"],
-        "systems": {name: _score_system(wanted, card["kind"], its, seed) for name, its in lines.items()},
-        "differences": _differences(card, lines, seed),
+        "systems": systems,
+        "differences": differences(card["primary_metric"], behind, reference),
         "published": card["published"],
         "traps": card["traps"],
         "source": card["source"],
     }
 
 
-def _aligned(truth: list[Line], lines: list[Line], path: Path) -> list[Line]:
-    """The system's lines in the records' order, after checking that they are the records' own."""
-    task, choices = truth[0]["task"], truth[0]["choices"]
-    known = {line["id"]: line for line in lines}
-    if len(known) != len(lines):
-        twice = next(name for name, times in Counter(line["id"] for line in lines).items() if times > 1)
-        raise UserError(f"{path}: task {task}: record '{twice}' is predicted twice; write the file again")
-    ids = [record["id"] for record in truth]
-    missing = [name for name in ids if name not in known]
-    if missing:
-        raise UserError(
-            f"{path}: task {task}: {len(missing)} of {len(ids)} test records have no prediction, the first is '{missing[0]}'; "
-            "predict the whole test split, a part of it is no score"
-        )
-    if len(known) > len(ids):
-        foreign = sorted(known.keys() - set(ids))
-        raise UserError(
-            f"{path}: task {task}: {len(foreign)} predictions are for no test record, the first is '{foreign[0]}'; "
-            "use the records they were made from"
-        )
-    for record in truth:
-        line = known[record["id"]]
-        if line["gold"] != record["label"] or line["choices"] != choices:
-            raise UserError(
-                f"{path}: '{record['id']}' has gold {line['gold']!r}, the record {record['label']!r} (or other choices); "
-                "predict again from these records"
-            )
-        if record["kind"] in ("binary", "multiclass"):
-            for field in ("predicted", "parsed"):
-                if line[field] is not None and line[field] not in choices:
-                    raise UserError(f"{path}: '{record['id']}': {field} {line[field]!r} is none of the choices; null stands for no answer")
-    return [known[name] for name in ids]
-
-
-def answers(lines: Sequence[Line], field: str) -> Answers:
-    """The answers in `field` ('predicted' or 'parsed'); probabilities belong to 'predicted' only."""
-    logprobs = [line["logprobs"] for line in lines]
-    complete = field == "predicted" and lines[0]["kind"] != "regression" and all(logprobs)
-    return Answers(
-        kind=lines[0]["kind"],
-        choices=lines[0]["choices"],
-        gold=[line["gold"] for line in lines],
-        predicted=[line[field] for line in lines],
-        logprobs=np.array(logprobs, dtype=float) if complete else None,
-    )
-
-
-def _score_system(wanted: list[str], kind: str, lines: list[Line], seed: int) -> Line:
-    primary = answers(lines, "predicted")
-    system: Line = {
-        "metrics": _intervals(wanted, primary, seed),
-        "not_computed": [metric for metric in wanted if primary.without_logprobs(metric)],
-        "unanswered_rate": round(sum(answer is None for answer in primary.predicted) / len(lines), 6),
-    }
-    statuses = Counter(line["status"] for line in lines)
-    if None not in statuses:
-        system["greedy"] = {
-            "metrics": _intervals(wanted, answers(lines, "parsed"), seed),
-            "invalid_rate": round(statuses["invalid"] / len(lines), 6),
-            "refused_rate": round(statuses["refused"] / len(lines), 6),
-        }
-    return system
-
-
-def _intervals(wanted: list[str], given: Answers, seed: int) -> dict[str, dict[str, float | None]]:
-    return {
-        metric: bootstrap(statistic(metric, given), len(given.gold), seed=seed).as_dict()
-        for metric in wanted
-        if not given.without_logprobs(metric)
-    }
-
-
-def _differences(card: Line, lines: dict[str, list[Line]], seed: int) -> dict[str, Line]:
-    """The model's primary metric minus each other system's on the same resamples; positive means the model is better."""
-    metric = card["primary_metric"]
-    found: dict[str, Line] = {}
-    if MODEL not in lines:
-        return found
-    model = answers(lines[MODEL], "predicted")
-    for name in sorted(lines.keys() - {MODEL}):
-        other = answers(lines[name], "predicted")
-        if model.without_logprobs(metric) or other.without_logprobs(metric):
-            continue  # named under not_computed
-        pair = (statistic(metric, other), statistic(metric, model))
-        first, second = pair if metric in LOWER_IS_BETTER else pair[::-1]
-        found[name] = {"metric": metric, **paired_bootstrap(first, second, len(model.gold), seed=seed).as_dict()}
+def _made_from(folders: list[Path]) -> dict[str, Line]:
+    """Folder of predictions -> what its manifest says of how they were made."""
+    found = {}
+    for folder in folders:
+        path = folder / MANIFEST
+        if path.is_file():
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            settings = manifest.get("recipe") or {}
+            chosen = {key: str(settings[key]) for key in ("model", "encoder", "seed", "control") if settings.get(key) is not None}
+            # without the date, so that the same predictions give the same bytes
+            found[folder.name] = {**chosen, "commit": manifest.get("commit"), "inputs": manifest.get("inputs")}
     return found

@@ -116,17 +116,24 @@ def _eval_score() -> Verb[Any]:
 
     def work(recipe: Any, overwrite: bool) -> None:
         from artefacts.folder import write_manifest
+        from eval.alpaca import score_answers, summary
         from eval.score import score
 
-        metrics = score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite)
+        if recipe.answers:
+            metrics = score_answers(recipe.answers, recipe.out, recipe.seed, overwrite)
+            print(summary(metrics))
+        else:
+            metrics = score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite, recipe.reference)
         inputs = metrics["provenance"]["inputs"]
         write_manifest(recipe.out, "metrics", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(metrics["tasks"])})
 
     return Verb(
         ScoreRecipe,
         work,
-        "Score predictions: metrics with 95 % intervals, baselines and published figures beside them.",
-        "llama-gene eval score --records runs/records --predictions runs/predictions runs/baselines --out runs/metrics.json",
+        "Score predictions, or a file of answers made elsewhere: metrics with 95 % intervals, baselines and published figures beside them.",
+        "llama-gene eval score --records runs/records --predictions runs/predictions runs/baselines --out runs/metrics.json\n"
+        "llama-gene eval score answers.json --out runs/metrics.json",
+        positional="answers",
     )
 
 

@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from data_convert.cards import read_cards
 from eval.answers import LOWER_IS_BETTER, value
 from eval.predict import predictions
-from eval.score import answers
+from eval.predictions import answers
 from instruct.encode import Encoded
 from instruct.recipe import InstructRecipe
 from instruct.rows import Rows, collate

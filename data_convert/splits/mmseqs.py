@@ -1,4 +1,4 @@
-"""Clusters by MMseqs2, where the program `mmseqs` is installed: `clusters=mmseqs`."""
+"""Clusters and nearest neighbours by MMseqs2, where the program `mmseqs` is installed: `clusters=mmseqs`, `search=mmseqs`."""
 
 from __future__ import annotations
 
@@ -59,3 +59,45 @@ def mmseqs_pairs(space: Space, least: float) -> Ints:
             raise UserError(f"mmseqs easy-cluster failed ({said[0]}); run with clusters=builtin, or mend the installation")
         rows = [line.split("\t") for line in table.read_text(encoding="ascii").splitlines()]
     return np.array([[int(cell.removesuffix("r")) for cell in row[:2]] for row in rows], dtype=np.int64).reshape(-1, 2)
+
+
+def mmseqs_hits(space: Space, queries: Ints, targets: Ints) -> list[dict[int, float]]:
+    """Target -> identity of each query's hits, as `near.hits` gives them: equal letters of the alignment per letter of the shorter.
+
+    Raises:
+        UserError: no `mmseqs` on PATH, or it failed.
+    """
+    program = shutil.which("mmseqs")
+    if program is None:
+        raise UserError("search=mmseqs: no `mmseqs` on PATH; install MMseqs2 or use search=builtin")
+    place = {int(node): row for row, node in enumerate(queries)}
+    found: list[dict[int, float]] = [{} for _ in queries]
+    for row in np.flatnonzero(np.isin(queries, targets)).tolist():
+        found[row][int(queries[row])] = 1.0
+    if not len(queries) or not len(targets):
+        return found
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, nodes in (("queries", queries), ("targets", targets)):
+            lines = [f">{node}\n{space.letters(int(node))}\n" for node in nodes]
+            if file == "targets" and space.alphabet is DNA:
+                lines += [f">{node}r\n{reverse_complement(space.letters(int(node)))}\n" for node in nodes]
+            (folder / f"{file}.fasta").write_text("".join(lines), encoding="ascii")
+        kind = "3" if space.alphabet is DNA else "1"
+        how = ["-k", "11", "--strand", "1"] if space.alphabet is DNA else ["-s", "7.5"]
+        command = [program, "easy-search", "queries.fasta", "targets.fasta", "found.tsv", "work", "-a", "--search-type", kind, *how]
+        columns = ["--format-output", "query,target,nident", "-e", "10", "--max-seqs", "20", "--threads", "1", "-v", "1"]
+        done = subprocess.run([*command, *columns], cwd=folder, capture_output=True, text=True, errors="replace")
+        if done.returncode and NO_WORDS in done.stdout + done.stderr:
+            return found
+        table = folder / "found.tsv"
+        if done.returncode or not table.is_file():
+            said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
+            raise UserError(f"mmseqs easy-search failed ({said[0]}); run with search=builtin, or mend the installation")
+        for line in table.read_text(encoding="ascii").splitlines():
+            query, target, equal = line.split("\t")
+            one, two = int(query), int(target.removesuffix("r"))
+            identity = int(equal) / int(min(space.lengths[one - space.first], space.lengths[two - space.first]))
+            own = found[place[one]]
+            own[two] = max(identity, own.get(two, 0.0))
+    return found

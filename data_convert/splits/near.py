@@ -9,6 +9,7 @@ representatives.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise, product
 from typing import Any
 
@@ -72,6 +73,29 @@ def best_identity(space: Space, queries: Ints, targets: Ints) -> tuple[NDArray[n
     own = np.isin(queries, targets)
     best[own], where[own] = 1.0, queries[own]
     rest = np.flatnonzero(~own)
+    for part, identities, nodes in _measured(space, queries, targets, rest):
+        first = identities.argmax(axis=1)[:, None]
+        values, places = np.take_along_axis(identities, first, 1)[:, 0], np.take_along_axis(nodes, first, 1)[:, 0]
+        better = values > best[part]
+        best[part[better]], where[part[better]] = values[better], places[better]
+    return best, where
+
+
+def hits(space: Space, queries: Ints, targets: Ints) -> list[dict[int, float]]:
+    """Target -> identity, for each query, of the targets that the search compares it with: the best few, itself included."""
+    found: list[dict[int, float]] = [{} for _ in queries]
+    for place in np.flatnonzero(np.isin(queries, targets)).tolist():
+        found[place][int(queries[place])] = 1.0
+    for part, identities, nodes in _measured(space, queries, targets, np.arange(len(queries))):
+        for place, of_query, values in zip(part.tolist(), nodes.tolist(), identities.tolist(), strict=True):
+            for node, value in zip(of_query, values, strict=True):
+                if node >= 0:
+                    found[place][node] = max(value, found[place].get(node, 0.0))
+    return found
+
+
+def _measured(space: Space, queries: Ints, targets: Ints, wanted: Ints) -> Iterator[tuple[Ints, NDArray[np.float64], Ints]]:
+    """Places in `queries` out of `wanted`, and [places, MEASURED] identities and nodes, -1 for none; block by block, seed by seed."""
     rows = np.sort(targets) - space.first
     lengths = np.cumsum(space.lengths[rows])
     blocks = range(int(lengths[-1]) // INDEX_LETTERS + 1 if len(rows) else 0)
@@ -80,15 +104,13 @@ def best_identity(space: Space, queries: Ints, targets: Ints) -> tuple[NDArray[n
         if not len(mine):
             continue
         index = Index(space, mine, seed)
-        with tqdm(total=len(rest), desc=f"identity, {space.alphabet.name}", unit="sequence", unit_scale=True, disable=None) as bar:
-            for begin in range(0, len(rest), 500):
-                part = rest[begin : begin + 500]
+        with tqdm(total=len(wanted), desc=f"identity, {space.alphabet.name}", unit="sequence", unit_scale=True, disable=None) as bar:
+            for begin in range(0, len(wanted), 500):
+                part = wanted[begin : begin + 500]
                 settings = settings_of(space, seed, WIDE)
                 values, places = _measure(space.codes, space.starts, queries[part] - space.first, *index.arrays, *settings)
-                better = values > best[part]
-                best[part[better]], where[part[better]] = values[better], places[better] + space.first
+                yield part, values, np.where(places >= 0, places + space.first, -1)
                 bar.update(len(part))
-    return best, where
 
 
 def _blocks(space: Space) -> list[tuple[int, int]]:
@@ -217,7 +239,7 @@ def _group(codes, starts, queries, begins, places, size, bits, letters, mask, bo
 @njit(cache=True, nogil=True)
 def _measure(codes, starts, queries, begins, places, size, bits, letters, mask, both, least, drop, band, scores, gap):
     work = _work(longest_of(starts, queries), MEASURED)
-    best, where = np.zeros(len(queries)), np.full(len(queries), -1, np.int64)
+    identities, nodes = np.zeros((len(queries), MEASURED)), np.full((len(queries), MEASURED), -1, np.int64)
     nobody = np.zeros(0, np.int64)
     for row in range(len(queries)):
         query = queries[row]
@@ -228,6 +250,5 @@ def _measure(codes, starts, queries, begins, places, size, bits, letters, mask, 
             sequence = (work[3] if out[place, 1] else work[2])[:length]
             shorter = min(length, starts[node + 1] - starts[node])
             equal = equal_letters(sequence, codes[starts[node] : starts[node + 1]], out[place, 2], band, scores, gap)[1]
-            if equal / shorter > best[row]:
-                best[row], where[row] = equal / shorter, node
-    return best, where
+            identities[row, place], nodes[row, place] = equal / shorter, node
+    return identities, nodes

@@ -13,6 +13,7 @@ from artefacts.folder import MANIFEST, fingerprint, new_folder, read_manifest, w
 from data_convert.examples import Example
 from data_convert.records import RecordWriter
 from data_convert.splits.assign import MIXED, TURNED, Split, crossing
+from data_convert.splits.groups import GroupWriter
 from data_convert.splits.pool import SPLITS, Pool, stream
 
 STAGE = "tasks"
@@ -22,6 +23,7 @@ STAGE = "tasks"
 def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[str, Any], rule: str, overwrite: bool = False) -> None:
     """Write the records of `source` under another split, with cards and manifest.
 
+    Beside them stands groups.tsv: which test records are related, for intervals that draw whole groups (groups.py).
     A record that changes its split gets an id of its new split (`task/test/train-17`) and is written as the conversion would have
     written it there, wording included; inputs, answer, label, source and meta stay.
 
@@ -38,6 +40,7 @@ def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[s
     ledgers = {card.id: Ledger() for card in pool.cards}
     with new_folder(out, overwrite=overwrite) as folder:
         handles = {name: (folder / f"{name}.jsonl").open("w", encoding="utf-8") for name in SPLITS}
+        groups = GroupWriter(pool, split.group)
         try:
             bar = tqdm(stream(source), total=len(pool.task), desc="write", unit="record", unit_scale=True, disable=None)
             for number, (path, line, record) in enumerate(bar):
@@ -49,12 +52,16 @@ def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[s
                 ledger.written += 1
                 name = SPLITS[split.split[number]]
                 try:
-                    handles[name].write(_moved(record, name, writers[record["task"]]))
+                    moved = _moved(record, name, writers[record["task"]])
                 except (KeyError, TypeError, IndexError, ValueError):
                     raise UserError(f"{at(path, line)}: no record of `llama-gene convert tasks`; convert the tasks again") from None
+                handles[name].write(moved)
+                if name == "test":
+                    groups.add(number, json.loads(moved)["id"])
         finally:
             for handle in handles.values():
                 handle.close()
+        groups.write(folder)
         counts, written = {}, []
         for card, row in zip(pool.cards, split.report, strict=True):
             n = {name: row["leak_controlled"][name] for name in SPLITS if row["official"][name] or row["leak_controlled"][name]}

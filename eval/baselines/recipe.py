@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from artefacts.recipe import Recipe
 from eval.baselines.training.recipe import Schedule
 
-System = Literal["majority", "kmer", "luca_base"]
+System = Literal["majority", "kmer", "nearest", "luca_base"]
 
 
 class LucaOptions(Schedule):
@@ -36,8 +36,10 @@ class BaselinesRecipe(Recipe):
     """Folder of instruction records; baselines read its labels and sequences, never its prompts."""
     out: Path
     """Folder of predictions to write, one file per system."""
-    systems: list[System] = ["majority", "kmer"]
+    systems: list[System] = ["majority", "kmer", "nearest"]
     """luca_base needs `encoder`."""
+    search: Literal["builtin", "mmseqs"] = "builtin"
+    """What finds the nearest training sequence; mmseqs needs the program on PATH."""
     encoder: Path | None = None
     """Model folder whose frozen last hidden state luca_base reads."""
     kmer_max_train: int = 50_000

@@ -27,6 +27,7 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
     from eval.baselines.kmer import kmer
     from eval.baselines.luca import luca_base, why_not
     from eval.baselines.majority import majority
+    from eval.baselines.nearest import nearest
     from eval.baselines.split import Record, Task, read_tasks
 
     check_absent(recipe.out, overwrite)
@@ -41,6 +42,8 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
             return majority(task)
         if system == "kmer":
             return kmer(task, max_train=recipe.kmer_max_train, seed=recipe.seed)
+        if system == "nearest":
+            return nearest(task, recipe.search)
         assert encoder is not None
         return luca_base(task, encoder, recipe.luca, seed=recipe.seed)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from artefacts.errors import UserError
 from data_convert.records import with_choices
 from eval.metrics import Floats
-from eval.score import by_task, read_lines
+from eval.predictions import by_task, read_lines
 
 Record = dict[str, Any]
 SPLITS = ("train", "dev", "test")
@@ -72,10 +72,13 @@ def classified(task: Task, logprobs_nC: Floats) -> Iterator[Record]:
         yield _prediction(record, task.choices[int(np.argmax(row))], [round(float(value), 6) for value in row])
 
 
-def predicted(task: Task, values: Sequence[Any]) -> Iterator[Record]:
-    """Predictions that come without probabilities: numbers, texts and lists of items."""
-    for record, value in zip(task.test, values, strict=True):
-        yield _prediction(record, value if isinstance(value, (str, list)) else round(float(value), 6), None)
+def predicted(task: Task, values: Sequence[Any], item_scores: Sequence[Mapping[str, float]] | None = None) -> Iterator[Record]:
+    """Predictions that come without probabilities: labels, numbers, texts and lists of items, these with a score each if known."""
+    for place, (record, value) in enumerate(zip(task.test, values, strict=True)):
+        line = _prediction(record, value if isinstance(value, (str, list)) else round(float(value), 6), None)
+        if item_scores is not None:
+            line["item_scores"] = {item: round(float(score), 6) for item, score in item_scores[place].items()}
+        yield line
 
 
 def _prediction(record: Record, value: Any, logprobs: list[float] | None) -> Record:

@@ -78,6 +78,7 @@ def make_line(record: dict[str, Any], skill: float, rng: random.Random) -> dict[
 
 
 def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 

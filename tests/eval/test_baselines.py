@@ -33,7 +33,8 @@ from eval.baselines.run import run
 from eval.baselines.split import CLASSIFICATION, Task, read_tasks
 from eval.baselines.training.command import train
 from eval.baselines.training.recipe import Network
-from eval.score import read_lines, score
+from eval.predictions import read_lines
+from eval.score import score
 from tokenizer.alphabets import DNA
 
 TINY = {"epochs": 8, "max_train": 200, "max_dev": 50, "learning_rate": 3e-3}

@@ -34,7 +34,8 @@ from eval.baselines.training.measure import measure
 from eval.baselines.training.official import read_label, read_labels
 from eval.baselines.training.predict import predict
 from eval.baselines.training.recipe import Network, PredictRecipe, Schedule, TrainRecipe
-from eval.score import read_lines, score
+from eval.predictions import read_lines
+from eval.score import score
 
 RECIPES = sorted((CONFIGS / "baselines").glob("*.yaml"))
 TASKS = {"centraldogma", "supktax", "genustax", "speciestax", "protloc", "protstab", "ncrnafam", "infa", "ppi", "ncrpi"}

@@ -14,8 +14,9 @@ from invented_run import EVIL, write_lines
 from artefacts.errors import UserError
 from artefacts.folder import manifest_path
 from eval.chats import draw, pieces
+from eval.predictions import read_lines
 from eval.report import ReportRecipe, report
-from eval.score import read_lines, score
+from eval.score import score
 from eval.tables import terminal_table
 
 
@@ -117,7 +118,8 @@ def test_every_section_is_there_with_its_figures(invented: Path) -> None:
     ):
         assert words in page.text, words
     drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(drawings) == 3 + 4
+    # of stages; of every task intervals and length; of classes reliability, of two also ROC
+    assert len(drawings) == 3 + 4 * 2 + 2 + 1
     assert all(attributes.get("aria-label") for attributes in drawings)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pretrain.loss import score_in_head
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import llama_gene
@@ -15,7 +16,6 @@ from artefacts.errors import UserError
 from eval.recipe import RetentionRecipe
 from eval.retention import english_bits, paragraphs, retention
 from pretrain.bits import english_blocks, heldout_bits
-from pretrain.loss import score_in_head
 
 
 def test_equals_what_pretraining_measures(extended_folder: Path) -> None:

@@ -7,11 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from invented_run import write_lines
 from sklearn.metrics import matthews_corrcoef
 
 from artefacts.errors import UserError
-from eval.score import read_lines, score
+from artefacts.folder import fingerprint
+from eval.details import details
+from eval.predictions import read_lines
+from eval.score import score
 
 
 def run(folder: Path, name: str = "metrics.json", **options: Any) -> dict[str, Any]:
@@ -97,8 +102,118 @@ def test_auroc_without_probabilities_is_named_as_not_computed(invented: Path) ->
 
     rewrite(invented, drop)
     model = task(run(invented), "sim/promoter")["systems"]["llama-gene"]
-    assert model["not_computed"] == ["auroc"]
-    assert "auroc" not in model["metrics"]
+    assert model["not_computed"] == ["auroc", "auprc", "ece", "brier"]
+    assert not {"auroc", "auprc", "ece", "brier"} & model["metrics"].keys()
+
+
+def test_all_metrics_of_the_kind_are_there_and_the_cards_own_come_first(invented: Path) -> None:
+    found = task(run(invented), "sim/promoter")
+    assert found["metrics"] == ["accuracy", "mcc", "macro_f1", "auroc", "balanced_accuracy", "auprc", "ece", "brier"]
+    assert found["primary_metric"] == "mcc"
+    model = found["systems"]["llama-gene"]
+    assert list(model["metrics"]) == found["metrics"]
+    # probabilities are the predictions', so the written answers have none
+    assert set(found["metrics"]) - set(model["greedy"]["metrics"]) == {"auroc", "auprc", "ece", "brier"}
+
+
+def second_run(folder: Path, name: str, change: Callable[[list[dict[str, Any]]], Any]) -> Path:
+    """Another folder of predictions of the same system."""
+    lines = list(read_lines(folder / "predictions" / "llama-gene.jsonl"))
+    change(lines)
+    (folder / name).mkdir()
+    (folder / name / "llama-gene.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return folder / name
+
+
+def all_right(lines: list[dict[str, Any]]) -> None:
+    for line in lines:
+        line["predicted"] = line["gold"]
+
+
+def all_wrong(lines: list[dict[str, Any]]) -> None:
+    for line in lines:
+        line["predicted"] = None
+
+
+def test_several_folders_of_one_system_are_its_training_runs(invented: Path) -> None:
+    (alone,) = [found for found in run(invented, "alone.json")["tasks"] if found["task"] == "sim/promoter"]
+    folders = [invented / "predictions", second_run(invented, "seed1", all_right), second_run(invented, "seed2", all_wrong)]
+    document = score(invented / "records", folders, invented / "metrics.json", seed=0)
+    model = task(document, "sim/promoter")["systems"]["llama-gene"]
+    one = alone["systems"]["llama-gene"]["metrics"]["accuracy"]
+    runs = [one["value"], 1.0, 0.0]
+    assert [found["metrics"]["accuracy"] for found in model["runs"]] == pytest.approx(runs, abs=1e-6)
+    assert [found["run"] for found in model["runs"]] == ["predictions", "seed1", "seed2"]
+    together = model["metrics"]["accuracy"]
+    assert together["value"] == pytest.approx(np.mean(runs), abs=1e-6)
+    assert together["sd"] == pytest.approx(np.std(runs, ddof=1), abs=1e-6)
+    assert together["high"] - together["low"] > 2 * (one["high"] - one["low"])
+    assert model["unanswered_rate"] == pytest.approx(1 / 3, abs=0.02)
+    assert "sd" not in one
+
+
+def test_clusters_that_the_split_names_are_drawn_whole(invented: Path) -> None:
+    independent = task(run(invented, "independent.json"), "sim/promoter")
+    names = [record["id"] for record in read_lines(invented / "records" / "test.jsonl")]
+    rows = [f"{name}\tg{place % 6}" for place, name in enumerate(names)]
+    (invented / "records" / "groups.tsv").write_text("\n".join(["id\tgroup", *rows]) + "\n", encoding="utf-8")
+    found = task(run(invented), "sim/promoter")
+    assert (independent["n_clusters"], found["n_clusters"]) == (None, 6)
+    one, other = (which["systems"]["llama-gene"]["metrics"]["accuracy"] for which in (independent, found))
+    assert one["value"] == other["value"]
+    assert (one["low"], one["high"]) != (other["low"], other["high"])
+    (invented / "records" / "groups.tsv").write_text("id\tgroup\nno tab here\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"groups.tsv:2: not a row"):
+        run(invented, "again.json")
+
+
+def test_another_system_may_be_the_reference(invented: Path) -> None:
+    def right(lines: list[dict[str, Any]]) -> None:
+        all_right(lines)
+
+    rewrite(invented, right, "oracle")
+    document = run(invented, reference="oracle")
+    for found in document["tasks"]:
+        assert list(found["differences"]) == ["llama-gene"]
+        assert found["differences"]["llama-gene"]["value"] > 0
+    assert document["provenance"]["reference"] == "oracle"
+
+
+def test_controls_are_systems_of_a_known_kind(invented: Path) -> None:
+    rewrite(invented, all_wrong, "llama-gene@shuffled")
+    found = task(run(invented), "sim/promoter")
+    assert found["differences"]["llama-gene@shuffled"]["value"] > 0
+    rewrite(invented, all_wrong, "llama-gene@mirrored")
+    with pytest.raises(UserError, match="'mirrored' is no control; known after the @: shuffled, removed, permuted"):
+        run(invented, "again.json")
+
+
+def test_details_are_counts_of_the_same_lines(invented: Path) -> None:
+    model = task(run(invented), "sim/promoter")["systems"]["llama-gene"]
+    counts = np.array(model["details"]["confusion"]["counts"])
+    assert counts.sum() == 60
+    assert np.trace(counts) / 60 == pytest.approx(model["metrics"]["accuracy"]["value"], abs=1e-6)
+    bins = model["details"]["reliability"]
+    assert sum(row["n"] for row in bins) == 60
+    error = sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in bins) / 60
+    assert error == pytest.approx(model["metrics"]["ece"]["value"], abs=1e-3)
+    lengths = model["details"]["length"]["rows"]
+    assert sum(row["n"] for row in lengths) == 60
+    assert sum(row["n"] * row["value"] for row in lengths) / 60 == pytest.approx(model["metrics"]["accuracy"]["value"], abs=1e-4)
+    lines = [line for line in read_lines(invented / "predictions" / "llama-gene.jsonl") if line["task"] == "sim/promoter"]
+    unread = [line["text"] for line in lines if line["status"] != "valid"]
+    assert model["details"]["unread"]["answers"] == len(unread) > 0
+    assert {row["text"] for row in model["details"]["unread"]["shown"]} == set(unread)
+
+
+def test_of_many_classes_the_worst_confusions_are_named() -> None:
+    names = [f"c{i:03d}" for i in range(150)]
+    fields = {"kind": "multiclass", "choices": names, "logprobs": None, "status": None, "text": None, "id": "x"}
+    lines = [{"gold": name, "predicted": names[0] if place < 9 else name, **fields} for place, name in enumerate(names * 2)]
+    found = details(lines, None, seed=0)["confusion"]
+    assert "counts" not in found
+    assert found["classes"] == 150
+    assert ["c003", "c000", 1] in found["most_confused"]
 
 
 def remove_first(lines: list[dict[str, Any]]) -> None:
@@ -125,6 +240,14 @@ def forget_field(lines: list[dict[str, Any]]) -> None:
     del lines[0]["status"]
 
 
+def other_choices(lines: list[dict[str, Any]]) -> None:
+    lines[0]["choices"] = [*lines[0]["choices"], "terminator"]
+
+
+def short_logprobs(lines: list[dict[str, Any]]) -> None:
+    lines[0]["logprobs"] = [-1.0]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -134,6 +257,8 @@ def forget_field(lines: list[dict[str, Any]]) -> None:
         (change_gold, "predict again from these records"),
         (invent_label, "'terminator' is none of the choices"),
         (forget_field, r"llama-gene.jsonl:1: a prediction without 'status'"),
+        (other_choices, "or other choices"),
+        (short_logprobs, "1 logprobs for 2 choices"),
     ],
 )
 def test_predictions_that_do_not_fit_are_refused(invented: Path, change: Callable[[list[dict[str, Any]]], None], message: str) -> None:
@@ -161,3 +286,30 @@ def test_no_predictions_and_broken_lines_are_user_errors(invented: Path) -> None
     path.unlink()
     with pytest.raises(UserError, match="no predictions"):
         run(invented)
+
+
+def test_predictions_from_other_records_are_refused(invented: Path) -> None:
+    """The same ids and labels, other sequences: only the fingerprint knows."""
+    path = invented / "predictions" / "manifest.json"
+    path.write_text(json.dumps({"inputs": {"records": fingerprint(invented / "records")}}), encoding="utf-8")
+    run(invented)
+    records = list(read_lines(invented / "records" / "test.jsonl"))
+    records[0]["inputs"][0]["letters"] = "ACGT"
+    write_lines(invented / "records" / "test.jsonl", records)
+    with pytest.raises(UserError, match="predicted from other records"):
+        run(invented, "again.json")
+
+
+def test_records_that_disagree_with_their_card_or_repeat_an_id_are_refused(invented: Path) -> None:
+    cards = json.loads((invented / "records" / "cards.json").read_text(encoding="utf-8"))
+    cards[0]["labels"] = {"1": {"name": "promoter"}, "0": {"name": "terminator"}}
+    (invented / "records" / "cards.json").write_text(json.dumps(cards), encoding="utf-8")
+    with pytest.raises(UserError, match=r"'sim/promoter/test/0' has .*its card binary and \['promoter', 'terminator'\]"):
+        run(invented)
+    cards[0]["labels"] = {"1": {"name": "promoter"}, "0": {"name": "background"}}
+    (invented / "records" / "cards.json").write_text(json.dumps(cards), encoding="utf-8")
+    run(invented)
+    records = list(read_lines(invented / "records" / "test.jsonl"))
+    write_lines(invented / "records" / "test.jsonl", [*records, records[0]])
+    with pytest.raises(UserError, match="id 'sim/promoter/test/0' stands in the file twice"):
+        run(invented, "again.json")

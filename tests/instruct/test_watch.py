@@ -15,7 +15,7 @@ from artefacts.recipe import load
 from data_convert.records import read_records
 from eval.answers import value
 from eval.predict import predictions
-from eval.score import answers
+from eval.predictions import answers
 from instruct.merge import MergeRecipe, merge
 from instruct.recipe import InstructRecipe
 from instruct.tune import tune

@@ -15,7 +15,7 @@ from eval.baselines.split import SPLITS, Record, Task, classified, predicted
 from eval.baselines.training.examples import Data, Example, Input
 from eval.baselines.training.measure import two_columns
 from eval.baselines.training.recipe import TrainRecipe
-from eval.score import by_task, read_lines
+from eval.predictions import by_task, read_lines
 
 
 def from_records(recipe: TrainRecipe) -> Data:
@@ -81,13 +81,16 @@ def _example(record: Record, code: dict[str, int]) -> Example:
 
 
 def score_lines(data: Data, examples: list[Example], probabilities_NC: np.ndarray) -> list[Record]:
-    """Lines for `eval score`; none where the data are no instruction records, or multilabel ones."""
+    """Lines for `eval score`; none where the data are no instruction records."""
     records = [example.source for example in examples]
-    if data.kind == "multilabel" or not records or any(record is None for record in records):
+    if not records or any(record is None for record in records):
         return []
     task = Task(records[0]["task"], data.kind, data.names, [], [], records)
     if data.kind == "regression":
         return list(predicted(task, [float(value) for value in probabilities_NC[:, 0]]))
+    if data.kind == "multilabel":
+        chosen = [[name for name, p in zip(data.names, row, strict=True) if p >= 0.5] for row in probabilities_NC]
+        return list(predicted(task, chosen, [dict(zip(data.names, row.tolist(), strict=True)) for row in probabilities_NC]))
     classes_NC = two_columns(probabilities_NC) if data.kind == "binary" else probabilities_NC
     return list(classified(task, np.log(np.maximum(classes_NC, 1e-9))))
 

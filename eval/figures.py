@@ -1,0 +1,121 @@
+"""The figures of one task on the report's page, drawn from what `eval score` wrote of each system."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from markupsafe import Markup
+
+from eval.charts import Series, chart
+from eval.plots import Dot, dots
+from eval.tables import is_control, name_of, primary
+
+COLOURS = {"kmer": 1, "luca_base": 2, "luca": 2, "majority": 3, "nearest": 4}
+OTHER = 5
+MOST_SYSTEMS = 5
+"""In one figure; further ones are in the tables."""
+LEAST_IN_BIN = 5
+"""Records of a drawn bin of confidence; fewer say nothing. The calibration error counts them all."""
+
+Task = dict[str, Any]
+
+
+def task_figures(task: Task, reference: str) -> dict[str, Any]:
+    """Name of the figure -> SVG, and the reference's confusion matrix; what a task does not have is left out."""
+    found = {
+        "intervals": _intervals(task, reference),
+        "roc": _roc(task, reference),
+        "reliability": _reliability(task, reference),
+        "length": _length(task, reference),
+    }
+    figures: dict[str, Any] = {name: Markup(svg) for name, svg in found.items() if svg}
+    who = reference if reference in task["systems"] else next((name for name in task["systems"] if not is_control(name)), None)
+    confusion = None if who is None else task["systems"][who].get("details", {}).get("confusion")
+    if confusion:
+        figures["confusion"] = {"system": who, **confusion}
+    return figures
+
+
+def in_order(task: Task, reference: str) -> list[str]:
+    """The task's systems without controls: the reference, the known baselines, then the others."""
+    rank = {reference: -1, "nearest": 0, "luca": 1, "luca_base": 1, "kmer": 2, "majority": 9}
+    return sorted((name for name in task["systems"] if not is_control(name)), key=lambda name: (rank.get(name, 5), name))
+
+
+def colour(system: str, reference: str) -> int:
+    return 0 if system == reference else COLOURS.get(system, OTHER)
+
+
+def _intervals(task: Task, reference: str) -> str | None:
+    rows: list[Dot] = []
+    for system in in_order(task, reference):
+        for greedy in (False, True):
+            found = primary(task, system, greedy=greedy)
+            if found is not None and found["value"] is not None:
+                label = name_of(system) + (", written" if greedy else "")
+                rows.append(Dot(label, found["value"], found["low"], found["high"], colour(system, reference), hollow=greedy))
+    for entry in task["published"]:
+        if entry["metric"] == task["primary_metric"]:
+            rows.append(Dot(f"{entry['model']} (published{'†' if entry['note'] else ''})", entry["value"], None, None, OTHER, hollow=True))
+    if not rows:
+        return None
+    return dots(rows, metric=task["primary_metric"], alt=f"{task['primary_metric']} of all systems on {task['title']}")
+
+
+def _details(task: Task, reference: str, name: str) -> list[tuple[str, Any]]:
+    own = [(system, task["systems"][system].get("details", {}).get(name)) for system in in_order(task, reference)]
+    return [(system, found) for system, found in own if found][:MOST_SYSTEMS]
+
+
+def _roc(task: Task, reference: str) -> str | None:
+    """Of two classes a curve per system; of more, the first system's curve per class."""
+    found = _details(task, reference, "roc")
+    if not found:
+        return None
+    if task["kind"] == "binary":
+        series = []
+        for system, (curve,) in found:
+            if system == "majority":
+                continue  # the diagonal
+            area = task["systems"][system]["metrics"]["auroc"]["value"]
+            series.append(Series(f"{name_of(system)}: area {area:.3f}", curve["points"], colour(system, reference)))
+        alt = f"ROC curves of {task['title']}, positive: {found[0][1][0]['label']}"
+        return chart(series, x="false positive rate", y="true positive rate", alt=alt, diagonal=True)
+    system, curves = found[0]
+    series = [Series(f"{curve['label']} against the rest", curve["points"], place) for place, curve in enumerate(curves)]
+    alt = f"ROC curves of {name_of(system)} on {task['title']}, a class each"
+    return chart(series, x="false positive rate", y="true positive rate", alt=alt, diagonal=True)
+
+
+def _reliability(task: Task, reference: str) -> str | None:
+    series = []
+    for system, every in _details(task, reference, "reliability"):
+        bins = [row for row in every if row["n"] >= LEAST_IN_BIN]
+        if system == "majority" or not bins:
+            continue  # the majority is a point
+        most = max(row["n"] for row in bins)
+        sizes = [1.5 + 3.5 * math.sqrt(row["n"] / most) for row in bins]
+        error = task["systems"][system]["metrics"]["ece"]["value"]
+        points = [(row["confidence"], row["accuracy"]) for row in bins]
+        series.append(Series(f"{name_of(system)}: ECE {error:.3f}", points, colour(system, reference), sizes=sizes))
+    if not series:
+        return None
+    alt = f"Reliability of {task['title']}: accuracy over confidence"
+    return chart(series, x="confidence", y="accuracy", alt=alt, diagonal=True)
+
+
+def _length(task: Task, reference: str) -> str | None:
+    found = _details(task, reference, "length")
+    if not found:
+        return None
+    rows = found[0][1]["rows"]
+    columns = [f"{row['shortest']:,}–{row['longest']:,}" if row["shortest"] < row["longest"] else f"{row['longest']:,}" for row in rows]
+    series = []
+    for system, by_length in found:
+        shown = [(place, row) for place, row in enumerate(by_length["rows"]) if row["value"] is not None]
+        points = [(float(place), row["value"]) for place, row in shown]
+        bars = [None if row["low"] is None else (row["low"], row["high"]) for _, row in shown]
+        series.append(Series(name_of(system), points, colour(system, reference), bars=bars, sizes=[3.0] * len(points)))
+    metric = found[0][1]["metric"]
+    return chart(series, x="letters of the input", y=metric, alt=f"{metric} of {task['title']} by length of the input", columns=columns)

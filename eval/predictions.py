@@ -1,0 +1,149 @@
+"""Predictions as files: which systems there are, and their lines in the records' order, each checked against its record."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from artefacts.errors import UserError, at
+from artefacts.folder import MANIFEST, fingerprint
+from data_convert.card_fields import CLASSIFICATION
+from eval.answers import Answers
+
+Line = dict[str, Any]
+FIELDS = ("id", "task", "split", "kind", "gold", "choices", "logprobs", "predicted", "text", "parsed", "status")
+"""Of a line. Optional: `item_scores`, item -> score from 0 to 1, of answers that are sets."""
+CONTROLS = {
+    "shuffled": "the letters of every sequence in random order",
+    "removed": "nothing between the tags of a sequence",
+    "permuted": "the names of the labels exchanged in the question",
+}
+"""Negative controls: `<system>@<control>` is a system that must not do well."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One file of predictions: a system, and the training run it comes from."""
+
+    name: str
+    """The folder."""
+    path: Path
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """JSON lines, one at a time. Raises UserError with the line where one cannot be read."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the folder that the conversion of tasks wrote")
+    with path.open(encoding="utf-8") as handle:
+        for number, text in enumerate(handle, start=1):
+            try:
+                yield json.loads(text)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{at(path, number)}: not a JSON line ({error}); write the file again") from None
+
+
+def by_task(lines: Iterator[Line]) -> dict[str, list[Line]]:
+    """Group lines by task, order kept."""
+    tasks: dict[str, list[Line]] = {}
+    for line in lines:
+        tasks.setdefault(line["task"], []).append(line)
+    return tasks
+
+
+def prediction_lines(path: Path) -> Iterator[Line]:
+    """Lines of a system, each with all of `FIELDS`."""
+    for number, line in enumerate(read_lines(path), start=1):
+        missing = [field for field in FIELDS if field not in line]
+        if missing:
+            raise UserError(f"{at(path, number)}: a prediction without '{missing[0]}'; write the file again")
+        yield line
+
+
+def find_runs(folders: Sequence[Path], records: Path) -> dict[str, list[Run]]:
+    """System -> its runs. One system in several folders is one system trained with several seeds.
+
+    Raises:
+        UserError: a folder without predictions, the same predictions twice, a control of an unknown kind, or predictions whose
+            manifest says that they were made from other records.
+    """
+    found: dict[str, list[Run]] = {}
+    prints: dict[tuple[str, str], Path] = {}
+    these, names = fingerprint(records), Counter(folder.name for folder in folders)
+    for folder in folders:
+        paths = sorted(folder.glob("*.jsonl"))
+        if not paths:
+            raise UserError(f"{folder}: no predictions (*.jsonl) here; predict with the model or the baselines first")
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) if (folder / MANIFEST).is_file() else {}
+        made_from = (manifest.get("inputs") or {}).get("records")
+        if made_from is not None and made_from != these:
+            raise UserError(
+                f"{folder}: predicted from other records (fingerprint {made_from}) than {records} ({these}); "
+                "predict again from these, or score against those"
+            )
+        for path in paths:
+            control = path.stem.partition("@")[2]
+            if control and control not in CONTROLS:
+                raise UserError(f"{path}: '{control}' is no control; known after the @: {', '.join(CONTROLS)}")
+            key = (path.stem, fingerprint(path))
+            if key in prints:
+                raise UserError(f"{path}: system '{path.stem}' is the same in {prints[key].parent}; give each system once")
+            prints[key] = path
+            name = folder.name if names[folder.name] == 1 else f"{folder.parent.name}/{folder.name}"
+            found.setdefault(path.stem, []).append(Run(name, path))
+    return dict(sorted(found.items()))
+
+
+def aligned(truth: list[Line], lines: list[Line], path: Path) -> list[Line]:
+    """The system's lines in the records' order, after checking that they are the records' own."""
+    task, choices = truth[0]["task"], truth[0]["choices"]
+    known = {line["id"]: line for line in lines}
+    if len(known) != len(lines):
+        twice = next(name for name, times in Counter(line["id"] for line in lines).items() if times > 1)
+        raise UserError(f"{path}: task {task}: record '{twice}' is predicted twice; write the file again")
+    ids = [record["id"] for record in truth]
+    missing = [name for name in ids if name not in known]
+    if missing:
+        raise UserError(
+            f"{path}: task {task}: {len(missing)} of {len(ids)} test records have no prediction, the first is '{missing[0]}'; "
+            "predict the whole test split, a part of it is no score"
+        )
+    if len(known) > len(ids):
+        foreign = sorted(known.keys() - set(ids))
+        raise UserError(
+            f"{path}: task {task}: {len(foreign)} predictions are for no test record, the first is '{foreign[0]}'; "
+            "use the records they were made from"
+        )
+    for record in truth:
+        line = known[record["id"]]
+        if line["gold"] != record["label"] or line["choices"] != choices:
+            raise UserError(
+                f"{path}: '{record['id']}' has gold {line['gold']!r}, the record {record['label']!r} (or other choices); "
+                "predict again from these records"
+            )
+        if record["kind"] in CLASSIFICATION:
+            for field in ("predicted", "parsed"):
+                if line[field] is not None and line[field] not in choices:
+                    raise UserError(f"{path}: '{record['id']}': {field} {line[field]!r} is none of the choices; null stands for no answer")
+        if line["logprobs"] is not None and len(line["logprobs"]) != len(choices):
+            raise UserError(f"{path}: '{record['id']}': {len(line['logprobs'])} logprobs for {len(choices)} choices; predict again")
+    return [known[name] for name in ids]
+
+
+def answers(lines: Sequence[Line], field: str) -> Answers:
+    """The answers in `field` ('predicted' or 'parsed'); probabilities and item scores belong to 'predicted' only."""
+    logprobs = [line["logprobs"] for line in lines]
+    complete = field == "predicted" and lines[0]["kind"] in CLASSIFICATION and all(logprobs)
+    return Answers(
+        kind=lines[0]["kind"],
+        choices=lines[0]["choices"],
+        gold=[line["gold"] for line in lines],
+        predicted=[line[field] for line in lines],
+        logprobs=np.array(logprobs, dtype=float) if complete else None,
+        item_scores=[line.get("item_scores") for line in lines] if field == "predicted" else [],
+    )
