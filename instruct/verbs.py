@@ -51,6 +51,18 @@ def _chat() -> Verb[Any]:
         lambda recipe, overwrite: chat(recipe),
         "Chat with a gene model in the terminal.",
         "llama-gene chat --model runs/quickstart/model --prompt 'Is this a promoter? <dna>TATAAATGGC</dna>'",
+        aliases={"json": "as_json"},
+    )
+
+
+def _serve() -> Verb[Any]:
+    from instruct.serve import ServeRecipe, serve
+
+    return Verb(
+        ServeRecipe,
+        lambda recipe, overwrite: serve(recipe),
+        "Serve a gene model: an OpenAI-compatible endpoint and a web page.",
+        "llama-gene serve --model runs/quickstart/model --records runs/quickstart/records",
     )
 
 
@@ -58,5 +70,6 @@ VERBS: dict[str, tuple[str, Callable[[], Verb[Any]]]] = {
     "instruct": ("LoRA instruction tuning", _instruct),
     "merge": ("merge an adapter into its model", _merge),
     "chat": ("chat in the terminal", _chat),
+    "serve": ("an endpoint and a web page", _serve),
 }
 """Command -> (one line for the overview, how to make it)."""
