@@ -9,6 +9,7 @@ import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import gradio as gr
@@ -96,8 +97,8 @@ class Page:
         except UserError as error:
             return prompt, said(str(error), "error")
 
-    def ask(self, task: str | None, prompt: str, request: gr.Request) -> Iterator[tuple[str, str, str, str]]:
-        """What was read, the answer as it is written, bars, and coloured tokens."""
+    def ask(self, task: str | None, prompt: str, request: gr.Request) -> Iterator[str]:
+        """What was read, the answer as it is written, then label probabilities, and coloured tokens."""
         try:
             self._rate.check(request.client.host if request.client else "")
             if not prompt.strip():
@@ -111,13 +112,13 @@ class Page:
             tokens = panel("Tokens of the prompt", as_html(list(cut(self._tokenizer, text))))
             answer = ""
             for answer in self.session.stream(messages, self.sampling):
-                yield notes, answer_panel(answer, running=True), "", tokens
+                yield notes + answer_panel(answer, running=True) + tokens
             card = self.cards.get(task or "")
             asked = self._known.asked(text) or (asked_of(card) if card else None)
             bars = bars_panel(asked, self.session.probabilities(messages, list(asked.labels)) if asked else {})
-            yield notes, answer_panel(answer), bars, tokens
+            yield notes + answer_panel(answer) + bars + tokens
         except UserError as error:
-            yield said(str(error), "error"), answer_panel(""), "", ""
+            yield said(str(error), "error") + answer_panel("")
 
 
 def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
@@ -127,7 +128,7 @@ def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
         number = gr.State(0)
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=380):
-                known = [(f"{card.title}  ·  {card.id}", card.id) for card in page.cards.values()]
+                known = [(shorten(f"{card.id}: {card.title}", 62, placeholder="…"), card.id) for card in page.cards.values()]
                 task = gr.Dropdown([(FREE, FREE), *known], value=FREE, label="Task", info="A task fills in an example.", elem_id="task")
                 box = gr.Textbox(
                     label="Sequence",
@@ -154,10 +155,7 @@ def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
                     ask = gr.Button("Ask", variant="primary", elem_id="ask")
                     stop = gr.Button("Stop", elem_id="stop")
             with gr.Column(scale=6, min_width=420):
-                notes = gr.HTML(elem_id="notes")
-                answer = gr.HTML(answer_panel(""), elem_id="answer")
-                bars = gr.HTML(elem_id="bars")
-                tokens = gr.HTML(elem_id="tokens")
+                result = gr.HTML(answer_panel(""), elem_id="result")
         with gr.Accordion("Model card", open=False, elem_id="card"):
             gr.Markdown(card_text)
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -165,7 +163,7 @@ def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
         another.click(page.example, [task, number], [box, prompt, read, number], **private)
         upload.upload(page.upload, upload, [box, read], **private)
         compose.click(page.compose, [task, box, prompt], [prompt, read], **private)
-        asked = ask.click(page.ask, [task, prompt], [notes, answer, bars, tokens], **private)
+        asked = ask.click(page.ask, [task, prompt], result, **private)
         # the answer stays as far as it was written, without its cursor
         still = "() => document.querySelectorAll('.answer.running').forEach(answer => answer.classList.remove('running'))"
         stop.click(None, cancels=[asked], js=still, **private)

@@ -30,6 +30,8 @@ from artefacts.recipe import Recipe
 from instruct.session import check_model
 
 LOOPBACK = "127.0.0.1"
+FONTS, MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
+"""The browser's own: nothing is fetched."""
 QUIET = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1", "VLLM_NO_USAGE_STATS": "1"}
 """Nothing is fetched from a hub and no use is reported."""
 
@@ -155,7 +157,7 @@ def _page(recipe: ServeRecipe) -> Iterator[None]:
         page = Page(session, cards, Examples(recipe.records), limits, Sampling(recipe.max_new_tokens))
         blocks = build(page, recipe.model.resolve().name, facts_of(session), model_card(recipe.model))
         options: dict[str, Any] = {
-            "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),  # nothing to fetch
+            "theme": gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONO),
             "css_paths": CSS,
             "app_kwargs": {
                 "middleware": [Middleware(Guard, most_bytes=recipe.upload_mib << 20, per_minute=recipe.questions_per_minute)],

@@ -55,6 +55,23 @@ def _chat() -> Verb[Any]:
     )
 
 
+def _predict() -> Verb[Any]:
+    from instruct.batch import BatchRecipe
+
+    def work(recipe: Any, overwrite: bool) -> None:
+        from instruct.batch import predict
+
+        predict(recipe, overwrite=overwrite)
+
+    return Verb(
+        BatchRecipe,
+        work,
+        "Predict a task for every row of a CSV or FASTA file.",
+        "llama-gene predict promoters.csv --model runs/quickstart/model --task sim/promoter --out runs/promoters.csv",
+        positional="files",
+    )
+
+
 def _serve() -> Verb[Any]:
     from instruct.serve import ServeRecipe, serve
 
@@ -70,6 +87,7 @@ VERBS: dict[str, tuple[str, Callable[[], Verb[Any]]]] = {
     "instruct": ("LoRA instruction tuning", _instruct),
     "merge": ("merge an adapter into its model", _merge),
     "chat": ("chat in the terminal", _chat),
+    "predict": ("predict a table or FASTA file", _predict),
     "serve": ("an endpoint and a web page", _serve),
 }
 """Command -> (one line for the overview, how to make it)."""
