@@ -85,7 +85,9 @@ def predict(recipe: BatchRecipe, *, overwrite: bool = False) -> None:
             progress.update(len(group))
     if not rows.ledger.written:
         part.remove()
-        raise UserError(f"{recipe.files[0]}: not one usable row ({', '.join(rows.ledger.reasons) or 'it is empty'}); is this the right file?")
+        raise UserError(
+            f"{recipe.files[0]}: not one usable row ({', '.join(rows.ledger.reasons) or 'it is empty'}); is this the right file?"
+        )
     if rows.rejected:
         beside = recipe.out.with_name(f"{recipe.out.stem}.rejected.csv")
         with new_file(beside, overwrite=True) as file, file.open("w", newline="", encoding="utf-8") as handle:
@@ -106,7 +108,9 @@ def card_of(recipe: BatchRecipe) -> TaskCard:
         return found[recipe.task]
     card = load_card(recipe.task)
     if card.label_file and not card.labels:
-        raise UserError(f"task {card.id}: only its label.txt knows the labels; give --records with a folder that `convert tasks` made of it")
+        raise UserError(
+            f"task {card.id}: only its label.txt knows the labels; give --records with a folder that `convert tasks` made of it"
+        )
     return card
 
 

@@ -66,7 +66,9 @@ class Rows:
                     sample = self._sample(row, card, key, reader, seen, place)
                 except Rejected as problem:
                     self.ledger.reject(problem.reason, place)
-                    self.rejected.append((place, "#".join(key), f"{problem.reason} ({problem.detail})" if problem.detail else problem.reason))
+                    self.rejected.append(
+                        (place, "#".join(key), f"{problem.reason} ({problem.detail})" if problem.detail else problem.reason)
+                    )
                     continue
                 self.ledger.written += 1
                 yield sample
@@ -110,7 +112,9 @@ class Rows:
             column = next((column for column in (item.column, *name) if column in header), None)
             if column is None:
                 wanted = " or ".join(dict.fromkeys((item.column, *name)))
-                raise UserError(f"{at(path, 1)}: no column {wanted} for the {item.modality} of {card.id}; found: {', '.join(header) or 'none'}")
+                raise UserError(
+                    f"{at(path, 1)}: no column {wanted} for the {item.modality} of {card.id}; found: {', '.join(header) or 'none'}"
+                )
             types = item.type_column if item.type_column in header else kind if kind in header else None
             inputs.append(item.model_copy(update={"column": column, "type_column": types, "sequences": None}))
         if self.ground_truth is not None and self.ground_truth not in header:

@@ -60,7 +60,9 @@ class Examples:
             draw = random.Random(f"{card.id}/{number}")
             size = min(LONGEST, card.max_letters)
             letters = {item.name: "".join(draw.choices(LETTERS[item.modality], k=size)) for item in card.inputs}
-            return Example(_box(letters), render(card, letters, card.prompts.eval), "Made-up letters: they only show the form of the prompt.")
+            return Example(
+                _box(letters), render(card, letters, card.prompts.eval), "Made-up letters: they only show the form of the prompt."
+            )
         record = kept[number % len(kept)]
         letters = {item["name"]: item["letters"] for item in record["inputs"]}
         label = record["completion"][-1]["content"]

@@ -47,7 +47,9 @@ class Recogniser:
         for card, pattern in self._patterns:
             match = pattern.fullmatch(text)
             names = choices(card)
-            if match and sorted((match.groupdict().get("choices") or CHOICE_SEPARATOR.join(names)).split(CHOICE_SEPARATOR)) == sorted(names):
+            if match and sorted((match.groupdict().get("choices") or CHOICE_SEPARATOR.join(names)).split(CHOICE_SEPARATOR)) == sorted(
+                names
+            ):
                 found[card.id] = tuple(names)
         if not found or len({frozenset(names) for names in found.values()}) > 1:
             return None

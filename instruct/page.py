@@ -192,11 +192,12 @@ def bars_panel(asked: Asked | None, probabilities: dict[str, float]) -> str:
             "Label probabilities", '<p class="small">No classification card has these words, so there are no labels to compare.</p>'
         )
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
-    rows = [
-        f'<div class="bar{"" if place else " best"}"><span class="name">{html.escape(label)}</span>'
-        f'<div class="track"><div class="fill" style="width: {100 * share:.1f}%"></div></div><span class="value">{100 * share:.1f} %</span></div>'
-        for place, (label, share) in enumerate(ranked[:MOST_BARS])
-    ]
+    rows = []
+    for place, (label, share) in enumerate(ranked[:MOST_BARS]):
+        percent = f"{100 * share:.1f}"
+        track = f'<div class="track"><div class="fill" style="width: {percent}%"></div></div>'
+        name = f'<span class="name">{html.escape(label)}</span>'
+        rows.append(f'<div class="bar{"" if place else " best"}">{name}{track}<span class="value">{percent} %</span></div>')
     more = f" {len(ranked) - MOST_BARS} less likely labels are not shown." if len(ranked) > MOST_BARS else ""
     note = f'<p class="small">Likelihoods of the {len(ranked)} labels of {html.escape(str(asked))}, which add up to 100 %.{more}</p>'
     return panel("Label probabilities", "".join(rows) + note)
@@ -209,5 +210,6 @@ def _how(found: list[Read]) -> str:
 def facts_of(session: Session) -> str:
     """One line on the model."""
     parameters = sum(p.numel() for p in session.model.parameters())
-    return f"{parameters / 1e6:,.1f} M parameters · {len(session.tokenizer):,} tokens in the vocabulary · context {session.context:,} tokens"
-
+    return (
+        f"{parameters / 1e6:,.1f} M parameters · {len(session.tokenizer):,} tokens in the vocabulary · context {session.context:,} tokens"
+    )

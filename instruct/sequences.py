@@ -107,8 +107,12 @@ def read_box(text: str, modalities: list[str] | None = None) -> list[Read]:
         records = [("", text)] if text.strip() else []
     wanted = len(modalities) if modalities is not None else max(1, len(records))
     if len(records) != wanted:
-        form = "" if wanted == 1 else f"; paste {wanted} FASTA records ({', '.join(modalities or [])}), each below a line that begins with >"
-        raise UserError(f"{len(records) or 'no'} sequence{'s' * (len(records) != 1)} where {wanted} {'is' if wanted == 1 else 'are'} needed{form}")
+        form = (
+            "" if wanted == 1 else f"; paste {wanted} FASTA records ({', '.join(modalities or [])}), each below a line that begins with >"
+        )
+        raise UserError(
+            f"{len(records) or 'no'} sequence{'s' * (len(records) != 1)} where {wanted} {'is' if wanted == 1 else 'are'} needed{form}"
+        )
     return [
         _read(letters, modalities[number] if modalities else None, header.split()[0] if header.split() else "", f"sequence {number + 1}")
         for number, (header, letters) in enumerate(records)

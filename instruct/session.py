@@ -52,7 +52,9 @@ class Session:
         self.folder = folder
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         if self.tokenizer.chat_template is None:
-            raise UserError(f"{folder}: a base without a chat template cannot chat; extend it with `llama-gene tokenizer extend` and tune it")
+            raise UserError(
+                f"{folder}: a base without a chat template cannot chat; extend it with `llama-gene tokenizer extend` and tune it"
+            )
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True).eval()
         if torch.cuda.is_available():
             self.model = self.model.cuda()
@@ -154,6 +156,8 @@ class Session:
         answers = [answer_ids(self.tokenizer, messages, label) for label in labels]
         longest = max(map(len, answers))
         if len(ids) + longest > self.context:
-            raise UserError(f"prompt and label have {len(ids) + longest:,} tokens, more than the model's {self.context:,}; shorten the prompt")
+            raise UserError(
+                f"prompt and label have {len(ids) + longest:,} tokens, more than the model's {self.context:,}; shorten the prompt"
+            )
         logprobs_C = choice_logprobs(self.model, [ids], answers, self.tokenizer.pad_token_id)[0]
         return dict(zip(labels, torch.softmax(logprobs_C.double(), 0).tolist(), strict=True))
