@@ -93,13 +93,23 @@ def engine_of(recipe: ServeRecipe) -> str:
     return recipe.engine
 
 
-def serve(recipe: ServeRecipe) -> None:
-    """Serve until Ctrl-C or SIGTERM; the endpoint's process ends with this one.
+def serve(recipe: ServeRecipe) -> int:
+    """Serve until Ctrl-C or SIGTERM and return the exit code; the endpoint's process ends with this one.
 
     Raises:
         UserError: as `check`, and: a port that is taken, an endpoint that does not come up, bad cards or records.
     """
     check(recipe)
+    try:
+        _serve(recipe)
+    except KeyboardInterrupt:
+        return 0
+    except SystemExit as ended:  # SIGTERM (artefacts.command)
+        return int(ended.code or 0)
+    raise AssertionError("serving ends with a signal or an error")
+
+
+def _serve(recipe: ServeRecipe) -> None:
     with contextlib.ExitStack() as stack:
         process = None
         if recipe.endpoint:
@@ -117,10 +127,9 @@ def serve(recipe: ServeRecipe) -> None:
             _wait(process, port)
             print(f"endpoint: http://{LOOPBACK}:{port}/v1 (model {recipe.model.resolve().name}, by {engine_of(recipe)})", flush=True)
         print("Ctrl-C ends it.", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            while process is None or process.poll() is None:
-                time.sleep(0.2)
-            raise UserError(f"the endpoint ended with code {process.returncode}; its own words stand above")
+        while process is None or process.poll() is None:
+            time.sleep(0.2)
+        raise UserError(f"the endpoint ended with code {process.returncode}; its own words stand above")
 
 
 def command(engine: str, name: str, port: int) -> list[str]:

@@ -75,9 +75,14 @@ def _predict() -> Verb[Any]:
 def _serve() -> Verb[Any]:
     from instruct.serve import ServeRecipe, serve
 
+    def work(recipe: Any, overwrite: bool) -> None:
+        from artefacts.launch import end
+
+        end(serve(recipe))  # the libraries' destructors took up to twenty seconds
+
     return Verb(
         ServeRecipe,
-        lambda recipe, overwrite: serve(recipe),
+        work,
         "Serve a gene model: an OpenAI-compatible endpoint and a web page.",
         "llama-gene serve --model runs/quickstart/model --records runs/quickstart/records",
     )
