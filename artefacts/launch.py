@@ -24,20 +24,31 @@ GRACE = 60.0
 
 
 def run_child(command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
-    """Run a command and return its exit code; when this process is to end, end the child and wait for its clean-up.
+    """Run a command and return its exit code; when this process is to end, end the child and wait for its clean-up."""
+    with child(command, environment) as process:
+        return process.wait()
+
+
+@contextlib.contextmanager
+def child(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command beside the block; when the block ends, in whatever way, end the child and wait for its clean-up.
 
     `subprocess.run` kills its child a quarter of a second after Ctrl-C, half-written outputs and all. The child gets a
     process group of its own and SIGTERM, once: of Ctrl-C it would print a second line, and a traceback while it imports.
     """
-    child = None
+    process = None
     try:
         with _signals_held_back():
-            child = subprocess.Popen(command, env=environment, process_group=0)
-        return child.wait()
+            process = subprocess.Popen(command, env=environment, cwd=folder, process_group=0)
+        yield process
     except BaseException:
-        if child is not None:
-            _end(child)
+        if process is not None:
+            _end(process)
         raise
+    if process.poll() is None:
+        _end(process)
 
 
 @contextlib.contextmanager

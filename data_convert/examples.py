@@ -77,8 +77,7 @@ class Reader:
         labels, self.note = resolve_labels(card, source)
         self.card = card.model_copy(update={"labels": labels})
         files = {item.sequences for item in card.inputs if item.sequences}
-        self._sequences = {file: read_sequences_by_id(source / file) for file in sorted(files)}
-        self._tables = {item.name: _letter_table(item.modality) for item in card.inputs}
+        self._inputs = InputReader(card, {file: read_sequences_by_id(source / file) for file in sorted(files)})
 
     def read(self, file: str, ledger: TaskLedger) -> Iterator[Example]:
         """Usable rows of a file, relative to the source folder; the others go to the ledger with file, line and reason."""
@@ -88,7 +87,7 @@ class Reader:
             ledger.read += 1
             try:
                 example = self._example(row, seen, ledger)
-            except _Rejected as problem:
+            except Rejected as problem:
                 place = at(path, row.line)
                 ledger.reject(problem.reason, f"{place} ({problem.detail})" if problem.detail else place)
                 ledger.left_out += problem.on_purpose
@@ -98,27 +97,21 @@ class Reader:
 
     def _example(self, row: Row, seen: set[int], ledger: TaskLedger) -> Example:
         if row.problem:
-            raise _Rejected(row.problem)
+            raise Rejected(row.problem)
         card, values = self.card, row.values
         for column, pattern in card.where.items():
             if not fnmatch.fnmatchcase(str(values.get(column, "")), pattern):
-                raise _Rejected("of another task", on_purpose=True)
+                raise Rejected("of another task", on_purpose=True)
         names = [str(values.get(column, "")).strip() for column in card.row_id] if card.row_id else [str(values.get("id", "")).strip()]
         name = "+".join(names)
         # eight bytes a row; two ids that share them are one chance in millions of millions
         if name and hash(name) in seen:
-            raise _Rejected("duplicated id", f"'{name[:60]}'")
+            raise Rejected("duplicated id", f"'{name[:60]}'")
         try:
             label, answer, beyond = read_label(card, self._raw_label(values))
         except BadLabel as problem:
-            raise _Rejected(problem.reason, problem.detail) from None
-        inputs, cropped = {}, False
-        for item in card.inputs:
-            letters = self._letters(values, item)
-            most = item.max_letters or card.max_letters
-            if len(letters) > most:
-                letters, cropped = self._crop(letters, most, item.name, values), True
-            inputs[item.name] = letters
+            raise Rejected(problem.reason, problem.detail) from None
+        inputs, cropped = self._inputs.read(values)
         ledger.changes["cropped"] += cropped
         ledger.changes["beyond_grid"] += beyond
         if name:
@@ -129,50 +122,73 @@ class Reader:
         card = self.card
         raw = values.get(card.label or "label", "")
         if card.format == "uniprot" and not raw:
-            raise _Rejected("entry without this annotation", on_purpose=True)
+            raise Rejected("entry without this annotation", on_purpose=True)
         if card.label_key is not None:
             raw = _json_object(raw).get(card.label_key)
             if raw is None:
-                raise _Rejected("of another task", on_purpose=True)
+                raise Rejected("of another task", on_purpose=True)
         return raw
+
+
+class InputReader:
+    """The sequences of a row: found by the card's columns, checked, and cropped as the card says.
+
+    Args:
+        sequences: file named by an input -> its letters by id.
+    """
+
+    def __init__(self, card: TaskCard, sequences: dict[str, dict[str, str]]) -> None:
+        self.card, self._sequences = card, sequences
+        self._tables = {item.name: _letter_table(item.modality) for item in card.inputs}
+
+    def read(self, values: dict[str, Any]) -> tuple[dict[str, str], bool]:
+        """Input name -> letters, and whether one was cropped. Raises Rejected with the reason."""
+        inputs, cropped = {}, False
+        for item in self.card.inputs:
+            letters = self._letters(values, item)
+            most = item.max_letters or self.card.max_letters
+            if len(letters) > most:
+                letters, cropped = self._crop(letters, most, item.name, values), True
+            inputs[item.name] = letters
+        return inputs, cropped
 
     def _letters(self, values: dict[str, Any], item: Any) -> str:
         raw = str(values.get(item.column, "")).strip()
         if item.type_column is not None:
             said = str(values.get(item.type_column, "")).strip()
             if item.modality not in TYPES.get(said, ()):
-                raise _Rejected("type column disagrees with the card", f"'{said[:20]}' for {item.name}, which is {item.modality}")
+                raise Rejected("type column disagrees with the card", f"'{said[:20]}' for {item.name}, which is {item.modality}")
         if not raw:
-            raise _Rejected("empty sequence", item.name)
+            raise Rejected("empty sequence", item.name)
         if item.sequences is not None:
             found = self._sequences[item.sequences].get(raw)
             if not found:
-                raise _Rejected("no sequence of this id", f"{item.name}: '{raw[:60]}'")
+                raise Rejected("no sequence of this id", f"{item.name}: '{raw[:60]}'")
             raw = found
         coded = raw.encode("latin-1", "replace").translate(self._tables[item.name])
         if FOREIGN in coded:
-            raise _Rejected(f"letter outside {item.modality}", f"'{raw[coded.index(FOREIGN)]}' in {item.name}")
+            raise Rejected(f"letter outside {item.modality}", f"'{raw[coded.index(FOREIGN)]}' in {item.name}")
         letters = coded.decode("ascii")
         if item.modality == "protein" and len(letters) >= SURELY_NUCLEOTIDES and _nucleotides(letters):
-            raise _Rejected("nucleotides where a protein should be", item.name)
+            raise Rejected("nucleotides where a protein should be", item.name)
         return letters
 
     def _crop(self, letters: str, most: int, name: str, values: dict[str, Any]) -> str:
         crop = self.card.crop
         if crop == "refuse":
-            raise _Rejected(f"longer than {most} letters", f"{name}: {len(letters)}", on_purpose=True)
+            raise Rejected(f"longer than {most} letters", f"{name}: {len(letters)}", on_purpose=True)
         last = len(letters) - most
         if crop == "column":
             said = str(values.get(self.card.crop_column or "", "")).strip()
             if not (said.isascii() and said.isdigit()) or int(said) >= len(letters):
-                raise _Rejected("no position inside the sequence to crop around", f"'{said[:20]}'")
+                raise Rejected("no position inside the sequence to crop around", f"'{said[:20]}'")
             start = min(max(int(said) - most // 2, 0), last)
         else:
             start = {"start": 0, "centre": last // 2, "end": last}[crop]
         return letters[start : start + most]
 
 
-class _Rejected(Exception):
+class Rejected(Exception):
     """A row to be set aside."""
 
     def __init__(self, reason: str, detail: str = "", *, on_purpose: bool = False) -> None:
@@ -198,7 +214,7 @@ def _json_object(raw: Any) -> dict[str, Any]:
     try:
         found = json.loads(raw)
     except (TypeError, ValueError, RecursionError):
-        raise _Rejected("label is no JSON object", f"'{str(raw)[:60]}'") from None
+        raise Rejected("label is no JSON object", f"'{str(raw)[:60]}'") from None
     if not isinstance(found, dict):
-        raise _Rejected("label is no JSON object", f"'{str(raw)[:60]}'")
+        raise Rejected("label is no JSON object", f"'{str(raw)[:60]}'")
     return found

@@ -1,24 +1,26 @@
-"""Chat in the terminal: `llama-gene chat --model DIR`."""
+"""Chat in the terminal, or JSON lines for scripts: `llama-gene chat --model DIR`."""
 
 from __future__ import annotations
 
-import re
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from artefacts.command import path_exists
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe
-from data_convert.conversations import prompt_ids
-from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, RNA
+from data_convert.cards import load_card
+from instruct.labels import Asked, asked_of, shipped
+from instruct.sequences import Read, read_fasta, wrap_sequences
+from instruct.session import Messages, Sampling, Session, check_model
 
-BARE = re.compile(r"(?<![\w<>/*])[A-Z]+\*?(?![\w<>*])")
-"""A word of capitals outside tags, a final stop included."""
-SHORTEST = {"dna": 16, "rna": 16, "protein": 30}
-"""Letters from which such a word is taken for a sequence. Every capital letter is a residue letter, and English in
-capitals reaches 25 letters (PHOSPHORIBOSYLTRANSFERASE); shorter peptides go between tags."""
-SPAN = re.compile(r"<(dna|rna|protein)>(.*?)</\1>", re.DOTALL)
+MOST_LOADED = 8
+"""Records that `/load` takes: they all go into one prompt."""
+HELP = """\
+Sequences go between tags, <dna>ACGT</dna>, <rna>…</rna>, <protein>…</protein>; long bare ones are recognised.
+/load FILE [dna|rna|protein] puts the sequences of a FASTA file behind the next prompt, /task CARD sets the labels, /new starts over,
+/quit ends."""
 
 
 class ChatRecipe(Recipe):
@@ -28,6 +30,10 @@ class ChatRecipe(Recipe):
     """Merged model folder (`merge`)."""
     prompt: str | None = None
     """Answer this one prompt and stop; null opens a conversation."""
+    task: str | None = None
+    """Card (id or YAML file) whose labels get probabilities; null recognises prompts that are written in a card's own words."""
+    as_json: bool = False
+    """For scripts: one JSON object per line out, and in (`{"prompt": …}` or `{"messages": […]}`) unless a prompt is given."""
     max_new_tokens: int = 128
     temperature: float = 0.0
     """0 answers greedily."""
@@ -35,84 +41,156 @@ class ChatRecipe(Recipe):
 
 
 def chat(recipe: ChatRecipe) -> None:
-    """Answer one prompt, or hold a conversation until end of input or `/quit`; `/new` forgets what was said.
+    """Answer one prompt, or hold a conversation until end of input or `/quit`.
 
     Raises:
-        UserError: no such model; a sequence with letters outside its alphabet (in a conversation it is shown instead).
+        UserError: no such model; an adapter that was not merged; no chat template; no such card; with one prompt, whatever
+            is wrong with it (in a conversation and in JSON lines it is shown instead).
     """
-    path_exists(recipe.model / "config.json", "model", "make one with `make quickstart` or `llama-gene merge`")
-    prompt = wrap_sequences(recipe.prompt) if recipe.prompt is not None else None
+    check_model(recipe.model)
+    asked = _of_task(recipe.task)
+    first = wrap_sequences(recipe.prompt) if recipe.prompt is not None and not recipe.as_json else None
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(recipe.model)
-    model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype="auto").eval()
-    if torch.cuda.is_available():
-        model = model.cuda()
+    session = Session(recipe.model)
     torch.manual_seed(recipe.seed)
-    if prompt is not None:
-        answer(model, tokenizer, [{"role": "user", "content": prompt}], recipe)
-        return
-    print("Sequences go between tags, <dna>ACGT</dna>, <rna>…</rna>, <protein>…</protein>. /new starts over, /quit ends.")
-    messages: list[dict[str, str]] = []
-    while True:
-        try:
-            line = input("you> ").strip()
-        except EOFError:
-            return
-        if line == "/quit":
-            return
-        if line == "/new":
-            messages = []
-        elif line:
+    talk = Talk(session, Sampling(recipe.max_new_tokens, recipe.temperature), asked)
+    if recipe.as_json:
+        requests = [{"prompt": recipe.prompt}] if recipe.prompt is not None else _lines()
+        for request in requests:
+            print(json.dumps(talk.as_json(request), ensure_ascii=False), flush=True)
+    elif first is not None:
+        talk.say(*first)
+    else:
+        talk.converse()
+
+
+class Talk:
+    """A conversation: what was said, and which labels were asked for."""
+
+    def __init__(self, session: Session, sampling: Sampling, asked: Asked | None) -> None:
+        self.session, self.sampling, self.asked = session, sampling, asked
+        self.messages: Messages = []
+        self.loaded: list[Read] = []
+
+    def converse(self) -> None:
+        """Read lines until the end."""
+        print(HELP)
+        while True:
             try:
-                asked = [*messages, {"role": "user", "content": wrap_sequences(line)}]
-                messages = [*asked, {"role": "assistant", "content": answer(model, tokenizer, asked, recipe)}]
+                line = input("you> ").strip()
+            except EOFError:
+                return
+            if line == "/quit":
+                return
+            try:
+                self._line(line)
             except UserError as error:
                 print(f"error: {error}")
 
+    def _line(self, line: str) -> None:
+        command, _, rest = line.partition(" ")
+        if command == "/new":
+            self.messages, self.loaded = [], []
+        elif command == "/load":
+            self._load(rest)
+        elif command == "/task":
+            self.asked = _of_task(rest.strip() or None)
+        elif line.startswith("/"):
+            raise UserError(f"{command}: no such command; there are /load, /task, /new and /quit")
+        elif line:
+            # a blank line alone sends nothing, so that a slip of the finger does not cost the loaded sequences
+            text, wrapped = wrap_sequences("\n".join([line, *(read.tagged for read in self.loaded)]))
+            self.say(text, wrapped)
+            self.loaded = []
 
-def answer(model: Any, tokenizer: Any, messages: list[dict[str, str]], recipe: ChatRecipe) -> str:
-    """Stream the model's answer to the terminal and return it."""
-    import torch
-    from transformers import TextStreamer
+    def _load(self, rest: str) -> None:
+        path, _, last = rest.strip().rpartition(" ")
+        modality = last if last in ("dna", "rna", "protein") else None
+        self.loaded = read_fasta(Path(path if modality and path else rest.strip()), MOST_LOADED, modality)
+        for read in self.loaded:
+            print(f"[read {read}; it goes behind the next prompt]")
 
-    ids = torch.tensor([prompt_ids(tokenizer, messages)], device=model.device)
-    room = model.config.max_position_embeddings - ids.shape[1]
-    if room < 1:
-        most = model.config.max_position_embeddings
-        raise UserError(f"the conversation has {ids.shape[1]} tokens, more than the model's {most}; start over with /new, or ask for less")
-    sampling = {"do_sample": True, "temperature": recipe.temperature} if recipe.temperature > 0 else {"do_sample": False}
-    streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    out = model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=min(recipe.max_new_tokens, room), streamer=streamer, **sampling
-    )
-    return tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+    def say(self, text: str, wrapped: list[Read]) -> None:
+        """Print the answer to a prompt as it is written, and the probabilities of the labels that it asks for."""
+        for read in wrapped:
+            print(f"[read {read}]", file=sys.stderr)
+        messages = [*self.messages, {"role": "user", "content": text}]
+        answer = ""
+        for so_far in self.session.stream(messages, self.sampling):
+            print(so_far[len(answer) :], end="", flush=True)
+            answer = so_far
+        print()
+        if asked := self.asked or shipped().asked(text):
+            print(f"[{asked}] " + ", ".join(f"{label} {p:.3f}" for label, p in _ranked(self.session, messages, asked).items()))
+        self.messages = [*messages, {"role": "assistant", "content": answer}]
+
+    def as_json(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one request, or what is wrong with it; nothing of earlier requests is remembered."""
+        try:
+            messages, wrapped = _messages(request)
+            asked = _of_task(request["task"]) if request.get("task") else self.asked or shipped().asked(messages[-1]["content"])
+            answer = self.session.answer(messages, self.sampling)
+            probabilities = _ranked(self.session, messages, asked) if asked else None
+        except UserError as error:
+            return {**request, "answer": None, "status": "error", "error": str(error)}
+        return {
+            **request,
+            "answer": answer,
+            "status": _status(answer, asked),
+            "tasks": list(asked.tasks) if asked else None,
+            "label": next(iter(probabilities)) if probabilities else None,
+            "probabilities": probabilities,
+            "wrapped": [{"modality": read.modality, "letters": read.letters} for read in wrapped],
+        }
 
 
-def wrap_sequences(text: str) -> str:
-    """Validate tagged sequences and put bare ones between tags, saying so on standard error.
+def _lines() -> Iterator[dict[str, Any]]:
+    """Requests of standard input; a line that is none becomes one that will be refused with its number."""
+    for number, line in enumerate(sys.stdin, 1):
+        if not line.strip():
+            continue
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError):
+            request = None
+        yield request if isinstance(request, dict) else {"line": number, "text": line.rstrip("\n")[:200]}
 
-    Raises:
-        UserError: a tagged sequence with a letter outside its alphabet, or an empty one.
-    """
 
-    def checked(match: re.Match[str]) -> str:
-        alphabet = ALPHABETS[match[1]]
-        letters = re.sub(r"\s", "", match[2])
-        return f"{alphabet.open_tag}{alphabet.clean(letters, f'{alphabet.open_tag} in the prompt')}{alphabet.close_tag}"
+def _messages(request: dict[str, Any]) -> tuple[Messages, list[Read]]:
+    messages = request.get("messages", [{"role": "user", "content": request.get("prompt")}])
+    well_formed = isinstance(messages, list) and messages and all(isinstance(message, dict) for message in messages)
+    if not well_formed or not all(isinstance(message.get("content"), str) and message["content"].strip() for message in messages):
+        raise UserError('a request is a JSON object with a text as `prompt`, or `messages` of {"role": …, "content": …}')
+    if messages[-1].get("role") != "user" or any(message.get("role") not in ("system", "user", "assistant") for message in messages):
+        raise UserError("roles of messages are system, user and assistant, and the last one is the user's")
+    said, wrapped = [], list[Read]()
+    for message in messages:
+        text, found = wrap_sequences(message["content"]) if message["role"] == "user" else (message["content"], [])
+        said.append({"role": message["role"], "content": text})
+        wrapped += found
+    return said, wrapped
 
-    def wrapped(match: re.Match[str]) -> str:
-        letters = match[0]
-        alphabet = DNA if set(letters) <= set("ACGTN") else RNA if set(letters) <= set("ACGUN") else PROTEIN
-        if len(letters) < SHORTEST[alphabet.name]:
-            return letters
-        print(f"[read {letters[:12]}… ({len(letters)} letters) as {alphabet.name}]", file=sys.stderr)
-        return alphabet.wrap(letters)
 
-    pieces = []
-    end = 0
-    for span in SPAN.finditer(text):
-        pieces += [BARE.sub(wrapped, text[end : span.start()]), checked(span)]
-        end = span.end()
-    return "".join(pieces) + BARE.sub(wrapped, text[end:])
+def _of_task(name: str | None) -> Asked | None:
+    if name is None:
+        return None
+    card = load_card(name)
+    asked = asked_of(card)
+    if asked is None:
+        where = "its labels stand in a label.txt beside the data" if card.label_file else f"it is a {card.kind} task"
+        raise UserError(f"task '{name}': no labels to give probabilities of, as {where}; leave the task out")
+    return asked
+
+
+def _ranked(session: Session, messages: Messages, asked: Asked) -> dict[str, float]:
+    """Likeliest first."""
+    found = session.probabilities(messages, list(asked.labels))
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _status(answer: str, asked: Asked | None) -> str:
+    """valid, invalid or refused, as evaluation reads the answer: with labels it must be one of them."""
+    from eval.parse import parse_label, parse_text
+
+    return (parse_label(answer, asked.labels) if asked else parse_text(answer)).status

@@ -69,6 +69,40 @@ def _chat() -> Verb[Any]:
         lambda recipe, overwrite: chat(recipe),
         "Chat with a gene model in the terminal.",
         "llama-gene chat --model runs/quickstart/model --prompt 'Is this a promoter? <dna>TATAAATGGC</dna>'",
+        aliases={"json": "as_json"},
+    )
+
+
+def _predict() -> Verb[Any]:
+    from instruct.batch import BatchRecipe
+
+    def work(recipe: Any, overwrite: bool) -> None:
+        from instruct.batch import predict
+
+        predict(recipe, overwrite=overwrite)
+
+    return Verb(
+        BatchRecipe,
+        work,
+        "Predict a task for every row of a CSV or FASTA file.",
+        "llama-gene predict promoters.csv --model runs/quickstart/model --task sim/promoter --out runs/promoters.csv",
+        positional="files",
+    )
+
+
+def _serve() -> Verb[Any]:
+    from instruct.serve import ServeRecipe, serve
+
+    def work(recipe: Any, overwrite: bool) -> None:
+        from artefacts.launch import end
+
+        end(serve(recipe))  # the libraries' destructors took up to twenty seconds
+
+    return Verb(
+        ServeRecipe,
+        work,
+        "Serve a gene model: an OpenAI-compatible endpoint and a web page.",
+        "llama-gene serve --model runs/quickstart/model --records runs/quickstart/records",
     )
 
 
@@ -77,5 +111,7 @@ VERBS: dict[str, tuple[str, Callable[[], Verb[Any]]]] = {
     "merge": ("merge an adapter into its model", _merge),
     "export": ("write a model for others, GGUF too", _export),
     "chat": ("chat in the terminal", _chat),
+    "predict": ("predict a table or FASTA file", _predict),
+    "serve": ("an endpoint and a web page", _serve),
 }
 """Command -> (one line for the overview, how to make it)."""

@@ -114,6 +114,34 @@ def chatty(family, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="session")
+def talker(family, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model folder of each base family, as `merge` writes it, whose weights are large enough for lively answers."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    base, extended, _ = family
+    folder = tmp_path_factory.mktemp("talker") / f"talker-{base.family}"
+    folder.mkdir()
+    save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END_OF_TURN[base.family])]
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": ends[0], "pad_token_id": tokenizer.pad_token_id}
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=512, **shape, **ids))
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            # answers differ from prompt to prompt, yet no probability is 0 or 1
+            torch.nn.init.normal_(parameter, std=0.05 if name.startswith("lm_head") else 0.3)
+    # half a character is no answer, and the decoder of streams stops at it
+    broken = [index for index in range(len(tokenizer)) if "�" in tokenizer.decode([index])]
+    model.lm_head.weight.data[broken] = 0
+    model.generation_config.eos_token_id = list(dict.fromkeys(ends))
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def extended_folder(tmp_path_factory: pytest.TempPathFactory, text_file: Path, dna_bpe: Tokenizer, protein_bpe: Tokenizer) -> Path:
     """A tiny untied extended LLaMA, saved as `tokenizer extend` saves it."""
     folder = tmp_path_factory.mktemp("models")

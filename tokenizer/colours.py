@@ -1,11 +1,12 @@
 """Show how an extended tokenizer cuts a text: `llama-gene tokenizer inspect`.
 
 In a terminal each token has a background, its hue says the modality and two shades alternate; tags and other special
-tokens are bold. Elsewhere, or with NO_COLOR set, tokens are separated by `|`.
+tokens are bold. Elsewhere, or with NO_COLOR set, tokens are separated by `|`. `as_html` is for the page of `llama-gene serve`.
 """
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import sys
@@ -124,6 +125,19 @@ def coloured(tokens: list[Shown], ids: bool) -> str:
         if ids:
             parts.append(f"\x1b[2m{token.id}\x1b[0m ")
     return "".join(parts)
+
+
+def as_html(tokens: list[Shown]) -> str:
+    """Tokens as `<span class="token dna">`, text escaped, every second one also `odd`, with the legend below."""
+    parts = []
+    for number, token in enumerate(tokens):
+        shade = " odd" if number % 2 else ""
+        # a long sequence is one word to a browser; between its tokens it may break
+        text = html.escape(_visible(token.text)).replace("\n", "↵<br>")
+        parts.append(f'<span class="token {token.kind}{shade}" title="id {token.id}">{text}</span><wbr>')
+    rows = [line.split(None, 1) for line in legend(tokens, False)]
+    lines = "".join(f'<li><span class="token {kind}">{kind}</span>{counts.rjust(52)}</li>' for kind, counts in rows)
+    return f'<div class="tokens">{"".join(parts)}</div><ul class="legend">{lines}</ul>'
 
 
 def _visible(text: str) -> str:

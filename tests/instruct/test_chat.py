@@ -1,137 +1,174 @@
-"""Chat: sequences are wrapped or left alone by rule, and the command answers, remembers and forgets."""
+"""Chat: a conversation that remembers and forgets, FASTA by /load, probabilities of labels, and JSON lines for scripts."""
 
 from __future__ import annotations
 
+import io
+import json
 import os
-import shutil
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from artefacts.errors import UserError
-from instruct.chat import wrap_sequences
-from tokenizer.alphabets import DNA, PROTEIN
+from data_convert.cards import load_card
+from data_convert.conversations import answer_ids
+from data_convert.prompts import render
+from eval.likelihood import choice_logprobs
+from instruct.session import Session
+from llama_gene import main
 
-ENGLISH = [
-    "DNA",
-    "GATEWAY",
-    "GATTACA",
-    "PHOSPHORYLATION",
-    "IMMUNOHISTOCHEMISTRY",
-    "PHOSPHATIDYLINOSITOL",
-    "ELECTROENCEPHALOGRAPHY",
-    "PHOSPHORIBOSYLTRANSFERASE",
-    "the CAT box",
-    "IS THIS A PROMOTER?",
-]
-plain = st.text(st.sampled_from("abcxyz 0123456789.,:;?!()-é\n"), max_size=20)
+SEQUENCE = "ACGTACGTACGTACGTACGT"
+CARD = load_card("sim/promoter")
+PROMPT = render(CARD, {"sequence": SEQUENCE}, CARD.prompts.eval)
 
 
-@pytest.mark.parametrize("text", ENGLISH)
-def test_english_is_left_alone(text, capsys):
-    assert wrap_sequences(f"Explain {text}, please") == f"Explain {text}, please"
-    assert capsys.readouterr().err == ""
+@pytest.fixture
+def chat(talker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run the command in this process: exit code, output, errors."""
+
+    def run(*arguments: str, typed: str = "", model: Path = talker) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        code = main(["chat", "--model", str(model), "max_new_tokens=6", *arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
 
 
-@given(plain, plain, st.text("ACGTN", min_size=16, max_size=60))
-def test_bare_dna_is_wrapped(before, after, letters):
-    assert wrap_sequences(f"{before} {letters} {after}") == f"{before} <dna>{letters}</dna> {after}"
-
-
-@given(plain, plain, st.text("ACDEFGHIKLMNPQRSTVWY", min_size=29, max_size=60))
-def test_bare_protein_is_wrapped(before, after, letters):
-    sequence = f"M{letters}"  # M is no nucleotide
-    assert wrap_sequences(f"{before} {sequence} {after}") == f"{before} <protein>{sequence}</protein> {after}"
-    assert wrap_sequences(f"({sequence}*)") == f"(<protein>{sequence}*</protein>)"
-
-
-@given(st.text("ACGTN", max_size=15), st.text("ACDEFGHIKLMNPQRSTVWY", max_size=28))
-def test_short_words_are_left_alone(dna, protein):
-    text = f"Is {dna} like M{protein} or not?"
-    assert wrap_sequences(text) == text
-
-
-def test_bare_rna_is_rna(capsys):
-    """U makes it RNA, which the tokenizer spells with T; read as a protein it would be nonsense."""
-    assert wrap_sequences("Fold AUGGCUAGCUAGGCUAA now") == "Fold <rna>ATGGCTAGCTAGGCTAA</rna> now"
-    assert "17 letters) as rna" in capsys.readouterr().err
-
-
-@given(plain, plain, st.sampled_from(["dna", "protein"]), st.data())
-def test_tagged_spans_are_validated(before, after, name, data):
-    alphabet = {"dna": DNA, "protein": PROTEIN}[name]
-    letters = data.draw(st.text(alphabet.letters, min_size=1, max_size=40))
-    wanted = f"{before}<{name}>{letters}</{name}>{after}"
-    assert wrap_sequences(wanted) == wanted
-    broken = "\n ".join(letters.lower())
-    assert wrap_sequences(f"{before}<{name}>{broken}</{name}>{after}") == wanted
-
-
-def test_several_spans_and_a_bare_sequence():
-    text = "Compare <dna>acgt</dna> with GATTACAGATTACAGATTACA and <rna>AUG</rna>."
-    assert wrap_sequences(text) == "Compare <dna>ACGT</dna> with <dna>GATTACAGATTACAGATTACA</dna> and <rna>ATG</rna>."
-
-
-def test_a_foreign_letter_is_refused():
-    with pytest.raises(UserError, match=r"'E' at position 3 is not a dna letter"):
-        wrap_sequences("Is <dna>ACEGT</dna> a promoter?")
-    with pytest.raises(UserError, match="empty protein sequence"):
-        wrap_sequences("<protein> </protein>")
-
-
-@pytest.fixture(scope="module")
-def lively_folder(extended_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with larger weights: as created, it answers nearly the same to everything."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    folder = tmp_path_factory.mktemp("lively") / "model"
-    shutil.copytree(extended_folder, folder)
-    model = AutoModelForCausalLM.from_pretrained(extended_folder)
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        if parameter.dim() == 2:
-            torch.nn.init.normal_(parameter, std=0.3)
-    model.save_pretrained(folder)
-    return folder
-
-
-def chat(model: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "llama_gene", "chat", "--model", str(model), "max_new_tokens=6", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, input=typed, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_one_prompt(extended_folder):
-    done = chat(extended_folder, "--prompt", "Is this a promoter? ACGTACGTACGTACGTACGT")
+def test_one_prompt_in_a_process_of_its_own(extended_folder):
+    command = [sys.executable, "-m", "llama_gene", "chat", "--model", str(extended_folder), "max_new_tokens=6"]
+    command += ["--prompt", f"Is this a promoter? {SEQUENCE}"]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip()
     assert "[read ACGTACGTACGT… (20 letters) as dna]" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_prompt_is_refused_at_once(extended_folder):
-    done = chat(extended_folder, "--prompt", "Is <dna>ACEGT</dna> a promoter?")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: <dna> in the prompt: 'E' at position 3")
+def test_mistakes_are_refused_before_the_model_is_loaded(chat, tmp_path, extended_folder):
+    """What is no merged model, no card, no sequence: one clear line, and 2."""
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    for arguments, model, message in [
+        (["--prompt", "Is <dna>ACEGT</dna> a promoter?"], extended_folder, "<dna> in the prompt: 'E' at position 3"),
+        ([], adapter, "adapter: an adapter, not a model; merge it with `llama-gene merge"),
+        ([], tmp_path / "absent", "absent/config.json: no such model"),
+        (["--task", "sim/promotor"], extended_folder, "no such card; did you mean 'sim/promoter'?"),
+        (["--task", "sim/stability"], extended_folder, "no labels to give probabilities of, as it is a regression task"),
+        (["--task", "lucaone/genus_tax"], extended_folder, "its labels stand in a label.txt"),
+    ]:
+        code, out, errors = chat(*arguments, model=model)
+        assert (code, out) == (2, "")
+        assert errors.startswith("error: ")
+        assert message in errors
+        assert errors.count("\n") == 1
 
 
-def test_a_conversation(lively_folder):
+def test_a_base_without_a_chat_template_is_refused(chat, talker, tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    for file in talker.iterdir():
+        if file.name != "chat_template.jinja":
+            (base / file.name).symlink_to(file)
+    code, _, errors = chat("--prompt", "Name it", model=base)
+    assert code == 2
+    assert "a base without a chat template cannot chat; extend it with `llama-gene tokenizer extend`" in errors
+
+
+def test_a_conversation(chat, tmp_path):
     """The same question after /new has the same greedy answer as at the start; a mistake does not end the conversation."""
-    typed = ["Name it", "Name it", "Is <dna>ACEGT</dna> one?", "word " * 2000, "/new", "Name it", "/quit", "never read"]
-    done = chat(lively_folder, typed="\n".join(typed) + "\n")
-    assert done.returncode == 0, done.stderr[-2000:]
-    banner, *turns = done.stdout.split("you> ")
+    fasta = tmp_path / "some file.fa"
+    fasta.write_text(f">one\n{SEQUENCE}\n>two\nMKVLW\n")
+    typed = ["Name it", "Name it", "Is <dna>ACEGT</dna> one?", "word " * 2000, "/new", "Name it", f"/load {fasta}", "Compare", "Name it"]
+    typed += ["/task sim/promoter", "What now", "/load nowhere.fa", "/lod x", "", "/quit", "never read"]
+    code, out, _ = chat(typed="\n".join(typed) + "\n")
+    assert code == 0
+    banner, *turns = out.split("you> ")
     assert "/new starts over" in banner
-    assert len(turns) == 7
+    assert len(turns) == len(typed) - 1
     assert turns[0] == turns[5]
     assert turns[0].strip()
     assert turns[1] != turns[0], "the second turn must see the first"
     assert turns[2].startswith("error: <dna> in the prompt: 'E' at position 3")
     assert turns[3].startswith("error: the conversation has")
-    assert turns[4] == turns[6] == ""
-    assert chat(lively_folder, typed="").returncode == 0, "the end of input ends it too"
+    assert "start over" in turns[3]
+    assert turns[6].splitlines() == [
+        "[read one (20 letters) as dna; it goes behind the next prompt]",
+        "[read two (5 letters) as protein; it goes behind the next prompt]",
+    ]
+    assert re.fullmatch(r"\[sim/promoter\] \w+ [01]\.\d{3}, \w+ 0\.\d{3}", turns[10].splitlines()[-1])
+    assert turns[11] == "error: nowhere.fa: no such file; check the path in the recipe\n"
+    assert turns[12].startswith("error: /lod: no such command")
+    assert turns[4] == turns[13] == turns[14] == ""
+    assert chat(typed="")[0] == 0, "the end of input ends it too"
+
+
+def test_loaded_sequences_go_behind_the_next_prompt_and_no_other(talker, tmp_path):
+    from instruct.chat import Talk
+    from instruct.session import Sampling
+
+    fasta = tmp_path / "x.fa"
+    fasta.write_text(f">one\n{SEQUENCE}\n>two\nMKVLW\n")
+    talk = Talk(Session(talker), Sampling(max_new_tokens=2), None)
+    for line in (f"/load {fasta}", "", "Compare", "Again"):
+        talk._line(line)
+    asked = [message["content"] for message in talk.messages if message["role"] == "user"]
+    assert asked == [f"Compare\n<dna>{SEQUENCE}</dna>\n<protein>MKVLW</protein>", "Again"]
+
+
+def test_classification_prompts_come_with_the_probabilities_of_evaluation(chat, talker):
+    """Recognised by the card's own words, or named; equal to the softmax of the log-likelihoods that evaluation uses."""
+    session = Session(talker)
+    messages = [{"role": "user", "content": PROMPT}]
+    labels = ["background", "promoter"]
+    logprobs = choice_logprobs(
+        session.model,
+        [session.prompt(messages)],
+        [answer_ids(session.tokenizer, messages, label) for label in labels],
+        session.tokenizer.pad_token_id,
+    )
+    expected = dict(zip(labels, logprobs[0].double().softmax(0).tolist(), strict=True))
+    requests = [{"prompt": PROMPT}, {"prompt": "Anything", "task": "sim/promoter"}, {"prompt": "Anything"}]
+    code, out, _ = chat("--json", typed="\n".join(map(json.dumps, requests)))
+    assert code == 0
+    first, named, neither = map(json.loads, out.splitlines())
+    assert first["probabilities"] == pytest.approx(expected, rel=1e-3, abs=0)
+    assert first["label"] == max(expected, key=lambda label: expected[label])
+    assert first["tasks"] == named["tasks"] == ["sim/promoter"]
+    assert sum(named["probabilities"].values()) == pytest.approx(1)
+    assert named["probabilities"] != pytest.approx(expected, rel=1e-2, abs=0), "the prompt must count"
+    assert neither["tasks"] is neither["probabilities"] is neither["label"] is None
+    _, out, _ = chat("--prompt", PROMPT)
+    assert out.splitlines()[-1].startswith(f"[sim/promoter] {first['label']} {expected[first['label']]:.3f}")
+
+
+def test_json_lines_in_and_out(chat):
+    """One object for each line, in order, with whatever else the request held; what is wrong with one is in its own line."""
+    requests = [
+        json.dumps({"prompt": f"Is {SEQUENCE} one?", "id": 7}),
+        "nonsense",
+        '{"prompt": 3}',
+        '{"prompt": " "}',
+        json.dumps({"prompt": "Is <dna>ACEGT</dna> one?"}),
+        json.dumps({"messages": [{"role": "user", "content": "Name it"}, {"role": "assistant", "content": "a"}]}),
+        json.dumps({"messages": [{"role": "robot", "content": "Name it"}, {"role": "user", "content": "a"}]}),
+        json.dumps({"prompt": "word " * 2000}),
+        json.dumps({"messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Name it"}]}),
+        json.dumps({"prompt": "Name it", "task": "sim/promotor"}),
+    ]
+    code, out, _ = chat("--json", typed="\n".join(requests) + "\n\n")
+    assert code == 0
+    found = [json.loads(line) for line in out.splitlines()]
+    assert len(found) == len(requests)
+    assert found[0]["id"] == 7
+    assert found[0]["wrapped"] == [{"modality": "dna", "letters": SEQUENCE}]
+    assert [line["status"] == "error" for line in found] == [False, True, True, True, True, True, True, True, False, True]
+    assert all((line["answer"] is None) == (line["status"] == "error") for line in found)
+    assert found[1]["line"] == 2
+    assert "no such card" in found[9]["error"]
+    code, out, _ = chat("--json", "--prompt", "Name it")
+    assert (code, len(out.splitlines()), json.loads(out)["prompt"]) == (0, 1, "Name it")

@@ -1,0 +1,81 @@
+"""What one client may ask of the page: how often, how much, and from where a browser may load."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from artefacts.errors import UserError
+
+MINUTE = 60.0
+BESIDE = 1 << 20
+"""Bytes of a request beside the file that is uploaded with it."""
+POSTS_PER_QUESTION = 20
+"""Requests of the page itself, such as uploads and the choice of an example, that go with one question."""
+POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; frame-ancestors 'none'"
+"""The page loads from its own server alone, whatever a model's README names."""
+
+
+class RateLimit:
+    """At most so many calls a minute of each client."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_minute, self._clock = per_minute, clock
+        self._calls: dict[str, deque[float]] = {}
+        self._lock = threading.Lock()
+
+    def check(self, client: str) -> None:
+        """Count a call. Raises UserError with the seconds to wait where it is one too many; that call is not counted."""
+        now = self._clock()
+        with self._lock:
+            self._calls = {name: calls for name, calls in self._calls.items() if calls[-1] > now - MINUTE}  # others have left
+            calls = self._calls.get(client, deque[float]())
+            while calls and calls[0] <= now - MINUTE:
+                calls.popleft()
+            if len(calls) >= self.per_minute:
+                wait = int(calls[0] + MINUTE - now) + 1
+                raise UserError(f"more than {self.per_minute} questions in a minute; ask again in {wait} s")
+            calls.append(now)
+            self._calls[client] = calls
+
+
+class Guard:
+    """ASGI middleware: refuses bodies above the upload limit and floods of requests, and sets the content policy."""
+
+    def __init__(self, app: Any, most_bytes: int, per_minute: int) -> None:
+        self.app, self.most_bytes = app, most_bytes + BESIDE
+        self.limit = RateLimit(per_minute * POSTS_PER_QUESTION)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def with_policy(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), (b"content-security-policy", POLICY.encode())]
+            await send(message)
+
+        if scope["method"] == "POST" and (refused := self._refused(scope)):
+            status, text = refused
+            body = text.encode()
+            headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+            await with_policy({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+            return
+        await self.app(scope, receive, with_policy)
+
+    def _refused(self, scope: Any) -> tuple[int, str] | None:
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        if not length.isdigit():
+            return 411, "a request says how long it is"
+        if int(length) > self.most_bytes:
+            return 413, f"more than {self.most_bytes:,} bytes"
+        try:
+            self.limit.check(scope["client"][0] if scope.get("client") else "")
+        except UserError:
+            return 429, "too many requests; wait a minute"
+        return None

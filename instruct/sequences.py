@@ -1,0 +1,125 @@
+"""Sequences that people type, paste or upload: put between tags, letters checked, and always said how they were read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from artefacts.errors import UserError, at
+from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, RNA, Alphabet
+from tokenizer.formats import fasta
+from tokenizer.readers import fasta_records
+
+BARE = re.compile(r"(?<![\w<>/*])[A-Z]+\*?(?![\w<>*])")
+"""A word of capitals outside tags, a final stop included."""
+SHORTEST = {"dna": 16, "rna": 16, "protein": 30}
+"""Letters from which such a word is taken for a sequence. Every capital letter is a residue letter, and English in
+capitals reaches 25 letters (PHOSPHORIBOSYLTRANSFERASE); shorter peptides go between tags."""
+SPAN = re.compile(r"<(dna|rna|protein)>(.*?)</\1>", re.DOTALL)
+SURELY_NUCLEOTIDES = 0.9
+"""Share of A, C, G, T, U and N from which a record of nucleotide codes is no protein; LucaOne guesses by the same share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One sequence, and what it was taken for."""
+
+    modality: str
+    letters: str
+    """Upper case, synonyms applied."""
+    name: str = ""
+
+    @property
+    def tagged(self) -> str:
+        return ALPHABETS[self.modality].wrap(self.letters)
+
+    def __str__(self) -> str:
+        shown = self.name or (f"{self.letters[:12]}…" if len(self.letters) > 12 else self.letters)
+        return f"{shown} ({len(self.letters):,} letters) as {self.modality}"
+
+
+def wrap_sequences(text: str) -> tuple[str, list[Read]]:
+    """Check the tagged sequences of a text and put bare ones between tags; the second value is what was put there.
+
+    Raises:
+        UserError: a tagged sequence with a letter outside its alphabet, or an empty one.
+    """
+    found: list[Read] = []
+
+    def checked(match: re.Match[str]) -> str:
+        alphabet = ALPHABETS[match[1]]
+        letters = re.sub(r"\s", "", match[2])
+        return f"{alphabet.open_tag}{alphabet.clean(letters, f'{alphabet.open_tag} in the prompt')}{alphabet.close_tag}"
+
+    def wrapped(match: re.Match[str]) -> str:
+        letters = match[0]
+        alphabet = DNA if set(letters) <= set("ACGTN") else RNA if set(letters) <= set("ACGUN") else PROTEIN
+        if len(letters) < SHORTEST[alphabet.name]:
+            return letters
+        found.append(Read(alphabet.name, alphabet.clean(letters)))
+        return found[-1].tagged
+
+    pieces = []
+    end = 0
+    for span in SPAN.finditer(text):
+        pieces += [BARE.sub(wrapped, text[end : span.start()]), checked(span)]
+        end = span.end()
+    return "".join(pieces) + BARE.sub(wrapped, text[end:]), found
+
+
+def guess(letters: str) -> Alphabet:
+    """The alphabet of a whole record: nucleotide codes of which nine in ten are plain ones, or else protein."""
+    used = set(letters.upper())
+    plain = sum(letters.upper().count(letter) for letter in "ACGTUN")
+    if used <= set(DNA.letters) | {"U"} and plain >= SURELY_NUCLEOTIDES * len(letters):
+        return RNA if "U" in used and "T" not in used else DNA
+    return PROTEIN
+
+
+def read_fasta(path: Path, most: int, modality: str | None = None) -> list[Read]:
+    """Records of a FASTA file (plain or gz), at most so many; without `modality` each record's own is guessed.
+
+    Raises:
+        UserError: missing or damaged file, not FASTA, an empty record, a letter outside the alphabet (with file:line), or
+            more records.
+    """
+    found: list[Read] = []
+    for line, header, body in fasta_records(path):
+        if len(found) == most:
+            raise UserError(f"{path}: more than {most} sequences; a prompt holds a few, `llama-gene predict` reads any number")
+        name = header.split()[0] if header.split() else f"line{line}"
+        found.append(_read(b"".join(body).decode("latin-1"), modality, name, f"{at(path, line)} ({name[:60]})"))
+    return found
+
+
+def read_box(text: str, modalities: list[str] | None = None) -> list[Read]:
+    """Sequences as they are typed or pasted: FASTA records, or the letters of one sequence, broken at will.
+
+    With `modalities` there must be one sequence for each, in their order; without, each sequence's own is guessed.
+
+    Raises:
+        UserError: another number of sequences, an empty one, or a letter outside the alphabet.
+    """
+    if text.lstrip().startswith(">"):
+        records = [(record.header, b"".join(record.body).decode("utf-8", "replace")) for record in fasta(iter([text.lstrip().encode()]))]
+    else:
+        records = [("", text)] if text.strip() else []
+    wanted = len(modalities) if modalities is not None else max(1, len(records))
+    if len(records) != wanted:
+        form = (
+            "" if wanted == 1 else f"; paste {wanted} FASTA records ({', '.join(modalities or [])}), each below a line that begins with >"
+        )
+        raise UserError(
+            f"{len(records) or 'no'} sequence{'s' * (len(records) != 1)} where {wanted} {'is' if wanted == 1 else 'are'} needed{form}"
+        )
+    return [
+        _read(letters, modalities[number] if modalities else None, header.split()[0] if header.split() else "", f"sequence {number + 1}")
+        for number, (header, letters) in enumerate(records)
+    ]
+
+
+def _read(raw: str, modality: str | None, name: str, where: str) -> Read:
+    letters = "".join(raw.split())
+    alphabet = ALPHABETS[modality] if modality is not None else guess(letters)
+    return Read(alphabet.name, alphabet.clean(letters, where), name)

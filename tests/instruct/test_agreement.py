@@ -1,0 +1,77 @@
+"""One folder, one answer: a plain transformers pipeline, `llama-gene chat` and the OpenAI-compatible endpoint, greedily."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import pipeline
+
+from llama_gene import main
+
+openai = pytest.importorskip("openai")
+pytest.importorskip("fastapi")
+
+QUESTIONS = [
+    [{"role": "user", "content": "Is this a promoter? <dna>ACGTNACGGATTACA</dna> Answer promoter or background."}],
+    [{"role": "user", "content": "naïve  cells, <protein>MKVLAAGW*</protein>\nand <rna>ACGT</rna>?"}],
+    [
+        {"role": "system", "content": "You know genes."},
+        {"role": "user", "content": "Name it"},
+        {"role": "assistant", "content": "ATP"},
+        {"role": "user", "content": "Why?"},
+    ],
+]
+TOKENS = 16
+
+
+@pytest.fixture(scope="module")
+def endpoint(talker: Path) -> Iterator[Any]:
+    """The server of transformers in this process; `llama-gene serve` starts the same one (test_serve.py)."""
+    from transformers.cli.serve import Serve
+
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    served = Serve(force_model=str(talker), device="cpu", host="127.0.0.1", port=port, non_blocking=True, log_level="error")
+    try:
+        yield openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=20)
+    finally:
+        served.kill_server()
+
+
+@pytest.fixture(scope="module")
+def plain(talker: Path) -> Any:
+    return pipeline("text-generation", model=str(talker), device="cpu")
+
+
+@pytest.mark.parametrize("messages", QUESTIONS, ids=["dna", "protein and rna", "three turns"])
+def test_pipeline_chat_and_endpoint_answer_the_same(
+    talker: Path, plain: Any, endpoint: Any, messages: Any, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    expected = plain(messages, max_new_tokens=TOKENS, do_sample=False)[0]["generated_text"][-1]["content"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"messages": messages})))
+    assert main(["chat", "--model", str(talker), "--json", f"max_new_tokens={TOKENS}"]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"] == expected
+    asked = {"model": str(talker), "messages": messages, "max_tokens": TOKENS, "temperature": 0}
+    answered = endpoint.chat.completions.create(**asked)
+    assert answered.choices[0].message.content == expected
+    streamed = endpoint.chat.completions.create(**asked, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices) == expected
+    assert answered.usage.prompt_tokens == len(plain.tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"])
+
+
+def test_one_prompt_says_the_same(talker: Path, plain: Any, capsys: Any) -> None:
+    expected = plain(QUESTIONS[0], max_new_tokens=TOKENS, do_sample=False)[0]["generated_text"][-1]["content"]
+    assert main(["chat", "--model", str(talker), "--prompt", QUESTIONS[0][0]["content"], f"max_new_tokens={TOKENS}"]) == 0
+    assert capsys.readouterr().out == expected + "\n"
+
+
+def test_the_endpoint_knows_its_model_alone(talker: Path, endpoint: Any) -> None:
+    with pytest.raises(openai.BadRequestError):
+        endpoint.chat.completions.create(model="another", messages=QUESTIONS[0])

@@ -1,0 +1,75 @@
+"""The page's limits: so many questions a minute of one client, bodies of known and bounded size."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artefacts.errors import UserError
+from instruct.limits import BESIDE, POSTS_PER_QUESTION, Guard, RateLimit
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.sampled_from("ab")), max_size=40), st.integers(1, 5))
+def test_never_more_than_the_limit_in_any_minute(steps: list[tuple[float, str]], most: int) -> None:
+    """And never refused when fewer were let through in the minute before."""
+    now, passed = 0.0, dict[str, list[float]](a=[], b=[])
+    limit = RateLimit(most, clock=lambda: now)
+    for wait, client in steps:
+        now += wait
+        recent = [then for then in passed[client] if then > now - 60]
+        try:
+            limit.check(client)
+            assert len(recent) < most
+            passed[client].append(now)
+        except UserError as error:
+            assert len(recent) == most
+            assert f"more than {most} questions in a minute; ask again in" in str(error)
+
+
+def test_the_wait_that_is_named_is_enough_and_those_who_left_are_forgotten() -> None:
+    now = 0.0
+    limit = RateLimit(1, clock=lambda: now)
+    limit.check("a")
+    now = 20.5
+    with pytest.raises(UserError, match="ask again in 40 s"):
+        limit.check("a")
+    now += 40
+    limit.check("a")
+    now += 100
+    limit.check("b")
+    assert set(limit._calls) == {"b"}
+
+
+def ask(guard: Guard, method: str = "POST", length: str | None = "10") -> tuple[int, dict[bytes, bytes]]:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-length", length.encode())] if length is not None else []
+    scope = {"type": "http", "method": method, "headers": headers, "client": ("10.0.0.1", 5)}
+    asyncio.run(guard(scope, None, send))
+    return sent[0]["status"], dict(sent[0]["headers"])
+
+
+async def answering(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]})
+    await send({"type": "http.response.body", "body": b"fine"})
+
+
+def test_the_guard_knows_size_and_rate_and_sets_the_policy() -> None:
+    guard = Guard(answering, most_bytes=1000, per_minute=1)
+    assert ask(guard)[0] == 200
+    assert ask(guard, length=str(1000 + BESIDE))[0] == 200
+    assert ask(guard, length=str(1001 + BESIDE))[0] == 413
+    assert ask(guard, length=None)[0] == ask(guard, length="many")[0] == 411
+    status, headers = ask(guard, "GET", None)
+    assert status == 200
+    assert headers[b"x"] == b"y"
+    assert b"default-src 'self'" in headers[b"content-security-policy"]
+    assert [ask(guard)[0] for _ in range(POSTS_PER_QUESTION)] == [200] * (POSTS_PER_QUESTION - 2) + [429] * 2
+    assert ask(guard, "GET", None)[0] == 200

@@ -1,0 +1,109 @@
+"""One chat template everywhere, token by token; streams end where answers end; what is wrong is said."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoProcessor, pipeline
+
+from artefacts.errors import UserError
+from data_convert.conversations import conversations
+from eval.predict import predictions
+from instruct.session import Sampling, Session
+
+SAMPLING = Sampling(max_new_tokens=12)
+CONVERSATIONS = [
+    [{"role": "user", "content": "Is this a promoter? <dna>ACGTNACGGATTACA</dna> Answer promoter or background."}],
+    [
+        {"role": "system", "content": "You know genes."},
+        {"role": "user", "content": "naïve  cells, <protein>MKVLAAGW*</protein>\nand <rna>ACGT</rna>?"},
+        {"role": "assistant", "content": "yes"},
+        {"role": "user", "content": "Why "},
+    ],
+]
+
+
+@pytest.fixture(scope="module")
+def session(talker: Path) -> Session:
+    return Session(talker)
+
+
+@pytest.mark.parametrize("messages", CONVERSATIONS, ids=["one turn", "three turns"])
+def test_training_evaluation_chat_and_serving_see_the_same_tokens(session: Session, messages: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = session.prompt(messages)
+    trained = conversations(session.tokenizer, [messages], ["promoter"])[0][0]
+    # as the served endpoint asks (transformers/cli/serving/chat_completion.py)
+    processor: Any = AutoProcessor.from_pretrained(session.folder)
+    served = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)["input_ids"]
+    seen: dict[str, list[int]] = {}
+
+    def keep(name: str) -> Any:
+        forward = session.model.forward
+
+        def kept(*arguments: Any, **named: Any) -> Any:
+            seen.setdefault(name, named["input_ids"][0].tolist())
+            return forward(*arguments, **named)
+
+        return kept
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.model, "forward", keep("pipeline"))
+        pipeline("text-generation", model=session.model, tokenizer=session.tokenizer)(messages, max_new_tokens=1, do_sample=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(session.model, "forward", keep("evaluation"))
+        record = {"id": "1", "task": "t", "split": "test", "kind": "binary", "label": "a", "choices": ["a", "b"], "prompt": messages}
+        list(predictions(session.model, session.tokenizer, [record]))
+    assert chat == trained == served == seen["pipeline"] == seen["evaluation"]
+    assert chat.count(session.tokenizer.bos_token_id) == 1
+
+
+@pytest.mark.parametrize("messages", CONVERSATIONS, ids=["one turn", "three turns"])
+def test_a_stream_grows_into_the_greedy_answer(session: Session, messages: Any) -> None:
+    ids = torch.tensor([session.prompt(messages)])
+    out = session.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)
+    whole = session.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+    pieces = list(session.stream(messages, SAMPLING))
+    assert pieces[-1] == session.answer(messages, SAMPLING) == whole
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(pieces))
+    assert len(pieces) > 2
+
+
+def test_closing_a_stream_stops_the_model(session: Session) -> None:
+    before = threading.active_count()
+    stream = session.stream(CONVERSATIONS[0], Sampling(max_new_tokens=400))
+    next(stream)
+    stream.close()  # waits for the model's thread; not stopped, it would go on to 400 tokens
+    assert threading.active_count() == before
+
+
+def test_an_error_while_answering_is_not_swallowed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, **named: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(session.model, "forward", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        session.answer(CONVERSATIONS[0], SAMPLING)
+
+
+def test_sampling_is_drawn_and_greedy_is_not(session: Session) -> None:
+    torch.manual_seed(0)
+    drawn = {session.answer(CONVERSATIONS[0], Sampling(12, temperature=1.5)) for _ in range(3)}
+    assert len(drawn) == 3
+    assert len({session.answer(CONVERSATIONS[0], SAMPLING) for _ in range(2)}) == 1
+
+
+def test_the_context_is_the_limit(session: Session) -> None:
+    """A prompt that just fits leaves room for one token; one more token is refused, and so is a label that does not fit."""
+    free = session.context - len(session.prompt([{"role": "user", "content": ""}]))
+    fitting = [{"role": "user", "content": "<dna>" + "N" * (free - 3) + "</dna>"}]
+    assert len(session.prompt(fitting)) == session.context - 1
+    assert isinstance(session.answer(fitting, SAMPLING), str)
+    with pytest.raises(UserError, match=r"has 512 tokens, more than the model's 512; start over"):
+        session.prompt([{"role": "user", "content": "<dna>" + "N" * (free - 2) + "</dna>"}])
+    with pytest.raises(UserError, match="prompt and label have"):
+        session.probabilities(fitting, ["promoter", "background"])
