@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -187,11 +187,12 @@ def _predict_batch(model: Any, tokenizer: Any, batch: Batch, max_new_tokens: int
     room = max(map(len, answers)) + MORE_ROOM if answers else max_new_tokens
     rows, texts = answered(model, tokenizer, [ids for _, ids in batch], answers, room, greedy or not answers)
     for index, (record, _) in enumerate(batch):
-        yield _line(record, rows[index] if rows else None, texts[index] if texts else None)
+        yield _line(record, rows[index] if rows else None, texts[index] if texts else None, answers)
 
 
-def _line(record: Line, logprobs: list[float] | None, text: str | None) -> Line:
-    """One prediction."""
+def _line(record: Line, logprobs: list[float] | None, text: str | None, answers: Sequence[Sequence[int]] = ()) -> Line:
+    """One prediction. `logprobs` are those of whole answers, so their softmax is the labels' probabilities; divided by
+    `label_tokens`, end-of-turn token included, they are normalised by length."""
     parsed = _parse(record, text) if text is not None else None
     return {
         "id": record["id"],
@@ -201,6 +202,7 @@ def _line(record: Line, logprobs: list[float] | None, text: str | None) -> Line:
         "gold": record["label"],
         "choices": record["choices"],
         "logprobs": logprobs,
+        "label_tokens": [len(answer) for answer in answers] if logprobs else None,
         "predicted": _predicted(record, logprobs, text, parsed),
         "text": text,
         "parsed": parsed.value if parsed else None,

@@ -17,7 +17,7 @@ from data_convert.conversations import answer_ids, prompt_ids
 from eval.predict import predict
 from eval.recipe import PredictRecipe
 
-FIELDS = {"id", "task", "split", "kind", "gold", "choices", "logprobs", "predicted", "text", "parsed", "status"}
+FIELDS = {"id", "task", "split", "kind", "gold", "choices", "logprobs", "label_tokens", "predicted", "text", "parsed", "status"}
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,7 @@ def test_logprobs_are_those_of_the_whole_answer(predictions, records, extended_f
         prompt = prompt_ids(tokenizer, source["prompt"])
         for choice, value in zip(line["choices"] if line["logprobs"] else [], line["logprobs"] or [], strict=True):
             answer = answer_ids(tokenizer, source["prompt"], choice)
+            assert line["label_tokens"][line["choices"].index(choice)] == len(answer)
             with torch.no_grad():
                 logprobs_TV = model(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
             expected = sum(logprobs_TV[len(prompt) - 1 + place, token].item() for place, token in enumerate(answer))
