@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def read_fasta(path: Path, most: int, modality: str | None = None) -> list[Read]
     return found
 
 
-def read_box(text: str, modalities: list[str] | None = None) -> list[Read]:
+def read_box(text: str, modalities: Sequence[str] | None = None) -> list[Read]:
     """Sequences as they are typed or pasted: FASTA records, or the letters of one sequence, broken at will.
 
     With `modalities` there must be one sequence for each, in their order; without, each sequence's own is guessed.
