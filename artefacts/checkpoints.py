@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +65,12 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def continue_from(work: Path, run: dict[str, Any]) -> Path | None:
+def continue_from(work: Path, run: dict[str, Any], free: Sequence[str] = (), other_ranks: str = "") -> Path | None:
     """The newest complete checkpoint in `work`, None at a first start. Every rank calls this before training.
+
+    Args:
+        free: settings that may differ this once.
+        other_ranks: what else there is to do about another number of ranks, for the message.
 
     Raises:
         UserError: the checkpoint belongs to a run with other settings (see `settings`).
@@ -76,20 +80,22 @@ def continue_from(work: Path, run: dict[str, Any]) -> Path | None:
         return None
     noted = read_run(checkpoint).get("run", {})
     for name, value in run.items():
+        if name in free:
+            continue
         if noted.get(name) != value:
             raise UserError(
-                f"{work}: holds checkpoints of a run with {name}={noted.get(name)}, now it is {value}. " + _way_out(name, noted, checkpoint)
+                f"{work}: holds checkpoints of a run with {name}={noted.get(name)}, now it is {value}. "
+                + _way_out(name, noted, checkpoint, other_ranks)
             )
     return checkpoint
 
 
-def _way_out(name: str, noted: dict[str, Any], checkpoint: Path) -> str:
+def _way_out(name: str, noted: dict[str, Any], checkpoint: Path, other_ranks: str) -> str:
     anew = f"a new run can begin from its weights, model={checkpoint} with another out, or remove that folder to start over"
     if name == "ranks":
         return (
-            f"The optimiser's state is cut up by ranks: continue with {noted.get(name)} of them; or {anew} "
-            f"({checkpoint.name}/zero_to_fp32.py exports fp32 weights). DeepSpeed's universal checkpoints are not taken "
-            "(docs/pretraining.md says why)"
+            f"The optimiser's state is cut up by ranks: continue with {noted.get(name)} of them; {other_ranks}or {anew} "
+            f"({checkpoint.name}/zero_to_fp32.py exports fp32 weights)"
         )
     if name in ("model", "shards", "records"):
         return f"Continue with the {name} it began with; {anew}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,6 +134,10 @@ def shared_arguments(recipe: TrainingRecipe, work: Path, ranks: int) -> dict[str
     from artefacts.launch import deepspeed_config
 
     gpu = torch.cuda.is_available()
+    out = recipe.out
+    # by default it would lie among the checkpoints, which go when the run is complete
+    if "tensorboard" in recipe.report_to:
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(out.with_name(out.name + ".tensorboard")))
     return {
         "output_dir": str(work),
         "per_device_train_batch_size": recipe.micro_batch,
@@ -154,7 +159,8 @@ def shared_arguments(recipe: TrainingRecipe, work: Path, ranks: int) -> dict[str
         "deepspeed": str(deepspeed_config(recipe.deepspeed)) if recipe.deepspeed is not None else None,
         "dataloader_pin_memory": gpu,
         "report_to": recipe.report_to or "none",
-        "run_name": recipe.out.name,
+        "run_name": out.name,
+        "project": "llama-gene",
     }
 
 

@@ -35,7 +35,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: this file would pass for the room `pretrain`
 BLOCK = 512
-WARM = 3
+WARM = 2
 """Steps of a run of `--overhead` whose time does not count."""
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 LORA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -181,7 +181,9 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     def after_step(trainer: Any) -> None:
         marks.append(clock())
         rows = [trainer.blocks[len(counts) * options.batch + place] for place in range(options.batch)]
-        counts.append(int(sum(np.sum(row["seq_lengths"]) - len(row["seq_lengths"]) for row in rows)))  # a first token has no label
+        counts.append(
+            int(sum(np.sum(row["seq_lengths"]) - len(row["seq_lengths"]) for row in rows))
+        )  # the first of a document has no label
         if marks[-1] - marks[1] >= options.seconds:
             peak = peak_mib()
             moving = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)

@@ -61,6 +61,8 @@ class PretrainRecipe(TrainingRecipe):
     """Fixed text, of configs/text by name or a path, whose bits per byte tell whether the model still reads English; null for none."""
     sample_tokens: int = Field(default=24, ge=0)
     """Tokens generated per modality at every measurement, to be looked at; 0 for none."""
+    peak_tflops: float | None = Field(default=None, gt=0)
+    """Of one rank's device, for MFU; null: by the table of artefacts/estimate.py, which knows no CPU."""
 
     @model_validator(mode="after")
     def _check(self) -> PretrainRecipe:

@@ -11,7 +11,17 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PrinterCallback, set_seed
 
-from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
+from artefacts.checkpoints import (
+    STOP,
+    STOPPED,
+    NoLastCheckpoint,
+    StopWhenAsked,
+    continue_from,
+    newest_complete,
+    read_run,
+    settings,
+    world_size,
+)
 from artefacts.errors import UserError
 from artefacts.estimate import checkpoint_bytes, sizes_of
 from artefacts.folder import check_absent, fingerprint, new_folder, read_manifest, write_manifest
@@ -26,10 +36,11 @@ from pretrain.model import load_model, write_plain
 from pretrain.order import BlockOrder, OrderedBlocks, columns
 from pretrain.recipe import PretrainRecipe
 from pretrain.trainer import GeneTrainer, training_arguments
+from pretrain.universal import BY_RANKS, AfterUniversal, is_universal
 from pretrain.watch import Recorder, history
 from tokenizer.saving import carry_tokenizer
 
-NOT_OF_THE_RUN = ("english", "sample_tokens", "planned", "nodes")
+NOT_OF_THE_RUN = ("english", "sample_tokens", "planned", "nodes", "peak_tflops")
 """Fields that may change when a run is continued, beside those of every training."""
 
 
@@ -55,11 +66,15 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     set_seed(recipe.seed)
     work = checkpoints_of(recipe)
     run = settings(recipe, ("model", "shards"), NOT_OF_THE_RUN)
-    checkpoint = continue_from(work, run)
+    newest = newest_complete(work)
+    universal = newest is not None and is_universal(newest) and read_run(newest)["run"]["ranks"] != ranks
+    checkpoint = continue_from(
+        work, run, BY_RANKS if universal else (), f"run `python -m pretrain.universal {newest}`, which makes the number free; "
+    )
     blocks_per_step = recipe.micro_batch * accumulation_of(recipe, ranks) * ranks
     steps = recipe.steps or max(1, math.ceil(recipe.epochs * order.size / blocks_per_step - 1e-9))
     # before the model: ZeRO-3 must be known when it is loaded
-    arguments = training_arguments(recipe, work, steps, ranks)
+    arguments = training_arguments(recipe, work, steps, ranks, universal)
     model = load_model(recipe, arguments)
     silent = [index for index, token in tokenizer.added_tokens_decoder.items() if token.special]
     recorder, stop = Recorder(heldout, silent, recipe, tokenizer), StopWhenAsked(work)
@@ -73,9 +88,11 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
         callbacks=[recorder, NoLastCheckpoint(), stop],
     )
     trainer.remove_callback(PrinterCallback)
-    recorder.trainer = trainer
+    recorder.trainer, trainer.speed = trainer, recorder.speed
     if checkpoint is not None:
         _check_position(checkpoint, order, blocks_per_step)
+    if universal:
+        trainer.add_callback(AfterUniversal(trainer))
     if trainer.is_world_process_zero():
         (work / STOP).unlink(missing_ok=True)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -138,6 +155,11 @@ def check(recipe: PretrainRecipe, ranks: int) -> tuple[Any, BlockOrder, Any]:
 
 def _check_position(checkpoint: Path, order: BlockOrder, blocks_per_step: int) -> None:
     noted = read_run(checkpoint)["position"]
+    if noted["blocks"] != noted["step"] * blocks_per_step:
+        raise UserError(
+            f"{checkpoint}: its steps have {noted['blocks'] // noted['step']} blocks, now they would have {blocks_per_step}; set "
+            "micro_batch and accumulation so that micro_batch x accumulation x ranks is what it was"
+        )
     if noted["of_modality"] != order.consumed(noted["step"] * blocks_per_step):
         raise UserError(
             f"{checkpoint}: has read {noted['of_modality']} blocks, but this version of the code would have read others; continue "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 from artefacts.checkpoints import WholeCheckpoints
+from artefacts.launch import deepspeed_config
 from artefacts.training import shared_arguments
 from pretrain.optimiser import Guard, GuardedAdamW, parameter_groups
 from pretrain.order import OrderedBlocks
@@ -28,7 +31,11 @@ class GeneTrainer(WholeCheckpoints, Trainer):
         self.skipped: list[int] = []
         """Steps left out because of a spike, since this process began."""
         self.model_accepts_loss_kwargs = True  # so that labels are counted over the whole step and all ranks
-        self._adam: GuardedAdamW | None = None
+        self.adam: GuardedAdamW | None = None
+        self.decays: list[float] = []
+        """Weight decay of its groups."""
+        self.speed: Callable[[], dict[str, float]] = dict
+        """What is to be logged of the last step's speed."""
         self._losses: list[Any] = []  # of this step's forward passes
 
     @property
@@ -61,24 +68,29 @@ class GeneTrainer(WholeCheckpoints, Trainer):
             dist.all_reduce(total)
         lately = (line["loss"] for line in reversed(self.state.log_history) if "loss" in line)
         before = list(islice(lately, self.recipe.spikes.window))[::-1]
-        assert self._adam is not None
-        self._adam.skip = self.guard.judge(float(total), before, self.state.global_step + 1)
-        if self._adam.skip:
+        assert self.adam is not None
+        self.adam.skip = self.guard.judge(float(total), before, self.state.global_step + 1)
+        if self.adam.skip:
             self.skipped.append(self.state.global_step + 1)
             if self.is_world_process_zero():
                 print(f"step {self.state.global_step + 1}: loss {float(total):.3f} is a spike; the step is skipped", flush=True)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """To the run's log and all trackers; a training step together with its speed."""
+        super().log(logs | self.speed() if "loss" in logs else logs, start_time)
 
     def create_optimizer(self, model: Any = None) -> Any:
         """AdamW of our groups; fused where it runs."""
         if self.optimizer is None:
             decayed = set(self.get_decay_parameter_names(self.model))  # type: ignore[arg-type]
-            self._adam = GuardedAdamW(
+            self.adam = GuardedAdamW(
                 parameter_groups(self.model, self.recipe, sorted(decayed)),
                 betas=(self.args.adam_beta1, self.args.adam_beta2),
                 eps=self.args.adam_epsilon,
                 fused=True,
             )
-            self.optimizer = self._adam
+            self.decays = [group["weight_decay"] for group in self.adam.param_groups]
+            self.optimizer = self.adam
         return self.optimizer
 
     def position(self) -> dict[str, Any]:
@@ -91,9 +103,12 @@ class GeneTrainer(WholeCheckpoints, Trainer):
         carry_tokenizer(self.recipe.model, folder)
 
 
-def training_arguments(recipe: PretrainRecipe, work: Path, steps: int, ranks: int) -> TrainingArguments:
-    """TrainingArguments in transformers 5's names."""
+def training_arguments(recipe: PretrainRecipe, work: Path, steps: int, ranks: int, universal: bool = False) -> TrainingArguments:
+    """TrainingArguments in transformers 5's names. `universal`: the checkpoint is of another number of ranks."""
+    config = deepspeed_config(recipe.deepspeed) if recipe.deepspeed is not None else None
     shared = shared_arguments(recipe, work, ranks)
+    if universal and config is not None:
+        shared["deepspeed"] = {**json.loads(config.read_text(encoding="utf-8")), "checkpoint": {"load_universal": True}}
     shared |= {
         "logging_steps": 1,  # the guard against spikes looks at every loss, and checkpoints carry them
         "logging_nan_inf_filter": False,  # it would write another number where the loss is none

@@ -44,7 +44,8 @@ class Recorder(TrainerCallback):
         hidden = None if self.trainer.is_world_process_zero() else True
         self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="pretrain", unit="step", disable=hidden)
         self._flops = flops_per_token(sizes_of(self._config()), self.recipe, self._block_tokens())
-        self._peak = peak_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+        known = peak_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+        self._peak = self.recipe.peak_tflops * 1e12 if self.recipe.peak_tflops else known
         self._clock = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -65,17 +66,21 @@ class Recorder(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         step = {**self._step, "loss": logs["loss"]}
-        rate = {
-            "tokens_per_second": round(step["tokens"] / step["seconds"], 1),
-            "real_tokens_per_second": round(step["real"] / step["seconds"], 1),
-        }
-        state.log_history[-1] |= {**rate, "seconds": self.seconds}
         self._shown.append(step)
         if state.global_step % self.recipe.log_every == 0 or state.global_step >= state.max_steps:
             self._show(state, args.world_size, logs["learning_rate"])
         if self._pending:  # after the step's own line, so that the log is in order
             self._measure(state)
             self._clock = time.monotonic()
+
+    def speed(self) -> dict[str, float]:
+        """Of the last step, for the log; `mfu` where the peak of the device is known."""
+        step, ranks = self._step, self.trainer.args.world_size
+        found = {"tokens_per_second": round(step["tokens"] / step["seconds"], 1)}
+        found["real_tokens_per_second"] = round(step["real"] / step["seconds"], 1)
+        if self._peak:
+            found["mfu"] = self._flops * step["tokens"] / step["seconds"] / (ranks * self._peak)
+        return {**found, "seconds": self.seconds}
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
@@ -99,6 +104,8 @@ class Recorder(TrainerCallback):
         model = self.trainer.model
         found = heldout_bits(model, self.heldout, self.silent, self.recipe.micro_batch)
         state.log_history.append({"step": state.global_step, "heldout": found})
+        bits = {f"eval_{name}_bits_per_{value['unit']}": value["bits_per_letter"] for name, value in found.items()}
+        self.trainer.callback_handler.on_log(self.trainer.args, state, self.trainer.control, bits)  # to the trackers
         self._print(
             f"step {state.global_step}: held-out "
             + ", ".join(f"{name} {value['bits_per_letter']:.3f} bits per {value['unit']}" for name, value in found.items())
@@ -160,7 +167,7 @@ def history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
             bits = {name: value["bits_per_letter"] for name, value in line["heldout"].items()}
             lines.append({"step": line["step"], "heldout": bits})
         elif "loss" in line:
-            names = ("step", "loss", "grad_norm", "learning_rate", "tokens_per_second", "real_tokens_per_second")
+            names = ("step", "loss", "grad_norm", "learning_rate", "tokens_per_second", "real_tokens_per_second", "mfu")
             lines.append({name: line[name] for name in names if name in line})
     return lines
 

@@ -44,8 +44,8 @@ class Nursery:
             [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
-    def run(self, recipe: TrainingRecipe, ranks: int = 1, die: dict[str, Any] | None = None) -> Done:
-        """Train by a recipe, all ranks on this machine, and wait for them."""
+    def run(self, recipe: TrainingRecipe, ranks: int = 1, die: dict[str, Any] | None = None, offline: dict[str, str] | None = None) -> Done:
+        """Train by a recipe, all ranks on this machine, and wait for them. `offline`: variables of an environment without network."""
         file = recipe.out.with_name(f"{recipe.out.name}.yaml")
         file.write_text(dump(recipe), encoding="utf-8")
         with socket.socket() as probe:
@@ -53,7 +53,7 @@ class Nursery:
             port = probe.getsockname()[1]
         log = recipe.out.with_name(f"{recipe.out.name}.log")
         room = type(recipe).__module__.partition(".")[0]
-        job = {"room": room, "recipe": str(file), "ranks": ranks, "port": port, "die": die, "log": str(log)}
+        job = {"room": room, "recipe": str(file), "ranks": ranks, "port": port, "die": die, "log": str(log), "offline": offline}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(job) + "\n")
@@ -117,6 +117,24 @@ def arm(room: str, die: dict[str, Any]) -> None:
     Trainer._save_rng_state, checkpoints.put_in_place = save_rng, put_in_place  # type: ignore[method-assign]
 
 
+def stay_home() -> None:
+    """Let this process ask no name server and reach nothing but itself; what it tries is printed."""
+
+    def guarded(call: Any, host_of: Any) -> Any:
+        def guard(*args: Any, **more: Any) -> Any:
+            host = host_of(*args)
+            if host not in ("127.0.0.1", "localhost", "::1", None, ""):
+                print(f"NETWORK: {host}", flush=True)
+                raise OSError(f"no network in this test: {host}")
+            return call(*args, **more)
+
+        return guard
+
+    address = lambda own, to, *_: to[0] if isinstance(to, tuple) else None  # noqa: E731
+    socket.socket.connect = guarded(socket.socket.connect, address)  # type: ignore[method-assign]
+    socket.getaddrinfo = guarded(socket.getaddrinfo, lambda host, *_: host)
+
+
 def rank(job: dict[str, Any], number: int) -> int:
     """One rank, in a process of its own."""
     from artefacts.command import run_rank
@@ -128,6 +146,9 @@ def rank(job: dict[str, Any], number: int) -> int:
     os.dup2(log, 2)
     os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(job["ranks"]), "LOCAL_WORLD_SIZE": str(job["ranks"])}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(job["port"])}
+    if job["offline"] is not None:
+        os.environ |= job["offline"]
+        stay_home()
     if job["die"] is not None and number == job["die"].get("rank", 0):
         arm(job["room"], job["die"])
     return run_rank(job["room"], verb, ["--recipe", job["recipe"]])

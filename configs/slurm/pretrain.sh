@@ -2,7 +2,7 @@
 # Continued pre-training on several machines under Slurm, one DeepSpeed launcher per machine.
 #   sbatch --nodes 4 configs/slurm/pretrain.sh configs/pretrain/llama3-8b.yaml nodes=4 batch=512
 # Ten minutes before the time limit, or on `scancel --signal=USR1 --batch JOB`, the run saves a checkpoint and ends, and the job
-# is put back into the queue; the same command then goes on, exactly. Not tried on a cluster by us.
+# is put back into the queue; the same command then goes on, exactly. Tried on two processes that played machines, not on a cluster.
 #SBATCH --job-name=pretrain --nodes=1 --ntasks-per-node=1 --gpus-per-node=8 --cpus-per-task=64 --mem=0 --exclusive
 #SBATCH --time=24:00:00 --signal=B:USR1@600 --requeue --open-mode=append --output=pretrain-%j.log
 set -euo pipefail

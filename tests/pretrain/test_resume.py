@@ -19,6 +19,7 @@ from ranks import Nursery
 from test_train import history
 
 from artefacts.checkpoints import PARTIAL, newest_complete, read_run
+from pretrain.universal import main as universal
 
 WAYS: dict[str, dict[str, Any]] = {
     "zero1": {},
@@ -140,7 +141,7 @@ def test_another_world_is_refused_and_the_way_out_works(nursery, make_recipe, wh
     refused = nursery.run(wanted, ranks=2)
     assert 2 in refused.codes
     checkpoint = tmp_path / "model.checkpoints" / "checkpoint-6"
-    for words in ("with ranks=1, now it is 2", "zero_to_fp32.py", f"model={checkpoint}"):
+    for words in ("with ranks=1, now it is 2", "zero_to_fp32.py", f"model={checkpoint}", f"python -m pretrain.universal {checkpoint}"):
         assert words in refused.text
     assert (checkpoint / "zero_to_fp32.py").is_file()
     assert nursery.run(make_recipe(wanted.out, learning_rate=2e-2)).codes == [2]
@@ -148,3 +149,26 @@ def test_another_world_is_refused_and_the_way_out_works(nursery, make_recipe, wh
     assert anew.codes == [0, 0], anew.text[-3000:]
     untrained, begun = (history(folder, "heldout")[0]["heldout"]["dna"] for folder in (whole("zero1"), tmp_path / "anew"))
     assert begun < 0.9 * untrained
+
+
+UNIVERSAL = {"steps": 8, "save_every": 3, "evaluate_every": 99, "heldout_blocks": 2, "english": None, "sample_tokens": 0}
+UNIVERSAL |= {"weight_decay": 0.5, "embedding_learning_rate": 2e-2}  # groups that differ: DeepSpeed's loading mixes them up in ZeRO-3
+
+
+@pytest.mark.parametrize(("stage", "before"), [(1, 1), (2, 1), (3, 1), (3, 2)])
+def test_a_universal_checkpoint_goes_on_with_other_ranks(nursery, make_recipe, tmp_path, stage, before):
+    """From one rank to two and from two to one, the losses are those of a run that nobody disturbed."""
+    ways = {ranks: {"deepspeed": f"zero{stage}", "ranks": ranks, "micro_batch": 4 // ranks} for ranks in (1, 2)}
+    whole = make_recipe(tmp_path / "whole", **UNIVERSAL, **ways[before])
+    done = nursery.run(whole, ranks=before)
+    assert set(done.codes) == {0}, done.text[-3000:]
+    first = make_recipe(tmp_path / "model", **UNIVERSAL, **ways[before])
+    assert -9 in nursery.run(first, ranks=before, die={"event": "step", "step": 5}).codes
+    assert universal([str(tmp_path / "model.checkpoints" / "checkpoint-3")]) == 0
+    after = 3 - before
+    other = make_recipe(tmp_path / "model", **UNIVERSAL, **ways[after])
+    done = nursery.run(other, ranks=after)
+    assert set(done.codes) == {0}, done.text[-3000:]
+    expected, found = ([line["loss"] for line in history(recipe.out, "loss")] for recipe in (whole, other))
+    assert len(found) == UNIVERSAL["steps"]
+    assert found == pytest.approx(expected, abs=1e-5)
