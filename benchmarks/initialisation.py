@@ -148,7 +148,7 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, dict[str, list
     data = options.data
     if data is None:
         few = Sizes(train=1, dev=1, test=1)
-        data, tasks = work / "organism", dict.fromkeys(("promoter", "splice", "gene_protein", "stability", "function"), few)
+        data, tasks = work / "organism", dict.fromkeys(("promoter", "splice", "gene_protein", "interaction", "stability", "function"), few)
         simulate(SimulateRecipe(out=data, train_chromosomes=4, heldout_chromosomes=1, genes_per_chromosome=200, seed=0, **tasks))
     places = {"dna": "genome", "protein": "proteins", "text": "text"}
     files = {(split, name): sorted((data / place).glob(f"{split}*")) for name, place in places.items() for split in ("train", "heldout")}

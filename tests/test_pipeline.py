@@ -44,6 +44,7 @@ steps:
       promoter: {train: 2, dev: 1, test: 1}
       splice: {train: 3, dev: 3, test: 3}
       gene_protein: {train: 2, dev: 2, test: 2}
+      interaction: {train: 4, dev: 4, test: 4}
       stability: {train: 2, dev: 1, test: 1}
       function: {train: 2, dev: 1, test: 1}
   third:
@@ -110,8 +111,8 @@ def test_steps_read_only_what_earlier_steps_write(path: Path) -> None:
             "small.yaml:15: unknown key 'train_documants'; did you mean 'train_documents'?",
         ),
         ("splice: {train", "splice: {trian", "small.yaml:18: unknown key 'splice.trian'; did you mean 'train'?"),
-        ("vocab_size: 20, ", "", "small.yaml:24: 'vocab_size' is missing"),
-        ("vocab_size: 20", "vocab_size: many", "small.yaml:24: 'vocab_size': "),
+        ("vocab_size: 20, ", "", "small.yaml:25: 'vocab_size' is missing"),
+        ("vocab_size: 20", "vocab_size: many", "small.yaml:25: 'vocab_size': "),
         (
             "run: convert simulate",
             "run: convert simulat",

@@ -18,7 +18,9 @@ from tokenizer.create import CreateBase, create_base
 ROOT = CONFIGS.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL_ORGANISM = ["train_chromosomes=1", "heldout_chromosomes=1", "genes_per_chromosome=60", "train_documents=30", "heldout_documents=5"]
-SMALL_ORGANISM += [f"{task}={{train: 40, dev: 8, test: 12}}" for task in ("promoter", "splice", "gene_protein", "stability", "function")]
+SMALL_ORGANISM += [
+    f"{task}={{train: 40, dev: 8, test: 12}}" for task in ("promoter", "splice", "gene_protein", "interaction", "stability", "function")
+]
 SMALLER = {
     "tokenizer train --alphabet dna": ["vocab_size=150"],
     "tokenizer train --alphabet protein": ["vocab_size=90"],

@@ -1,4 +1,4 @@
-"""Draw a whole simulated organism from a seed: genome, proteins, English, and five tasks with train, dev and test."""
+"""Draw a whole simulated organism from a seed: genome, proteins, English, and six tasks with train, dev and test."""
 
 from __future__ import annotations
 
@@ -65,6 +65,9 @@ class SimulateRecipe(Recipe):
 
     gene_protein: Sizes = Sizes(train=2000, dev=300, test=500)
     """Whether about 150 bases of coding DNA encode a protein fragment."""
+
+    interaction: Sizes = Sizes(train=4000, dev=300, test=500)
+    """Whether a 120-base window is a promoter and a protein one of the nucleus, so that they may meet."""
 
     stability: Sizes = Sizes(train=2000, dev=200, test=300)
     """A number in [0, 1] for 30 to 60 residues."""
@@ -190,6 +193,7 @@ no dev or test input occurs in train.
 - promoter: 1 promoter, 0 background (half of it promoters whose TATA box and initiator are scrambled)
 - splice: 0 acceptor, 1 donor, 2 neither; the site is at the centre, and half of class 2 has GT there, half AG
 - gene_protein: 1 if the DNA encodes the protein fragment, 0 if the fragment is another gene's
+- interaction: 1 if the DNA is a promoter and the protein belongs to a family of the nucleus; half of 0 lacks the one, half the other
 - stability: a function of the protein's composition, with a little noise, in steps of 0.05
 - function: follows from the family's motif and from whether there is a signal peptide
 """

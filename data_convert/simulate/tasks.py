@@ -1,4 +1,4 @@
-"""The five tasks of the simulated organism. Every answer is known because the simulation put it there.
+"""The six tasks of the simulated organism. Every answer is known because the simulation put it there.
 
 A task's train examples come from the training chromosomes; its dev and test examples from two disjoint sets of genes of
 the held-out chromosomes.
@@ -28,6 +28,7 @@ PAIR_RESIDUES = (45, 55)
 SCRAMBLES = 12  # orders tried, of which the least like the motif is taken
 STABILITY_RESIDUES = (30, 60)
 FUNCTION_RESIDUES = 80
+NUCLEUS = "nucleus"
 
 
 class Draw:
@@ -142,6 +143,23 @@ def _pairs(genes: Sequence[Placed], rng: np.random.Generator, fit: bool) -> Iter
         yield dna, other.gene.protein[start : start + length], "0"
 
 
+def interaction(draw: Draw, genes: Sequence[Placed], count: int, rng: np.random.Generator) -> None:
+    """Half promoters with a protein of the nucleus; of the rest, half lacks the promoter, half the protein of the nucleus."""
+    other, background = count // 4, count // 4
+    draw.take("promoters with a protein of the nucleus", _meetings(genes, rng, True, True), count - other - background)
+    draw.take("promoters with another protein", _meetings(genes, rng, True, False), other)
+    draw.take("background windows with a protein of the nucleus", _meetings(genes, rng, False, True), background)
+
+
+def _meetings(genes: Sequence[Placed], rng: np.random.Generator, promoter: bool, nuclear: bool) -> Iterator[Row]:
+    proteins = [placed.gene.protein[:FUNCTION_RESIDUES] for placed in genes if (placed.gene.family.inside == NUCLEUS) == nuclear]
+    if not proteins:
+        return
+    for placed in [*shuffled(genes, rng), *shuffled(genes, rng), *shuffled(genes, rng)]:
+        window = _promoter_window(placed, placed.gene.locus, rng) if promoter else _spacer_window(placed, rng)
+        yield window, proteins[int(rng.integers(len(proteins)))], str(int(promoter and nuclear))
+
+
 def stability(draw: Draw, genes: Sequence[Placed], count: int, rng: np.random.Generator) -> None:
     """A fragment of 30 to 60 residues and its stability (see proteins.stability)."""
     draw.take("protein fragments", _stability_rows(genes, rng), count)
@@ -171,10 +189,12 @@ MAKERS: dict[str, Callable[[Draw, Sequence[Placed], int, np.random.Generator], N
     "promoter": promoter,
     "splice": splice,
     "gene_protein": gene_protein,
+    "interaction": interaction,
     "stability": stability,
     "function": function,
 }
-INPUT_COLUMNS = {task: ("gene", "protein") if task == "gene_protein" else ("sequence",) for task in MAKERS}
+PAIRS = {"gene_protein": ("gene", "protein"), "interaction": ("dna", "protein")}
+INPUT_COLUMNS = {task: PAIRS.get(task, ("sequence",)) for task in MAKERS}
 
 
 def draw_task(

@@ -121,7 +121,8 @@ def test_heldout_examples_come_from_the_heldout_chromosomes_only(organism: Path)
         windows = [row["sequence"] for row in rows(organism, "splice", split)]
         windows += [row["sequence"] for row in rows(organism, "promoter", split) if row["label"] == "1"]
         fragments = [row["sequence"] for task in ("stability", "function") for row in rows(organism, task, split)]
-        fragments += [row["protein"] for row in rows(organism, "gene_protein", split)]
+        fragments += [row["protein"] for task in ("gene_protein", "interaction") for row in rows(organism, task, split)]
+        windows += [row["dna"] for row in rows(organism, "interaction", split) if row["label"] == "1"]
         assert all(window in genome and window not in other_genome for window in windows)
         assert all(fragment in proteins and fragment not in other_proteins for fragment in fragments)
 
@@ -159,7 +160,7 @@ def test_answers_on_the_cards_say_what_the_files_say(organism: Path) -> None:
     names = {task: {raw: label.name for raw, label in load_card(f"sim/{task}").labels.items()} for task in MAKERS}
     assert names["promoter"] == {"0": "background", "1": "promoter"}
     assert names["splice"] == {"0": "acceptor", "1": "donor", "2": "neither"}
-    assert names["gene_protein"] == {"0": "no", "1": "yes"}
+    assert names["gene_protein"] == names["interaction"] == {"0": "no", "1": "yes"}
     grid = load_card("sim/stability").grid
     assert grid is not None
     assert (grid.low, grid.high, grid.step) == (0.0, 1.0, STABILITY_STEP)
@@ -169,8 +170,8 @@ def test_labels_are_balanced(organism: Path) -> None:
     def share(task: str, split: str) -> dict[str, int]:
         return dict(Counter(row["label"] for row in rows(organism, task, split)))
 
-    assert share("promoter", "train") == share("gene_protein", "train") == {"0": 20, "1": 20}
-    assert share("promoter", "test") == share("gene_protein", "test") == {"0": 6, "1": 6}
+    assert share("promoter", "train") == share("gene_protein", "train") == share("interaction", "train") == {"0": 20, "1": 20}
+    assert share("promoter", "test") == share("gene_protein", "test") == share("interaction", "test") == {"0": 6, "1": 6}
     assert share("splice", "train") == {"0": 12, "1": 12, "2": 16}
 
 
@@ -232,6 +233,16 @@ def test_pairs_fit_exactly_when_the_label_says_so(organism: Path) -> None:
         for row in rows(organism, "gene_protein", split):
             assert len(row["gene"]) == 3 * len(row["protein"])
             assert (translate(row["gene"]) == row["protein"]) == (row["label"] == "1")
+
+
+def test_an_interaction_needs_both_a_promoter_and_a_protein_of_the_nucleus(organism: Path) -> None:
+    genes = [placed.gene for chromosome in draw_organism_genome(RECIPE) for placed in chromosome.genes]
+    nuclear = {gene.protein[:80] for gene in genes if gene.family.inside == "nucleus"}
+    promoters = {gene.locus[gene.tss - column : gene.tss - column + 120] for gene in genes for column in range(75, 86)}
+    for split in SPLITS:
+        found = Counter((row["dna"] in promoters, row["protein"] in nuclear, row["label"]) for row in rows(organism, "interaction", split))
+        count = getattr(SMALL, split)
+        assert found == {(True, True, "1"): count - 2 * (count // 4), (True, False, "0"): count // 4, (False, True, "0"): count // 4}
 
 
 def test_stability_is_the_formula_on_the_grid(organism: Path) -> None:
