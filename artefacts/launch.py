@@ -148,6 +148,19 @@ def end(code: int) -> NoReturn:
     os._exit(code)
 
 
+def check_launched(module: str) -> None:
+    """Refuse to be a rank that no launcher started: DeepSpeed would go and look for MPI, and say that it is not installed.
+
+    Raises:
+        UserError: neither RANK nor MPI's variable is set.
+    """
+    if "RANK" not in os.environ and "OMPI_COMM_WORLD_RANK" not in os.environ:
+        raise UserError(
+            f"`python -m {module}` is one rank of a run with DeepSpeed, and no launcher started it; "
+            f"use `llama-gene {module}`, `deepspeed --module {module}` or `torchrun -m {module}`, or set deepspeed=null"
+        )
+
+
 def leave() -> None:
     """Close the process group; without this gloo now and then aborts after a good run."""
     import torch.distributed as dist

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from data_convert.card_fields import CLASSIFICATION, EC_METRICS, METRICS
 from eval import itemsets, metrics, probability, texts
-from eval.metrics import Floats, Statistic, Weights
+from eval.metrics import Floats, Ints, Statistic, Weights
 
 CONFUSION = {
     "accuracy": metrics.accuracy,
@@ -44,6 +45,28 @@ class Answers:
         """Whether `metric` cannot be computed because this system gives no probabilities."""
         return metric in PROBABILITY and self.logprobs is None
 
+    @property
+    def codes(self) -> dict[Any, int]:
+        """Label -> its place among the choices."""
+        return {choice: code for code, choice in enumerate(self.choices)}
+
+    @property
+    def gold_codes(self) -> Ints:
+        """`[records]`"""
+        codes = self.codes
+        return np.array([codes[g] for g in self.gold])
+
+    @property
+    def probabilities(self) -> Floats:
+        """`[records, choices]`"""
+        assert self.logprobs is not None, "no probabilities"
+        return probability.probabilities(self.logprobs)
+
+    @cached_property
+    def curves(self) -> probability.Curves:
+        """One for both of its metrics, which share their sums."""
+        return probability.Curves(self.gold_codes, self.probabilities)
+
 
 def metrics_of(kind: str, gold: Sequence[Any]) -> list[str]:
     """All metrics of a task: those of its kind, and EC numbers by digits where gold holds nothing else."""
@@ -75,18 +98,15 @@ def statistic(metric: str, answers: Answers) -> Statistic:
 
 
 def _of_labels(metric: str, answers: Answers) -> Statistic:
-    codes: dict[Any, int] = {choice: code for code, choice in enumerate(answers.choices)}
-    gold_n = np.array([codes[g] for g in answers.gold])
+    codes, gold_n = answers.codes, answers.gold_codes
     if metric in CONFUSION:
         predicted_n = np.array([metrics.INVALID if p is None else codes[p] for p in answers.predicted])
         sums, of_sums = metrics.class_sums(gold_n, predicted_n, len(codes)), CONFUSION[metric]
         return lambda weights_rn: of_sums(sums(weights_rn))
-    assert answers.logprobs is not None, f"{metric} needs probabilities"
-    found_nC = probability.probabilities(answers.logprobs)
-    if metric == "brier":
-        return metrics.mean_of(probability.brier(gold_n, found_nC))
-    of_probabilities: Callable[..., Statistic] = {"auroc": probability.auroc, "auprc": probability.auprc, "ece": probability.ece}[metric]
-    return of_probabilities(gold_n, found_nC)
+    if metric in ("auroc", "auprc"):
+        return answers.curves.auroc if metric == "auroc" else answers.curves.auprc
+    found_nC = answers.probabilities
+    return probability.ece(gold_n, found_nC) if metric == "ece" else metrics.mean_of(probability.brier(gold_n, found_nC))
 
 
 def _of_numbers(metric: str, answers: Answers) -> Statistic:

@@ -6,7 +6,7 @@ records belong to clusters of related sequences, whole clusters are drawn: recor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,8 +72,15 @@ class Resamples:
 
     def of(self, metric: Statistic) -> Sampled:
         """The metric on all records once, and on each resample."""
-        value = metric(np.ones((1, self.n), dtype=np.uint8))[0]
-        return Sampled(float(value), np.concatenate([metric(block) for block in self.blocks]))
+        return self.of_all({"metric": metric})["metric"]
+
+    def of_all(self, metrics: Mapping[str, Statistic]) -> dict[str, Sampled]:
+        """The same of several metrics: all of a block of resamples before the next one, so that they may share what they sum."""
+        found: dict[str, list[Floats]] = {name: [] for name in metrics}
+        for weights_rn in (np.ones((1, self.n), dtype=np.uint8), *self.blocks):
+            for name, metric in metrics.items():
+                found[name].append(metric(weights_rn))
+        return {name: Sampled(float(value[0]), np.concatenate(samples)) for name, (value, *samples) in found.items()}
 
 
 def bootstrap(metric: Statistic, n: int, *, seed: int, n_resamples: int = RESAMPLES) -> Interval:

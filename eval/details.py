@@ -16,7 +16,7 @@ from eval.answers import Answers, statistic
 from eval.bootstrap import bootstrap
 from eval.metrics import Floats, Ints
 from eval.predictions import Line, answers
-from eval.probability import BINS, confidences, probabilities, roc_points
+from eval.probability import BINS, confidences, roc_points
 
 MOST_CLASSES = 20
 """Larger confusion matrices are not drawn: of them the classes most often confused are named."""
@@ -47,8 +47,7 @@ def details(lines: list[Line], lengths: Sequence[int] | None, seed: int) -> dict
     if given.kind in CLASSIFICATION:
         found["confusion"] = _confusion(given)
         if given.logprobs is not None:
-            codes = {choice: code for code, choice in enumerate(given.choices)}
-            gold_n, found_nC = np.array([codes[g] for g in given.gold]), probabilities(given.logprobs)
+            gold_n, found_nC = given.gold_codes, given.probabilities
             found["reliability"] = _reliability(gold_n, found_nC)
             found["roc"] = _roc(given, gold_n, found_nC)
     if lengths is not None:

@@ -64,7 +64,7 @@ def differences(metric: str, behind: dict[str, dict[str, Sampled]], reference: s
 
 
 def _sampled(wanted: Sequence[str], given: Answers, resamples: Resamples) -> dict[str, Sampled]:
-    return {metric: resamples.of(statistic(metric, given)) for metric in wanted if not given.without_logprobs(metric)}
+    return resamples.of_all({metric: statistic(metric, given) for metric in wanted if not given.without_logprobs(metric)})
 
 
 def _figures(runs: Sequence[dict[str, Sampled]], seed: int) -> tuple[dict[str, Line], dict[str, Sampled]]:

@@ -5,12 +5,16 @@ Legend of shapes: r resamples, n records, C classes, G groups of equal scores, b
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from eval.metrics import Floats, Ints, Ranked, Statistic, Weights, ranked, ratio, up_to
 
 Counts = NDArray[np.int32]
+MOST_SHARED = 16
+"""Classes up to which the sums are kept for the second metric: 8 MB each."""
 
 BINS = 15
 """Of the calibration error, equally wide, over the probability of the likeliest choice (Guo et al. 2017)."""
@@ -22,17 +26,32 @@ def probabilities(logprobs_nC: Floats) -> Floats:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def auroc(gold_n: Ints, probabilities_nC: Floats) -> Statistic:
-    """Area under the ROC curve; one class against the rest, averaged over the classes, when there are more than two.
+class Curves:
+    """Areas under the ROC and the precision-recall curve; both read the same sums, which take nearly all their time.
 
-    NaN where gold holds a single class; classes that a resample's gold does not hold are left out of its average.
+    Two classes: the second is the positive one. More: each against the rest, averaged over the classes that gold holds.
     """
-    return _over_classes(_area, gold_n, probabilities_nC)
 
+    def __init__(self, gold_n: Ints, probabilities_nC: Floats) -> None:
+        classes = [1] if probabilities_nC.shape[1] == 2 else np.unique(gold_n).tolist()
+        self._sides = [(gold_n == c, ranked(-probabilities_nC[:, c])) for c in classes]
+        self._seen: Weights | None = None
+        self._sums: list[tuple[Counts, Counts]] = []
 
-def auprc(gold_n: Ints, probabilities_nC: Floats) -> Statistic:
-    """Average precision (the step-wise area under precision over recall), classes as in `auroc`."""
-    return _over_classes(_average_precision, gold_n, probabilities_nC)
+    def auroc(self, weights_rn: Weights) -> Floats:
+        """NaN where gold holds a single class; classes that a resample's gold does not hold are left out of its average."""
+        return _over_classes([_area(*sums) for sums in self._positives(weights_rn)])
+
+    def auprc(self, weights_rn: Weights) -> Floats:
+        """Average precision: the step-wise area under precision over recall."""
+        return _over_classes([_average_precision(*sums) for sums in self._positives(weights_rn)])
+
+    def _positives(self, weights_rn: Weights) -> Iterable[tuple[Counts, Counts]]:
+        if len(self._sides) > MOST_SHARED:
+            return (positives(weights_rn, *side) for side in self._sides)
+        if self._seen is not weights_rn:
+            self._seen, self._sums = weights_rn, [positives(weights_rn, *side) for side in self._sides]
+        return self._sums
 
 
 def brier(gold_n: Ints, probabilities_nC: Floats) -> Floats:
@@ -77,17 +96,12 @@ def roc_points(gold_n: Ints, score_n: Floats, most: int) -> list[tuple[float, fl
     return [(0.0, 0.0), *((float(x), float(y)) for x, y in rates)]
 
 
-def _over_classes(of_one, gold_n: Ints, probabilities_nC: Floats) -> Statistic:
-    classes = [1] if probabilities_nC.shape[1] == 2 else np.unique(gold_n).tolist()
-    sides = [(gold_n == c, ranked(-probabilities_nC[:, c])) for c in classes]
-
-    def statistic(weights_rn: Weights) -> Floats:
-        values_rC = np.stack([of_one(*positives(weights_rn, positive_n, by)) for positive_n, by in sides], axis=1)
-        counted = ~np.isnan(values_rC)
-        found = ratio(np.where(counted, values_rC, 0.0).sum(axis=1), counted.sum(axis=1))
-        return np.where(counted.any(axis=1), found, np.nan)
-
-    return statistic
+def _over_classes(values: Sequence[Floats]) -> Floats:
+    """Mean over the classes that have a value, `[r]`."""
+    values_rC = np.stack(values, axis=1)
+    counted = ~np.isnan(values_rC)
+    found = ratio(np.where(counted, values_rC, 0.0).sum(axis=1), counted.sum(axis=1))
+    return np.where(counted.any(axis=1), found, np.nan)
 
 
 def _area(true_rG: Counts, false_rG: Counts) -> Floats:

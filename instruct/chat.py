@@ -47,9 +47,9 @@ def chat(recipe: ChatRecipe) -> None:
         UserError: no such model; an adapter that was not merged; no chat template; no such card; with one prompt, whatever
             is wrong with it (in a conversation and in JSON lines it is shown instead).
     """
+    first = wrap_sequences(recipe.prompt) if recipe.prompt is not None and not recipe.as_json else None
     check_model(recipe.model)
     asked = _of_task(recipe.task)
-    first = wrap_sequences(recipe.prompt) if recipe.prompt is not None and not recipe.as_json else None
     import torch
 
     session = Session(recipe.model)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from artefacts.command import Verb, run_rank
-from artefacts.launch import end
+from artefacts.launch import check_launched, end
 from pretrain.recipe import PretrainRecipe
 
 
 def work(recipe: PretrainRecipe, overwrite: bool) -> None:
     """Train in this process; heavy imports wait until the recipe has been checked."""
+    if recipe.deepspeed is not None:
+        check_launched("pretrain")
     from pretrain.train import train
 
     train(recipe, overwrite=overwrite)

@@ -27,6 +27,8 @@ from artefacts.recipe import dump
 from artefacts.training import TrainingRecipe
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false"}
+STEPS, SAVE_EVERY = 20, 6
+"""Of the pre-training runs in tests/pretrain."""
 
 
 @dataclass(frozen=True)

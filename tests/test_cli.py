@@ -104,7 +104,9 @@ def test_every_documented_example_is_a_valid_recipe(name: str, line: str, monkey
         assert Path(options.recipe).is_file(), f"the example names {options.recipe}, which does not ship"
         if words[0] == "deepspeed":
             options.rest += [
-                f"{field}=x" for field in ("model", "shards", "out") if field not in yaml.safe_load(Path(options.recipe).read_text())
+                f"{field}=x"
+                for field in ("model", "shards", "out")
+                if field in found.kind.model_fields and field not in yaml.safe_load(Path(options.recipe).read_text())
             ]
     assert resolve(options, found).model_fields_set
 
@@ -158,6 +160,8 @@ def workplace(tmp_path: Path) -> Path:
             write_manifest(folder, "tasks", recipe={}, inputs={}, counts={})
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "finished").mkdir()
     (tmp_path / "empty.fa").write_text("", encoding="utf-8")
     (tmp_path / "foreign.fa").write_text(">a\nACGT\nACJT\n>b\nEEEE\n", encoding="utf-8")
@@ -221,6 +225,9 @@ MISTAKES = {
     "no model to export": ("export --model absent --out out", ["absent/config.json: no such model"]),
     "no converter": ("export --model model --out out --gguf f16 --llama-cpp .", ["llama.cpp's converter is not here", "llama_cpp=FOLDER"]),
     "no model to chat with": ("chat --model absent", ["absent/config.json: no such model"]),
+    "an adapter to chat with": ("chat --model adapter", ["adapter: an adapter, not a model; merge it with `llama-gene merge"]),
+    "no model to serve": ("serve --model absent", ["absent/config.json: no such model"]),
+    "no model to predict with": ("predict good.fa --model absent --task sim/promoter --out out", ["absent/config.json: no such model"]),
     "a foreign letter in a chat": ("chat --model model --prompt <dna>ACJT</dna>", ["'J'"]),
     "no cards": ("eval score --records records --predictions records --out out", ["records/cards.json: no such file"]),
     "no metrics": ("eval report --metrics absent --records records --predictions p --out out", ["absent: no such file"]),
@@ -257,6 +264,7 @@ REQUIRED = {
     "instruct": "--model model --records records",
     "merge": "--model model --adapter adapter",
     "export": "--model model",
+    "predict": "good.fa --model model --task sim/promoter",
     "eval predict": "--model model --records records",
     "eval retention": "--models model",
     "eval export": "--records records",

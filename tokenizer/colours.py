@@ -135,8 +135,9 @@ def as_html(tokens: list[Shown]) -> str:
         # a long sequence is one word to a browser; between its tokens it may break
         text = html.escape(_visible(token.text)).replace("\n", "↵<br>")
         parts.append(f'<span class="token {token.kind}{shade}" title="id {token.id}">{text}</span><wbr>')
-    rows = [line.split(None, 1) for line in legend(tokens, False)]
-    lines = "".join(f'<li><span class="token {kind}">{kind}</span>{counts.rjust(52)}</li>' for kind, counts in rows)
+    # the plain legend's counts stand in columns behind nine letters of name
+    rows = [(line.split()[0], line[9:]) for line in legend(tokens, False)]
+    lines = "".join(f'<li><span class="token {kind}">{kind}</span>{counts}</li>' for kind, counts in rows)
     return f'<div class="tokens">{"".join(parts)}</div><ul class="legend">{lines}</ul>'
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from artefacts.errors import UserError
 from artefacts.launch import deepspeed_config, run_child
+from configs import CONFIGS
 
 
 def test_the_exit_code_and_the_environment_are_the_child_s() -> None:
@@ -73,3 +74,13 @@ def test_deepspeed_configs_by_name_or_path(tmp_path: Path) -> None:
         UserError, match="deepspeed=zero7: neither a file nor one of zero0, zero1, zero2, zero2_offload, zero3, zero3_offload"
     ):
         deepspeed_config("zero7")
+
+
+@pytest.mark.parametrize("module", ["pretrain", "instruct"])
+def test_a_rank_that_nobody_launched_says_what_to_call(module: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "OMPI_COMM_WORLD_RANK")}
+    command = [sys.executable, "-m", module, "--recipe", str(CONFIGS / module / "tiny.yaml"), "deepspeed=zero1"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"error: `python -m {module}` is one rank of a run with DeepSpeed" in done.stderr
+    assert f"use `llama-gene {module}`" in done.stderr

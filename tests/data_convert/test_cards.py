@@ -56,7 +56,7 @@ def test_there_are_cards():
 def test_every_card_loads_and_its_prompts_render(path):
     card = load_card(path)
     assert card == load_card(path.relative_to(TASKS).with_suffix("").as_posix())
-    assert card.simulated == card.id.startswith("sim/")
+    assert card.simulated == card.id.startswith(("sim/", "sim_opaque/"))
     letters = {item.name: ALPHABETS[item.modality].letters[:5] for item in card.inputs}
     for template in [*card.prompts.train, card.prompts.eval]:
         prompt = render(card, letters, template, random.Random(0))

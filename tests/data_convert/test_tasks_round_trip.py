@@ -10,13 +10,15 @@ from task_files import write_files
 
 from artefacts.errors import Ledger
 from artefacts.folder import read_manifest
+from artefacts.loss import IGNORED
 from data_convert.cards import TASKS, load_card, read_cards
 from data_convert.conversations import prompt_ids
 from data_convert.prompts import choices
 from data_convert.records import read_records
 from data_convert.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks import convert
-from instruct.tune import IGNORED, encode
+from instruct.encode import encode
+from instruct.rows import Rows, collate
 
 IDS = sorted(path.relative_to(TASKS).with_suffix("").as_posix() for path in TASKS.rglob("*.yaml"))
 
@@ -36,15 +38,17 @@ def test_only_the_answer_is_trained_on(chatty: Any, tmp_path: Path, task: str) -
         path = tmp_path / "out" / f"{split}.jsonl"
         records = read_records(path)
         assert records
-        rows = encode(chatty, path, 4096, Ledger())
+        rows = Rows(encode(chatty, path, 4096, Ledger()), [[number] for number in range(len(records))], None)
         for record, row in zip(records, rows, strict=True):
+            batch = collate([row], chatty.pad_token_id, weighted=False)
+            ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
             before = prompt_ids(chatty, record["prompt"])
-            assert row["input_ids"][: len(before)] == before
-            assert row["labels"][: len(before)] == [IGNORED] * len(before)
-            assert row["labels"][len(before) :] == row["input_ids"][len(before) :]
-            assert row["labels"].count(chatty.end_of_turn) == 1
-            assert row["labels"][-1] == chatty.end_of_turn
-            answer = chatty.decode(row["labels"][len(before) : -1]).strip()
+            assert ids[: len(before)] == before
+            assert labels[: len(before)] == [IGNORED] * len(before)
+            assert labels[len(before) :] == ids[len(before) :]
+            assert labels.count(chatty.end_of_turn) == 1
+            assert labels[-1] == chatty.end_of_turn
+            answer = chatty.decode(labels[len(before) : -1]).strip()
             assert answer == record["completion"][0]["content"]
             assert record["choices"] == choices(resolved)
             shown = record["prompt"][0]["content"]

@@ -21,6 +21,7 @@ import llama_gene
 from artefacts.errors import UserError
 from artefacts.recipe import load
 from configs import CONFIGS
+from eval.answers import Answers, value
 from eval.baselines.embedding.command import embed
 from eval.baselines.embedding.recipe import EmbedRecipe
 from eval.baselines.heads.nets import Head
@@ -34,6 +35,7 @@ from eval.baselines.training.measure import measure
 from eval.baselines.training.official import read_label, read_labels
 from eval.baselines.training.predict import predict
 from eval.baselines.training.recipe import Network, PredictRecipe, Schedule, TrainRecipe
+from eval.baselines.training.records import score_lines
 from eval.predictions import read_lines
 from eval.score import score
 
@@ -625,3 +627,14 @@ def test_the_commands(heads: dict[str, Path], tmp_path: Path, capsys: pytest.Cap
         llama_gene.main(["baseline", "predict", "--model", str(tmp_path / "absent"), "--seq", "A", "--seq-type", "prot", "--out", "o"]) == 2
     )
     assert "absent: no such head" in capsys.readouterr().err
+
+
+def test_lines_of_a_multilabel_head_are_sets_with_scores() -> None:
+    record = {"id": "t/test/0", "task": "t", "split": "test", "kind": "multilabel", "label": ["in"], "choices": ["in", "out"]}
+    data = Data("multilabel", ["in", "out"], {"test": [Example("t/test/0", (), [0], record)]})
+    (line,) = score_lines(data, data.splits["test"], np.array([[0.75, 0.25]]))
+    assert (line["predicted"], line["item_scores"]) == (["in"], {"in": 0.75, "out": 0.25})
+    # the lower threshold finds both, at the price of precision
+    given = Answers("multilabel", ["in", "out"], [["in", "out"]], [line["predicted"]], None, [line["item_scores"]])
+    assert value("fmax", given) == 1
+    assert value("micro_f1", given) == pytest.approx(2 / 3)

@@ -102,6 +102,11 @@ def test_calibration_error_equals_the_loop_over_bins(rows: list[tuple[int, tuple
     assert value("ece", answers) == pytest.approx(expected)
 
 
+def test_bins_of_confidence_are_closed_above() -> None:
+    found = np.array([[0.6, 0.4], [0.62, 0.38], [1.0, 0.0], [0.5, 0.5]])
+    assert probability.confidences(np.zeros(4, dtype=int), found)[2].tolist() == [8, 9, 14, 7]
+
+
 def test_a_certain_system_that_is_right_is_calibrated_and_one_that_is_wrong_is_not() -> None:
     certain = np.log([[1 - 1e-9, 1e-9]] * 4)
     right, wrong = (Answers("binary", ["a", "b"], [label] * 4, ["a"] * 4, certain) for label in "ab")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from pretrain.loss import score_in_head
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import llama_gene
 from artefacts.errors import UserError
+from artefacts.loss import score_in_head
 from eval.recipe import RetentionRecipe
 from eval.retention import english_bits, paragraphs, retention
 from pretrain.bits import english_blocks, heldout_bits

@@ -62,6 +62,14 @@ def test_any_prompt(chatty, letters, answer, text):
     check(chatty, chat(f"{text}<dna>{letters}</dna>{text}"), answer)
 
 
+def test_generation_marks_cover_what_is_trained(chatty):
+    """TRL and others find the answer by the template's marks; they find the tokens that our labels cover."""
+    messages = [*chat(PROMPTS[0]), {"role": "assistant", "content": "promoter"}]
+    marked = chatty.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    trained = [number for number, mark in zip(marked["input_ids"], marked["assistant_masks"], strict=True) if mark]
+    assert trained == answer_ids(chatty, chat(PROMPTS[0]), "promoter")
+
+
 def test_the_same_answer_has_the_same_ids_behind_every_prompt(chatty):
     assert len({tuple(answer_ids(chatty, chat(prompt), "promoter")) for prompt in PROMPTS}) == 1
 

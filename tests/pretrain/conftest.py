@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ranks import Nursery
+from ranks import SAVE_EVERY, STEPS, Nursery
 
 from data_convert.pack import PackRecipe, Source, pack
 from pretrain.recipe import PretrainRecipe
-
-STEPS, SAVE_EVERY = 20, 6
 
 
 @pytest.fixture(scope="session")

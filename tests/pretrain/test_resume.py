@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SAVE_EVERY, STEPS
-from ranks import Nursery
+from ranks import SAVE_EVERY, STEPS, Nursery
 from test_train import history
 
 from artefacts.checkpoints import PARTIAL, newest_complete, read_run

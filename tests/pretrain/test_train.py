@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import STEPS
-from ranks import ENVIRONMENT
+from ranks import ENVIRONMENT, STEPS
 
 from artefacts.folder import read_manifest
 from artefacts.recipe import dump
