@@ -22,6 +22,7 @@ from data_convert.cards import read_cards
 from data_convert.conversations import answer_ids, conversations
 from data_convert.prompts import choices as card_choices
 from data_convert.records import read_records
+from eval.branches import PRUNE_FROM
 from eval.controls import controlled, undone
 from eval.likelihood import answered
 from eval.parse import Parsed, parse_items, parse_label, parse_number, parse_text
@@ -190,13 +191,14 @@ def _predict_batch(model: Any, tokenizer: Any, batch: Batch, max_new_tokens: int
     room = max(map(len, answers)) + MORE_ROOM if answers else max_new_tokens
     prune_nats = prune_nats if batch[0][0]["kind"] in CLASSIFICATION else None  # an expectation asks for all of the grid
     rows, texts = answered(model, tokenizer, [ids for _, ids in batch], answers, room, greedy or not answers, prune_nats)
+    known = answers if prune_nats is None or len(Trie(answers)) <= PRUNE_FROM else []  # bounds are not divided by lengths
     for index, (record, _) in enumerate(batch):
-        yield _line(record, rows[index] if rows else None, texts[index] if texts else None, answers)
+        yield _line(record, rows[index] if rows else None, texts[index] if texts else None, known)
 
 
 def _line(record: Line, logprobs: list[float] | None, text: str | None, answers: Sequence[Sequence[int]] = ()) -> Line:
     """One prediction. `logprobs` are those of whole answers, so their softmax is the labels' probabilities; divided by
-    `label_tokens`, end-of-turn token included, they are normalised by length."""
+    `label_tokens`, end-of-turn token included, they are normalised by length. Where unlikely labels may be bounds only, it is null."""
     parsed = _parse(record, text) if text is not None else None
     return {
         "id": record["id"],
@@ -206,7 +208,7 @@ def _line(record: Line, logprobs: list[float] | None, text: str | None, answers:
         "gold": record["label"],
         "choices": record["choices"],
         "logprobs": logprobs,
-        "label_tokens": [len(answer) for answer in answers] if logprobs else None,
+        "label_tokens": [len(answer) for answer in answers] or None,
         "predicted": _predicted(record, logprobs, text, parsed),
         "text": text,
         "parsed": parsed.value if parsed else None,
