@@ -1,12 +1,15 @@
 """Items per second of `eval predict` against the original's way: one question at a time, `generate`, 8 new tokens.
 
     python benchmarks/eval.py                                  # the quickstart's shape, random weights, 2 and 100 labels
+    python benchmarks/eval.py --labels 100 --train 300 --prune-nats 20      # a model that has learnt its labels
     python benchmarks/eval.py --hidden 2048 --layers 16 --heads 32 --kv-heads 8 --vocab 128256 --dtype bfloat16
 
 Both ways ask the same model with the same prompts, which are read once before the clock starts. Ours gives the likelihood of
 every whole label and the greedy text; the original's gives 8 tokens of text. Ours is checked against the naive way on some
 of the items: every label read separately behind its prompt, the likeliest taken. A random model never says a label, so its
-greedy text is the dearest there is; `--no-greedy` leaves it out, as early stopping does.
+greedy text is the dearest there is; `--no-greedy` leaves it out, as early stopping does. With `--train` the model is first
+trained so many steps on prompts whose last token tells which label is the answer (of `--noise` of them another one is given),
+since what pruning saves depends on how sure the model is; the items are prompts of the same kind that it has not seen.
 """
 
 from __future__ import annotations
@@ -44,6 +47,36 @@ class Plain:
         return [" ".join(map(str, row)) for row in rows]
 
 
+def trained(model: Any, prompt: Callable[[int], list[int]], labels: list[list[int]], steps: int, noise: float) -> float:
+    """Teach the model the label that each prompt asks for. Returns the mean loss of the last ten steps, nats per token."""
+    import torch
+
+    from eval.likelihood import left_padded
+
+    device, draw, losses = next(model.parameters()).device, random.Random(1), []
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
+    model.train()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 20) * (1 - step / steps)
+        told = [draw.randrange(len(labels)) for _ in range(32)]
+        given = [draw.choice(labels) if draw.random() < noise else labels[which] for which in told]
+        rows = [[*prompt(which), *label] for which, label in zip(told, given, strict=True)]
+        ids, mask = left_padded(rows, 0)
+        counts = torch.tensor([len(label) for label in given])
+        answer = torch.arange(ids.shape[1]) >= ids.shape[1] - counts[:, None]
+        targets = ids.masked_fill(~answer, -100)
+        places = (mask.cumsum(1) - 1).clamp(min=0)
+        loss = model(*(part.to(device) for part in (ids, mask, places)), labels=targets.to(device)).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    model.eval()
+    return sum(losses[-10:]) / len(losses[-10:])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("hidden", 128), ("layers", 4), ("heads", 4), ("kv-heads", 2), ("vocab", 2048), ("prompt", 60), ("shared", 20)):
@@ -56,6 +89,9 @@ def main() -> None:
     parser.add_argument("--label-tokens", type=int, nargs=2, default=(1, 3), help="range, the end-of-turn token not counted")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--no-greedy", action="store_true")
+    parser.add_argument("--train", type=int, default=0, help="steps of 32 answers; 0 leaves the model random")
+    parser.add_argument("--noise", type=float, default=0.0, help="share of the training answers that are any label")
+    parser.add_argument("--prune-nats", type=float, nargs="+", default=[0.0], help="margins; 0 reads every label")
     options = parser.parse_args()
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -82,8 +118,10 @@ def main() -> None:
     draw = random.Random(0)
     ids = range(2, options.vocab)
     question, least = draw.choices(ids, k=options.shared), options.prompt * 3 // 4 - options.shared
-    prompts = [[*question, *draw.choices(ids, k=draw.randint(least, least + options.prompt // 2))] for _ in range(options.items)]
-    prompts.sort(key=len)  # as predicting sorts them
+
+    def prompt(which: int) -> list[int]:
+        return [*question, *draw.choices(ids, k=draw.randint(least, least + options.prompt // 2) - 1), 2 + which]
+
     print(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {options.dtype}, {device}, threads {torch.get_num_threads()}"
     )
@@ -98,41 +136,55 @@ def main() -> None:
         labels = [[*label, 1] for label in labels]
         inner = len({tuple(label[:n]) for label in labels for n in range(1, len(label))})
         room = max(map(len, labels)) + 4
+        if options.train:
+            loss = trained(model, prompt, labels, options.train, options.noise)
+            print(f"| {count} | trained {options.train} steps, noise {options.noise}: loss {loss:.3f} nats a token | | | | |")
+        told = [draw.randrange(count) for _ in range(options.items)]
+        prompts, told = map(list, zip(*sorted(((prompt(which), which) for which in told), key=lambda pair: len(pair[0])), strict=True))
 
-        def ours(labels: list[list[int]] = labels, inner: int = inner, room: int = room) -> list[list[float]]:
+        def ours(nats: float, prompts: Any = prompts, labels: Any = labels, inner: int = inner, room: int = room) -> list[list[float]]:
             rows: list[list[float]] = []
             start = 0
             while start < len(prompts):
                 end = start + 1
                 while end < len(prompts) and (end + 1 - start) * (len(prompts[end]) + inner) <= options.batch_tokens:
                     end += 1
-                rows += answered(model, Plain(), prompts[start:end], labels, room, not options.no_greedy)[0] or []
+                rows += answered(model, Plain(), prompts[start:end], labels, room, not options.no_greedy, nats or None)[0] or []
                 start = end
             return rows
 
-        def original() -> None:
+        def original(prompts: Any = prompts) -> None:
             for index in range(options.one_by_one):
                 row = torch.tensor([prompts[index * options.items // options.one_by_one]], device=device)
                 model.generate(input_ids=row, attention_mask=torch.ones_like(row), do_sample=False, max_new_tokens=8, min_new_tokens=8)
 
         answered(model, Plain(), prompts[:4], labels, room)  # first calls allocate what stays
         original_wall, original_cpu, _ = measured(original, device)
-        wall, cpu, rows = measured(ours, device)
+        base = options.one_by_one / original_wall
         some = [index * options.items // options.naive for index in range(options.naive)]
         with torch.no_grad():
             naive_wall, naive_cpu, naive = measured(
-                lambda labels=labels, some=some: separately(model, [prompts[i] for i in some], labels, 0), device
+                lambda labels=labels, some=some, prompts=prompts: separately(model, [prompts[i] for i in some], labels, 0), device
             )
-        found = torch.tensor([rows[i] for i in some])
-        same = int((found.argmax(1) == naive.argmax(1)).sum())
-        base = options.one_by_one / original_wall
-        for way, items, seconds, used in (
-            ("ours", options.items, wall, cpu),
-            ("one by one, generate 8", options.one_by_one, original_wall, original_cpu),
-            ("every label separately", options.naive, naive_wall, naive_cpu),
-        ):
+
+        def row(way: str, items: int, seconds: float, used: float, count: int = count, base: float = base) -> None:
             print(f"| {count} | {way} | {items} | {items / seconds:.1f} | {used / items:.4f} | {items / seconds / base:.1f} |", flush=True)
-        print(f"| {count} | argmax equal | {same} of {len(some)}, largest difference {(found - naive).abs().max():.1e} | | | |", flush=True)
+
+        row("one by one, generate 8", options.one_by_one, original_wall, original_cpu)
+        row("every label separately", options.naive, naive_wall, naive_cpu)
+        for nats in options.prune_nats:
+            wall, cpu, rows = measured(lambda nats=nats, ours=ours: ours(nats), device)
+            row(f"ours, margin {nats:g}" if nats else "ours", options.items, wall, cpu)
+            every = torch.tensor(rows)
+            found, sure = every[some], every.softmax(1).amax(1)
+            same = int((found.argmax(1) == naive.argmax(1)).sum())
+            off = (found.double().softmax(1) - naive.double().softmax(1)).abs().max()
+            right = float((every.argmax(1) == torch.tensor(told)).float().mean())
+            print(
+                f"| {count} | argmax equal {same} of {len(some)}; largest difference {(found - naive).abs().max():.1e}, "
+                f"as probability {off:.0e}; right {right:.3f}, likeliest label {sure.mean():.3f} on average | | | | |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -2,38 +2,26 @@
 
 The prompts are read once. All candidates are then scored in one more pass over the nodes of their prefix tree, laid out
 behind the cached prompt, where a mask lets each node see its own branch only (tree attention). The likeliest token at every
-node is known from the same pass, so a greedy answer that is one of the candidates costs nothing more.
+node is known from the same pass, so a greedy answer that is one of the candidates costs nothing more. Of large sets of
+candidates a prediction reads only what can come close to the likeliest one (`eval.branches`).
 
-Shapes: P prompts, C candidates, T prompt tokens, N nodes of the tree, E its edges, V vocabulary.
+Shapes: P prompts, C candidates, T prompt tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from eval.branches import Prefix, score
 from eval.trie import Trie
 
-CHUNK = 1 << 22
-"""Logits turned to float32 at a time."""
 SHARED = 8
 """Tokens from which a common beginning of prompts is worth a pass of its own."""
-
-
-@dataclass
-class Prefix:
-    """Prompts that a model has read."""
-
-    prompts: Sequence[Sequence[int]]
-    mask_PT: Tensor
-    cache: Any
-    logits_PV: Tensor
-    """float32, behind the last prompt token."""
 
 
 @torch.no_grad()
@@ -61,8 +49,13 @@ def answered(
     answers: Sequence[Sequence[int]],
     max_new_tokens: int,
     greedy_text: bool = True,
+    prune_nats: float | None = None,
 ) -> tuple[list[list[float]] | None, list[str] | None]:
-    """Log-likelihoods [P][C] of the answers (None without answers) and greedy texts (None unless asked for)."""
+    """Log-likelihoods [P][C] of the answers (None without answers) and greedy texts (None unless asked for).
+
+    Args:
+        prune_nats: of large sets, read what can lie this close to the likeliest answer only; see `eval.branches.score`.
+    """
     pad_id, trie = tokenizer.pad_token_id, Trie(answers)
     if not takes_trees(model, max(map(len, prompts)) + len(trie)):
         rows = separately(model, prompts, answers, pad_id).tolist() if answers else None
@@ -72,7 +65,7 @@ def answered(
     found: list[list[int] | None] = [None] * len(prompts)
     stops = stop_ids(model)
     if answers:
-        logprobs_PC, best_PN = score(model, prefix, trie)
+        logprobs_PC, best_PN = score(model, prefix, trie, prune_nats)
         rows = logprobs_PC.tolist()
         found = [trie.greedy(best, stops) for best in best_PN.tolist()]
     if not greedy_text:
@@ -144,36 +137,6 @@ def read(model: Any, prompts: Sequence[Sequence[int]], pad_id: int) -> Prefix:
     return Prefix(prompts, mask_PT, out.past_key_values, out.logits[:, -1].float())
 
 
-def score(model: Any, prefix: Prefix, trie: Trie) -> tuple[Tensor, Tensor]:
-    """Log-likelihoods float32 [P, C] and the likeliest token behind every node [P, 1 + N], both on the CPU."""
-    device, (P, T), N = prefix.mask_PT.device, prefix.mask_PT.shape, len(trie)
-    nodes_E, tokens_E = torch.tensor(trie.edges, device=device).T
-    first_PV = prefix.logits_PV
-    edges_PE = first_PV.log_softmax(-1)[:, tokens_E]  # right for the edges of node 0, replaced below for all others
-    best_PN = first_PV.argmax(-1, keepdim=True)
-    if N:
-        before = prefix.mask_PT.bool()[:, None, None, :].expand(P, 1, N, T)
-        mask = torch.cat([before, trie.sees().to(device).expand(P, 1, N, N)], -1)
-        place = prefix.mask_PT.sum(1, keepdim=True) + torch.tensor(trie.depths(), device=device) - 1
-        out = model(
-            input_ids=torch.tensor([trie.tokens], device=device).expand(P, N),
-            attention_mask=_as_asked(model, mask),
-            position_ids=place,
-            past_key_values=prefix.cache,
-            use_cache=True,
-        )
-        prefix.cache.crop(-N)  # the prompts alone again
-        inner = nodes_E > 0
-        rows = max(1, CHUNK // out.logits[0].numel())
-        best = []
-        for start in range(0, P, rows):
-            logprobs_pNV = out.logits[start : start + rows].float().log_softmax(-1)
-            edges_PE[start : start + rows, inner] = logprobs_pNV[:, nodes_E[inner] - 1, tokens_E[inner]]
-            best.append(logprobs_pNV.argmax(-1))
-        best_PN = torch.cat([best_PN, torch.cat(best)], 1)
-    return trie.total(edges_PE).cpu(), best_PN.cpu()
-
-
 def continued(model: Any, prefix: Prefix, rows: Sequence[int], max_new_tokens: int, stops: Sequence[int], pad_id: int) -> list[list[int]]:
     """Greedy ids behind some of the prompts, each up to its stop token or to the room given. Uses the cache up."""
     device = prefix.mask_PT.device
@@ -220,14 +183,6 @@ def separately(model: Any, prompts: Sequence[Sequence[int]], answers: Sequence[S
         picked = logits.log_softmax(-1).gather(-1, ids[:, len(prompt) :, None])[..., 0]
         rows.append((picked * mask[:, len(prompt) :]).sum(1))
     return torch.stack(rows).cpu()
-
-
-def _as_asked(model: Any, mask: Tensor) -> Tensor:
-    """sdpa takes truth values; eager attention adds the mask to its scores."""
-    if model.config.get_text_config()._attn_implementation == "sdpa":
-        return mask
-    dtype = next(model.parameters()).dtype
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:

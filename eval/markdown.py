@@ -50,6 +50,9 @@ def _task(task: dict[str, Any], reference: str) -> list[str]:
         if is_control(system):
             continue
         rows.append([name_of(system), *(figure(scores["metrics"].get(metric)) for metric in task["metrics"])])
+        if "normalised" in scores:
+            said = scores["normalised"]["metrics"]
+            rows.append([f"{name_of(system)}, per token", *(figure(said.get(metric)) for metric in task["metrics"])])
         if "greedy" in scores:
             said = scores["greedy"]["metrics"]
             rows.append([f"{name_of(system)}, written", *(figure(said.get(metric)) for metric in task["metrics"])])

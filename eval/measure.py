@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.answers import LOWER_IS_BETTER, Answers, statistic
+from eval.answers import CONFUSION, LOWER_IS_BETTER, Answers, statistic
 from eval.bootstrap import Resamples, Sampled, combined
-from eval.predictions import Line, answers
+from eval.predictions import Line, answers, normalised
 
 Runs = list[tuple[str, list[Line]]]
 """Of one system: the name of each run, and its lines in the records' order."""
@@ -39,6 +39,10 @@ def measure_systems(
                 "invalid_rate": _mean([status == "invalid" for status in statuses]),
                 "refused_rate": _mean([status == "refused" for status in statuses]),
             }
+        per_token = [one for _, lines in runs if (one := normalised(lines)) is not None]
+        if len(per_token) == len(runs):
+            labels = [metric for metric in wanted if metric in CONFUSION]
+            system["normalised"] = {"metrics": _figures([_sampled(labels, one, resamples) for one in per_token], own_seed)[0]}
         if len(runs) > 1:
             system["runs"] = [
                 {"run": run, "metrics": {metric: round(one[metric].value, 6) for metric in figures}}

@@ -17,10 +17,12 @@ from tqdm import tqdm
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, package_versions, write_manifest
 from artefacts.launch import share_cores
+from data_convert.card_fields import CLASSIFICATION
 from data_convert.cards import read_cards
 from data_convert.conversations import answer_ids, conversations
 from data_convert.prompts import choices as card_choices
 from data_convert.records import read_records
+from eval.branches import PRUNE_FROM
 from eval.controls import controlled, undone
 from eval.likelihood import answered
 from eval.parse import Parsed, parse_items, parse_label, parse_number, parse_text
@@ -83,6 +85,7 @@ def predictions(
     max_new_tokens: int = 48,
     *,
     greedy: bool = True,
+    prune_nats: float | None = None,
 ) -> Iterator[Line]:
     """One prediction per record, in batches of similar length and so in no order. Fields: eval.score.FIELDS.
 
@@ -90,9 +93,10 @@ def predictions(
         batch_tokens: tokens per forward pass, padding included.
         max_new_tokens: longest greedy answer where the choices do not say how long one can be.
         greedy: False leaves the text of closed tasks out; `text`, `parsed` and `status` are then None.
+        prune_nats: see PredictRecipe.
     """
     for batch in _batches(tokenizer, records, batch_tokens):
-        yield from _predict_batch(model, tokenizer, batch, max_new_tokens, greedy)
+        yield from _predict_batch(model, tokenizer, batch, max_new_tokens, greedy, prune_nats)
 
 
 def _local(recipe: PredictRecipe, asked: dict[str, list[Line]]) -> tuple[list[tuple[str, Batch]], Callable[[Batch], list[Line]]]:
@@ -106,7 +110,7 @@ def _local(recipe: PredictRecipe, asked: dict[str, list[Line]]) -> tuple[list[tu
     def answer(batch: Batch) -> list[Line]:
         if not loaded:
             loaded.append(open_model(recipe))
-        return list(_predict_batch(loaded[0], tokenizer, batch, recipe.max_new_tokens, recipe.greedy))
+        return list(_predict_batch(loaded[0], tokenizer, batch, recipe.max_new_tokens, recipe.greedy, recipe.prune_nats))
 
     return batches, answer
 
@@ -182,17 +186,19 @@ def _answers(tokenizer: Any, record: Line) -> list[list[int]]:
     return [answer_ids(tokenizer, record["prompt"], choice) for choice in record["choices"]]
 
 
-def _predict_batch(model: Any, tokenizer: Any, batch: Batch, max_new_tokens: int, greedy: bool) -> Iterator[Line]:
+def _predict_batch(model: Any, tokenizer: Any, batch: Batch, max_new_tokens: int, greedy: bool, prune_nats: float | None) -> Iterator[Line]:
     answers = _answers(tokenizer, batch[0][0])
     room = max(map(len, answers)) + MORE_ROOM if answers else max_new_tokens
-    rows, texts = answered(model, tokenizer, [ids for _, ids in batch], answers, room, greedy or not answers)
+    prune_nats = prune_nats if batch[0][0]["kind"] in CLASSIFICATION else None  # an expectation asks for all of the grid
+    rows, texts = answered(model, tokenizer, [ids for _, ids in batch], answers, room, greedy or not answers, prune_nats)
+    known = answers if prune_nats is None or len(Trie(answers)) <= PRUNE_FROM else []  # bounds are not divided by lengths
     for index, (record, _) in enumerate(batch):
-        yield _line(record, rows[index] if rows else None, texts[index] if texts else None, answers)
+        yield _line(record, rows[index] if rows else None, texts[index] if texts else None, known)
 
 
 def _line(record: Line, logprobs: list[float] | None, text: str | None, answers: Sequence[Sequence[int]] = ()) -> Line:
     """One prediction. `logprobs` are those of whole answers, so their softmax is the labels' probabilities; divided by
-    `label_tokens`, end-of-turn token included, they are normalised by length."""
+    `label_tokens`, end-of-turn token included, they are normalised by length. Where unlikely labels may be bounds only, it is null."""
     parsed = _parse(record, text) if text is not None else None
     return {
         "id": record["id"],
@@ -202,7 +208,7 @@ def _line(record: Line, logprobs: list[float] | None, text: str | None, answers:
         "gold": record["label"],
         "choices": record["choices"],
         "logprobs": logprobs,
-        "label_tokens": [len(answer) for answer in answers] if logprobs else None,
+        "label_tokens": [len(answer) for answer in answers] or None,
         "predicted": _predicted(record, logprobs, text, parsed),
         "text": text,
         "parsed": parsed.value if parsed else None,

@@ -18,7 +18,7 @@ from eval.answers import Answers
 
 Line = dict[str, Any]
 FIELDS = ("id", "task", "split", "kind", "gold", "choices", "logprobs", "predicted", "text", "parsed", "status")
-"""Of a line. Optional: `item_scores`, item -> score from 0 to 1, of answers that are sets."""
+"""Of a line. Optional: `item_scores`, item -> score from 0 to 1, of answers that are sets; `label_tokens`, of each choice."""
 CONTROLS = {
     "shuffled": "the letters of every sequence in random order",
     "removed": "nothing between the tags of a sequence",
@@ -130,8 +130,9 @@ def aligned(truth: list[Line], lines: list[Line], path: Path) -> list[Line]:
             for field in ("predicted", "parsed"):
                 if line[field] is not None and line[field] not in choices:
                     raise UserError(f"{path}: '{record['id']}': {field} {line[field]!r} is none of the choices; null stands for no answer")
-        if line["logprobs"] is not None and len(line["logprobs"]) != len(choices):
-            raise UserError(f"{path}: '{record['id']}': {len(line['logprobs'])} logprobs for {len(choices)} choices; predict again")
+        for field in ("logprobs", "label_tokens"):
+            if line.get(field) is not None and len(line[field]) != len(choices):
+                raise UserError(f"{path}: '{record['id']}': {len(line[field])} {field} for {len(choices)} choices; predict again")
     return [known[name] for name in ids]
 
 
@@ -147,3 +148,12 @@ def answers(lines: Sequence[Line], field: str) -> Answers:
         logprobs=np.array(logprobs, dtype=float) if complete else None,
         item_scores=[line.get("item_scores") for line in lines] if field == "predicted" else [],
     )
+
+
+def normalised(lines: Sequence[Line]) -> Answers | None:
+    """The labels likeliest per answer token; None where likelihoods or numbers of tokens are missing, or no label is asked for."""
+    if lines[0]["kind"] not in CLASSIFICATION or not all(line["logprobs"] and line.get("label_tokens") for line in lines):
+        return None
+    best = [int(np.argmax(np.divide(line["logprobs"], line["label_tokens"]))) for line in lines]
+    predicted = [line["choices"][code] for line, code in zip(lines, best, strict=True)]
+    return Answers(lines[0]["kind"], lines[0]["choices"], [line["gold"] for line in lines], predicted)

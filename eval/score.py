@@ -1,7 +1,8 @@
 """Score predictions against records: `metrics.json`, with intervals. Needs no model, so a scoring fix costs seconds.
 
 Two figures per metric: of `predicted` (label log-likelihoods for a model, the plain prediction for a baseline) and of
-the greedy text as the strict parser read it. Their gap says how well the model keeps to the form asked for.
+the greedy text as the strict parser read it. Their gap says how well the model keeps to the form asked for. Labels also by
+log-likelihood per answer token, where the lines say how many tokens each has.
 """
 
 from __future__ import annotations

@@ -27,7 +27,10 @@ class Trie:
         """Of each node: token -> node. Tokens that end every candidate they stand in have none."""
         self.edges: list[tuple[int, int]] = []
         """(node, token)."""
+        self.last: list[int] = []
+        """Of each candidate: its last edge."""
         self._paths: list[list[int]] = []
+        self._ways: list[list[int]] = [[]]
         known: dict[tuple[int, int], int] = {}
         for answer in answers:
             assert answer, "a candidate without tokens"
@@ -38,14 +41,16 @@ class Trie:
                     self.edges.append((node, token))
                 path.append(edge)
                 if place + 1 < len(answer):
-                    node = self._child(node, token)
+                    node = self._child(node, token, path)
+            self.last.append(path[-1])
             self._paths.append(path)
 
-    def _child(self, node: int, token: int) -> int:
+    def _child(self, node: int, token: int, path: list[int]) -> int:
         if token not in self.children[node]:
             self.tokens.append(token)
             self.parents.append(node)
             self.children.append({})
+            self._ways.append(list(path))
             self.children[node][token] = len(self.tokens)
         return self.children[node][token]
 
@@ -70,17 +75,17 @@ class Trie:
 
     def total(self, edges_PE: Tensor) -> Tensor:
         """Sum along every candidate's path: [P, E] -> [P, C]."""
-        # a spare column of zeros fills shorter paths
-        padded = torch.cat([edges_PE, edges_PE.new_zeros(len(edges_PE), 1)], 1)
-        longest = max(map(len, self._paths))
-        index = torch.tensor([path + [len(self.edges)] * (longest - len(path)) for path in self._paths], device=edges_PE.device)
-        return padded[:, index].sum(-1)
+        return _sums(edges_PE, self._paths)
+
+    def before(self, edges_PE: Tensor) -> Tensor:
+        """Sum along the way to every node: [P, E] -> [P, 1 + N]."""
+        return _sums(edges_PE, self._ways)
 
     def greedy(self, best: Sequence[int], stops: Sequence[int]) -> list[int] | None:
         """The greedy answer, its stop token included, where it lies inside the tree; None where it leaves it.
 
         Args:
-            best: likeliest next token behind each of the nodes 0..N.
+            best: likeliest next token behind each of the nodes 0..N; a negative number where it is not known, which is outside.
         """
         node, ids = 0, []
         while True:
@@ -91,3 +96,11 @@ class Trie:
             if token not in self.children[node]:
                 return None
             node = self.children[node][token]
+
+
+def _sums(edges_PE: Tensor, paths: Sequence[Sequence[int]]) -> Tensor:
+    # a spare column of zeros fills shorter paths
+    padded = torch.cat([edges_PE, edges_PE.new_zeros(len(edges_PE), 1)], 1)
+    longest = max(map(len, paths))
+    index = torch.tensor([[*path, *[edges_PE.shape[1]] * (longest - len(path))] for path in paths], device=edges_PE.device)
+    return padded[:, index].sum(-1)

@@ -15,6 +15,7 @@ from sklearn.metrics import matthews_corrcoef
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint
 from eval.details import details
+from eval.markdown import as_markdown
 from eval.predictions import read_lines
 from eval.score import score
 
@@ -52,6 +53,46 @@ def test_figures_are_those_of_the_lines(invented: Path) -> None:
     for interval in model["metrics"].values():
         assert interval["low"] <= interval["value"] <= interval["high"]
     assert document["provenance"]["seed"] == 0
+
+
+def test_labels_per_token_stand_beside_the_raw_ones(invented: Path) -> None:
+    """Of labels of 1, 2, 4 tokens and so on, the likeliest per token, by hand; regression and systems without lengths have none."""
+
+    def lengths(lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            line["label_tokens"] = [2**place for place in range(len(line["choices"]))] if line["logprobs"] else None
+
+    rewrite(invented, lengths)
+    document = run(invented)
+    found = task(document, "bench/species")["systems"]["llama-gene"]
+    lines = [line for line in read_lines(invented / "predictions" / "llama-gene.jsonl") if line["task"] == "bench/species"]
+    gold, said = [line["gold"] for line in lines], []
+    for line in lines:
+        best = None
+        for place, choice in enumerate(line["choices"]):
+            per_token = line["logprobs"][place] / 2**place
+            if best is None or per_token > best[0]:
+                best = per_token, choice
+        said.append(best[1])
+    own = found["normalised"]["metrics"]
+    assert set(own) == {"accuracy", "balanced_accuracy", "mcc", "macro_f1"}
+    assert own["accuracy"]["value"] == pytest.approx(sum(map(str.__eq__, gold, said)) / len(gold), abs=1e-6)
+    assert own["mcc"]["value"] == pytest.approx(matthews_corrcoef(gold, said), abs=1e-6)
+    assert own["mcc"]["low"] <= own["mcc"]["value"] <= own["mcc"]["high"]
+    assert own["mcc"] != found["metrics"]["mcc"]
+    assert f"| llama-gene, per token | {own['accuracy']['value']:.3f} [" in as_markdown("title", "", document, None)
+    for one in document["tasks"]:
+        if one["kind"] not in ("binary", "multiclass"):
+            assert "normalised" not in one["systems"]["llama-gene"]
+
+    def without(lines: list[dict[str, Any]]) -> None:
+        lengths(lines)
+        lines[0]["label_tokens"] = None
+
+    rewrite(invented, without)
+    again, first = run(invented, "again.json"), next(read_lines(invented / "records" / "test.jsonl"))["task"]
+    assert "normalised" in task(document, first)["systems"]["llama-gene"]
+    assert "normalised" not in task(again, first)["systems"]["llama-gene"], "a line without lengths"
 
 
 def test_the_same_inputs_give_the_same_bytes(invented: Path) -> None:
