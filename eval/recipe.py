@@ -39,10 +39,11 @@ class Asking(Recipe):
     """Longest greedy answer of text tasks; closed label sets take their longest label and a little more."""
     greedy: bool = True
     """Greedy text beside the likelihoods; tasks without a closed set of answers have nothing else and always get it."""
-    prune_nats: float | None = Field(default=20.0, gt=0)
-    """Of classifications with many labels (more than 32 distinct beginnings), labels this far below the likeliest one are given the
-    log-likelihood of their first tokens, at least their own: the likeliest label is exact, probabilities of C labels within
-    C exp(-prune_nats). null reads every label to its end."""
+    prune_nats: float | None = Field(default=None, gt=0)
+    """Speed for classifications with many labels (more than 32 distinct beginnings): labels that many nats or more below the likeliest
+    one are not read to their end, and are given the log-likelihood of their first tokens, which is at least their own. The likeliest
+    label is exact; probabilities of C labels are within C exp(-prune_nats) only, and nothing is said per token. 5 is fast, 20 hardly
+    prunes. null reads every label."""
     controls: list[Literal["shuffled", "removed", "permuted"]] = []
     """Negative controls to predict too, as `<system>@shuffled` and so on: letters of every sequence in random order, sequences
     removed, label names exchanged."""

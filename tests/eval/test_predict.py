@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 
 import asked_records
@@ -78,6 +79,34 @@ def test_batches_do_not_change_predictions(predictions, extended_folder, records
     for line, other in zip(read(predictions / "llama-gene.jsonl"), read(tmp_path / "out" / "alone.jsonl"), strict=True):
         assert other["text"] == line["text"]
         assert other["logprobs"] == (line["logprobs"] and pytest.approx(line["logprobs"], abs=1e-3))
+
+
+def test_pruning_keeps_the_label(extended_folder, tmp_path):
+    """Of many labels the likeliest is the same and lengths are left out, since some are bounds; a grid of numbers is read whole."""
+    draw = random.Random(0)
+    many = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(30)]
+    numbers = [f"{place / 50:.2f}" for place in range(50)]
+    lines = []
+    for kind, names in (("multiclass", many), ("regression", numbers)):
+        answer = {"completion": [{"role": "assistant", "content": names[0]}], "choices": names}
+        label = names[0] if kind == "multiclass" else float(names[0])
+        lines += [{**asked_records.record(kind, number, draw), **answer, "label": label} for number in range(3)]
+    folder, found = write(tmp_path / "records", lines), {}
+    for name, nats in (("whole", None), ("pruned", 0.01)):
+        out = tmp_path / name
+        predict(PredictRecipe(model=extended_folder, records=folder, out=out, max_new_tokens=5, prune_nats=nats))
+        found[name] = read(out / "llama-gene.jsonl")
+        assert read_manifest(out, "predictions")["recipe"]["prune_nats"] == nats
+    changed = False
+    for whole, pruned in zip(found["whole"], found["pruned"], strict=True):
+        assert (pruned["predicted"], pruned["text"]) == (whole["predicted"], whole["text"])
+        if whole["kind"] == "regression":
+            assert pruned == whole
+        else:
+            assert pruned["label_tokens"] is None
+            assert whole["label_tokens"]
+            changed |= pruned["logprobs"] != whole["logprobs"]
+    assert changed
 
 
 def test_refusals(extended_folder, records, tmp_path):
