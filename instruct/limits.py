@@ -13,6 +13,8 @@ from artefacts.errors import UserError
 MINUTE = 60.0
 BESIDE = 1 << 20
 """Bytes of a request beside the file that is uploaded with it."""
+MOST_DROPPED = 32 << 20
+"""Bytes of a refused request that are read before it is answered."""
 POSTS_PER_QUESTION = 20
 """Requests of the page itself, such as uploads and the choice of an example, that go with one question."""
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; frame-ancestors 'none'"
@@ -60,6 +62,7 @@ class Guard:
             await send(message)
 
         if scope["method"] == "POST" and (refused := self._refused(scope)):
+            await _drop_body(receive)
             status, text = refused
             body = text.encode()
             headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
@@ -79,3 +82,13 @@ class Guard:
         except UserError:
             return 429, "too many requests; wait a minute"
         return None
+
+
+async def _drop_body(receive: Any) -> None:
+    """Read what is sent, and keep none of it: a client that is still sending when the connection closes never sees the answer."""
+    read = 0
+    while read < MOST_DROPPED:
+        message = await receive()
+        read += len(message.get("body", b""))
+        if not message.get("more_body"):
+            return

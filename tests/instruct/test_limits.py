@@ -43,6 +43,16 @@ def test_the_wait_that_is_named_is_enough_and_those_who_left_are_forgotten() -> 
     assert set(limit._calls) == {"b"}
 
 
+def receiver(chunks: list[bytes]) -> Any:
+    """What a client still has to send; `chunks` empties as it is read."""
+
+    async def receive() -> dict[str, Any]:
+        chunk = chunks.pop(0)
+        return {"type": "http.request", "body": chunk, "more_body": bool(chunks)}
+
+    return receive
+
+
 def ask(guard: Guard, method: str = "POST", length: str | None = "10") -> tuple[int, dict[bytes, bytes]]:
     sent: list[Any] = []
 
@@ -51,7 +61,7 @@ def ask(guard: Guard, method: str = "POST", length: str | None = "10") -> tuple[
 
     headers = [(b"content-length", length.encode())] if length is not None else []
     scope = {"type": "http", "method": method, "headers": headers, "client": ("10.0.0.1", 5)}
-    asyncio.run(guard(scope, None, send))
+    asyncio.run(guard(scope, receiver([b"all of it"]), send))
     return sent[0]["status"], dict(sent[0]["headers"])
 
 
@@ -72,3 +82,16 @@ def test_the_guard_knows_size_and_rate_and_sets_the_policy() -> None:
     assert b"default-src 'self'" in headers[b"content-security-policy"]
     assert [ask(guard)[0] for _ in range(POSTS_PER_QUESTION)] == [200] * (POSTS_PER_QUESTION - 2) + [429] * 2
     assert ask(guard, "GET", None)[0] == 200
+
+
+@pytest.mark.parametrize(("chunks", "left"), [(3, 0), (40, 8)])
+def test_a_refused_body_is_read_before_the_answer_up_to_a_bound(chunks: int, left: int) -> None:
+    waiting = [b"x" * (1 << 20)] * chunks
+    still: list[int] = []
+
+    async def send(message: Any) -> None:
+        still.append(len(waiting))
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-length", b"%d" % (chunks << 20))], "client": ("10.0.0.1", 5)}
+    asyncio.run(Guard(answering, most_bytes=1000, per_minute=1)(scope, receiver(waiting), send))
+    assert still[0] == left
