@@ -27,6 +27,7 @@ from eval.controls import controlled, undone
 from eval.likelihood import answered
 from eval.parse import Parsed, parse_items, parse_label, parse_number, parse_text
 from eval.partial import Partial
+from eval.predictions import head_of
 from eval.recipe import PredictRecipe
 from eval.subjects import Endpoint, check_fit, check_subject, identity, open_model, open_tokenizer
 from eval.trie import Trie
@@ -201,12 +202,7 @@ def _line(record: Line, logprobs: list[float] | None, text: str | None, answers:
     `label_tokens`, end-of-turn token included, they are normalised by length. Where unlikely labels may be bounds only, it is null."""
     parsed = _parse(record, text) if text is not None else None
     return {
-        "id": record["id"],
-        "task": record["task"],
-        "split": record["split"],
-        "kind": record["kind"],
-        "gold": record["label"],
-        "choices": record["choices"],
+        **head_of(record),
         "logprobs": logprobs,
         "label_tokens": [len(answer) for answer in answers] or None,
         "predicted": _predicted(record, logprobs, text, parsed),

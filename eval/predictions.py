@@ -36,6 +36,12 @@ class Run:
     path: Path
 
 
+def head_of(record: Line) -> Line:
+    """What a prediction repeats of its record, so that it can be scored and checked against it."""
+    same = {name: record[name] for name in ("id", "task", "split", "kind")}
+    return {**same, "gold": record["label"], "choices": record["choices"]}
+
+
 def read_lines(path: Path) -> Iterator[Line]:
     """JSON lines, one at a time. Raises UserError with the line where one cannot be read."""
     if not path.is_file():

@@ -12,7 +12,7 @@ import numpy as np
 from artefacts.errors import UserError
 from data_convert.records import with_choices
 from eval.metrics import Floats
-from eval.predictions import by_task, read_lines
+from eval.predictions import by_task, head_of, read_lines
 
 Record = dict[str, Any]
 SPLITS = ("train", "dev", "test")
@@ -83,12 +83,7 @@ def predicted(task: Task, values: Sequence[Any], item_scores: Sequence[Mapping[s
 
 def _prediction(record: Record, value: Any, logprobs: list[float] | None) -> Record:
     return {
-        "id": record["id"],
-        "task": record["task"],
-        "split": record["split"],
-        "kind": record["kind"],
-        "gold": record["label"],
-        "choices": record["choices"],
+        **head_of(record),
         "logprobs": logprobs,
         "predicted": value,
         "text": None,  # a baseline writes no text, so nothing is parsed
