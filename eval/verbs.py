@@ -98,7 +98,7 @@ def _eval_baselines() -> Verb[Any]:
     from eval.baselines.recipe import BaselinesRecipe
 
     def work(recipe: Any, overwrite: bool) -> None:
-        check_inputs(recipe.encoder, recipe.records, "train", "test")
+        check_inputs(None, recipe.records, "train", "test")
         from eval.baselines.run import run as run_baselines
 
         run_baselines(recipe, overwrite=overwrite)
@@ -106,7 +106,7 @@ def _eval_baselines() -> Verb[Any]:
     return Verb(
         BaselinesRecipe,
         work,
-        "Train and run the baselines: majority, k-mer regression, a LucaBase head on frozen embeddings.",
+        "Train and run the baselines: majority, k-mer regression, nearest training sequence, LucaOne's heads on frozen embeddings.",
         "llama-gene eval baselines --records runs/records --encoder runs/pretrained --out runs/baselines",
     )
 

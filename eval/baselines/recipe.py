@@ -40,8 +40,8 @@ class BaselinesRecipe(Recipe):
     """luca_base needs `encoder`."""
     search: Literal["builtin", "mmseqs"] = "builtin"
     """What finds the nearest training sequence; mmseqs needs the program on PATH."""
-    encoder: Path | None = None
-    """Model folder whose frozen last hidden state luca_base reads."""
+    encoder: str | None = None
+    """What luca_base reads: folder or hub id of a model (its frozen last hidden state), or one-hot, kmer or placed."""
     kmer_max_train: int = 50_000
     """Train records per task for kmer; more are sampled by the seed."""
     luca: LucaOptions = LucaOptions()
@@ -50,7 +50,7 @@ class BaselinesRecipe(Recipe):
     @model_validator(mode="after")
     def _encoder_given(self) -> BaselinesRecipe:
         if "luca_base" in self.systems and self.encoder is None:
-            raise ValueError("luca_base reads embeddings: pass encoder=MODEL_FOLDER, or leave it out of systems")
+            raise ValueError("luca_base reads embeddings: pass encoder=FOLDER (a hub id, one-hot, kmer, placed) or leave it out of systems")
         if not self.systems or len(set(self.systems)) < len(self.systems):
             raise ValueError("systems: name at least one, each once")
         return self

@@ -304,7 +304,7 @@ def test_a_run_can_be_scored(invented: Path, letter_model: Path) -> None:
             "records": invented / "records",
             "out": invented / "baselines",
             "systems": systems,
-            "encoder": letter_model,
+            "encoder": str(letter_model),
             "luca": {**TINY, "epochs": 1},
         }
     )
@@ -319,6 +319,9 @@ def test_a_run_can_be_scored(invented: Path, letter_model: Path) -> None:
         assert set(found["differences"]) == expected - {"llama-gene"}
     with pytest.raises(UserError, match="already exists"):
         run(recipe)
+    letters = {"systems": ["luca_base"], "encoder": "one-hot", "out": invented / "letters"}
+    assert run(BaselinesRecipe.model_validate({**recipe.model_dump(), **letters}))["luca_base"] == written["luca_base"]
+    assert read_manifest(invented / "letters", "predictions")["inputs"]["encoder"] == "one-hot"
     with pytest.raises(UserError, match="give each system once"):
         score(invented / "records", [invented / "baselines", invented / "baselines"], invented / "again.json", seed=0)
 

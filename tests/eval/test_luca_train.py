@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import random
@@ -27,6 +28,7 @@ from eval.baselines.embedding.recipe import EmbedRecipe
 from eval.baselines.heads.nets import Head
 from eval.baselines.heads.shipped import load_head
 from eval.baselines.training import fit as fitting
+from eval.baselines.training import predict as predicting
 from eval.baselines.training.command import train
 from eval.baselines.training.data import read_data
 from eval.baselines.training.examples import Data, Example
@@ -390,14 +392,14 @@ def test_records_train_and_flow_into_the_tables(invented: Path) -> None:
 
 
 @pytest.mark.parametrize(("task", "kind"), [("bench/species", "multiclass"), ("sim/promoter", "binary"), ("sim/stability", "regression")])
-def test_a_shipped_head_predicts_records_for_the_tables(task: str, kind: str, invented: Path) -> None:
+def test_a_shipped_head_predicts_records_for_the_tables(task: str, kind: str, invented: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As LucaOne ships heads, without head.json and with the classes in another order than the card's choices."""
     records, head, out = invented / "records", invented / "head", invented / "luca" / "shipped.jsonl"
     train(recipe(records, head, kind, task=task, network={"zero_rows": True}, schedule={**QUICK, "epochs": 2}))
     of_training = list(read_lines(head / "predictions" / "luca.jsonl"))
     (head / "head.json").unlink()
     (invented / "task.yaml").write_text(f"loss: {{kind: {kind}}}\nmetric: {'spearman' if kind == 'regression' else 'mcc'}\n")
-    given = {"model": head, "records": records, "records_task": task, "out": out, "task": invented / "task.yaml"}
+    given = {"model": head, "records": records, "records_task": task, "out": out, "batch": 20, "task": invented / "task.yaml"}
     if kind != "regression":
         names = (head / "label.txt").read_text().splitlines()[1:]
         (head / "label.txt").write_text("\n".join(["label", *names[::-1]]) + "\n")
@@ -412,6 +414,22 @@ def test_a_shipped_head_predicts_records_for_the_tables(task: str, kind: str, in
     assert of_head == pytest.approx(expected, abs=1e-4)
     assert of_head.std(axis=0).min() > 1e-3  # the sequences matter
     assert [line["predicted"] for line in found] == [line["predicted"] for line in of_training] or kind == "regression"
+    whole, calls = out.read_bytes(), []
+
+    def stopped(*arguments: Any) -> np.ndarray:
+        calls.append(arguments[1])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return fitting.predict(*arguments)
+
+    out.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(predicting, "probabilities", stopped)
+        for _ in range(2):  # the second run begins with the batch that the first did not finish
+            with contextlib.suppress(KeyboardInterrupt):
+                predict(PredictRecipe.model_validate(given))
+    assert len(calls) == 4
+    assert out.read_bytes() == whole
     document = score(records, [invented / "predictions", out.parent], invented / "metrics.json", seed=0)
     assert [found["task"] for found in document["tasks"] if "shipped" in found["systems"]] == [task]
     with pytest.raises(ValueError, match=r"go to <system>\.jsonl"):

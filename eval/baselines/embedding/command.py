@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 from artefacts.errors import Ledger, UserError
@@ -26,14 +25,14 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
     """
     items, ledger = _items(recipe)  # before torch is imported
     from eval.baselines.embedding.extract import Extent, extract
-    from eval.baselines.embedding.open import open_encoder
+    from eval.baselines.embedding.open import identity, open_encoder
     from eval.baselines.embedding.store import StoreWriter, digest, safe_names
 
     if overwrite and (recipe.out / "settings.json").is_file():
         shutil.rmtree(recipe.out)
     extent = Extent.model_validate({name: getattr(recipe, name) for name in EXTENT})
     settings: dict[str, Any] = {
-        "encoder": encoder_identity(recipe.encoder_name),
+        "encoder": identity(recipe.encoder_name),
         **extent.model_dump(),
         **{name: getattr(recipe, name) for name in SHAPE},
     }
@@ -62,18 +61,6 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
     inputs = {} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)}
     write_manifest(recipe.out, "embeddings", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
     return len(todo)
-
-
-def encoder_identity(name: str) -> str:
-    """A hub id, one-hot and its like as they are; of a folder a hash over its small files and the names and sizes of all, so that
-    weights of many gigabytes need not be read."""
-    folder = Path(name)
-    if not folder.is_dir():
-        return name
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    small = [path for path in files if path.stat().st_size < 1 << 24]
-    sizes = ",".join(f"{path.relative_to(folder)}:{path.stat().st_size}" for path in files)
-    return f"{fingerprint(*small)}:{sizes}"
 
 
 def _items(recipe: EmbedRecipe) -> tuple[list[Item], Ledger]:

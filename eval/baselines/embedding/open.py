@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from artefacts.folder import fingerprint
 from eval.baselines.embedding.auto import AutoEncoder, config_of
 from eval.baselines.embedding.dnabert2 import DnaBert2Encoder
 from eval.baselines.embedding.encoder import Encoder, pick_device
@@ -41,3 +42,15 @@ def open_encoder(name: str | Path, *, batch_tokens: int | None = None, gpu: int 
     if "alibi_starting_size" in config:
         return DnaBert2Encoder(name, config, **options)
     return AutoEncoder(name, **options)
+
+
+def identity(name: str) -> str:
+    """A hub id, one-hot and its like as they are; of a folder a hash over its small files and the names and sizes of all, so that
+    weights of many gigabytes need not be read."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return name
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    small = [path for path in files if path.stat().st_size < 1 << 24]
+    sizes = ",".join(f"{path.relative_to(folder)}:{path.stat().st_size}" for path in files)
+    return f"{fingerprint(*small)}:{sizes}"

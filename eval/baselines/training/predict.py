@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from artefacts.errors import Ledger, UserError, at
@@ -25,6 +26,7 @@ from eval.baselines.training.official import read_labels
 from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
 from eval.baselines.training.records import from_task, gather, score_lines, test_task
 from eval.baselines.training.table import PredictionTable
+from eval.partial import Partial
 from tokenizer.readers import fasta_records
 
 
@@ -113,13 +115,25 @@ def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted
     features.check(examples)
     device = pick_device(recipe.gpu_id)
     fitted.head.to(device)
-    found_NC = probabilities(fitted, examples, features, device)
+    made_from = {"head": fingerprint(recipe.model), "records": fingerprint(recipe.records)}
+    asked = recipe.model_dump(mode="json", exclude={"model", "records", "out", "gpu_id"})
+    partial = Partial(recipe.out.with_name(f"{recipe.out.stem}-{task.id.replace('/', '_')}"), {**made_from, "classes": names, **asked})
+    starts = range(0, len(examples), recipe.batch)
+    bar = tqdm(total=len(starts), desc="predict", unit="batch", disable=None)
+    found: list[list[float]] = []
+    for rows in partial.pieces(
+        len(starts), lambda n: probabilities(fitted, examples[starts[n] : starts[n] + recipe.batch], features, device).tolist()
+    ):
+        found += rows
+        bar.update()
+    bar.close()
+    found_NC = np.array(found)
     if task.kind == "multiclass":
         found_NC = found_NC[:, [names.index(choice) for choice in task.choices]]
     elif task.kind == "binary" and names != task.choices:
         found_NC = 1 - found_NC
     gather(recipe.out, score_lines(data, examples, found_NC))
-    made_from = {"head": fingerprint(recipe.model), "records": fingerprint(recipe.records)}
+    partial.remove()
     write_manifest(recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=made_from, counts={task.id: len(examples)})
     return len(examples)
 
