@@ -1,12 +1,12 @@
 """Embedding by length and in batches: ours against the original's way, one sequence at a time with every attention map kept.
 
     python benchmarks/embed.py                 # table of peak memory and time at four lengths, then file to disk
-    python benchmarks/embed.py --shape esm2_8m --threads 2 --lengths --sequences proteins.faa prot --sequences rna.fasta gene
+    python benchmarks/embed.py --shape esm2_8m --threads 1 --lengths --sequences proteins.faa prot --sequences rna.fasta gene
 
 Random weights; every figure from a process of its own (a fork, so Linux or macOS). Memory is the peak of resident memory above that
-of the loaded model. File to disk begins with a CSV and a loaded model and ends with all embeddings written: in batches and one by one
-through `baseline embed` into one store, and as the original does it (`reference_rows`) with one torch.save per sequence. Seconds
-are processor time of all threads, then wall.
+of the loaded model. File to disk begins with a CSV and a loaded model and ends with all embeddings written: in batches by `baseline embed`,
+one sequence after another by the same functions, each into one store, and as the original does it (`reference_rows`) with one
+torch.save per sequence. Seconds are processor time of all threads, then wall.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ import argparse
 import csv
 import functools
 import multiprocessing
+import os
 import random
 import resource
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before this folder, whose eval.py would pass for the room `eval`
 
 from eval.baselines.embedding.inputs import normalised, problem
 
@@ -161,16 +165,22 @@ def file_to_disk(model: Path, table: Path, seq_type: str, way: str) -> dict[str,
     from eval.baselines.embedding import open as opening
     from eval.baselines.embedding.command import embed
     from eval.baselines.embedding.extract import Extent, extract
+    from eval.baselines.embedding.inputs import read_inputs
     from eval.baselines.embedding.recipe import EmbedRecipe
+    from eval.baselines.embedding.store import StoreWriter, digest
 
     encoder = opening.open_encoder(model)
     list(extract(encoder, [("protein" if seq_type == "prot" else "dna", "ACGT" * 4)], Extent()))  # first calls allocate what stays
-    if way == "one by one":
-        encoder.batch_tokens = 1
     opening.open_encoder = lambda *_, **__: encoder  # loading is the same for all ways
     with TemporaryDirectory() as name:
         cpu, wall = time.process_time(), time.perf_counter()
-        if way == "original":
+        if way == "one by one":
+            store = StoreWriter(Path(name) / "store", {}, "safetensors", "matrix")
+            for item in read_inputs(table, seq_type, 0, 1, "refuse")[0]:
+                ((_, rows),) = extract(encoder, [(item.modality, item.letters)], Extent())
+                store.put(item.id, digest(item.modality, item.letters), item.id, rows.matrix(special=False), rows.passes)
+            store.flush()
+        elif way == "original":
             with table.open(encoding="utf-8", newline="") as handle, torch.inference_mode():
                 for row in csv.DictReader(handle):
                     rows = reference_rows(encoder, *normalised(row["seq"], seq_type))
@@ -201,11 +211,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--kind", choices=("lucaone", "esm2"), default="lucaone")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
         "--sequences", nargs=2, action="append", metavar=("FILE", "TYPE"), help="FASTA or CSV with a column seq; gene or prot"
     )
-    parser.add_argument("--residues", type=int, default=20_000, help="of each file that are drawn")
+    parser.add_argument("--residues", type=int, default=60_000, help="of each file that are drawn")
     parser.add_argument("--longest", type=int, default=4094, help="longer sequences of the files are left out")
     parser.add_argument("--runs", type=int, default=3, help="from file to disk; the one of median wall time is shown")
     parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS)

@@ -12,9 +12,12 @@ shipped recipe's loss unless a run says otherwise. Prints a row per run: the met
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before this folder, whose eval.py would pass for the room `eval`
 
 from artefacts.recipe import load
 from configs import CONFIGS

@@ -7,12 +7,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before this folder, whose eval.py would pass for the room `eval`
 
 from eval.report import ReportRecipe, report
 from eval.score import score
@@ -64,15 +68,21 @@ def invent(folder: Path) -> None:
         (folder / "predictions" / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in own))
 
 
-with tempfile.TemporaryDirectory() as name:
-    folder = Path(name)
-    invent(folder)
-    begin, cpu = time.perf_counter(), time.process_time()
-    score(folder / "records", folder / "predictions", folder / "metrics.json", seed=0)
-    middle, cpu_middle = time.perf_counter(), time.process_time()
-    report(ReportRecipe(metrics=folder / "metrics.json", out=folder / "report.html"))
-    end, cpu_end = time.perf_counter(), time.process_time()
-    size = (folder / "report.html").stat().st_size
-    print(f"{sum(TESTS):,} test records, {len(TESTS)} tasks, {len(SYSTEMS)} systems")
-    print(f"score: {middle - begin:.1f} s wall, {cpu_middle - cpu:.1f} s processor")
-    print(f"report: {end - middle:.1f} s wall, {cpu_end - cpu_middle:.1f} s processor, {size / 1e6:.1f} MB")
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        invent(folder)
+        begin, cpu = time.perf_counter(), time.process_time()
+        score(folder / "records", folder / "predictions", folder / "metrics.json", seed=0)
+        middle, cpu_middle = time.perf_counter(), time.process_time()
+        report(ReportRecipe(metrics=folder / "metrics.json", out=folder / "report.html"))
+        end, cpu_end = time.perf_counter(), time.process_time()
+        size = (folder / "report.html").stat().st_size
+        print(f"{sum(TESTS):,} test records, {len(TESTS)} tasks, {len(SYSTEMS)} systems")
+        print(f"score: {middle - begin:.1f} s wall, {cpu_middle - cpu:.1f} s processor")
+        print(f"report: {end - middle:.1f} s wall, {cpu_end - cpu_middle:.1f} s processor, {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -161,7 +161,7 @@ class Task:
 
         records = [record for _, record in group]
         session, recipe = self.session, self.recipe
-        made = predictions(session.model, session.tokenizer, records, recipe.batch_tokens, recipe.max_new_tokens)
+        made = predictions(session.model, session.tokenizer, records, recipe.batch_tokens, recipe.max_new_tokens, greedy=self.written)
         found = {prediction["id"]: prediction for prediction in made}
         return [self._line(sample, found[record["id"]]) for sample, record in group]
 

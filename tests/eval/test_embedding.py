@@ -214,6 +214,30 @@ def test_groups_bound_memory_and_lose_nothing(monkeypatch: pytest.MonkeyPatch) -
     assert [len(found[i].own) for i in range(39)] == [len(text) for text in texts]
 
 
+def test_batches_side_by_side_give_the_same_rows_and_leave_the_threads_alone(lucaone_folder: Path) -> None:
+    sequences = [("protein", PROTEINS[2][: 5 + 7 * i]) for i in range(24)]
+    before, threads, found = torch.get_num_threads(), 3, {}
+    try:
+        for at_once in (1, threads):
+            torch.set_num_threads(at_once)
+            encoder = open_encoder(lucaone_folder, batch_tokens=200)
+            found[at_once] = dict(extract(encoder, sequences, Extent()))
+            assert torch.get_num_threads() == at_once
+            encoder.rows = nothing  # type: ignore[method-assign]
+            with pytest.raises(ValueError, match="broken"):  # of a worker, told here, and the others are not waited for
+                list(extract(encoder, sequences, Extent()))
+            assert torch.get_num_threads() == at_once
+    finally:
+        torch.set_num_threads(before)
+    assert sorted(found[1]) == sorted(found[threads]) == list(range(24))
+    for i in range(24):
+        np.testing.assert_allclose(found[threads][i].own, found[1][i].own, atol=1e-5)
+
+
+def nothing(batch: Any) -> list[np.ndarray]:
+    raise ValueError("broken")
+
+
 def test_batches_hold_the_budget_longest_first() -> None:
     lengths = [5, 40, 7, 7, 3, 100]
     found = list(batches(lengths, 40))
