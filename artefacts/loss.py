@@ -138,6 +138,11 @@ def score(
 
     With `each`, those of the labelled positions, [N] in their order, without weights.
     """
+    device = hidden_BTD.device.type
+    if torch.is_autocast_enabled(device):  # the chunks write into arrays of their own, which autocast knows nothing of
+        hidden_BTD, weight_VD = (x.to(torch.get_autocast_dtype(device)) for x in (hidden_BTD, weight_VD))
+        with torch.autocast(device, enabled=False):
+            return score(way, hidden_BTD, weight_VD, labels_BT, each, weights_BT, trained)
     hidden_BTD, labels_BT = hidden_BTD[:, :-1], labels_BT[:, 1:]
     if way == "full" and not each and weights_BT is None:
         logits_BTV = F.linear(hidden_BTD, weight_VD).float()

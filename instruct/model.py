@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import torch
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, TrainingArguments
 
 from artefacts.errors import UserError
 from artefacts.launch import deepspeed_config
+from artefacts.precision import DTYPES
 from artefacts.vocabulary import VOCABULARY, is_vocabulary, keep_old_rows
 from instruct.recipe import InstructRecipe
 from tokenizer.new_ids import new_ids
@@ -20,15 +20,13 @@ def check_way(recipe: InstructRecipe) -> None:
     """Refuse ways of training that this machine, or a library, does not have.
 
     Raises:
-        UserError: QLoRA without a GPU or bitsandbytes; single rows under ZeRO-3; new rows of a base that was not extended.
+        UserError: QLoRA without bitsandbytes; single rows under ZeRO-3; new rows of a base that was not extended.
     """
     if recipe.train == "qlora":
         import importlib.util
 
-        if not torch.cuda.is_available():
-            raise UserError("train=qlora: 4-bit weights need a CUDA GPU, and there is none here; use train=lora")
         if importlib.util.find_spec("bitsandbytes") is None:
-            raise UserError("train=qlora: bitsandbytes is not installed; `pip install bitsandbytes`, or use train=lora")
+            raise UserError("train=qlora: bitsandbytes is not installed; pip install 'llama-gene[qlora]', or use train=lora")
     if recipe.rows == "new":
         new_ids(recipe.model)
         if recipe.train != "all" and recipe.deepspeed is not None:
@@ -39,12 +37,14 @@ def check_way(recipe: InstructRecipe) -> None:
 
 def load_model(recipe: InstructRecipe, arguments: TrainingArguments) -> Any:
     """The base. `arguments` is not read, but must exist: making it tells transformers of ZeRO-3."""
+    dtype = DTYPES[recipe.precision]
+    # QLoRA (Dettmers et al. 2023, section 3): NF4 with its scales quantised too
     four_bits = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
     model = AutoModelForCausalLM.from_pretrained(
         recipe.model,
-        dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32,
+        dtype=dtype,
         attn_implementation=recipe.attention,
         **({"quantization_config": four_bits} if recipe.train == "qlora" else {}),
     )

@@ -14,6 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from artefacts.checkpoints import WholeCheckpoints
 from artefacts.loss import IGNORED, score_in_head, way_for
+from artefacts.precision import widen_trained
 from artefacts.training import shared_arguments
 from instruct.recipe import InstructRecipe
 from instruct.rows import Rows, collate
@@ -35,6 +36,8 @@ class AnswerTrainer(WholeCheckpoints, SFTTrainer):
         self.recipe, self.run, self.rows = recipe, run, rows
         self.model_accepts_loss_kwargs = True  # so that labels are counted over the whole step and all ranks
         model: Any = self.model
+        if recipe.deepspeed is None:
+            widen_trained(model)  # TRL puts what QLoRA trains into bf16
         score_in_head(model.get_base_model() if recipe.train != "all" else model, way_for(recipe.loss, torch.cuda.is_available()))
 
     @property

@@ -177,5 +177,7 @@ def _plain_model(recipe: InstructRecipe, final: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    from artefacts.precision import DTYPES
+
     unset_hf_deepspeed_config()  # else ZeRO-3 would spread what is read here over ranks that are not here
-    AutoModelForCausalLM.from_pretrained(final, dtype="auto").save_pretrained(folder)
+    AutoModelForCausalLM.from_pretrained(final, dtype=DTYPES[recipe.precision]).save_pretrained(folder)

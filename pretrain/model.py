@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 
 from artefacts.loss import score_in_head, way_for
+from artefacts.precision import DTYPES, widen_trained
 from artefacts.vocabulary import VOCABULARY, is_vocabulary, keep_old_rows
 from pretrain.recipe import PretrainRecipe
 from tokenizer.new_ids import new_ids
@@ -24,7 +25,7 @@ def load_model(recipe: PretrainRecipe, arguments: TrainingArguments) -> Any:
     """
     model = AutoModelForCausalLM.from_pretrained(
         recipe.model,
-        dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32,
+        dtype=DTYPES[recipe.precision],
         attn_implementation=recipe.attention,
     )
     causal = model
@@ -36,6 +37,8 @@ def load_model(recipe: PretrainRecipe, arguments: TrainingArguments) -> Any:
     score_in_head(causal, way_for(recipe.loss, torch.cuda.is_available()))
     if recipe.rows == "new":
         keep_old_rows(model, new_ids(recipe.model))
+    if recipe.deepspeed is None:
+        widen_trained(model)
     return model
 
 
@@ -70,14 +73,15 @@ def write_plain(trained: Path, recipe: PretrainRecipe, folder: Path) -> None:
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     unset_hf_deepspeed_config()  # else ZeRO-3 would spread what is read here over ranks that are not here
-    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    dtype = DTYPES[recipe.precision]
     if recipe.train == "lora":
         from peft import PeftModel
 
         base = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=dtype)
         PeftModel.from_pretrained(base, trained).merge_and_unload().save_pretrained(folder)
-    elif AutoConfig.from_pretrained(trained).tie_word_embeddings:
-        # DeepSpeed clones tensors before they are saved, so the one matrix of a tied model is written twice
+    elif AutoConfig.from_pretrained(trained).tie_word_embeddings or recipe.deepspeed is None:
+        # DeepSpeed clones tensors before they are saved, so the one matrix of a tied model is written twice; without it what was
+        # trained is in float32
         AutoModelForCausalLM.from_pretrained(trained, dtype=dtype).save_pretrained(folder)
     else:
         for item in trained.iterdir():

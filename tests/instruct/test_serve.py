@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -288,3 +289,36 @@ def test_nothing_was_asked_of_the_world(served: Served) -> None:
     """After everything above: no hub, no update check, no telemetry, no font."""
     time.sleep(0.5)
     assert served.outside.calls == []
+
+
+def test_stop_ends_an_answer_and_ctrl_c_the_server(browser: Any, extended_folder: Path, tmp_path: Path) -> None:
+    """A model of long answers, one question at a time: the second runs at once only where the first was stopped."""
+    model = tmp_path / "model"
+    shutil.copytree(extended_folder, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 100_000}))
+    command = [sys.executable, "-m", "llama_gene", "serve", "--model", str(model), "--no-endpoint", "port=0", "max_new_tokens=50000"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert process.stdout is not None
+        address = next(match[1] for line in process.stdout if (match := re.match(r"page: (\S+)", line)))
+        opened = browser.new_page()
+        opened.set_default_timeout(30_000)
+        opened.goto(address)
+        for _ in range(2):
+            opened.fill("#prompt textarea", "Tell me everything.")
+            opened.click("#ask")
+            opened.wait_for_function("(document.querySelector('.answer.running') || {}).innerText?.length > 20")
+            opened.click("#stop")
+            opened.wait_for_selector(".answer.running", state="detached")
+            time.sleep(0.5)  # what was on its way
+            stopped = opened.inner_text("#result .answer")
+            time.sleep(0.5)
+            assert opened.inner_text("#result .answer") == stopped != ""
+        opened.close()
+        process.send_signal(signal.SIGINT)
+        left = process.stdout.read()
+        assert process.wait(30) == 0, left
+        assert "Traceback" not in left
+    finally:
+        process.kill()

@@ -166,8 +166,9 @@ def test_every_source_of_packed_shards_is_measured(nursery, make_recipe, corpus,
     assert "| dna/rich.fa | " in (tmp_path / "model" / "README.md").read_text()
 
 
-def test_bf16_trains(nursery, make_recipe, tmp_path):
-    done = nursery.run(make_recipe(tmp_path / "model", precision="bf16", steps=10, deepspeed="zero2"))
+@pytest.mark.parametrize("deepspeed", ["zero2", None])
+def test_bf16_trains(nursery, make_recipe, tmp_path, deepspeed):
+    done = nursery.run(make_recipe(tmp_path / "model", precision="bf16", steps=10, deepspeed=deepspeed))
     assert done.codes == [0], done.text[-3000:]
     found = losses(tmp_path / "model")
     assert found[-1] < found[0] - 0.5
