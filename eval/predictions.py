@@ -14,6 +14,7 @@ import numpy as np
 from artefacts.errors import UserError, at
 from artefacts.folder import MANIFEST, fingerprint
 from data_convert.card_fields import CLASSIFICATION
+from data_convert.records import with_choices
 from eval.answers import Answers
 
 Line = dict[str, Any]
@@ -71,8 +72,11 @@ def prediction_lines(path: Path) -> Iterator[Line]:
         yield line
 
 
-def find_runs(folders: Sequence[Path], records: Path) -> dict[str, list[Run]]:
+def find_runs(folders: Sequence[Path], records: Path, parts: Sequence[Path] = ()) -> dict[str, list[Run]]:
     """System -> its runs. One system in several folders is one system trained with several seeds.
+
+    Args:
+        parts: other folders of records that predictions may come from (`check_parts`).
 
     Raises:
         UserError: a folder without predictions, the same predictions twice, a control of an unknown kind, or predictions whose
@@ -80,17 +84,17 @@ def find_runs(folders: Sequence[Path], records: Path) -> dict[str, list[Run]]:
     """
     found: dict[str, list[Run]] = {}
     prints: dict[tuple[str, str], Path] = {}
-    these, names = fingerprint(records), Counter(folder.name for folder in folders)
+    these, names = {fingerprint(path): path for path in (records, *parts)}, Counter(folder.name for folder in folders)
     for folder in folders:
         paths = sorted(folder.glob("*.jsonl"))
         if not paths:
             raise UserError(f"{folder}: no predictions (*.jsonl) here; predict with the model or the baselines first")
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) if (folder / MANIFEST).is_file() else {}
         made_from = (manifest.get("inputs") or {}).get("records")
-        if made_from is not None and made_from != these:
+        if made_from is not None and made_from not in these:
             raise UserError(
-                f"{folder}: predicted from other records (fingerprint {made_from}) than {records} ({these}); "
-                "predict again from these, or score against those"
+                f"{folder}: predicted from other records (fingerprint {made_from}) than {', '.join(map(str, these.values()))}; "
+                "predict again from these, score against those, or name those in parts= where theirs are among these"
             )
         for path in paths:
             control = path.stem.partition("@")[2]
@@ -103,6 +107,20 @@ def find_runs(folders: Sequence[Path], records: Path) -> dict[str, list[Run]]:
             name = folder.name if names[folder.name] == 1 else f"{folder.parent.name}/{folder.name}"
             found.setdefault(path.stem, []).append(Run(name, path))
     return dict(sorted(found.items()))
+
+
+def check_parts(records: Path, parts: Sequence[Path]) -> None:
+    """Refuse a folder whose test records do not stand in `records` just so, sequences and prompts included."""
+    if not parts:
+        return
+    known = {record["id"]: record for record in with_choices(records, read_lines(records / "test.jsonl"))}
+    for part in parts:
+        for record in with_choices(part, read_lines(part / "test.jsonl")):
+            if known.get(record["id"]) != record:
+                what = "has another record of that id" if record["id"] in known else "has no record of that id"
+                raise UserError(
+                    f"{part / 'test.jsonl'}: '{record['id']}': {records} {what}; predict again from the records that are scored"
+                )
 
 
 def aligned(truth: list[Line], lines: list[Line], path: Path) -> list[Line]:

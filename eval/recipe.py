@@ -117,6 +117,8 @@ class ScoreRecipe(Recipe):
     """Instruction records (`convert tasks`)."""
     predictions: list[Path] = []
     """One or more folders of `<system>.jsonl`: of `eval predict`, of `eval baselines`. One system in several: several seeds."""
+    parts: list[Path] = []
+    """Other folders of records that predictions may come from; each of their test records has to stand in `records` as it is."""
     out: Path
     """metrics.json to write."""
     reference: str = "llama-gene"

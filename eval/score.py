@@ -24,7 +24,7 @@ from eval.answers import metrics_of
 from eval.bootstrap import LEVEL, RESAMPLES, Resamples
 from eval.details import details
 from eval.measure import Runs, differences, measure_systems
-from eval.predictions import Line, Run, aligned, by_task, find_runs, prediction_lines, read_lines
+from eval.predictions import Line, Run, aligned, by_task, check_parts, find_runs, prediction_lines, read_lines
 from eval.texts import bleu_signature
 
 MODEL = "llama-gene"
@@ -32,13 +32,20 @@ MODEL = "llama-gene"
 
 
 def score(
-    records: Path, predictions: Path | Sequence[Path], out: Path, seed: int, overwrite: bool = False, reference: str = MODEL
+    records: Path,
+    predictions: Path | Sequence[Path],
+    out: Path,
+    seed: int,
+    overwrite: bool = False,
+    reference: str = MODEL,
+    parts: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Write and return the document of `metrics.json`. The same inputs and seed give the same bytes.
 
     Args:
         predictions: one or more folders of `<system>.jsonl`; a system that is in several of them was trained several times.
         reference: the system that the others are compared with, where it is present.
+        parts: other folders of records, all of whose test records are in `records`, that predictions may come from.
 
     Raises:
         UserError: a folder lacks its files; predictions were made from other records; a system's lines for a task are not
@@ -49,7 +56,8 @@ def score(
     cards = read_cards(records)
     truth = _truth(records, cards)
     folders = [predictions] if isinstance(predictions, Path) else list(predictions)
-    runs = find_runs(folders, records)
+    check_parts(records, parts)
+    runs = find_runs(folders, records, parts)
     lines = {run.path: by_task(prediction_lines(run.path)) for own in runs.values() for run in own}
     n_train, group_of = count_train(records), read_groups(records)
     tasks = []

@@ -123,7 +123,7 @@ def _eval_score() -> Verb[Any]:
             metrics = score_answers(recipe.answers, recipe.out, recipe.seed, overwrite)
             print(summary(metrics))
         else:
-            metrics = score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite, recipe.reference)
+            metrics = score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite, recipe.reference, recipe.parts)
         inputs = metrics["provenance"]["inputs"]
         write_manifest(recipe.out, "metrics", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(metrics["tasks"])})
 

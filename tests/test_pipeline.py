@@ -101,6 +101,18 @@ def test_steps_read_only_what_earlier_steps_write(path: Path) -> None:
         made.append(own)
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_what_is_scored_was_predicted_from_the_records_it_is_scored_on(path: Path) -> None:
+    """`eval score` refuses other records, and says so only once everything before it has run."""
+    values, _ = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    recipes = [step["recipe"] for step in values["steps"].values()]
+    made_from = {recipe["out"]: recipe.get("records") for recipe in recipes}
+    scored = [recipe for recipe in recipes if "predictions" in recipe and "records" in recipe and "metrics" not in recipe]
+    assert scored
+    for recipe in scored:
+        assert {made_from[folder] for folder in recipe["predictions"]} <= {recipe["records"], *recipe.get("parts", [])}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

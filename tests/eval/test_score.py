@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from invented_run import write_lines
+from invented_run import CARDS, write_lines
 from sklearn.metrics import matthews_corrcoef
 
 from artefacts.errors import UserError
@@ -339,6 +340,29 @@ def test_predictions_from_other_records_are_refused(invented: Path) -> None:
     write_lines(invented / "records" / "test.jsonl", records)
     with pytest.raises(UserError, match="predicted from other records"):
         run(invented, "again.json")
+
+
+def test_predictions_of_a_part_of_the_records_are_scored_where_the_records_are_the_same(invented: Path, tmp_path: Path) -> None:
+    records, part = invented / "records", tmp_path / "part"
+    shutil.copytree(records, part)
+    ours = [line for line in read_lines(records / "test.jsonl") if line["task"] == CARDS[0]["id"]]
+    write_lines(part / "test.jsonl", ours)
+    for path in (invented / "predictions").glob("*.jsonl"):
+        write_lines(path, [line for line in read_lines(path) if line["task"] == CARDS[0]["id"]])
+    manifest = invented / "predictions" / "manifest.json"
+    manifest.write_text(json.dumps({"inputs": {"records": fingerprint(part)}}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"predicted from other records.*name those in parts="):
+        run(invented)
+    document = score(records, invented / "predictions", invented / "parts.json", seed=0, parts=[part])
+    assert [found["task"] for found in document["tasks"] if found["systems"]] == [CARDS[0]["id"]]
+    ours[3]["inputs"][0]["letters"] = "ACGT"
+    write_lines(part / "test.jsonl", ours)
+    with pytest.raises(UserError, match=f"'{ours[3]['id']}': .* has another record of that id; predict again"):
+        score(records, invented / "predictions", invented / "again.json", seed=0, parts=[part])
+    ours[3]["id"] = "foreign"
+    write_lines(part / "test.jsonl", ours)
+    with pytest.raises(UserError, match=r"'foreign': .* has no record of that id"):
+        score(records, invented / "predictions", invented / "again.json", seed=0, parts=[part])
 
 
 def test_records_that_disagree_with_their_card_or_repeat_an_id_are_refused(invented: Path) -> None:
