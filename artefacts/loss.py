@@ -201,12 +201,29 @@ def score_in_head(model: Any, way: str) -> None:
     ) -> Any:
         if labels is None:
             return before(input_ids=input_ids, **more)
-        hidden_BTD = self.model(input_ids=input_ids, position_ids=more["position_ids"], use_cache=False).last_hidden_state
+        places = more["position_ids"]
+        if "flash" in self.config._attn_implementation:
+            input_ids, places, labels, weights = in_one_row(input_ids, places, labels, weights)
+        hidden_BTD = self.model(input_ids=input_ids, position_ids=places, use_cache=False).last_hidden_state
         if rows_alone:  # PEFT's layer for single rows makes its weight anew at every call, and takes no further arguments
             return {"loss": score(way, hidden_BTD, self.lm_head.weight, labels, each, weights)}
         return {"loss": self.lm_head(hidden_BTD, labels=labels, each=each, weights=weights)}
 
     model.forward = MethodType(forward, model)
+
+
+def in_one_row(
+    ids_BT: Tensor | None, places_BT: Tensor, labels_BT: Tensor, weights_BT: Tensor | None
+) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
+    """The rows of a batch one behind the other, [1, B * T] each.
+
+    Flash attention (transformers 5) isolates documents by positions that restart in a batch of one row only; of more rows it
+    takes each as one document. A row's first label, which nothing in the row could tell, must not be told by the row before it.
+    """
+    labels_BT = labels_BT.clone()
+    labels_BT[:, 0] = IGNORED
+    ids_1N, weights_1N = (None if x is None else x.reshape(1, -1) for x in (ids_BT, weights_BT))
+    return ids_1N, places_BT.reshape(1, -1), labels_BT.reshape(1, -1), weights_1N
 
 
 def way_for(wanted: str, gpu: bool) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+import flash_stand_in
 import numpy as np
 import pytest
 import torch
@@ -68,10 +69,13 @@ def encoded(records: Path, extended_folder: Path) -> Encoded:
     return encode(AutoTokenizer.from_pretrained(extended_folder), records / "train.jsonl", 128, Ledger())
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", flash_stand_in.NAME])
 def test_packed_equals_separate(encoded, extended_folder, attention):
     """Loss and gradients of records in one row are those of each alone; a row that let them see each other would differ."""
-    model = AutoModelForCausalLM.from_pretrained(extended_folder, attn_implementation=attention)
+    stood_in = attention == flash_stand_in.NAME
+    model = AutoModelForCausalLM.from_pretrained(extended_folder, attn_implementation="sdpa" if stood_in else attention)
+    if stood_in:
+        flash_stand_in.put_into(model)
     score_in_head(model, "chunked")
     groups, found = ([[0, 25, 7], [30, 3]], [[0], [25], [7], [30], [3]]), []
     for rows in groups:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import flash_stand_in
 import numpy as np
 import pytest
 import torch
@@ -28,9 +29,12 @@ def tiny_llama(attention: str) -> Any:
         num_key_value_heads=2,
         intermediate_size=64,
         initializer_range=0.2,  # with the default 0.02 attention hardly matters, and a leak would hardly show
-        attn_implementation=attention,
+        attn_implementation="sdpa" if attention == flash_stand_in.NAME else attention,
     )
-    return LlamaForCausalLM(config).eval()
+    model = LlamaForCausalLM(config).eval()
+    if attention == flash_stand_in.NAME:
+        flash_stand_in.put_into(model)
+    return model
 
 
 # on a CPU, flex attention is compiled first, for more than a minute and by g++: not run by us
@@ -100,7 +104,7 @@ def test_labels(lengths, seed):
     assert "attention_mask" not in batch
 
 
-@pytest.mark.parametrize("attention", WAYS)
+@pytest.mark.parametrize("attention", [*WAYS, flash_stand_in.NAME])
 def test_the_loss_of_a_block_is_that_of_its_documents(attention):
     """Packed or each on its own: the same sum, so nothing is learnt across a border, nor lost at one."""
     model = tiny_llama(attention)
