@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from artefacts.adapter import add_adapter
 from artefacts.command import path_exists
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint
@@ -95,12 +96,7 @@ def open_model(subject: Subject) -> Any:
 
     model: Any = AutoModelForCausalLM.from_pretrained(located(subject.model), dtype="auto")
     if subject.adapter is not None:
-        from peft import PeftModel
-
-        try:
-            model = PeftModel.from_pretrained(model, str(subject.adapter))
-        except RuntimeError as error:  # sizes of tensors
-            raise UserError(f"{subject.adapter}: does not fit {subject.model} ({str(error).splitlines()[-1].strip()})") from None
+        model = add_adapter(model, subject.adapter, str(subject.model))
     return model.eval().cuda() if torch.cuda.is_available() else model.eval()
 
 

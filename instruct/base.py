@@ -18,7 +18,7 @@ def base_fingerprint(model: Path) -> str:
 def check_base(adapter: Path, model: Path) -> None:
     """Refuse an adapter that was trained on another base, before weights are loaded.
 
-    Adapters without our manifest say their base by name only; their shapes are checked when they are loaded.
+    Adapters without our manifest say their base by name only; their names and shapes are checked when they are loaded.
 
     Raises:
         UserError: another base.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from artefacts.adapter import add_adapter
 from artefacts.command import path_exists
-from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from instruct.base import base_fingerprint, check_base
@@ -32,15 +32,10 @@ def merge(recipe: MergeRecipe, *, overwrite: bool = False) -> None:
     path_exists(recipe.adapter / "adapter_config.json", "adapter", "train one with `llama-gene instruct`")
     check_absent(recipe.out, overwrite)
     check_base(recipe.adapter, recipe.model)
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype="auto")
-    try:
-        merged = PeftModel.from_pretrained(model, str(recipe.adapter)).merge_and_unload()
-    except (RuntimeError, ValueError) as error:  # other shapes, or layers that this model does not have
-        first = str(error).strip().splitlines()[:2]
-        raise UserError(f"{recipe.adapter}: does not fit {recipe.model}, so it was trained on another base: {' '.join(first)}") from None
+    merged = add_adapter(model, recipe.adapter, recipe.model).merge_and_unload()
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         merged.save_pretrained(folder)
         carry_tokenizer(recipe.model, folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.errors import UserError
@@ -55,6 +56,31 @@ def test_a_foreign_adapter_that_does_not_fit_is_refused(merged, extended_folder,
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({**config, "r": 7}))
     with pytest.raises(UserError, match="does not fit"):
+        merge(MergeRecipe(model=extended_folder, adapter=tmp_path / "adapter", out=tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda name: name.replace("model.layers", "language_model.layers"), r"it lacks \d+ of \d+ tensors, the first is base_model\."),
+        (lambda name: None if ".layers.1." in name else name, r"it lacks \d+ of \d+ tensors, the first is .*layers\.1"),
+        (lambda name: [name, name.replace(".layers.1.", ".layers.2.")], r"\d+ of its \d+ tensors have no place there, .*layers\.2"),
+    ],
+    ids=["other names", "fewer layers", "more layers"],
+)
+def test_every_tensor_of_a_foreign_adapter_finds_its_place(merged, extended_folder, tmp_path, change, message):
+    """PEFT only warns, and the base would come out as it went in."""
+    shutil.copytree(merged.parent / "adapter", tmp_path / "adapter", ignore=shutil.ignore_patterns("manifest.json"))
+    path = tmp_path / "adapter" / "adapter_model.safetensors"
+    changed = {}
+    for name, tensor in load_file(path).items():
+        named = change(name)
+        changed |= {new: tensor.clone() for new in ([named] if isinstance(named, str) else named or [])}
+    save_file(changed, path)
+    with pytest.raises(UserError, match=message):
+        merge(MergeRecipe(model=extended_folder, adapter=tmp_path / "adapter", out=tmp_path / "out"))
+    path.rename(path.with_suffix(".bin"))
+    with pytest.raises(UserError, match="pickled adapters are not read"):
         merge(MergeRecipe(model=extended_folder, adapter=tmp_path / "adapter", out=tmp_path / "out"))
 
 
