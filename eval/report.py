@@ -128,7 +128,8 @@ def _pretrain(folder: Path) -> dict[str, Any]:
     steps, values = _thin([(line["step"], line["loss"]) for line in history if "loss" in line])
     heldout = [line for line in history if "heldout" in line]
     lines = []
-    for colour, (name, after) in enumerate(losses["after"].items()):
+    whole = {name: after for name, after in losses["after"].items() if "/" not in name}  # the sources of a modality stand in the table
+    for colour, (name, after) in enumerate(whole.items()):
         points = [(line["step"], line["heldout"][name]) for line in heldout if name in line["heldout"]]
         if points:
             xs, ys = _thin(points)
