@@ -167,6 +167,22 @@ def test_sections_without_their_folder_are_left_out_and_named(invented: Path) ->
     assert "Tasks" in page.text
 
 
+def test_many_sources_of_a_modality_stand_in_the_table_and_modalities_in_the_plot(invented: Path) -> None:
+    folder = invented / "pretrained"
+    losses = json.loads((folder / "losses.json").read_text(encoding="utf-8"))
+    history = list(read_lines(folder / "history.jsonl"))
+    names = [f"dna/genome-{number}.fa" for number in range(9)]
+    for found in (losses["before"], losses["after"], *(line["heldout"] for line in history if "heldout" in line)):
+        found |= dict.fromkeys(names, found["dna"])
+    (folder / "losses.json").write_text(json.dumps(losses), encoding="utf-8")
+    write_lines(folder / "history.jsonl", history)
+    scored(invented)
+    text = written(recipe_for(invented)).read_text(encoding="utf-8")
+    assert all(name in Page(text).text for name in names)
+    assert not [name for name in names if f"{name}, bits per base" in text]
+    assert "DNA, bits per base" in text
+
+
 def test_a_folder_without_its_file_is_refused_before_anything_is_written(invented: Path) -> None:
     scored(invented)
     (invented / "pretrained" / "losses.json").unlink()
