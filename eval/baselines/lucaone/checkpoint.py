@@ -148,14 +148,15 @@ def _from_hub(name: str, masked_lm: bool, dtype: torch.dtype) -> LucaOnePreTrain
     """A hub id, or a folder of sharded files; as exact as `load_exactly`, since transformers only logs what it starts at random."""
     kind = LucaOneForMaskedLM if masked_lm else LucaOneModel
     try:
-        model, found = kind.from_pretrained(name, dtype=dtype, output_loading_info=True)
+        # other shapes are let through to be named below
+        model, found = kind.from_pretrained(name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True)
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if Path(name).is_dir():
             raise UserError(f"{name}: these weights cannot be read ({reason}); fetch the folder again") from None
         raise UserError(f"{name}: neither a folder nor a model that can be fetched ({reason})") from None
     problems = [f"{key} is missing" for key in found["missing_keys"]]
-    problems += [f"{mismatch} has another shape" for mismatch in found["mismatched_keys"]]
+    problems += [f"{key} has shape {list(there)}, not {list(here)}" for key, there, here in found["mismatched_keys"]]
     problems += [
         f"{key} is not known" for key in found["unexpected_keys"] if not DROPPED.fullmatch(key) and (masked_lm or key.startswith(ENCODER))
     ]
