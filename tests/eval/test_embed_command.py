@@ -21,6 +21,7 @@ from artefacts.recipe import load
 from eval.baselines.embedding.command import embed
 from eval.baselines.embedding.inputs import problem, read_inputs
 from eval.baselines.embedding.luca import OneHot
+from eval.baselines.embedding.open import LARGE, identity
 from eval.baselines.embedding.recipe import EmbedRecipe
 from eval.baselines.embedding.store import StoreReader, StoreWriter, cleaned, digest, safe_names
 
@@ -201,6 +202,85 @@ def test_a_stopped_run_goes_on(table: Path, save_type: Any, monkeypatch: pytest.
     assert all(np.array_equal(reader.read(name), one_hot(letters.removesuffix("*"))) for name, _, letters in ROWS)
 
 
+@pytest.mark.parametrize("gone", [0, 2])
+def test_a_shard_that_was_removed_takes_no_other_with_it(table: Path, gone: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eval.baselines.embedding.store.SHARD_BYTES", 1)
+    out = table.parent / "out"
+    embed(recipe(table))
+    lost = sorted(out.glob("shard-*.safetensors"))[gone]
+    lost.unlink()
+    more = table.parent / "more.csv"
+    more.write_text("name,seq\nq1,MMM\n")
+    assert embed(recipe(more)) == 1
+    reader = StoreReader(out)
+    texts = {"q1": "MMM", **{name: letters.removesuffix("*") for name, _, letters in ROWS}}
+    there = [name for name in texts if name in reader]
+    assert len(there) == 3
+    for name in there:  # and no id has the rows of the shard that came in its place
+        assert np.array_equal(reader.read(name, digest("protein", texts[name])), one_hot(texts[name]))
+    assert embed(recipe(table)) == 1
+    reader = StoreReader(out)
+    assert all(np.array_equal(reader.read(name), one_hot(letters)) for name, letters in texts.items())
+    shard = max(out.glob("shard-*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:50])
+    with pytest.raises(UserError, match="cannot be read"):
+        [StoreReader(out).read(name) for name in texts]
+
+
+def test_a_file_that_was_removed_may_become_anothers(table: Path) -> None:
+    out = table.parent / "out"
+    embed(recipe(table, save_type="numpy"))
+    (out / "matrix_p_2.pt").unlink()  # that of p/2
+    more = table.parent / "more.csv"
+    more.write_text("name,seq\np_2,MMM\n")
+    embed(recipe(more, save_type="numpy"))
+    assert (out / "matrix_p_2.pt").is_file()
+    reader = StoreReader(out)
+    assert "p/2" not in reader
+    assert np.array_equal(reader.read("p_2"), one_hot("MMM"))
+
+
+def test_folders_are_told_apart_by_their_weights_and_not_by_their_place(tmp_path: Path) -> None:
+    """Same names, same sizes, other bytes at one place of the weights."""
+    size = LARGE + 12_345
+
+    def folder(name: str, *places: int) -> str:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        with (tmp_path / name / "model.safetensors").open("wb") as handle:
+            handle.truncate(size)
+            for place in places:
+                handle.seek(place)
+                handle.write(b"x")
+        return identity(str(tmp_path / name))
+
+    found = [folder("none"), *(folder(str(place), place) for place in (0, size // 2, size // 4, size - 1))]
+    assert len(set(found)) == len(found)
+    assert folder("elsewhere", size - 1) == found[-1]
+
+
+def test_nothing_is_removed_for_a_run_that_cannot_begin(table: Path) -> None:
+    out = table.parent / "out"
+    embed(recipe(table))
+    broken = table.parent / "model"
+    broken.mkdir()
+    for more, message in (
+        ({"encoder": str(broken)}, "no model folder"),
+        ({"encoder": "kmer", "embedding_type": "vector", "vector_type": "cls"}, "no cls vector"),
+        ({"input_file": table.parent / "absent.csv"}, "absent"),
+    ):
+        with pytest.raises(UserError, match=message):
+            embed(recipe(table, **{"out": out, **more}), overwrite=True)
+        assert embed(recipe(table)) == 0  # all there
+    editor = table.parent / "editor"
+    editor.mkdir()
+    for text in ('{"theme": "dark"}', "[1]", "// none"):
+        (editor / "settings.json").write_text(text)
+        with pytest.raises(UserError, match=r"settings\.json: .*no settings of"):
+            embed(recipe(table, out=editor), overwrite=True)
+        assert (editor / "settings.json").read_text() == text
+
+
 def test_other_settings_do_not_mix(table: Path) -> None:
     embed(recipe(table))
     with pytest.raises(UserError, match="was made with truncation_seq_length=4094, not 3"):
@@ -235,6 +315,11 @@ def test_folders_of_the_original_and_damaged_files(tmp_path: Path) -> None:
     torch.save(rows, tmp_path / f"matrix_{cleaned('>sp|Q9|NAME')}.pt")
     reader = StoreReader(tmp_path)
     assert np.array_equal(reader.read("sp|Q9|NAME"), rows)
+    ours = tmp_path / "ours"  # whose index says which file is whose
+    (tmp_path / "one.fa").write_text(">sp|P1|A\nMKV\n")
+    embed(recipe(tmp_path / "one.fa", out=ours, save_type="numpy"))
+    with pytest.raises(UserError, match=r"no embedding of 'tr\|P1\|B'"):
+        StoreReader(ours).read("tr|P1|B", digest("protein", "WWW"))
     torch.save(print, tmp_path / "matrix_evil.pt")
     (tmp_path / "matrix_short.pt").write_bytes((tmp_path / "matrix_Q9.pt").read_bytes()[:200])
     for name in ("evil", "short"):

@@ -195,6 +195,98 @@ def test_stored_and_made_embeddings_train_the_same_head(tmp_path: Path) -> None:
         train(recipe(data, tmp_path / "missing", "binary", embeddings=tmp_path / "store"))
 
 
+def stored(data: Path, out: Path, **more: Any) -> Path:
+    """Embeddings of all splits; `columns` of pairs."""
+    columns = more.pop("columns", {})
+    for split in ("train", "dev", "test"):
+        given = {"input_file": data / split / f"{split}.csv", "out": out, "encoder": "one-hot", "seq_type": "prot", **columns, **more}
+        embed(EmbedRecipe.model_validate(given))
+    return out
+
+
+SHORT = {"max_length": [22], "embedding_complete": False}
+"""20 letters, where there are 30 and more."""
+MISMATCHES: dict[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {
+    "encoder": ({"encoder": "kmer"}, {}, r"made by another encoder \(kmer\) than one-hot"),
+    "vectors": ({"embedding_type": "vector"}, {}, "embedding_type=vector, not matrix"),
+    "special": ({"matrix_add_special_token": True}, {}, "matrix_add_special_token=True, not False"),
+    "shorter": ({"truncation_seq_length": 10}, {}, "with truncation_seq_length=10, the recipe has truncation_seq_length=4094"),
+    "longer": ({}, SHORT, "with truncation_seq_length=4094, the recipe has truncation_seq_length=20"),
+    "side": ({"trunc_type": "left", "truncation_seq_length": 20}, SHORT, "trunc_type=left, the recipe has trunc_type=right"),
+    "windows": ({"embedding_fixed_len_a_time": 7}, {}, "fixed_len_a_time=7, the recipe has embedding_fixed_len_a_time=None"),
+    "no windows": ({}, {"embedding_fixed_len_a_time": 7}, "fixed_len_a_time=None, the recipe has embedding_fixed_len_a_time=7"),
+    "as said": ({"truncation_seq_length": 20}, SHORT, None),
+    # what differs here made no difference to any sequence
+    "side of what is whole": ({"trunc_type": "left", "truncation_seq_length": 50}, {}, None),
+    "all anyway": ({"embedding_complete": True, "embedding_complete_seg_overlap": True, "embedding_fixed_len_a_time": 80}, {}, None),
+    "rows cut later": ({}, {**SHORT, "embedding_complete": True}, None),
+    "half": ({"use_bf16": True}, {}, None),
+}
+"""Of the store, of the recipe, and what is said of them."""
+
+
+@pytest.mark.parametrize("name", MISMATCHES)
+def test_what_a_store_says_of_itself_is_compared(name: str, tmp_path: Path) -> None:
+    made, more, message = MISMATCHES[name]
+    data = official(tmp_path / "data", "binary", n=(5, 2, 2))
+    store = stored(data, tmp_path / "store", **made)
+    given = recipe(data, tmp_path / "out", "binary", embeddings=store, **more)
+    examples = [example for split in read_data(given).splits.values() for example in split]
+    if message is not None:
+        with pytest.raises(UserError, match=message):
+            Features(given).check(examples)
+        return
+    from_disk, at_once = Features(given), Features(given.model_copy(update={"embeddings": []}))
+    from_disk.check(examples)
+    for a, b in zip(from_disk.matrices(examples)[0], at_once.matrices(examples)[0], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_embeddings_of_another_sequence_are_found_before_training(tmp_path: Path) -> None:
+    data = official(tmp_path / "data", "binary", n=(5, 2, 2))
+    given = recipe(data, tmp_path / "out", "binary", embeddings=stored(data, tmp_path / "store"))
+    edited(data, "test", 2, "test0,prot,MKV,1")
+    with pytest.raises(UserError, match="embedding of 'test0' is of another sequence"):
+        Features(given).check(read_data(given).splits["test"])
+
+
+def test_two_encoders_from_two_folders(tmp_path: Path) -> None:
+    """Each input its encoder, from disk as at once; one folder cannot hold both."""
+    data = official(tmp_path / "data", "binary", pair=True, n=(20, 8, 8))
+    a = stored(data, tmp_path / "a", encoder="kmer", seq_type="gene", columns={"id_idx": 0, "seq_idx": 4})
+    b = stored(data, tmp_path / "b", columns={"id_idx": 1, "seq_idx": 5})
+    more = {"pair": True, "encoders": ["kmer", "one-hot"], "schedule": {**QUICK, "epochs": 1}}
+    at_once = train(recipe(data, tmp_path / "at_once", "binary", **more))
+    assert train(recipe(data, tmp_path / "stored", "binary", embeddings=[str(a), str(b)], **more)) == at_once
+    with pytest.raises(UserError, match=r"b: was made by another encoder \(one-hot\) than kmer"):
+        train(recipe(data, tmp_path / "turned", "binary", embeddings=[b, a], **more))
+    with pytest.raises(UserError, match=r"a: was made by another encoder \(kmer\) than one-hot"):
+        train(recipe(data, tmp_path / "both", "binary", embeddings=a, **more))
+    line = ["data=.", "out=.", "loss.kind=binary", "metric=accuracy"]
+    assert load(TrainRecipe, None, [*line, "embeddings=[x, y]"]).embeddings == [Path("x"), Path("y")]
+    assert load(TrainRecipe, None, [*line, "embeddings=x"]).embeddings == [Path("x")]
+    assert load(TrainRecipe, None, [*line, "embeddings=null"]).embeddings == []  # as heads that were trained before have it
+    with pytest.raises(UserError, match="embeddings"):
+        load(TrainRecipe, None, [*line, "embeddings=[x, y, z]"])
+
+
+def test_encoders_given_to_predict_stand_in_for_the_folder_of_training(tmp_path: Path) -> None:
+    data = official(tmp_path / "binary_data", "binary", n=(20, 8, 8))
+    store = stored(data, tmp_path / "store")
+    train(recipe(data, tmp_path / "binary", "binary", embeddings=store, schedule={**QUICK, "epochs": 1}))
+    head, new = tmp_path / "binary", {"input_file": None, "seq": "MKVWWWW", "seq_type": "prot"}
+    whole = predicted(head, tmp_path / "stored.csv")
+    with pytest.raises(UserError, match="1 embeddings are missing"):
+        predicted(head, tmp_path / "new.csv", **new)
+    assert len(predicted(head, tmp_path / "new.csv", encoders=["one-hot"], **new)) == 1
+    store.rename(tmp_path / "moved")
+    for name, more in {"x": {"encoders": ["one-hot"]}, "e": {"embeddings": tmp_path / "moved"}}.items():
+        rows = predicted(head, tmp_path / f"{name}.csv", **more)
+        assert [float(row["prob"]) for row in rows] == pytest.approx([float(row["prob"]) for row in whole], abs=1e-5)
+    with pytest.raises(UserError, match="made by another encoder"):
+        predicted(head, tmp_path / "both.csv", encoders=["kmer"], embeddings=tmp_path / "moved")
+
+
 def test_early_stopping_and_the_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The dev scores are dictated: the head kept is that of the best epoch, not of the last."""
     data = official(tmp_path / "data", "binary")

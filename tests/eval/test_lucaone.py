@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoConfig,
@@ -320,6 +320,37 @@ def test_broken_checkpoints_are_told(masked_lm: LucaOneForMaskedLM, tmp_path: Pa
             checkpoint.load(tmp_path)
     torch.save({"weight": torch.ones(3)}, path)
     with pytest.raises(UserError, match="no LucaOne weights"):
+        checkpoint.load(tmp_path)
+
+
+def test_sharded_folders_load_exactly_or_not_at_all(masked_lm: LucaOneForMaskedLM, tmp_path: Path) -> None:
+    """transformers starts what is missing at random and logs it."""
+    masked_lm.save_pretrained(tmp_path, max_shard_size="50KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
+    for whole in (False, True):
+        expected = masked_lm if whole else masked_lm.lucaone
+        found = checkpoint.load(tmp_path, masked_lm=whole).state_dict()
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.state_dict().items())
+    index = tmp_path / "model.safetensors.index.json"
+    places = json.loads(index.read_text())
+    name = "lucaone.encoder.layers.1.fc1.bias"
+    shard = tmp_path / places["weight_map"][name]
+    before, state = shard.read_bytes(), load_file(shard)
+    rest = {key: tensor for key, tensor in state.items() if key != name}
+    for problem, changed in (
+        ("layers.1.fc1.bias is missing", {**rest, "lucaone.encoder.layers.1.dense.bias": state[name]}),
+        ("layers.7.fc1.bias is not known", {**state, "lucaone.encoder.layers.7.fc1.bias": state[name].clone()}),
+        (r"layers.1.fc1.bias has shape \[3\], not \[192\]", {**rest, name: torch.ones(3)}),
+    ):
+        save_file(changed, shard, {"format": "pt"})
+        kept = {key: file for key, file in places["weight_map"].items() if file != shard.name}
+        index.write_text(json.dumps({**places, "weight_map": {**kept, **dict.fromkeys(changed, shard.name)}}))
+        for whole in (False, True):
+            with pytest.raises(UserError, match=problem):
+                checkpoint.load(tmp_path, masked_lm=whole)
+    index.write_text(json.dumps(places))
+    shard.write_bytes(before[: len(before) // 2])
+    with pytest.raises(UserError, match=r"these weights cannot be read .* fetch the folder again"):
         checkpoint.load(tmp_path)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import fingerprint, write_manifest
 from eval.baselines.embedding.inputs import Item, check_seq_type, normalised, problem, read_inputs
 from eval.baselines.embedding.recipe import EmbedRecipe
+
+if TYPE_CHECKING:
+    from eval.baselines.embedding.encoder import Encoder
 
 EXTENT = ("trunc_type", "truncation_seq_length", "embedding_complete", "embedding_complete_seg_overlap", "embedding_fixed_len_a_time")
 SHAPE = ("embedding_type", "vector_type", "save_type", "matrix_add_special_token", "use_bf16")
@@ -18,24 +22,26 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
     """Embed what the output does not hold yet; return how many that were.
 
     Args:
-        overwrite: begin anew where the output holds embeddings.
+        overwrite: begin anew where the output holds embeddings; they are removed once input and encoder have been read.
 
     Raises:
-        UserError: bad input, an encoder that cannot be read, an output made with other settings.
+        UserError: bad input, an encoder that cannot be read, an output made with other settings, or to be replaced and no store.
     """
     items, ledger = _items(recipe)  # before torch is imported
     from eval.baselines.embedding.extract import Extent, extract
-    from eval.baselines.embedding.open import identity, open_encoder
+    from eval.baselines.embedding.open import identity
     from eval.baselines.embedding.store import StoreWriter, digest, safe_names
 
-    if overwrite and (recipe.out / "settings.json").is_file():
-        shutil.rmtree(recipe.out)
     extent = Extent.model_validate({name: getattr(recipe, name) for name in EXTENT})
     settings: dict[str, Any] = {
         "encoder": identity(recipe.encoder_name),
         **extent.model_dump(),
         **{name: getattr(recipe, name) for name in SHAPE},
     }
+    encoder = None
+    if overwrite and _is_store(recipe.out, settings):
+        encoder = _opened(recipe, items)
+        shutil.rmtree(recipe.out)
     store = StoreWriter(recipe.out, settings, recipe.save_type, recipe.embedding_type)
     for item in items:
         if store.done.get(item.id, sequence := digest(item.modality, item.letters)) != sequence:
@@ -43,9 +49,7 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
     names = safe_names(dict.fromkeys([*store.done, *(item.id for item in items)]))
     todo = [item for item in items if item.id not in store.done]
     if todo:
-        encoder = open_encoder(recipe.encoder_name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
-        if recipe.embedding_type == "vector" and recipe.vector_type == "cls" and not encoder.frame(todo[0].modality)[0]:
-            raise UserError(f"{encoder.name}: has no token in front of a sequence, so no cls vector; choose mean or max")
+        encoder = encoder or _opened(recipe, todo)
         try:
             for i, rows in extract(encoder, [(item.modality, item.letters) for item in todo], extent, show="embed"):
                 made = (
@@ -61,6 +65,27 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
     inputs = {} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)}
     write_manifest(recipe.out, "embeddings", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
     return len(todo)
+
+
+def _is_store(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether a folder has settings of a store, whatever they say. Raises UserError where they are something else's."""
+    from eval.baselines.embedding.store import SETTINGS, read_settings
+
+    found = read_settings(folder)
+    if found is not None and (absent := settings.keys() - found.keys()):
+        raise UserError(
+            f"{folder / SETTINGS}: no settings of embeddings ({min(absent)} is not in it), so nothing is removed; choose another output"
+        )
+    return found is not None
+
+
+def _opened(recipe: EmbedRecipe, items: list[Item]) -> Encoder:
+    from eval.baselines.embedding.open import open_encoder
+
+    encoder = open_encoder(recipe.encoder_name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
+    if recipe.embedding_type == "vector" and recipe.vector_type == "cls" and not encoder.frame(items[0].modality)[0]:
+        raise UserError(f"{encoder.name}: has no token in front of a sequence, so no cls vector; choose mean or max")
+    return encoder
 
 
 def _items(recipe: EmbedRecipe) -> tuple[list[Item], Ledger]:

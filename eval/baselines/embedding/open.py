@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from eval.baselines.embedding.encoder import Encoder, pick_device
 from eval.baselines.embedding.luca import LucaOneEncoder, OneHot
 from eval.baselines.embedding.words import Placed, Words
 
+LARGE = 1 << 24
+"""Bytes from which only blocks of a file are read to tell it from another."""
+BLOCK, BLOCKS = 1 << 16, 33
+"""Bytes, and how many: also weights that differ in some matrices only, as a merged adapter leaves them, differ in one of so many."""
 WITHOUT_A_MODEL: dict[str, Any] = {"one-hot": OneHot, "kmer": Words, "placed": Placed}
 
 
@@ -45,12 +50,27 @@ def open_encoder(name: str | Path, *, batch_tokens: int | None = None, gpu: int 
 
 
 def identity(name: str) -> str:
-    """A hub id, one-hot and its like as they are; of a folder a hash over its small files and the names and sizes of all, so that
-    weights of many gigabytes need not be read."""
+    """A hub id, one-hot and its like as they are; of a folder, wherever it lies, a hash over its small files, and names, sizes and
+    blocks of the large ones, so that weights of many gigabytes need not be read."""
     folder = Path(name)
     if not folder.is_dir():
         return name
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    small = [path for path in files if path.stat().st_size < 1 << 24]
+    small = [path for path in files if path.stat().st_size < LARGE]
+    blocks = hashlib.sha256()
+    for path in files:
+        if path not in small:
+            blocks.update(_sampled(path))
     sizes = ",".join(f"{path.relative_to(folder)}:{path.stat().st_size}" for path in files)
-    return f"{fingerprint(*small)}:{sizes}"
+    return f"{fingerprint(*small)}:{blocks.hexdigest()[:16]}:{sizes}"
+
+
+def _sampled(path: Path) -> bytes:
+    """The first block of a large file, the last, and others at even distances between them."""
+    last = path.stat().st_size - BLOCK
+    with path.open("rb") as handle:
+        found = []
+        for i in range(BLOCKS):
+            handle.seek(last * i // (BLOCKS - 1))
+            found.append(handle.read(BLOCK))
+    return b"".join(found)

@@ -1,7 +1,7 @@
 """Embeddings on disk: a file per sequence as the original writes them, or safetensors shards; both resumable.
 
 A store is a folder with `settings.json` (what made it), `index.jsonl` (id, file, rows) and the data. A file is complete before its
-line is in the index, so a run that was stopped goes on where it was. Folders of the original, which have no index, can be read
+line is in the index, so a run that was stopped goes on where it was. Folders of the original, which have neither, can be read
 too. Pickles are read with `weights_only`, numpy arrays being the one thing allowed beside tensors.
 """
 
@@ -25,6 +25,7 @@ from artefacts.errors import UserError
 from artefacts.folder import new_file
 
 SaveType = Literal["numpy", "tensor", "safetensors"]
+SETTINGS = "settings.json"
 SHARD_BYTES = 256 << 20
 LONGEST_NAME = 120
 _RECONSTRUCT: Any = np.zeros(1).__reduce__()[0]
@@ -79,23 +80,22 @@ class StoreWriter:
             UserError: the folder holds embeddings that were made otherwise.
         """
         self.folder, self.save_type, self.prefix = folder, save_type, prefix
-        path = folder / "settings.json"
-        if folder.is_dir() and not path.is_file() and any(folder.iterdir()):
+        before = read_settings(folder)
+        if folder.is_dir() and before is None and any(folder.iterdir()):
             raise UserError(f"{folder}: not empty, and no settings.json says what is in it; choose another output")
-        if path.is_file():
-            before = json.loads(path.read_text(encoding="utf-8"))
+        if before is not None:
             if changed := sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key)):
                 old, new = before.get(changed[0]), settings.get(changed[0])
                 raise UserError(f"{folder}: was made with {changed[0]}={old!r}, not {new!r}; choose another output or remove it")
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            with new_file(path) as file:
+            with new_file(folder / SETTINGS) as file:
                 file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         self.done: dict[str, str] = {line["id"]: line["sequence"] for line in read_index(folder)}
         """Id -> digest of its sequence."""
         self._waiting: list[tuple[dict[str, Any], np.ndarray]] = []
         self._bytes = 0
-        self._shard = len(list(folder.glob("shard-*.safetensors")))
+        self._shard = _next_shard(folder)
 
     def put(self, name: str, sequence: str, file: str, array: np.ndarray, passes: int) -> None:
         """Add one embedding; `sequence` is its digest, `file` its safe name."""
@@ -116,7 +116,7 @@ class StoreWriter:
         if not self._waiting:
             return
         file = f"shard-{self._shard:05d}.safetensors"
-        with new_file(self.folder / file, overwrite=True) as path:
+        with new_file(self.folder / file) as path:
             save_file({str(i): np.ascontiguousarray(array) for i, (_, array) in enumerate(self._waiting)}, path)
         self._index([{**line, "file": file, "key": str(i)} for i, (line, _) in enumerate(self._waiting)])
         self._waiting, self._bytes = [], 0
@@ -130,8 +130,39 @@ class StoreWriter:
         self.done.update({line["id"]: line["sequence"] for line in lines})
 
 
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """What made a store; None of a folder that is none of ours.
+
+    Raises:
+        UserError: a file that holds no settings.
+    """
+    path = folder / SETTINGS
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds no settings of `llama-gene baseline embed`; choose another folder")
+    return found
+
+
 def read_index(folder: Path) -> list[dict[str, Any]]:
     """Lines of the index whose file is there; a last line that was cut off is removed from the file."""
+    # a name whose file was removed may stand for another id since
+    claims = {(line["file"], line.get("key")): line for line in _lines(folder)}
+    return [line for line in claims.values() if (folder / line["file"]).is_file()]
+
+
+def _next_shard(folder: Path) -> int:
+    """A number that no shard has, nor had: lines of one that was removed still stand in the index."""
+    names = [*(path.name for path in folder.iterdir()), *(line["file"] for line in _lines(folder))]
+    numbers = [int(found[1]) for name in names if (found := re.fullmatch(r"shard-(\d+)\.safetensors", name))]
+    return max(numbers, default=-1) + 1
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
     path = folder / "index.jsonl"
     if not path.is_file():
         return []
@@ -140,8 +171,7 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
     if whole != raw:
         with new_file(path, overwrite=True) as file:
             file.write_bytes(whole)
-    lines = [json.loads(line) for line in whole.splitlines()]
-    return [line for line in lines if (folder / line["file"]).is_file()]
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 class StoreReader:
@@ -151,30 +181,45 @@ class StoreReader:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder of embeddings; run `llama-gene baseline embed` first")
         self.folder = folder
+        self.settings = read_settings(folder)
+        """What made the embeddings; None of a folder of the original."""
         self._lines = {line["id"]: line for line in read_index(folder)}
+        self._of_the_original = self.settings is None and not (folder / "index.jsonl").is_file()
 
     def __contains__(self, name: str) -> bool:
         return name in self._lines or self._foreign(name) is not None
 
-    def read(self, name: str, sequence: str | None = None) -> np.ndarray:
-        """`[rows, D]`, or `[D]` of vectors, float32.
+    def line(self, name: str, sequence: str | None = None) -> dict[str, Any] | None:
+        """What the index says of an id (`rows`, `passes`); None where it does not have it.
 
         Args:
             sequence: digest that the embedding has to be of; folders of the original hold none, and are believed.
 
         Raises:
-            UserError: no such id, another sequence under it, or a file that cannot be read.
+            UserError: the embedding is of another sequence.
         """
         line = self._lines.get(name)
         if line is not None and sequence is not None and line["sequence"] != sequence:
             raise UserError(f"{self.folder}: the embedding of '{name}' is of another sequence; embed this one into another folder")
+        return line
+
+    def read(self, name: str, sequence: str | None = None) -> np.ndarray:
+        """`[rows, D]`, or `[D]` of vectors, float32.
+
+        Args:
+            sequence: see `line`.
+
+        Raises:
+            UserError: no such id, another sequence under it, or a file that cannot be read.
+        """
+        line = self.line(name, sequence)
         path = self.folder / line["file"] if line is not None else self._foreign(name)
         if path is None:
             raise UserError(f"{self.folder}: no embedding of '{name}'; embed the file that holds it into this folder")
-        if line is not None and "key" in line:
-            with safe_open(path, framework="numpy") as shard:
-                return shard.get_tensor(line["key"])
         try:
+            if line is not None and "key" in line:
+                with safe_open(path, framework="numpy") as shard:
+                    return shard.get_tensor(line["key"])
             with torch.serialization.safe_globals(SAFE_GLOBALS):
                 found = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises whatever the damaged bytes lead to
@@ -182,6 +227,6 @@ class StoreReader:
         return np.asarray(found, dtype=np.float32)
 
     def _foreign(self, name: str) -> Path | None:
-        """The file of a folder that the original made."""
+        """The file of a folder that the original made; never one of ours, whose index says which file is whose."""
         path = self.folder / f"matrix_{cleaned(name)}.pt"
-        return path if path.is_file() else None
+        return path if self._of_the_original and path.is_file() else None

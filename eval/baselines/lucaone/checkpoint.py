@@ -30,6 +30,10 @@ DROPPED = re.compile(
     r"(.*\.)?rot_emb\.inv_freq|(contact_head|hidden_layer_list|hidden_act_list|classifier_dropout_list|classifier_list|output_list|loss_fct_list)\..*"
 )
 """What an original checkpoint holds beside the encoder and the head of masked letters."""
+ENCODER = ("lucaone.", "embeddings.", "encoder.")
+"""Beginnings of the encoder's names; what else a Hugging Face file holds is a head."""
+UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError)
+"""What cut or damaged files raise."""
 HEAD_WIDTH = 64
 """Of every released model; decides the number of heads where no config.json does."""
 
@@ -57,11 +61,7 @@ def load(folder: str | Path, *, masked_lm: bool = False, dtype: torch.dtype = to
     state = from_original(state) if original else {name: tensor for name, tensor in state.items() if not DROPPED.fullmatch(name)}
     config = _config(folder / "config.json", state, path)
     if not masked_lm:
-        state = {
-            name.removeprefix("lucaone."): tensor
-            for name, tensor in state.items()
-            if name.startswith(("lucaone.", "embeddings.", "encoder."))
-        }
+        state = {name.removeprefix("lucaone."): tensor for name, tensor in state.items() if name.startswith(ENCODER)}
     with torch.device("meta"):
         model = (LucaOneForMaskedLM if masked_lm else LucaOneModel)(config)
     load_exactly(model, {name: tensor.to(dtype) for name, tensor in state.items()}, path)
@@ -76,7 +76,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     try:
         found: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError) as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: these weights cannot be read ({reason}); fetch the file again") from None
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
@@ -145,8 +145,21 @@ def _config(path: Path, state: dict[str, Tensor], weights: Path) -> LucaOneConfi
 
 
 def _from_hub(name: str, masked_lm: bool, dtype: torch.dtype) -> LucaOnePreTrainedModel:
+    """A hub id, or a folder of sharded files; as exact as `load_exactly`, since transformers only logs what it starts at random."""
     kind = LucaOneForMaskedLM if masked_lm else LucaOneModel
     try:
-        return kind.from_pretrained(name, dtype=dtype).eval()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{name}: neither a folder nor a model that can be fetched ({str(error).splitlines()[0]})") from None
+        # other shapes are let through to be named below
+        model, found = kind.from_pretrained(name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True)
+    except UNREADABLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if Path(name).is_dir():
+            raise UserError(f"{name}: these weights cannot be read ({reason}); fetch the folder again") from None
+        raise UserError(f"{name}: neither a folder nor a model that can be fetched ({reason})") from None
+    problems = [f"{key} is missing" for key in found["missing_keys"]]
+    problems += [f"{key} has shape {list(there)}, not {list(here)}" for key, there, here in found["mismatched_keys"]]
+    problems += [
+        f"{key} is not known" for key in found["unexpected_keys"] if not DROPPED.fullmatch(key) and (masked_lm or key.startswith(ENCODER))
+    ]
+    if problems:
+        raise UserError(f"{name}: {len(problems)} parameters do not fit: {'; '.join(sorted(problems)[:4])}; is it another model's folder?")
+    return model.eval()

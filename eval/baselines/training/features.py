@@ -12,7 +12,7 @@ from torch import Tensor
 from artefacts.errors import UserError
 from eval.baselines.embedding.encoder import Encoder
 from eval.baselines.embedding.extract import Extent, extract
-from eval.baselines.embedding.open import open_encoder
+from eval.baselines.embedding.open import identity, open_encoder
 from eval.baselines.embedding.store import StoreReader, digest
 from eval.baselines.training.examples import Example, Input
 from eval.baselines.training.recipe import TrainRecipe
@@ -23,19 +23,25 @@ GIGABYTE = 1 << 30
 class Features:
     """`[rows, D]` for every input of a record."""
 
-    def __init__(self, recipe: TrainRecipe, *, encoders: Sequence[str | Encoder] = (), embeddings: Path | None = None) -> None:
-        """Open the store, or the encoders of the recipe (each once).
+    def __init__(self, recipe: TrainRecipe, *, encoders: Sequence[str | Encoder] = (), embeddings: Sequence[Path] = ()) -> None:
+        """Open the stores, or the encoders of the recipe (each once).
 
         Args:
-            encoders: names or open encoders, in place of the recipe's.
-            embeddings: a store in place of the recipe's.
+            encoders: names or open encoders, in place of the recipe's, and of its stores.
+            embeddings: a store, or one of each input, in place of the recipe's.
+
+        Raises:
+            UserError: no such store or encoder, or a store that was made otherwise than the recipe says.
         """
         self.recipe = recipe
-        store = embeddings or recipe.embeddings
-        self.store = StoreReader(store) if store is not None else None
+        names = recipe.per_input(list(encoders) or recipe.encoders)
+        folders = recipe.per_input(list(embeddings) or ([] if encoders else recipe.embeddings))
+        opened_stores = {folder: StoreReader(folder) for folder in dict.fromkeys(folders)}
+        self.stores = [opened_stores[folder] for folder in folders]
+        for store, name in zip(self.stores, names, strict=False):  # none where encoders are opened
+            _check_settings(store, name, special=recipe.matrix_add_special_token)
         self.encoders: list[Encoder] = []
-        if self.store is None:
-            names = recipe.per_input(list(encoders) or recipe.encoders)
+        if not self.stores:
             opened = {
                 name: name
                 if isinstance(name, Encoder)
@@ -62,14 +68,16 @@ class Features:
         return [encoder.width for encoder in self.encoders] or [matrix.shape[1] for (matrix,) in self.matrices([example])]
 
     def check(self, examples: Sequence[Example]) -> None:
-        """Raise UserError where a store lacks one of them."""
-        if self.store is None:
-            return
-        missing = [i.id for example in examples for i in example.inputs if i.id not in self.store]
-        if missing:
-            raise UserError(
-                f"{self.store.folder}: {len(missing)} embeddings are missing, the first is that of '{missing[0]}'; embed them too"
-            )
+        """Raise UserError where a store lacks one of them, or has it of another sequence, of other letters or in other windows."""
+        for place, (store, extent) in enumerate(zip(self.stores, self.extents, strict=False)):
+            inputs = [example.inputs[place] for example in examples]
+            missing = [item.id for item in inputs if item.id not in store]
+            if missing:
+                raise UserError(
+                    f"{store.folder}: {len(missing)} embeddings are missing, the first is that of '{missing[0]}'; embed them too"
+                )
+            for item in inputs:
+                _check_extent(store, item, extent, special=self.recipe.matrix_add_special_token)
 
     def prepare(self, examples: Sequence[Example], label: str) -> None:
         """Embed all of them in long batches, so that the epochs need not; stops where memory for them is full."""
@@ -81,8 +89,8 @@ class Features:
         return [self._input([example.inputs[place] for example in examples], place) for place in range(len(self.limits))]
 
     def _input(self, inputs: list[Input], place: int) -> list[Tensor]:
-        if self.store is not None:
-            return [self._cut(self.store.read(item.id, digest(item.modality, item.letters)), place) for item in inputs]
+        if self.stores:
+            return [self._cut(self.stores[place].read(item.id, digest(item.modality, item.letters)), place) for item in inputs]
         made = self._make(place, inputs, None)
         return [made[item.modality, item.letters] for item in inputs]
 
@@ -111,3 +119,40 @@ class Features:
             raise UserError("the store holds vectors; heads need embedding_type=matrix")
         rows = self.limits[place] + 2 * self.recipe.matrix_add_special_token
         return torch.from_numpy(np.ascontiguousarray(matrix[:rows]))
+
+
+def _check_settings(store: StoreReader, encoder: str | Encoder, *, special: bool) -> None:
+    """Raise UserError where another encoder made a store, or other rows are in it. bf16 is a way to compute, and not compared."""
+    noted = store.settings
+    if noted is None:
+        return
+    name = encoder.name if isinstance(encoder, Encoder) else encoder
+    if noted.get("encoder") != identity(name):
+        raise UserError(
+            f"{store.folder}: was made by another encoder ({str(noted.get('encoder'))[:60]}) than {name}; "
+            "give the one that made it as encoders, or a folder that this one made"
+        )
+    for key, wanted in (("embedding_type", "matrix"), ("matrix_add_special_token", special)):
+        if noted.get(key) != wanted:
+            raise UserError(
+                f"{store.folder}: was made with {key}={noted.get(key)}, not {wanted}; embed into another folder with {key}={wanted}"
+            )
+
+
+def _check_extent(store: StoreReader, item: Input, wanted: Extent, *, special: bool) -> None:
+    """Raise UserError where a store saw a sequence otherwise than the recipe says; settings that made no difference to it may differ."""
+    line = store.line(item.id, digest(item.modality, item.letters))
+    if line is None or store.settings is None:
+        return
+    made = Extent.model_validate({name: store.settings[name] for name in Extent.model_fields if name in store.settings})
+    differ = {name for name in Extent.model_fields if getattr(made, name) != getattr(wanted, name)}
+    windows = {"trunc_type", "embedding_complete_seg_overlap", "embedding_fixed_len_a_time"}
+    length = wanted.embedding_fixed_len_a_time
+    in_windows = line["passes"] > 1 or (length is not None and line["rows"] - 2 * special > length)
+    if made.truncate(item.letters) != wanted.truncate(item.letters) or (in_windows and differ & windows):
+        there, here = (", ".join(f"{name}={getattr(extent, name)}" for name in sorted(differ)) for extent in (made, wanted))
+        raise UserError(
+            f"{store.folder}: '{item.id}' ({len(item.letters)} letters) was embedded with {there}, the recipe has {here}; embed into "
+            "another folder as the recipe says, or change the recipe (max_length counts two special tokens; embedding_complete=true "
+            "embeds all letters and cuts the rows)"
+        )

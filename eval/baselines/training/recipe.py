@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe, validate
 
 Kind = Literal["binary", "multiclass", "multilabel", "regression"]
+
+
+def _listed(given: Any) -> Any:
+    return [] if given is None else given if isinstance(given, list) else [given]
+
+
+Folders = Annotated[list[Path], BeforeValidator(_listed), Field(max_length=2)]
+"""A folder, or of a pair one each."""
 
 
 class Network(Recipe):
@@ -98,8 +106,9 @@ class TrainRecipe(Recipe):
     """Name -> what that comparison of the original changes in this recipe."""
     encoders: list[str] = Field(default=["one-hot"], min_length=1, max_length=2)
     """Encoder of the inputs (folder, hub id, one-hot, kmer, placed); of a pair one for both, or one each."""
-    embeddings: Path | None = None
-    """Folder of `baseline embed` (or of the original) that holds the embeddings; then no encoder is opened."""
+    embeddings: Folders = []
+    """Folder of `baseline embed` (or of the original) that holds the embeddings, of a pair one for both, or one each; then no encoder
+    is opened. What the folder says of its making has to agree with this recipe; folders of the original say nothing, and are believed."""
     network: Network = Network()
     loss: LossOptions
     metric: Literal["accuracy", "macro_f1", "mcc", "auroc", "spearman", "pearson"]
@@ -179,9 +188,10 @@ class PredictRecipe(Recipe):
     labels: Path | None = None
     """label.txt; else the one beside the head."""
     encoders: list[str] = []
-    """Encoders in place of those that the head was trained with, such as the same weights elsewhere."""
-    embeddings: Path | None = None
-    """Folder that holds the embeddings."""
+    """Encoders in place of those that the head was trained with, such as the same weights elsewhere; also in place of embeddings that
+    it was trained with."""
+    embeddings: Folders = []
+    """Folder that holds the embeddings, of a pair one for both, or one each; encoders beside it say what made them."""
     input_file: Path | None = None
     """CSV or TSV: seq_id,seq_type,seq or seq_id,seq; pairs: seq_id_a,seq_id_b,seq_type_a,seq_type_b,seq_a,seq_b; or FASTA."""
     records: Path | None = None
