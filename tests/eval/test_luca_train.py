@@ -525,7 +525,7 @@ def test_rows_set_aside_are_told_and_kept(tmp_path: Path, capsys: pytest.Capture
     data = official(tmp_path / "data", "binary", n=(24, 8, 8))
     edited(data, "test", 5, "x,prot,MK1,1")
     edited(data, "test", 6, "y,prot,,1")
-    edited(data, "dev", 3, "z,prot,M K*K,1")
+    edited(data, "dev", 3, "z,prot,M K1K,1")
     (tmp_path / "r.yaml").write_text("loss: {kind: binary}\nmetric: accuracy\nschedule: {epochs: 1}\n")
     assert (
         llama_gene.main(["baseline", "train", "--recipe", str(tmp_path / "r.yaml"), "--data", str(data), "--out", str(tmp_path / "out")])
@@ -538,7 +538,7 @@ def test_rows_set_aside_are_told_and_kept(tmp_path: Path, capsys: pytest.Capture
         header, *rejected = list(csv.reader(handle))
     assert header == ["reason", "where"]
     assert [(row[0].split(" at ")[0], Path(row[1]).name, row[2:]) for row in rejected] == [
-        ("'*'", "dev.csv:3", ["z", "prot", "M K*K", "1"]),
+        ("'1'", "dev.csv:3", ["z", "prot", "M K1K", "1"]),
         ("'1'", "test.csv:5", ["x", "prot", "MK1", "1"]),
         ("empty sequence", "test.csv:6", ["y", "prot", "", "1"]),
     ]
@@ -578,7 +578,10 @@ def test_bad_sequences_are_counted_and_set_aside(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="4 columns, where pairs have 7"):
         read_data(recipe(data, tmp_path / "out", "binary", pair=True))
     (data / "dev" / "dev.csv").unlink()
-    assert "12 records cut from train" in read_data(recipe(data, tmp_path / "out", "binary")).notes[0]
+    assert read_data(recipe(data, tmp_path / "out", "binary")).notes == [
+        "train: 3 of 120 rows set aside (1 empty sequence, 2 unknown letter)",
+        "dev: 12 records cut from train",
+    ]
     (data / "dev" / "dev.csv").write_bytes((data / "test" / "test.csv").read_bytes())
     assert any("the test score chose the epoch" in note for note in read_data(recipe(data, tmp_path / "out", "binary")).notes)
     (data / "label.txt").unlink()
