@@ -38,6 +38,8 @@ def _baseline_train() -> Verb[Any]:
 
         figures = train(recipe, overwrite=overwrite)
         print(", ".join(f"{name} {value}" for name, value in figures["test"].items() if name != "interval"))
+        for note in figures["notes"]:
+            print(f"note: {note}")
 
     return Verb(
         TrainRecipe,
@@ -54,11 +56,9 @@ def _baseline_predict() -> Verb[Any]:
         from artefacts.command import path_exists
 
         path_exists(recipe.model, "head", "give a folder of `baseline train` or of a shipped head")
-        if overwrite:
-            recipe.out.unlink(missing_ok=True)
         from eval.baselines.training.predict import predict
 
-        predict(recipe)
+        predict(recipe, overwrite=overwrite)
 
     return Verb(
         PredictRecipe,

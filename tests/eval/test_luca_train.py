@@ -27,6 +27,7 @@ from eval.baselines.embedding.command import embed
 from eval.baselines.embedding.recipe import EmbedRecipe
 from eval.baselines.heads.nets import Head
 from eval.baselines.heads.shipped import load_head
+from eval.baselines.training import command as commanding
 from eval.baselines.training import fit as fitting
 from eval.baselines.training import predict as predicting
 from eval.baselines.training.command import train
@@ -111,35 +112,180 @@ SIZES = {  # parameters by the description, section 2.6
 }
 
 
+LUCA, DNABERT, ESM, ONE_HOT = "LucaGroup/LucaOne-default-step36M", "zhihan1996/DNABERT-2-117M", "facebook/esm2_t36_3B_UR50D", "one-hot"
+EARLY = "LucaGroup/LucaOne-default-step5.6M"
+SEPARATED = "LucaGroup/LucaOne-gene-step36.8M LucaGroup/LucaOne-prot-step38.2M"
+MIXED = f"{DNABERT} {ESM}"
+ATTENTION, MAX = "value_attention", "max"
+PUBLISHED = {
+    # the scripts of the published figure: net, encoders, layers, heads, pooling, fc, learning rate, warm-up, batch, accumulation,
+    # loss (with the weight of positives or those of classes), max_length, complete
+    "centraldogma": ("lucappi2", EARLY, 0, 0, ATTENTION, [128], 1e-4, 100, 1, 16, "binary", 2.0, [2460, 620], True),
+    "supktax": ("luca_base", LUCA, 4, 8, ATTENTION, [], 1e-4, 100, 16, 2, "multiclass", None, [1502], False),
+    "genustax": ("luca_base", LUCA, 2, 4, MAX, [], 1e-4, 100, 16, 2, "multiclass", None, [1502], False),
+    "speciestax": ("luca_base", LUCA, 2, 4, ATTENTION, [], 1e-4, 100, 16, 2, "multiclass", None, [1502], False),
+    "protloc": ("luca_base", LUCA, 0, 0, ATTENTION, [], 1e-4, 1000, 8, 1, "multiclass", [2, 50, 1, 5, 8, 10], [5629], False),
+    "protstab": ("luca_base", LUCA, 4, 8, ATTENTION, [], 1e-4, 1000, 16, 1, "regression", None, [64], False),
+    "ncrnafam": ("luca_base", LUCA, 4, 8, MAX, [], 1e-4, 1000, 16, 1, "multiclass", None, [202], False),
+    "infa": ("lucappi", LUCA, 0, 0, ATTENTION, [128], 2e-4, 100, 16, 1, "binary", 2.0, [1692], False),
+    "ppi": ("lucappi", LUCA, 0, 0, ATTENTION, [128], 1e-4, 1000, 16, 1, "binary", 1.0, [2048], False),
+    "ncrpi": ("lucappi2", LUCA, 0, 0, ATTENTION, [128], 2e-4, 100, 1, 16, "binary", 1.0, [4096], True),
+}
+COMPARED = {
+    # the scripts of the comparisons: encoders, layers, heads, width of the Transformer (0: none), pooling, learning rate, batch,
+    # accumulation, complete; one_hot but CentralDogma's, and ncRPI's separated, are ours
+    "centraldogma": {
+        "separated": (SEPARATED, 0, 0, 0, ATTENTION, 1e-4, 1, 8, True),
+        "dnabert2_esm2": (MIXED, 0, 0, 0, ATTENTION, 1e-4, 1, 8, False),
+        "one_hot": (ONE_HOT, 0, 0, 0, ATTENTION, 1e-4, 1, 8, False),
+        "one_hot_transformer": (ONE_HOT, 4, 8, 768, ATTENTION, 1e-4, 1, 8, False),
+    },
+    "supktax": {
+        "linear": (LUCA, 0, 0, 0, ATTENTION, 1e-4, 16, 2, False),
+        "dnabert2_linear": (DNABERT, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+        "dnabert2": (DNABERT, 4, 8, 768, ATTENTION, 1e-4, 16, 1, False),
+        "one_hot": (ONE_HOT, 0, 0, 0, ATTENTION, 1e-4, 16, 2, False),
+    },
+    "genustax": {
+        "linear": (LUCA, 0, 0, 0, ATTENTION, 1e-4, 16, 2, False),
+        "dnabert2_linear": (DNABERT, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+        "dnabert2": (DNABERT, 4, 8, 768, MAX, 1e-4, 16, 1, False),
+        "one_hot": (ONE_HOT, 0, 0, 0, ATTENTION, 1e-4, 16, 2, False),
+    },
+    "speciestax": {
+        "linear": (LUCA, 0, 0, 0, ATTENTION, 1e-4, 16, 2, False),
+        "dnabert2_linear": (DNABERT, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+        "dnabert2": (DNABERT, 4, 8, 768, MAX, 1e-4, 16, 1, False),
+        "one_hot": (ONE_HOT, 0, 0, 0, ATTENTION, 1e-4, 16, 2, False),
+    },
+    "protloc": {
+        "linear_complete": (LUCA, 0, 0, 0, ATTENTION, 1e-4, 16, 1, True),
+        "encoder": (LUCA, 4, 8, 1024, MAX, 1e-4, 16, 1, True),
+        "esm2_linear": (ESM, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+        "esm2": (ESM, 4, 8, 1024, MAX, 1e-4, 16, 1, False),
+        "one_hot": (ONE_HOT, 0, 0, 0, ATTENTION, 1e-4, 8, 1, False),
+    },
+    "protstab": {
+        "linear": (LUCA, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+        "esm2_linear": (ESM, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+        "esm2": (ESM, 4, 8, 1024, ATTENTION, 1e-4, 16, 1, False),
+        "one_hot": (ONE_HOT, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+    },
+    "ncrnafam": {
+        "linear": (LUCA, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+        "dnabert2_linear": (DNABERT, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+        "dnabert2": (DNABERT, 4, 8, 768, MAX, 1e-4, 16, 1, False),
+        "one_hot": (ONE_HOT, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+    },
+    "infa": {
+        "linear": (LUCA, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+        "encoder": (LUCA, 4, 8, 1024, ATTENTION, 1e-4, 16, 1, False),
+        "dnabert2_linear": (DNABERT, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+        "dnabert2": (DNABERT, 4, 8, 768, ATTENTION, 1e-4, 16, 1, False),
+        "one_hot": (ONE_HOT, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+    },
+    "ppi": {
+        "encoder": (LUCA, 4, 8, 1024, ATTENTION, 1e-4, 16, 1, False),
+        "esm2_linear": (ESM, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+        "esm2": (ESM, 4, 8, 1024, ATTENTION, 1e-4, 16, 1, False),
+        "one_hot": (ONE_HOT, 0, 0, 0, ATTENTION, 1e-4, 16, 1, False),
+    },
+    "ncrpi": {
+        "encoder": (LUCA, 2, 4, 1024, ATTENTION, 2e-4, 1, 16, True),
+        "separated": (SEPARATED, 0, 0, 0, ATTENTION, 2e-4, 1, 16, True),
+        "dnabert2_esm2_linear": (MIXED, 0, 0, 0, ATTENTION, 2e-4, 1, 16, False),
+        "dnabert2_esm2": (MIXED, 2, 4, 768, ATTENTION, 2e-4, 1, 16, False),
+        "one_hot": (ONE_HOT, 0, 0, 0, ATTENTION, 2e-4, 1, 16, False),
+    },
+}
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes_are_the_published_ones(path: Path) -> None:
     given = load(TrainRecipe, path, ["data=.", "out=."])
-    published = (50, 0.01, 1.0, None, 0.1, 128, 1221)
-    found = given.schedule, given.network
+    net, loss, schedule = given.network, given.loss, given.schedule
+    weights = loss.class_weights if loss.kind == "multiclass" else loss.pos_weight
     assert (
-        found[0].epochs,
-        found[0].weight_decay,
-        found[0].clip,
-        found[0].patience,
-        found[1].dropout,
-        found[1].classifier,
-        given.seed,
-    ) == published
-    assert "one_hot" in given.comparisons
-    for name in given.comparisons:
-        assert (
-            given.model_copy(update={"comparison": name}).resolved().system == name
-            or name == "linear"
-            or "linear" in name
-            or name in ("encoder", "separated")
-        )
+        *(net.net, " ".join(given.encoders), net.layers, net.heads if net.layers else 0, net.pooling, net.fc),
+        *(schedule.learning_rate, schedule.warmup, schedule.batch, schedule.accumulation),
+        *(loss.kind, weights, given.max_length, given.embedding_complete),
+    ) == PUBLISHED[path.stem]
+    own = {"binary": "accuracy", "multiclass": "accuracy", "regression": "spearman"}[loss.kind]
+    found = (given.metric, given.seed, given.trunc_type, given.matrix_add_special_token, given.standardise, loss.regression)
+    assert found == (own, 1221, "right", False, False, "l2")
+    common = {"epochs": 50, "weight_decay": 0.01, "clip": 1.0, "patience": None, "warmup": schedule.warmup}
+    of_network = {"width": 1024, "inner": 4096, "classifier": 128, "dropout": 0.1, "act": False, "zero_rows": False}
+    assert schedule.model_dump().items() >= common.items()
+    assert net.model_dump().items() >= of_network.items()
+    systems = {given.system}
+    for name, expected in COMPARED[path.stem].items():
+        other = given.model_copy(update={"comparison": name}).resolved()
+        n, s = other.network, other.schedule
+        transformer = (n.layers, n.heads, n.width) if n.layers else (0, 0, 0)
+        compared = (" ".join(other.encoders), *transformer, n.pooling, s.learning_rate, s.batch, s.accumulation, other.embedding_complete)
+        assert compared == expected, name
+        assert (n.net, n.fc, other.loss) == (net.net, net.fc, loss)
+        assert other.max_length == ([2048] if path.stem == "ncrpi" and other.encoders == MIXED.split() else given.max_length)
+        assert s.model_dump().items() >= common.items()
+        assert n.model_dump().items() >= {**of_network, "width": n.width}.items()
+        systems.add(other.system)
+    assert given.comparisons.keys() == COMPARED[path.stem].keys()
+    assert len(systems) == 1 + len(given.comparisons)  # each a column of its own in the tables
     if path.stem in SIZES:
         parameters, classes = SIZES[path.stem]
         with torch.device("meta"):
-            head = Head(given.network, [2560] * (1 + given.network.pair), classes if classes > 2 else 1)
+            head = Head(net, [2560] * (1 + net.pair), classes if classes > 2 else 1)
         assert sum(p.numel() for p in head.parameters()) == parameters
     with pytest.raises(UserError, match="comparison 'x' is not in the recipe"):
         given.model_copy(update={"comparison": "x"}).resolved()
+
+
+# --- all ten tasks ---
+
+MOLECULES = {
+    **{name: ["gene"] for name in ("supktax", "genustax", "speciestax", "ncrnafam")},
+    **{name: ["prot"] for name in ("protloc", "protstab")},
+    **{name: ["gene", "prot"] for name in ("centraldogma", "ncrpi")},
+    **{"infa": ["gene", "gene"], "ppi": ["prot", "prot"]},
+}
+CLASSES = {"supktax": 4, "genustax": 83, "speciestax": 173, "protloc": 6, "ncrnafam": 88}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_trains_and_predicts(path: Path, tmp_path: Path) -> None:
+    """And its comparisons: files of the original in, a row out for every row, as the training itself predicted them.
+
+    The letters stand for the encoders, the Transformers are narrow and there is one epoch; all else is the recipe's.
+    """
+    rng = random.Random(0)
+    types, classes = MOLECULES[path.stem], CLASSES.get(path.stem, 2)
+    columns = [name + end for name in ("seq_id", "seq_type", "seq") for end in (("_a", "_b") if len(types) == 2 else ("",))]
+    for split in ("train", "dev", "test"):
+        rows = []
+        for i in range(8):
+            texts = [letters(rng, "ACGT" if seq_type == "gene" else AMINO, length=rng.randint(6, 12)) for seq_type in types]
+            label = rng.random() if path.stem == "protstab" else [0, classes - 1][i % 2]
+            rows.append([*(f"{place}{split}{i}" for place in range(len(types))), *types, *texts, label])
+        (tmp_path / split).mkdir()
+        with (tmp_path / split / f"{split}.csv").open("w", newline="") as handle:
+            csv.writer(handle).writerows([[*columns, "label"], *rows])
+    (tmp_path / "label.txt").write_text("\n".join(["label", *(f"class {i}" for i in range(classes))]) + "\n")
+    given = load(TrainRecipe, path, ["data=.", "out=."])
+    for name in [None, *given.comparisons]:
+        here = "" if name is None else f"comparisons.{name}."
+        out, table = tmp_path / f"head_{name}", tmp_path / f"{name}.csv"
+        line = ["baseline", "train", "--recipe", str(path), "--data", str(tmp_path), "--out", str(out), f"{here}encoders=[one-hot]"]
+        line += ["schedule.epochs=1", f"{here}network.width=32", "network.inner=32", *([f"comparison={name}"] if name else [])]
+        assert llama_gene.main(line) == 0
+        layers = given.model_copy(update={"comparison": name}).resolved().network.layers
+        inner = [part for part in load_file(out / "model.safetensors") if part.endswith(("fc1.weight", "intermediate.dense.weight"))]
+        assert len(inner) == layers * len(MOLECULES[path.stem] if given.network.net == "lucappi2" else [0])
+        line = ["baseline", "predict", "--model", str(out), "--input-file", str(tmp_path / "test" / "test.csv"), "--out", str(table)]
+        assert llama_gene.main(line) == 0
+        of_training, found = (list(csv.DictReader(file.open(newline=""))) for file in (out / "test_prediction.csv", table))
+        assert [row["label"] for row in found] == [row["label"] for row in of_training] or given.loss.kind == "regression"
+        assert [float(row["prob"]) for row in found] == pytest.approx([float(row["prob"]) for row in of_training], abs=1e-5)
+        assert len(found) == json.loads((out / "metrics.json").read_text())["test"]["n"] == 8
 
 
 # --- learning ---
@@ -150,6 +296,7 @@ def test_shipped_recipes_are_the_published_ones(path: Path) -> None:
     [
         ("binary", 0.9, {}),
         ("multiclass", 0.9, {"network": {"pooling": "max"}}),
+        ("binary", 0.9, {"network": {"layers": 1, "width": 32, "heads": 2, "inner": 64}}),
         ("regression", 0.6, {"standardise": True}),
         ("binary", 0.8, {"pair": True}),
     ],
@@ -393,6 +540,102 @@ def test_labels_and_their_files(tmp_path: Path) -> None:
             read_label(text, kind, ["x", "y", "z"] if kind == "multilabel" else ["x", "y"])  # type: ignore[arg-type]
 
 
+def test_classes_that_are_called_by_numbers(tmp_path: Path) -> None:
+    """A cell is an index, as the format says; names where only that fits the files; where both would do, nobody guesses."""
+
+    def codes(names: str, cells: str) -> list[int]:
+        data = tmp_path / f"{names} {cells}"
+        for split in ("train", "test"):
+            (data / split).mkdir(parents=True)
+            lines = [f"{split}{i},prot,{'MKV' * (i + 1)},{cell}" for i, cell in enumerate(cells.split())]
+            (data / split / f"{split}.csv").write_text("\n".join(["seq_id,seq_type,seq,label", *lines]) + "\n")
+        (data / "label.txt").write_text("\n".join(["label", *names.split()]) + "\n")
+        given = recipe(data, tmp_path / "out", "multiclass", dev_share=0.01)
+        found = read_data(given)
+        return [example.label for example in sorted(found.splits["test"], key=lambda example: example.id)]
+
+    assert codes("1 2 3", "0 1 2 0") == [0, 1, 2, 0]
+    assert codes("1 2 3", "0.0 1.0 2.0") == [0, 1, 2]
+    assert codes("1 2 3", "1 2 3 2") == [0, 1, 2, 1]
+    assert codes("0 1 2", "0 1 2") == [0, 1, 2]
+    assert codes("10 20 30", "0 20 2 30") == [0, 1, 2, 2]  # no name is an index
+    with pytest.raises(UserError, match=r"label\.txt: classes are called by numbers .* are indices and names alike; put a word"):
+        codes("1 2 3", "1 2 1")
+    with pytest.raises(UserError, match="are neither all indices nor all names"):
+        codes("1 2 3", "0 1 3")
+
+
+def test_class_weights_are_for_these_classes(tmp_path: Path) -> None:
+    data = official(tmp_path / "data", "multiclass", n=(9, 3, 3))
+    given = recipe(data, tmp_path / "out", "multiclass", loss={"kind": "multiclass", "class_weights": [2, 50, 1, 5, 8, 10]})
+    with pytest.raises(UserError, match=r"3 classes \(0 is 'class 0'\), but 6 values in loss\.class_weights; give one for each class"):
+        read_data(given)
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_a_training_that_diverges_is_told(kind: str, tmp_path: Path) -> None:
+    data = official(tmp_path / "data", kind, n=(24, 8, 8))
+    with pytest.raises(UserError, match=r"is no finite number; the training diverged, which a lower schedule\.learning_rate mends"):
+        train(recipe(data, tmp_path / "out", kind, schedule={**QUICK, "learning_rate": 1e30, "batch": 24}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_test_record_does_not_cost_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = official(tmp_path / "data", "binary", n=(24, 8, 8))
+    for split in ("train", "dev", "test"):
+        given = {"input_file": data / split / f"{split}.csv", "out": tmp_path / "store", "encoder": "one-hot", "seq_type": "prot"}
+        embed(EmbedRecipe.model_validate({**given, "save_type": "tensor"}))
+    given_train = recipe(data, tmp_path / "out", "binary", embeddings=tmp_path / "store", schedule={**QUICK, "epochs": 1})
+
+    def test_is_lost(fitted: fitting.Fitted, examples: list[Example], *rest: Any) -> np.ndarray:
+        if examples[0].id.startswith("test"):
+            raise UserError("the store is gone")
+        return fitting.predict(fitted, examples, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commanding, "predict", test_is_lost)
+        with pytest.raises(UserError, match=r"the store is gone; the head is in .*out: once that is mended, `baseline predict` tests it"):
+            train(given_train)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["notes"] == ["test was not measured"]
+    found = predict(
+        PredictRecipe.model_validate({"model": tmp_path / "out", "input_file": data / "test" / "test.csv", "out": tmp_path / "p.csv"})
+    )
+    assert found == 8
+    monkeypatch.setattr(commanding, "fit", lambda *a: pytest.fail("the epochs began"))
+    file = tmp_path / "store" / "matrix_test3.pt"
+    whole = torch.load(file, weights_only=True)
+    torch.save(torch.full_like(whole, float("nan")), file)
+    with pytest.raises(UserError, match="the embedding of 'test3' holds numbers that are not finite; embed it again"):
+        train(given_train.model_copy(update={"out": tmp_path / "nan"}))
+    torch.save(whole, file)
+    edited(data, "test", 5, "test3,prot,MKVWWWWL,1")
+    with pytest.raises(UserError, match="'test3' is of another sequence"):
+        train(given_train.model_copy(update={"out": tmp_path / "other"}))
+
+
+def test_rows_set_aside_are_told_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = official(tmp_path / "data", "binary", n=(24, 8, 8))
+    edited(data, "test", 5, "x,prot,MK1,1")
+    edited(data, "test", 6, "y,prot,,1")
+    edited(data, "dev", 3, "z,prot,M K1K,1")
+    (tmp_path / "r.yaml").write_text("loss: {kind: binary}\nmetric: accuracy\nschedule: {epochs: 1}\n")
+    assert (
+        llama_gene.main(["baseline", "train", "--recipe", str(tmp_path / "r.yaml"), "--data", str(data), "--out", str(tmp_path / "out")])
+        == 0
+    )
+    notes = ["dev: 1 of 8 rows set aside (1 unknown letter)", "test: 2 of 8 rows set aside (1 empty sequence, 1 unknown letter)"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["notes"] == notes
+    assert "".join(f"note: {note}\n" for note in notes) in capsys.readouterr().out
+    with (tmp_path / "out" / "rejected.csv").open(newline="") as handle:
+        header, *rejected = list(csv.reader(handle))
+    assert header == ["reason", "where"]
+    assert [(row[0].split(" at ")[0], Path(row[1]).name, row[2:]) for row in rejected] == [
+        ("'1'", "dev.csv:3", ["z", "prot", "M K1K", "1"]),
+        ("'1'", "test.csv:5", ["x", "prot", "MK1", "1"]),
+        ("empty sequence", "test.csv:6", ["y", "prot", "", "1"]),
+    ]
+
+
 def edited(data: Path, split: str, line: int, new: str) -> None:
     path = data / split / f"{split}.csv"
     lines = path.read_text().splitlines()
@@ -427,7 +670,10 @@ def test_bad_sequences_are_counted_and_set_aside(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="4 columns, where pairs have 7"):
         read_data(recipe(data, tmp_path / "out", "binary", pair=True))
     (data / "dev" / "dev.csv").unlink()
-    assert "12 records cut from train" in read_data(recipe(data, tmp_path / "out", "binary")).notes[0]
+    assert read_data(recipe(data, tmp_path / "out", "binary")).notes == [
+        "train: 3 of 120 rows set aside (1 empty sequence, 2 unknown letter)",
+        "dev: 12 records cut from train",
+    ]
     (data / "dev" / "dev.csv").write_bytes((data / "test" / "test.csv").read_bytes())
     assert any("the test score chose the epoch" in note for note in read_data(recipe(data, tmp_path / "out", "binary")).notes)
     (data / "label.txt").unlink()
@@ -620,8 +866,66 @@ def test_prediction_goes_on_where_it_was_stopped(heads: dict[str, Path], tmp_pat
     assert again[0]["prob"] == "0.123"  # kept, not made again
     assert [row["seq_id"] for row in again] == [row["seq_id"] for row in whole]
     assert again[1:] == whole[1:]
-    with pytest.raises(UserError, match="choose another output"):
-        predicted(heads["binary"], out, ground_truth_idx=3)
+    for more, differs in (
+        ({"ground_truth_idx": 3}, "ground_truth_idx=None"),
+        ({"threshold": 0.9}, "threshold=0.5"),
+        ({"topk": 2}, "topk=1"),
+    ):
+        with pytest.raises(UserError, match=f"its rows were made with {differs}, now .* choose another --out, or pass --overwrite"):
+            predicted(heads["binary"], out, **more)
+    other = shutil.copytree(heads["binary"], tmp_path / "binary")
+    state = load_file(other / "model.safetensors")
+    save_file({name: tensor + 0.5 for name, tensor in state.items()}, other / "model.safetensors")
+    shutil.copytree(heads["binary"].parent / "binary_data", tmp_path / "binary_data")
+    with pytest.raises(UserError, match="its rows were made with head="):
+        predicted(other, out)
+    assert predicted(heads["binary"], out) == again
+    (tmp_path / "p.csv.plan.json").unlink()  # as an older run, or the original, leaves a table
+    with pytest.raises(UserError, match=r"exists, and no p\.csv\.plan\.json says what made its rows"):
+        predicted(heads["binary"], out)
+    given = {"model": other, "input_file": tmp_path / "binary_data" / "test" / "test.csv", "out": out}
+    assert predict(PredictRecipe.model_validate(given), overwrite=True) == 40
+    assert predict(PredictRecipe.model_validate(given)) == 0
+    assert [row["prob"] for row in csv.DictReader(out.open())] != [row["prob"] for row in whole]
+
+
+def test_another_sequence_under_an_id_is_refused(heads: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "p.csv"
+    one = {"input_file": None, "seq_type": "prot"}
+    predicted(heads["binary"], out, seq="MKVAAA", **one)
+    assert len(predicted(heads["binary"], out, seq="mkv aaa*", **one)) == 1  # the same one
+    assert len(predicted(heads["binary"], out, seq="WWWWWWWW", seq_id="another", **one)) == 2
+    with pytest.raises(UserError, match="holds another sequence under the id 'seq'; choose another --out"):
+        predicted(heads["binary"], out, seq="WWWWWWWW", **one)
+
+
+def test_overwrite_removes_nothing_before_all_is_read(heads: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, bad = tmp_path / "p.csv", tmp_path / "bad.csv"
+    predicted(heads["binary"], out)
+    whole = out.read_bytes()
+    bad.write_text("seq_id,seq_type,seq\na,prot,M1\n")
+    line = ["baseline", "predict", "--model", str(heads["binary"]), "--out", str(out), "--overwrite"]
+    assert llama_gene.main([*line, "--input-file", str(bad)]) == 2
+    assert llama_gene.main([*line, "--seq", "MKV", "--seq-type", "prot", "--embeddings", str(tmp_path / "absent")]) == 2
+    assert "absent: no such folder of embeddings" in capsys.readouterr().err
+    assert out.read_bytes() == whole
+    assert llama_gene.main([*line, "--seq", "MKV", "--seq-type", "prot"]) == 0
+    assert len(out.read_text().splitlines()) == 2
+
+
+def test_overwrite_keeps_the_lines_of_other_tasks(invented: Path) -> None:
+    records, head, out = invented / "records", invented / "head", invented / "luca" / "shipped.jsonl"
+    train(recipe(records, head, "binary", task="sim/promoter", schedule={**QUICK, "epochs": 1}))
+    out.parent.mkdir()
+    others = [{"id": f"x{i}", "task": "another/task"} for i in range(3)]
+    write_lines(out, others)
+    line = ["baseline", "predict", "--model", str(head), "--records", str(records), "--out", str(out), "--overwrite", "--records-task"]
+    assert llama_gene.main([*line, "no/task"]) == 2
+    assert list(read_lines(out)) == others
+    for _ in range(2):
+        assert llama_gene.main([*line, "sim/promoter"]) == 0
+        assert list(read_lines(out))[:3] == others
+        assert len(list(read_lines(out))) == 63
 
 
 def test_inputs_without_types_fasta_and_one_sample(heads: dict[str, Path], tmp_path: Path) -> None:
@@ -638,6 +942,19 @@ def test_inputs_without_types_fasta_and_one_sample(heads: dict[str, Path], tmp_p
     assert float(one["prob"]) == pytest.approx(float(whole[0]["prob"]), abs=1e-5)
     pair = {"seq_a": "ACGT", "seq_b": "MKVWWWW", "seq_type_a": "gene", "seq_type_b": "prot"}
     assert len(predicted(heads["pair"], tmp_path / "pair.csv", input_file=None, **pair)) == 1
+    with (heads["pair"].parent / "pair_data" / "test" / "test.csv").open() as handle:
+        rows_of_pairs = list(csv.reader(handle))[1:]
+    for name, header, rows in (
+        ("binary", "id,molecule,sequence,label", [[row["seq_id"], "prot", row["seq"], "0"] for row in whole]),
+        ("pair", "id1,id2,kind1,kind2,s1,s2,label", rows_of_pairs),
+    ):  # columns go by position, as with the original, whatever they are called
+        plain.write_text("\n".join([header, *(",".join(row) for row in rows)]) + "\n")
+        found = predicted(heads[name], tmp_path / f"{name}_by_position.csv", input_file=plain, seq_type="prot")
+        expected = predicted(heads[name], tmp_path / f"{name}_named.csv")
+        assert found == expected
+    plain.write_text("id,molecule,sequence\nx,prot,MKVWWWW\ny,peptide,MKVWWWW\n")
+    with pytest.raises(UserError, match=r"plain.csv:3: seq_type 'peptide' is not known"):
+        predicted(heads["binary"], tmp_path / "peptide.csv", input_file=plain, seq_type="prot")
     with pytest.raises(UserError, match="reads pairs"):
         predicted(heads["pair"], tmp_path / "x.csv", input_file=None, seq="ACGT", seq_type="gene")
 

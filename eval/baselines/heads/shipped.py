@@ -22,9 +22,7 @@ def load_head(folder: Path, network: Network) -> Head:
     Raises:
         UserError: no weights, unreadable, or the parameters of another network.
     """
-    path = next((folder / name for name in FILES if (folder / name).is_file()), None)
-    if path is None:
-        raise UserError(f"{folder}: no weights of a head ({', '.join(FILES)})")
+    path = weights_file(folder)
     state = {name: tensor.float() for name, tensor in read_state(path).items() if not BUFFERS.fullmatch(name)}
     if "classifier.weight" not in state:
         raise UserError(f"{path}: no classifier.weight, so this is no LucaOne head")
@@ -33,6 +31,14 @@ def load_head(folder: Path, network: Network) -> Head:
     head = Head(network, widths * 2 if network.net == "lucappi" else widths, len(state["classifier.weight"]))
     load_exactly(head, state, path)
     return head.eval()
+
+
+def weights_file(folder: Path) -> Path:
+    """The file that holds a head's weights. Raises UserError where there is none."""
+    path = next((folder / name for name in FILES if (folder / name).is_file()), None)
+    if path is None:
+        raise UserError(f"{folder}: no weights of a head ({', '.join(FILES)})")
+    return path
 
 
 def _width(state: dict[str, Tensor], end: str, network: Network, path: Path) -> int:

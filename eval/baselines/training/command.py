@@ -6,19 +6,25 @@ label.txt             class names
 history.jsonl         training loss and dev score of each epoch
 metrics.json          figures on dev and test at the best epoch
 test_prediction.csv   as predict_v1 writes it, with ground_truth
+rejected.csv          rows that were set aside, with reason and place
 predictions/          <system>.jsonl for `eval score`, where the data are instruction records
+
+The folder appears with the head, before test is measured: what is wrong with a test record costs its figures, not the training.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
+from tqdm import tqdm
 
-from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.errors import UserError
+from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_manifest
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.training.data import read_data
 from eval.baselines.training.examples import Data, Example
@@ -31,10 +37,10 @@ from eval.baselines.training.table import PredictionTable
 
 
 def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
-    """Train a head; return the figures of test.
+    """Train a head; return the figures, and under `notes` what they should be read with.
 
     Raises:
-        UserError: output exists, bad data, an encoder or embeddings that cannot be read.
+        UserError: output exists, bad data, an encoder or embeddings that cannot be read, a training that diverged.
     """
     check_absent(recipe.out, overwrite)
     recipe = recipe.resolved()
@@ -43,28 +49,46 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     features = Features(recipe)
     for examples in data.splits.values():
         features.check(examples)
+    if features.store is not None:
+        _read_through(features, [example for split in ("dev", "test") for example in data.splits[split]])
     for split in ("train", "dev"):  # test is read once, when memory need not hold it
         features.prepare(data.splits[split], f"embed {split}")
     fitted = fit(recipe, data, features, device)
     figures: dict[str, Any] = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.history), "train": {"n": len(data.splits["train"])}}
-    probabilities = {split: predict(fitted, data.splits[split], features, device) for split in ("dev", "test")}
-    for split, found in probabilities.items():
-        figures[split] = measure(data, data.splits[split], found, recipe.metric, recipe.seed)
+    figures["dev"] = measure(data, data.splits["dev"], predict(fitted, data.splits["dev"], features, device), recipe.metric, recipe.seed)
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         save_head(folder, recipe, data, fitted, features.widths(data.splits["train"][0]))
-        _write_json(folder / "metrics.json", {**figures, "notes": data.notes})
+        _write_json(folder / "metrics.json", {**figures, "notes": [*data.notes, "test was not measured"]})
         with (folder / "history.jsonl").open("w", encoding="utf-8") as handle:
             handle.writelines(json.dumps(line) + "\n" for line in fitted.history)
-        _write_csv(folder / "test_prediction.csv", recipe, data, probabilities["test"])
-        lines = score_lines(data, data.splits["test"], probabilities["test"])
-        if lines:
-            (folder / "predictions").mkdir()
-            gather(folder / "predictions" / f"{recipe.system}.jsonl", lines)
+        if data.rejected:
+            with (folder / "rejected.csv").open("w", newline="", encoding="utf-8") as handle:
+                csv.writer(handle).writerows([["reason", "where"], *data.rejected])
         counts = {"splits": {split: len(examples) for split, examples in data.splits.items()}, "ledgers": data.ledgers, "notes": data.notes}
         write_manifest(folder, "head", recipe=recipe.model_dump(mode="json"), inputs={"data": fingerprint(recipe.data)}, counts=counts)
-    if lines and recipe.predictions is not None:
-        gather(recipe.predictions / f"{recipe.system}.jsonl", lines)
+    try:
+        found_NC = predict(fitted, data.splits["test"], features, device)
+    except UserError as error:
+        raise UserError(f"{error}; the head is in {recipe.out}: once that is mended, `baseline predict` tests it") from None
+    figures["test"] = measure(data, data.splits["test"], found_NC, recipe.metric, recipe.seed)
+    figures["notes"] = data.notes
+    _write_csv(recipe.out / "test_prediction.csv", recipe, data, found_NC)
+    lines = score_lines(data, data.splits["test"], found_NC)
+    if lines:
+        gather(recipe.out / "predictions" / f"{recipe.system}.jsonl", lines)
+        if recipe.predictions is not None:
+            gather(recipe.predictions / f"{recipe.system}.jsonl", lines)
+    _write_json(recipe.out / "metrics.json", figures)
     return figures
+
+
+def _read_through(features: Features, examples: list[Example]) -> None:
+    """Read stored embeddings once: one of another sequence, damaged, or with NaN is told before the epochs, not after them."""
+    for example in tqdm(examples, desc="read dev and test", unit="record", disable=None):
+        for item, (matrix,) in zip(example.inputs, features.matrices([example]), strict=True):
+            if not bool(matrix.isfinite().all()):
+                assert features.store is not None
+                raise UserError(f"{features.store.folder}: the embedding of '{item.id}' holds numbers that are not finite; embed it again")
 
 
 def save_head(folder: Path, recipe: TrainRecipe, data: Data, fitted: Fitted, widths: list[int]) -> None:
@@ -78,7 +102,10 @@ def save_head(folder: Path, recipe: TrainRecipe, data: Data, fitted: Fitted, wid
 
 def _write_csv(path: Path, recipe: TrainRecipe, data: Data, probabilities_NC: np.ndarray) -> None:
     test = data.splits["test"]
-    with PredictionTable(path, data.kind, data.names, pair=recipe.network.pair, topk=1, threshold=0.5, truth=True) as table:
+    with (
+        new_file(path) as file,
+        PredictionTable(file, data.kind, data.names, pair=recipe.network.pair, topk=1, threshold=0.5, truth=True) as table,
+    ):
         for example, row in zip(test, probabilities_NC, strict=True):
             ids = [item.id for item in example.inputs] if example.source is None else [example.id] * len(example.inputs)
             table.add(ids, [item.letters for item in example.inputs], row, _truth(example, data))
@@ -93,4 +120,5 @@ def _truth(example: Example, data: Data) -> str:
 
 
 def _write_json(path: Path, document: Any) -> None:
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with new_file(path, overwrite=True) as file:
+        file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

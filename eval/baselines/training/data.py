@@ -15,7 +15,7 @@ def read_data(recipe: TrainRecipe) -> Data:
     """The task that a recipe names, drawn down to max_train, max_dev, max_test.
 
     Raises:
-        UserError: files missing, a bad row (file:line), a single class, no test or train records.
+        UserError: files missing, a bad row (file:line), a single class, no test or train records, class weights of other classes.
     """
     folder = recipe.data
     if not folder.is_dir():
@@ -23,6 +23,12 @@ def read_data(recipe: TrainRecipe) -> Data:
     data = from_records(recipe) if (folder / "train.jsonl").is_file() else from_csv(recipe)
     if not data.splits.get("train") or not data.splits.get("test"):
         raise UserError(f"{folder}: {'train' if not data.splits.get('train') else 'test'} has no records; both are needed")
+    weights = recipe.loss.class_weights
+    if weights is not None and len(weights) != len(data.names):
+        raise UserError(
+            f"{folder}: {len(data.names)} classes (0 is '{data.names[0]}'), but {len(weights)} values in loss.class_weights; "
+            "give one for each class in the order of their codes, or loss.class_weights=null"
+        )
     return drawn(data, recipe)
 
 

@@ -39,3 +39,5 @@ class Data:
     splits: dict[str, list[Example]]
     ledgers: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    rejected: list[list[str]] = field(default_factory=list)
+    """Rows that were set aside: reason, place, fields."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from artefacts.errors import UserError
 from eval.baselines.heads.losses import Loss
 from eval.baselines.heads.nets import Head, batch
 from eval.baselines.training.examples import Data, Example
@@ -28,6 +29,9 @@ NARROW = 512
 """Encoders narrower than this run on one CPU thread: their products are too small to share, and where other processes
 keep the cores busy, threads that wait for each other cost twenty times what they save (0.18 s against 0.009 s a step)."""
 PREDICT_AT_ONCE = 32
+_DIVERGED = (
+    "{} is no finite number; the training diverged, which a lower schedule.learning_rate mends, or an embedding holds NaN, so embed again"
+)
 
 
 @dataclass
@@ -45,7 +49,11 @@ class Fitted:
 
 
 def fit(recipe: TrainRecipe, data: Data, features: Features, device: torch.device) -> Fitted:
-    """Train on train, choose the epoch on dev (the first of equals)."""
+    """Train on train, choose the epoch on dev (the first of equals).
+
+    Raises:
+        UserError: a loss or a prediction that is no finite number.
+    """
     train, dev, schedule = data.splits["train"], data.splits["dev"], recipe.schedule
     loss = Loss.model_validate(recipe.loss.model_dump())
     widths = features.widths(train[0])
@@ -99,8 +107,10 @@ def _epoch(
             loss = (
                 fitted.loss(_forward(fitted.head, examples, features, device), _targets(fitted, examples, device)) * len(examples) / records
             )
+            if not math.isfinite(value := loss.item()):
+                raise UserError(_DIVERGED.format(f"the loss of the record '{examples[0].id}' and the {len(examples) - 1} with it"))
             loss.backward()
-            total += loss.item() * records
+            total += value * records
             bar.update()
         nn.utils.clip_grad_norm_(fitted.head.parameters(), schedule.clip)
         optimizer.step()
@@ -111,7 +121,11 @@ def _epoch(
 
 @torch.inference_mode()
 def predict(fitted: Fitted, examples: Sequence[Example], features: Features, device: torch.device) -> np.ndarray:
-    """Probabilities, or values, `[N, C]` in the records' order; batched by length."""
+    """Probabilities, or values, `[N, C]` in the records' order; batched by length.
+
+    Raises:
+        UserError: one of them is no finite number.
+    """
     fitted.head.eval()
     order = sorted(range(len(examples)), key=lambda i: -sum(len(item.letters) for item in examples[i].inputs))
     found = np.empty((len(examples), fitted.head.outputs))
@@ -119,6 +133,8 @@ def predict(fitted: Fitted, examples: Sequence[Example], features: Features, dev
         chosen = order[start : start + PREDICT_AT_ONCE]
         outputs_BC = fitted.loss.probabilities(_forward(fitted.head, [examples[i] for i in chosen], features, device))
         found[chosen] = outputs_BC.double().cpu().numpy()
+    if not np.isfinite(found).all():
+        raise UserError(_DIVERGED.format(f"the prediction of '{examples[int(np.isfinite(found).all(axis=1).argmin())].id}'"))
     return found * fitted.deviation + fitted.mean if fitted.loss.kind == "regression" else found
 
 

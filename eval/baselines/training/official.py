@@ -1,15 +1,15 @@
 """The original's CSV layout; every mistake found before a model is loaded.
 
 Its readers go by column position: single `seq_id,seq_type,seq,label`, pair `seq_id_a,seq_id_b,seq_type_a,seq_type_b,seq_a,seq_b,label`.
-A label is a class index, a class name, a number (regression) or a list of indices (multilabel), read as JSON and never evaluated
-as code.
+A label is a class index, a class name (of a whole data set, where names are numbers of another class), a number (regression) or a
+list of indices (multilabel), read as JSON and never evaluated as code.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,8 @@ def read_labels(path: Path) -> list[str]:
     return [pairs[i] for i in range(len(pairs))]
 
 
-def read_label(text: str, kind: Kind, names: Sequence[str]) -> Any:
-    """A label cell as code, codes or number. Raises ValueError with what is wrong."""
+def read_label(text: str, kind: Kind, names: Sequence[str], *, named: bool = False) -> Any:
+    """A label cell as code, codes or number; with `named` a cell is a name first, else an index. Raises ValueError with what is wrong."""
     if kind == "regression":
         number = float(text)
         if not np.isfinite(number):
@@ -56,15 +56,39 @@ def read_label(text: str, kind: Kind, names: Sequence[str]) -> Any:
         if not isinstance(codes, list) or not all(isinstance(code, int) and 0 <= code < len(names) for code in codes):
             raise ValueError(f"label {text} is no list of indices below {len(names)}")
         return codes
-    if text in names:
-        return names.index(text)
-    try:
-        code = int(float(text)) if float(text).is_integer() else -1
-    except ValueError:
-        code = -1
-    if not 0 <= code < len(names):
+    code, name = _index(text, names), names.index(text) if text in names else None
+    found = name if named or code is None else code
+    if found is None:
         raise ValueError(f"label '{text}' is none of the {len(names)} classes (0 to {len(names) - 1}, or a name of label.txt)")
-    return code
+    return found
+
+
+def _index(text: str, names: Sequence[str]) -> int | None:
+    """The class index that a cell is, or None."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() and 0 <= number < len(names) else None
+
+
+def _named(names: list[str], files: Iterable[Path], labels: Path) -> bool:
+    """Whether the label cells of a data set are names, where a name is the index of another class; its files have one format.
+
+    Raises:
+        UserError: they can be read both ways, or neither.
+    """
+    if all(_index(name, names) in (None, code) for code, name in enumerate(names)):
+        return False  # both readings agree
+    cells = {fields[-1].strip() for path in files for number, (_, fields) in enumerate(rows_of(path)) if number}
+    indices, named = all(_index(cell, names) is not None for cell in cells), cells <= set(names)
+    if indices == named:
+        either = "are indices and names alike" if named else "are neither all indices nor all names"
+        raise UserError(
+            f"{labels}: classes are called by numbers that are indices of others, and the label cells {either}; "
+            "put a word before the names in label.txt (class 1) and indices from 0 into the cells"
+        )
+    return named
 
 
 def from_csv(recipe: TrainRecipe) -> Data:
@@ -80,22 +104,28 @@ def from_csv(recipe: TrainRecipe) -> Data:
         names = ["0", "1"] if kind == "binary" and not labels.is_file() else read_labels(labels)
         if kind == "binary" and len(names) != 2:
             raise UserError(f"{labels}: a binary task has two classes, not {len(names)}")
-    data = Data(kind, names, {})
+    files = {}
     for split in SPLITS:
         path = next((p for p in (folder / split / f"{split}.csv", folder / f"{split}.csv") if p.is_file()), None)
-        if path is None:
-            if split == "dev":
-                continue
+        if path is not None:
+            files[split] = path
+        elif split != "dev":
             raise UserError(
                 f"{folder / split / f'{split}.csv'}: no such file; the layout is train/train.csv, dev/dev.csv, test/test.csv, label.txt"
             )
+    data = Data(kind, names, {})
+    named = kind in ("binary", "multiclass") and _named(names, files.values(), folder / "label.txt")
+    for split, path in files.items():
         ledger = Ledger()
-        data.splits[split] = _read_split(path, kind, names, recipe.network.pair, ledger)
+        data.splits[split] = _read_split(path, data, recipe.network.pair, ledger, named=named)
         data.ledgers[split] = ledger.as_dict()
+        if ledger.rejected:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(ledger.reasons.items()))
+            data.notes.append(f"{split}: {ledger.rejected} of {ledger.read} rows set aside ({reasons})")
     return data
 
 
-def _read_split(path: Path, kind: Kind, names: list[str], pair: bool, ledger: Ledger) -> list[Example]:
+def _read_split(path: Path, data: Data, pair: bool, ledger: Ledger, *, named: bool) -> list[Example]:
     """Rows of one file; a row with a bad sequence is set aside and counted, one with a bad label or form is refused."""
     rows = rows_of(path)
     _, header = next(rows, (0, []))
@@ -123,9 +153,10 @@ def _read_split(path: Path, kind: Kind, names: list[str], pair: bool, ledger: Le
             inputs.append(Input(own.strip().lstrip(">"), modality, letters))
         if wrong is not None:
             ledger.reject("unknown letter" if "'" in wrong else wrong, at(path, line))
+            data.rejected.append([wrong, at(path, line), *fields])
             continue
         try:
-            label = read_label(fields[-1].strip(), kind, names)
+            label = read_label(fields[-1].strip(), data.kind, data.names, named=named)
         except ValueError as error:
             raise UserError(f"{at(path, line)}: {error}; mend the label") from None
         examples.append(Example(name, tuple(inputs), label))

@@ -16,8 +16,10 @@ from artefacts.folder import fingerprint, new_file, write_manifest
 from artefacts.recipe import load
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.embedding.inputs import check_seq_type, is_fasta, normalised, problem, rows_of
+from eval.baselines.embedding.open import identity
 from eval.baselines.heads.losses import Loss
-from eval.baselines.heads.shipped import load_head
+from eval.baselines.heads.shipped import load_head, weights_file
+from eval.baselines.lucaone.letters import SEQ_TYPES
 from eval.baselines.training.examples import Example, Input
 from eval.baselines.training.features import Features
 from eval.baselines.training.fit import Fitted
@@ -34,24 +36,29 @@ from tokenizer.readers import fasta_records
 class Sample:
     """One row to predict."""
 
+    where: str
     example: Example
     letters: list[str]
     """As they stand in the file."""
     truth: str | None
 
 
-def predict(recipe: PredictRecipe) -> int:
+def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
     """Predict what the output does not hold yet; return how many that were.
 
+    Args:
+        overwrite: predict all rows anew; of records the lines of other tasks are kept all the same.
+
     Raises:
-        UserError: a head, labels or rows that cannot be read, bad sequences, an output of other columns.
+        UserError: a head, labels or rows that cannot be read, bad sequences, an output begun with another head, other settings or
+            another sequence under an id.
     """
     trained, fitted, names = load_trained(recipe)
     trained = trained.model_copy(
         update={"gpu_id": recipe.gpu_id, "use_bf16": recipe.use_bf16, "batch_tokens": recipe.batch_tokens, "cache_gb": 0.0}
     )
     if recipe.records is not None:
-        return _predict_records(recipe, trained, fitted, names)
+        return _predict_records(recipe, trained, fitted, names, overwrite=overwrite)
     ledger, rejected = Ledger(), []
     samples = []
     for sample, row, wrong in _samples(recipe, pair=trained.network.pair):
@@ -65,21 +72,31 @@ def predict(recipe: PredictRecipe) -> int:
             ledger.reject("unknown letter" if "'" in str(wrong) else str(wrong), row[0])
             rejected.append([wrong, *row])
     truth = recipe.ground_truth_idx is not None
-    with PredictionTable(
-        recipe.out, trained.loss.kind, names, pair=trained.network.pair, topk=recipe.topk, threshold=recipe.threshold, truth=truth
-    ) as table:
-        todo = [s for s in samples if tuple(i.id for i in s.example.inputs) not in table.done]
-        if todo:
-            features = Features(trained, encoders=recipe.encoders, embeddings=recipe.embeddings)
-            features.check([s.example for s in todo])
-            device = pick_device(recipe.gpu_id)
-            fitted.head.to(device)
-            for start in tqdm(range(0, len(todo), recipe.batch), desc="predict", unit="batch", disable=None):
-                chosen = todo[start : start + recipe.batch]
-                found_NC = probabilities(fitted, [s.example for s in chosen], features, device)
-                for sample, row_C in zip(chosen, found_NC, strict=True):
-                    table.add([i.id for i in sample.example.inputs], sample.letters, row_C, sample.truth)
-                table.flush()
+    table = PredictionTable(
+        recipe.out,
+        trained.loss.kind,
+        names,
+        pair=trained.network.pair,
+        topk=recipe.topk,
+        threshold=recipe.threshold,
+        truth=truth,
+        plan=_plan(recipe, trained, fitted, names),
+        overwrite=overwrite,
+    )
+    todo = [sample for sample in samples if not _stands(sample, table)]
+    features = Features(trained, encoders=recipe.encoders, embeddings=recipe.embeddings) if todo else None
+    if features is not None:
+        features.check([s.example for s in todo])
+    device = pick_device(recipe.gpu_id)
+    fitted.head.to(device)
+    with table:
+        for start in tqdm(range(0, len(todo), recipe.batch), desc="predict", unit="batch", disable=None):
+            assert features is not None
+            chosen = todo[start : start + recipe.batch]
+            found_NC = probabilities(fitted, [s.example for s in chosen], features, device)
+            for sample, row_C in zip(chosen, found_NC, strict=True):
+                table.add([i.id for i in sample.example.inputs], sample.letters, row_C, sample.truth)
+            table.flush()
     if rejected:
         with (
             new_file(recipe.out.with_name(f"{recipe.out.stem}.rejected.csv"), overwrite=True) as file,
@@ -97,7 +114,41 @@ def predict(recipe: PredictRecipe) -> int:
     return len(todo)
 
 
-def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: list[str]) -> int:
+def _plan(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: list[str]) -> dict[str, Any]:
+    """Everything that decides a row but its own sequences."""
+    store = recipe.embeddings or trained.embeddings
+    settings = None if store is None else store / "settings.json"
+    of_rows = ("max_length", "trunc_type", "embedding_complete", "embedding_complete_seg_overlap", "embedding_fixed_len_a_time")
+    return {
+        "head": fingerprint(weights_file(recipe.model)),
+        "network": trained.network.model_dump(mode="json"),
+        "kind": trained.loss.kind,
+        "classes": names,
+        "mean": fitted.mean,
+        "deviation": fitted.deviation,
+        "embeddings": fingerprint(settings) if settings is not None and settings.is_file() else store and str(store),
+        "encoders": None if store is not None else [identity(name) for name in recipe.encoders or trained.encoders],
+        **{name: getattr(trained, name) for name in (*of_rows, "matrix_add_special_token", "use_bf16")},
+        **{name: getattr(recipe, name) for name in ("threshold", "topk", "ground_truth_idx")},
+    }
+
+
+def _stands(sample: Sample, table: PredictionTable) -> bool:
+    """Whether the table holds this row. Raises UserError where it holds the id with another sequence."""
+    inputs = sample.example.inputs
+    letters = table.done.get(tuple(item.id for item in inputs))
+    if letters is None:
+        return False
+    before = [normalised(text, "gene" if item.modality == "dna" else "prot")[1] for text, item in zip(letters, inputs, strict=True)]
+    if before != [item.letters for item in inputs]:
+        raise UserError(
+            f"{sample.where}: {table.path} holds another sequence under the id '{sample.example.id}'; "
+            "choose another --out or id, or pass --overwrite"
+        )
+    return True
+
+
+def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: list[str], *, overwrite: bool) -> int:
     """Lines for `eval score` of all test records of a task, whose choices have to be the head's classes, in any order."""
     assert recipe.records is not None
     task = test_task(recipe.records, recipe.records_task)
@@ -116,8 +167,8 @@ def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted
     device = pick_device(recipe.gpu_id)
     fitted.head.to(device)
     made_from = {"head": fingerprint(recipe.model), "records": fingerprint(recipe.records)}
-    asked = recipe.model_dump(mode="json", exclude={"model", "records", "out", "gpu_id"})
-    partial = Partial(recipe.out.with_name(f"{recipe.out.stem}-{task.id.replace('/', '_')}"), {**made_from, "classes": names, **asked})
+    plan = _plan(recipe, trained, fitted, names) | {"records": made_from["records"], "batch": recipe.batch}
+    partial = Partial(recipe.out.with_name(f"{recipe.out.stem}-{task.id.replace('/', '_')}"), plan, overwrite=overwrite)
     starts = range(0, len(examples), recipe.batch)
     bar = tqdm(total=len(starts), desc="predict", unit="batch", disable=None)
     found: list[list[float]] = []
@@ -181,7 +232,7 @@ def _samples(recipe: PredictRecipe, *, pair: bool) -> Iterator[tuple[Sample | No
             wrong = f"the id stands also at {seen[key]}"
         seen.setdefault(key, where)
         inputs = tuple(Input(name, modality, letters) for name, (modality, letters) in zip(ids, clean, strict=True))
-        yield Sample(Example("#".join(ids), inputs, None), texts, truth), [where, *fields], wrong
+        yield Sample(where, Example("#".join(ids), inputs, None), texts, truth), [where, *fields], wrong
 
 
 Row = tuple[str, list[str], list[str], list[str], str | None, list[str]]
@@ -202,10 +253,12 @@ def _rows(recipe: PredictRecipe, *, pair: bool) -> Iterator[Row]:
         for line, title, body in fasta_records(path):
             yield at(path, line), [title.strip()], [str(types[0])], [b"".join(body).decode("latin-1")], None, [title]
         return
-    rows = rows_of(path)
-    _, header = next(rows, (0, []))
+    (_, header), *rows = list(rows_of(path)) or [(0, [])]
     count = 1 + pair
-    typed = len(header) >= 3 * count and any("type" in name.lower() for name in header[count : 2 * count])
+    # by position, whatever the header says: where a cell is a type, another that is none is refused later, not read as a sequence
+    cells = {cell.strip() for _, row in rows for cell in row[count : 2 * count]}
+    are_types = bool(cells & SEQ_TYPES.keys()) or {cell.lower() for cell in cells} <= SEQ_TYPES.keys()
+    typed = len(header) >= 3 * count and (are_types or any("type" in name.lower() for name in header[count : 2 * count]))
     if len(header) < (3 if typed else 2) * count:
         wanted = "seq_id_a,seq_id_b,seq_type_a,seq_type_b,seq_a,seq_b" if pair else "seq_id,seq_type,seq"
         raise UserError(f"{path}: {len(header)} columns; expected {wanted}, or the same without types and --seq-type")
