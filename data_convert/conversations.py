@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from jinja2 import TemplateError
+
 from artefacts.errors import UserError
 
 
@@ -15,7 +17,8 @@ def conversations(tokenizer: Any, prompts: list[list[dict[str, str]]], answers: 
     """(prompt ids, answer ids) of many conversations; the answer's end with its end-of-turn token.
 
     Raises:
-        UserError: the chat template does not keep the prompt's ids as a prefix; such a template cannot be trained honestly.
+        UserError: the chat template does not keep the prompt's ids as a prefix; such a template cannot be trained honestly. As
+            `prompt_ids` does.
     """
     before = _tokenise(tokenizer, [_render(tokenizer, prompt, add_generation_prompt=True) for prompt in prompts])
     whole = [[*prompt, {"role": "assistant", "content": answer}] for prompt, answer in zip(prompts, answers, strict=True)]
@@ -29,7 +32,11 @@ def conversations(tokenizer: Any, prompts: list[list[dict[str, str]]], answers: 
 
 
 def prompt_ids(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
-    """Ids of a conversation up to where the assistant's answer begins."""
+    """Ids of a conversation up to where the assistant's answer begins.
+
+    Raises:
+        UserError: the chat template refuses the roles or their order (many bases' own ones do), or a text is no UTF-8.
+    """
     return _tokenise(tokenizer, [_render(tokenizer, messages, add_generation_prompt=True)])[0]
 
 
@@ -39,7 +46,14 @@ def answer_ids(tokenizer: Any, messages: list[dict[str, str]], answer: str) -> l
 
 
 def _render(tokenizer: Any, messages: list[dict[str, str]], **options: bool) -> str:
-    return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
+        text.encode()
+    except TemplateError as error:
+        raise UserError(f"the model's chat template refuses this conversation: {error}") from None
+    except UnicodeEncodeError as error:
+        raise UserError(f"a text is no UTF-8: {error.object[error.start]!r} stands for a byte or half a character; mend it") from None
+    return text
 
 
 def _tokenise(tokenizer: Any, texts: list[str]) -> list[list[int]]:

@@ -88,11 +88,13 @@ def predict(recipe: BatchRecipe, *, overwrite: bool = False) -> None:
         raise UserError(
             f"{recipe.files[0]}: not one usable row ({', '.join(rows.ledger.reasons) or 'it is empty'}); is this the right file?"
         )
+    beside = recipe.out.with_name(f"{recipe.out.stem}.rejected.csv")
     if rows.rejected:
-        beside = recipe.out.with_name(f"{recipe.out.stem}.rejected.csv")
         with new_file(beside, overwrite=True) as file, file.open("w", newline="", encoding="utf-8") as handle:
             csv.writer(handle).writerows([["where", "id", "reason"], *rows.rejected])
         print(f"{len(rows.rejected)} of {rows.ledger.read} rows cannot be used: {beside}")
+    else:
+        beside.unlink(missing_ok=True)  # an earlier run's
     write_manifest(
         recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=identity["inputs"], counts={"rows": rows.ledger.as_dict()}
     )

@@ -36,7 +36,8 @@ class Rows:
     """Usable rows of the files in their order; the others are counted, and kept with their reasons in `rejected`.
 
     A table (CSV, or TSV by its name) has a header. Sequences stand in the card's columns, or in `seq` or `sequence`, of pairs
-    `seq_a` and `seq_b`; ids in `seq_id` or `id`, of pairs also `seq_id_a` and `seq_id_b`, and without any in the line's number.
+    `seq_a` and `seq_b`; ids in `seq_id` or `id`, of pairs also `seq_id_a` and `seq_id_b`; without any a row is `line2`, or of
+    several files `FILE:line2`.
 
     Raises:
         UserError: missing or damaged file, no column of a sequence or of the ground truth, FASTA for a task of pairs, tables of
@@ -61,7 +62,9 @@ class Rows:
             reader = InputReader(card, {})
             for row in _fasta_rows(path, card) if card.format == "fasta" else read_rows(card, path):
                 self.ledger.read += 1
-                place, key = at(path, row.line), tuple(str(row.values.get(name, "")).strip() for name in ids) or (f"line{row.line}",)
+                place, key = at(path, row.line), tuple(str(row.values.get(name, "")).strip() for name in ids)
+                if not ids:
+                    key = (f"{path}:line{row.line}" if len(self._plans) > 1 else f"line{row.line}",)
                 try:
                     sample = self._sample(row, card, key, reader, seen, place)
                 except Rejected as problem:

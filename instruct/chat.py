@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -58,7 +59,9 @@ def chat(recipe: ChatRecipe) -> None:
     if recipe.as_json:
         requests = [{"prompt": recipe.prompt}] if recipe.prompt is not None else _lines()
         for request in requests:
-            print(json.dumps(talk.as_json(request), ensure_ascii=False), flush=True)
+            line = json.dumps(talk.as_json(request), ensure_ascii=False)
+            # half a surrogate pair cannot be written; with a backslash it is JSON
+            print(line.encode("utf-8", "backslashreplace").decode(), flush=True)
     elif first is not None:
         talk.say(*first)
     else:
@@ -76,6 +79,8 @@ class Talk:
     def converse(self) -> None:
         """Read lines until the end."""
         print(HELP)
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")  # a foreign byte costs a letter, not the conversation
         while True:
             try:
                 line = input("you> ").strip()
@@ -122,7 +127,8 @@ class Talk:
             answer = so_far
         print()
         if asked := self.asked or shipped().asked(text):
-            print(f"[{asked}] " + ", ".join(f"{label} {p:.3f}" for label, p in _ranked(self.session, messages, asked).items()))
+            ranked, why_not = _ranked(self.session, messages, asked)
+            print(f"[{asked}] " + (why_not or ", ".join(f"{label} {p:.3f}" for label, p in ranked.items())))
         self.messages = [*messages, {"role": "assistant", "content": answer}]
 
     def as_json(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -131,37 +137,40 @@ class Talk:
             messages, wrapped = _messages(request)
             asked = _of_task(request["task"]) if request.get("task") else self.asked or shipped().asked(messages[-1]["content"])
             answer = self.session.answer(messages, self.sampling)
-            probabilities = _ranked(self.session, messages, asked) if asked else None
         except UserError as error:
             return {**request, "answer": None, "status": "error", "error": str(error)}
+        ranked, why_not = _ranked(self.session, messages, asked) if asked else ({}, None)
         return {
             **request,
             "answer": answer,
             "status": _status(answer, asked),
             "tasks": list(asked.tasks) if asked else None,
-            "label": next(iter(probabilities)) if probabilities else None,
-            "probabilities": probabilities,
+            "label": next(iter(ranked), None),
+            "probabilities": ranked or None,
+            "no_probabilities": why_not,
             "wrapped": [{"modality": read.modality, "letters": read.letters} for read in wrapped],
         }
 
 
 def _lines() -> Iterator[dict[str, Any]]:
     """Requests of standard input; a line that is none becomes one that will be refused with its number."""
-    for number, line in enumerate(sys.stdin, 1):
+    for number, line in enumerate(sys.stdin.buffer, 1):
         if not line.strip():
             continue
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
             request = None
-        yield request if isinstance(request, dict) else {"line": number, "text": line.rstrip("\n")[:200]}
+        yield request if isinstance(request, dict) else {"line": number, "text": line.decode("utf-8", "replace").strip()[:200]}
 
 
 def _messages(request: dict[str, Any]) -> tuple[Messages, list[Read]]:
     messages = request.get("messages", [{"role": "user", "content": request.get("prompt")}])
     well_formed = isinstance(messages, list) and messages and all(isinstance(message, dict) for message in messages)
     if not well_formed or not all(isinstance(message.get("content"), str) and message["content"].strip() for message in messages):
-        raise UserError('a request is a JSON object with a text as `prompt`, or `messages` of {"role": …, "content": …}')
+        raise UserError('a request is a JSON object in UTF-8 with a text as `prompt`, or `messages` of {"role": …, "content": …}')
+    if not isinstance(request.get("task", ""), str | None):
+        raise UserError("`task` is the id or YAML file of a card, a text")
     if messages[-1].get("role") != "user" or any(message.get("role") not in ("system", "user", "assistant") for message in messages):
         raise UserError("roles of messages are system, user and assistant, and the last one is the user's")
     said, wrapped = [], list[Read]()
@@ -175,7 +184,10 @@ def _messages(request: dict[str, Any]) -> tuple[Messages, list[Read]]:
 def _of_task(name: str | None) -> Asked | None:
     if name is None:
         return None
-    card = load_card(name)
+    try:
+        card = load_card(name)
+    except OSError as error:
+        raise UserError(f"task '{name[:80]}': {error.strerror}") from None
     asked = asked_of(card)
     if asked is None:
         where = "its labels stand in a label.txt beside the data" if card.label_file else f"it is a {card.kind} task"
@@ -183,10 +195,13 @@ def _of_task(name: str | None) -> Asked | None:
     return asked
 
 
-def _ranked(session: Session, messages: Messages, asked: Asked) -> dict[str, float]:
-    """Likeliest first."""
-    found = session.probabilities(messages, list(asked.labels))
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+def _ranked(session: Session, messages: Messages, asked: Asked) -> tuple[dict[str, float], str | None]:
+    """Probabilities, likeliest first; or none, and why not: the answer stands all the same."""
+    try:
+        found = session.probabilities(messages, list(asked.labels))
+    except UserError as error:
+        return {}, f"no probabilities: {error}"
+    return dict(sorted(found.items(), key=lambda item: -item[1])), None
 
 
 def _status(answer: str, asked: Asked | None) -> str:

@@ -115,7 +115,10 @@ class Page:
                 yield notes + answer_panel(answer, running=True) + tokens
             card = self.cards.get(task or "")
             asked = self._known.asked(text) or (asked_of(card) if card else None)
-            bars = bars_panel(asked, self.session.probabilities(messages, list(asked.labels)) if asked else {})
+            try:
+                bars = bars_panel(asked, self.session.probabilities(messages, list(asked.labels)) if asked else {})
+            except UserError as error:  # the answer stands all the same
+                bars = panel("Label probabilities", said(str(error), "error"))
             yield notes + answer_panel(answer) + bars + tokens
         except UserError as error:
             yield said(str(error), "error") + answer_panel("")

@@ -12,11 +12,13 @@ from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, RNA, Alphabet
 from tokenizer.formats import fasta
 from tokenizer.readers import fasta_records
 
-BARE = re.compile(r"(?<![\w<>/*])[A-Z]+\*?(?![\w<>*])")
-"""A word of capitals outside tags, a final stop included."""
+BARE = re.compile(r"(?<![\w<>/*])[A-Za-z]+\*?(?![\w<>*])")
+"""A word outside tags, a final stop included."""
 SHORTEST = {"dna": 16, "rna": 16, "protein": 30}
 """Letters from which such a word is taken for a sequence. Every capital letter is a residue letter, and English in
 capitals reaches 25 letters (PHOSPHORIBOSYLTRANSFERASE); shorter peptides go between tags."""
+SOFT_MASKED = re.compile("[ACGTUNacgtun]+")
+"""A word with small letters is a sequence only if it has none but these, or every long word would be a protein."""
 SPAN = re.compile(r"<(dna|rna|protein)>(.*?)</\1>", re.DOTALL)
 SURELY_NUCLEOTIDES = 0.9
 """Share of A, C, G, T, U and N from which a record of nucleotide codes is no protein; LucaOne guesses by the same share."""
@@ -43,8 +45,10 @@ class Read:
 def wrap_sequences(text: str) -> tuple[str, list[Read]]:
     """Check the tagged sequences of a text and put bare ones between tags; the second value is what was put there.
 
+    Lines below one another that hold nothing but letters of one kind are one sequence, as files and mails break it.
+
     Raises:
-        UserError: a tagged sequence with a letter outside its alphabet, or an empty one.
+        UserError: a tagged sequence with a letter outside its alphabet, or an empty one; a bare one with both T and U.
     """
     found: list[Read] = []
 
@@ -54,19 +58,53 @@ def wrap_sequences(text: str) -> tuple[str, list[Read]]:
         return f"{alphabet.open_tag}{alphabet.clean(letters, f'{alphabet.open_tag} in the prompt')}{alphabet.close_tag}"
 
     def wrapped(match: re.Match[str]) -> str:
-        letters = match[0]
-        alphabet = DNA if set(letters) <= set("ACGTN") else RNA if set(letters) <= set("ACGUN") else PROTEIN
-        if len(letters) < SHORTEST[alphabet.name]:
-            return letters
-        found.append(Read(alphabet.name, alphabet.clean(letters)))
+        alphabet = _recognised(match[0])
+        if alphabet is None:
+            return match[0]
+        found.append(Read(alphabet.name, alphabet.clean(match[0], "a sequence in the prompt")))
         return found[-1].tagged
 
     pieces = []
     end = 0
+    text = _joined(text)
     for span in SPAN.finditer(text):
         pieces += [BARE.sub(wrapped, text[end : span.start()]), checked(span)]
         end = span.end()
     return "".join(pieces) + BARE.sub(wrapped, text[end:]), found
+
+
+def _recognised(word: str) -> Alphabet | None:
+    """What a bare word is taken for; None where it is a word."""
+    if not BARE.fullmatch(word) or not (word.isupper() or SOFT_MASKED.fullmatch(word)):
+        return None
+    alphabet = guess(word)
+    return alphabet if len(word) >= SHORTEST[alphabet.name] else None
+
+
+def _joined(text: str) -> str:
+    """The text with every broken sequence on one line; it may begin behind words."""
+    pieces, above = list[str](), None
+    for number, line in enumerate(text.split("\n")):
+        words = line.split()
+        if above is not None and len(words) == 1 and _goes_on(above, words[0]):
+            pieces[-1] = pieces[-1].rstrip()
+            pieces.append(words[0])
+        else:
+            pieces.append("\n" * (number > 0) + line)
+            above = _recognised(words[-1]) if words else None
+        if words and words[-1].endswith("*"):
+            above = None
+    return "".join(pieces)
+
+
+def _goes_on(above: Alphabet, word: str) -> bool:
+    """Whether a line goes on with the sequence above it; the last line may be too short to be recognised by itself."""
+    if not BARE.fullmatch(word):
+        return False
+    found = _recognised(word)
+    if found is not None:
+        return found is above
+    return word.isupper() if above is PROTEIN else guess(word) is not PROTEIN
 
 
 def guess(letters: str) -> Alphabet:

@@ -149,6 +149,7 @@ def _page(recipe: ServeRecipe) -> Iterator[None]:
             file=sys.stderr,
         )
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["FORWARDED_ALLOW_IPS"] = ""  # nobody's word for an address is taken; uvicorn would take that of 127.0.0.1
     os.environ.update(QUIET)
     with tempfile.TemporaryDirectory(prefix="llama-gene-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads

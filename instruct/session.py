@@ -12,6 +12,7 @@ from typing import Any
 from artefacts.command import path_exists
 from artefacts.errors import UserError
 from data_convert.conversations import answer_ids, prompt_ids
+from tokenizer.alphabets import TAGS
 
 Messages = list[dict[str, str]]
 
@@ -60,6 +61,9 @@ class Session:
             self.model = self.model.cuda()
         self.context: int = self.model.config.max_position_embeddings
         """Tokens that prompt and answer may have together."""
+        added = self.tokenizer.added_tokens_decoder
+        self._unseen = {index for index, token in added.items() if token.special and token.content not in TAGS}
+        """Ends of turns, padding and the like. Tags are special tokens too, but a sequence without them is another text."""
 
     def prompt(self, messages: Messages) -> list[int]:
         """Ids up to where the answer begins.
@@ -126,9 +130,10 @@ class Session:
         answer, text = list[int](), ""
         try:
             while (token := tokens.get()) is not None:
-                answer.append(token)
+                if token not in self._unseen:
+                    answer.append(token)
                 # decoded as a whole: pieces decoded one by one lose blanks, and a character may need several tokens
-                text = self.tokenizer.decode(answer, skip_special_tokens=True)
+                text = self.tokenizer.decode(answer)
                 if not text.endswith("�"):
                     yield text
             yield text

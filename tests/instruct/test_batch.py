@@ -201,3 +201,17 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(extended_folder: Path
     assert len(made) == 24 - done["groups"], "groups that were done are not predicted again"
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.csv", "out.csv.manifest.json", "out.rejected.csv"]
+
+
+def test_several_files_without_ids_and_a_clean_run_after_a_bad_one(extended_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    files = [write(tmp_path / name, "sequence", [letters(seed), letters(seed + 1)]) for seed, name in enumerate(["in.csv", "b/in.csv"])]
+    recipe = BatchRecipe(model=extended_folder, files=files, task="sim/promoter", out=tmp_path / "out.csv")
+    write(files[1], "sequence", [letters(1), "ACGE"])
+    predict(recipe)
+    assert [row["seq_id"] for row in read(recipe.out)] == [f"{files[0]}:line2", f"{files[0]}:line3", f"{files[1]}:line2"]
+    assert [row["id"] for row in read(tmp_path / "out.rejected.csv")] == [f"{files[1]}:line3"]
+    write(files[1], "sequence", [letters(1), letters(2)])
+    predict(recipe, overwrite=True)
+    assert len(read(recipe.out)) == 4
+    assert not (tmp_path / "out.rejected.csv").exists(), "what an earlier run rejected is no part of this one"

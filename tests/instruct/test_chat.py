@@ -29,8 +29,9 @@ PROMPT = render(CARD, {"sequence": SEQUENCE}, CARD.prompts.eval)
 def chat(talker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run the command in this process: exit code, output, errors."""
 
-    def run(*arguments: str, typed: str = "", model: Path = talker) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    def run(*arguments: str, typed: str | bytes = "", model: Path = talker) -> tuple[int, str, str]:
+        typed = typed.encode() if isinstance(typed, str) else typed
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed), encoding="utf-8"))
         code = main(["chat", "--model", str(model), "max_new_tokens=6", *arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
@@ -105,6 +106,7 @@ def test_a_conversation(chat, tmp_path):
     assert turns[12].startswith("error: /lod: no such command")
     assert turns[4] == turns[13] == turns[14] == ""
     assert chat(typed="")[0] == 0, "the end of input ends it too"
+    assert chat(typed=b"/caf\xe9\n/lod\n")[1].count("no such command") == 2, "a foreign byte does not end it"
 
 
 def test_loaded_sequences_go_behind_the_next_prompt_and_no_other(talker, tmp_path):
@@ -172,3 +174,49 @@ def test_json_lines_in_and_out(chat):
     assert "no such card" in found[9]["error"]
     code, out, _ = chat("--json", "--prompt", "Name it")
     assert (code, len(out.splitlines()), json.loads(out)["prompt"]) == (0, 1, "Name it")
+
+
+def test_a_bad_line_is_answered_and_the_next_one_served(chat, talker, tmp_path):
+    """The template refuses a system turn, as those of many bases do."""
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in talker.iterdir():
+        if file.name != "chat_template.jinja":
+            (model / file.name).symlink_to(file)
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
+    (model / "chat_template.jinja").write_text(refusing + (talker / "chat_template.jinja").read_text())
+    lines = {
+        b'{"prompt": "Name it", "task": 3}': "`task` is the id or YAML file of a card",
+        b'{"prompt": "Name it", "task": "%s"}' % (b"x" * 300): "File name too long",
+        b'{"prompt": "a \\ud800 b"}': "a text is no UTF-8",
+        b'{"prompt": "a \xff b"}': "a request is a JSON object in UTF-8",
+        b'{"messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "a"}]}': "template refuses this",
+    }
+    code, out, _ = chat("--json", typed=b"\n".join([*lines, b'{"prompt": "Name it"}']), model=model)
+    assert code == 0
+    *bad, good = map(json.loads, out.splitlines())
+    assert [line["status"] for line in bad] == ["error"] * len(lines)
+    for line, message in zip(bad, lines.values(), strict=True):
+        assert message in line["error"]
+    assert bad[2]["prompt"] == "a \ud800 b"
+    assert good["answer"]
+
+
+def test_an_answer_stays_where_a_label_does_not_fit(chat, talker, capsys):
+    """Two tokens are left."""
+    from instruct.chat import Talk, _of_task
+    from instruct.session import Sampling
+
+    session = Session(talker)
+    free = session.context - len(session.prompt([{"role": "user", "content": ""}]))
+    text = f"<dna>{'N' * (free - 4)}</dna>"
+    answer = session.answer([{"role": "user", "content": text}], Sampling(6))
+    _, out, _ = chat("--json", "--prompt", text, "--task", "sim/promoter")
+    found = json.loads(out)
+    assert (found["answer"], found["probabilities"], found["label"]) == (answer, None, None)
+    assert found["status"] in ("valid", "invalid", "refused")
+    assert found["no_probabilities"].startswith("no probabilities: prompt and label have")
+    talk = Talk(session, Sampling(6), _of_task("sim/promoter"))
+    talk.say(text, [])
+    assert "[sim/promoter] no probabilities: prompt and label have" in capsys.readouterr().out
+    assert [message["content"] for message in talk.messages] == [text, answer]

@@ -45,14 +45,14 @@ def test_bare_dna_is_wrapped(before, after, letters):
 
 @given(plain, plain, st.text("ACDEFGHIKLMNPQRSTVWY", min_size=29, max_size=60))
 def test_bare_protein_is_wrapped(before, after, letters):
-    sequence = f"M{letters}"  # M is no nucleotide
+    sequence = f"L{letters}"  # L is no nucleotide code
     assert wrap_sequences(f"{before} {sequence} {after}") == f"{before} <protein>{sequence}</protein> {after}"
     assert wrap_sequences(f"({sequence}*)") == f"(<protein>{sequence}*</protein>)"
 
 
 @given(st.text("ACGTN", max_size=15), st.text("ACDEFGHIKLMNPQRSTVWY", max_size=28))
 def test_short_words_are_left_alone(dna, protein):
-    text = f"Is {dna} like M{protein} or not?"
+    text = f"Is {dna} like L{protein} or not?"
     assert wrap_sequences(text) == text
 
 
@@ -61,6 +61,53 @@ def test_bare_rna_is_rna():
     text, found = wrap_and_say("Fold AUGGCUAGCUAGGCUAA now")
     assert text == "Fold <rna>ATGGCTAGCTAGGCTAA</rna> now"
     assert list(map(str, found)) == ["ATGGCTAGCTAG… (17 letters) as rna"]
+
+
+@given(plain, plain, st.text("ACGTNacgtn", min_size=16, max_size=60))
+def test_bare_dna_in_small_letters_is_wrapped(before, after, letters):
+    assert wrap_sequences(f"{before} {letters} {after}") == f"{before} <dna>{letters.upper()}</dna> {after}"
+
+
+def test_a_bare_word_is_read_as_a_record_is():
+    assert wrap_sequences("ACGT" * 9 + "AR") == f"<dna>{'ACGT' * 9}AR</dna>"
+    assert wrap_sequences("augc" * 9) == f"<rna>{'ATGC' * 9}</rna>"
+    small = "mkvlwaallvtflagcqakveqavetepepelrq"
+    assert wrap_sequences(f"{small} pneumonoultramicroscopic acgtacgtacgtacg") == f"{small} pneumonoultramicroscopic acgtacgtacgtacg"
+    with pytest.raises(UserError, match="a sequence in the prompt: 'U' at position 37 is not a dna letter"):
+        wrap_sequences("ACGT" * 9 + "U")
+
+
+@given(
+    st.sampled_from(["", "Is this one? ", "Is it\n", ">seq1 of me\n"]),
+    st.sampled_from(["\n", "\r\n", " \n "]),
+    st.sampled_from(["", "\nThanks", "\n\nWhy so?", "\nDNA"]),
+    st.text("ACGTacgt", min_size=16, max_size=80) | st.text("MKL", min_size=30, max_size=80),
+    st.integers(1, 3),
+    st.integers(1, 16),
+)
+def test_a_sequence_broken_over_lines_is_one(before, end, after, line, whole, last):
+    letters = line * whole + line[:last]
+    name = "dna" if set(line.upper()) <= set("ACGT") else "protein"
+    if name == "protein" and after == "\nDNA":
+        after = ""  # capitals below a protein are residues
+    text, found = wrap_and_say(before + end.join([line] * whole + [line[:last]]) + after)
+    assert text == f"{before}<{name}>{letters.upper()}</{name}>{after}"
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("between", ["\n\n", "\nand\n", "\n>two\n", ", ", "\nor "])
+def test_sequences_that_something_parts_stay_apart(between):
+    dna, protein = "GATTACAGATTACAGATTACA", "MKVLWAALLVTFLAGCQAKVEQAVETEPEPELRQ"
+    assert wrap_sequences(f"{dna}{between}{dna}") == f"<dna>{dna}</dna>{between}<dna>{dna}</dna>"
+    for text in (f"{dna}\n{protein}\n{dna}", f"{protein}*\n{protein}*", f"{dna}\n{dna.replace('T', 'U')}", f"{dna}\nA <dna>A\nC</dna>"):
+        assert wrap_sequences(text).count("\n") == text.count("\n") - text.count("A\nC")
+
+
+@given(plain, st.sampled_from(["dna", "protein"]), st.data())
+def test_broken_lines_between_tags_are_one_sequence(before, name, data):
+    letters = data.draw(st.text({"dna": DNA, "protein": PROTEIN}[name].letters.replace("*", ""), min_size=70, max_size=90))
+    broken = "\n".join([letters[:35], letters[35:60], letters[60:]])
+    assert wrap_sequences(f"{before}<{name}>\n{broken}\n</{name}>") == f"{before}<{name}>{letters}</{name}>"
 
 
 @given(plain, plain, st.sampled_from(["dna", "protein"]), st.data())

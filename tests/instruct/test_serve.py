@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import os
 import re
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from instruct.limits import POSTS_PER_QUESTION
 
 pytest.importorskip("gradio", reason="the page needs gradio")
 openai = pytest.importorskip("openai", reason="the endpoint's client")
@@ -221,6 +224,20 @@ def test_what_is_wrong_with_a_prompt_is_said(page: Any) -> None:
         assert page.locator("#result .bar").count() == 0
 
 
+def test_an_answer_stays_where_a_label_does_not_fit(page: Any, extended_folder: Path) -> None:
+    """Two tokens are left."""
+    from instruct.session import Sampling, Session
+
+    session = Session(extended_folder)
+    text = f"<dna>{'N' * (session.context - len(session.prompt([{'role': 'user', 'content': ''}])) - 4)}</dna>"
+    choose_promoter(page)
+    page.fill("#prompt textarea", text)
+    page.click("#ask")
+    page.wait_for_function("(document.querySelector('#result .said.error')?.innerText || '').includes('prompt and label have')")
+    assert page.text_content("#result .answer") == session.answer([{"role": "user", "content": text}], Sampling(8))
+    assert page.locator("#result .tokens").count() == 1
+
+
 def test_bare_sequences_are_wrapped_after_saying_so_and_markup_stays_text(page: Any) -> None:
     page.fill("#prompt textarea", f"<img src=x onerror='window.bad=1'> Is {SEQUENCE} one?")
     page.click("#ask")
@@ -272,6 +289,18 @@ def test_an_uploaded_name_does_not_choose_its_place(served: Served, tmp_path: Pa
 
 def test_too_much_is_refused(served: Served) -> None:
     assert status(f"{served.page}gradio_api/upload", b"x" * (3 << 20), {"Content-Type": "application/octet-stream"}) == 413
+
+
+def test_an_address_in_a_header_is_not_believed(served: Served) -> None:
+    """Else a client would have as many rates as it makes up addresses. Here another address has used up its own."""
+    host, port = re.findall(r"//(.+):(\d+)/", served.page)[0]
+    other = http.client.HTTPConnection(host, int(port), source_address=("127.0.0.2", 0))
+    for _ in range(30 * POSTS_PER_QUESTION + 1):
+        other.request("POST", "/nothing", b"x")
+        answer = other.getresponse()
+        answer.read()
+    assert answer.status == 429
+    assert status(f"{served.page}nothing", b"x", {"X-Forwarded-For": "127.0.0.2"}) != 429
 
 
 def test_the_endpoint_answers_the_openai_client_like_a_plain_pipeline(served: Served, extended_folder: Path) -> None:

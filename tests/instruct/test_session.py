@@ -12,7 +12,7 @@ import torch
 from transformers import AutoProcessor, pipeline
 
 from artefacts.errors import UserError
-from data_convert.conversations import conversations
+from data_convert.conversations import answer_ids, conversations
 from eval.predict import predictions
 from instruct.session import Sampling, Session
 
@@ -108,3 +108,33 @@ def test_the_context_is_the_limit(session: Session) -> None:
         session.prompt([{"role": "user", "content": "<dna>" + "N" * (free - 2) + "</dna>"}])
     with pytest.raises(UserError, match="prompt and label have"):
         session.probabilities(fitting, ["promoter", "background"])
+
+
+def test_sequences_of_an_answer_keep_their_tags(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so the next turn's prompt holds the very tokens that were written. The end of the turn is no part of the text."""
+    text = "It is <dna>TATAATGC</dna>, or <protein>MKV*</protein>."
+    ids = answer_ids(session.tokenizer, CONVERSATIONS[0], text)
+
+    def generate(*, streamer: Any, **_: Any) -> None:
+        streamer.put(torch.tensor([[0]]))  # the prompt
+        for token in [*ids, session.tokenizer.pad_token_id]:
+            streamer.put(torch.tensor([token]))
+
+    monkeypatch.setattr(session.model, "generate", generate)
+    pieces = list(session.stream(CONVERSATIONS[0], SAMPLING))
+    assert pieces[-1] == text
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(pieces))
+    turns = [*CONVERSATIONS[0], {"role": "assistant", "content": pieces[-1]}, {"role": "user", "content": "Why?"}]
+    following = session.prompt(turns)
+    assert ids in [following[start : start + len(ids)] for start in range(len(following))]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("stop", "the model's chat template refuses this conversation: not so"), ("a \ud800 b", "a text is no UTF-8")]
+)
+def test_what_cannot_be_made_into_tokens_is_refused(session: Session, monkeypatch: pytest.MonkeyPatch, content: str, message: str) -> None:
+    refusing = "{% if messages[0].content == 'stop' %}{{ raise_exception('not so') }}{% endif %}"
+    monkeypatch.setattr(session.tokenizer, "chat_template", refusing + session.tokenizer.chat_template)
+    for ask in (session.prompt, lambda messages: conversations(session.tokenizer, [messages], ["a"])):
+        with pytest.raises(UserError, match=message):
+            ask([{"role": "user", "content": content}])
