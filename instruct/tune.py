@@ -22,7 +22,7 @@ from instruct.recipe import InstructRecipe
 from instruct.rows import Rows, order_of, plan, weights_of
 from instruct.trainer import AnswerTrainer, training_arguments
 from instruct.watch import Watch, history, scored_records
-from tokenizer.saving import carry_tokenizer
+from tokenizer.saving import carry_tokenizer, with_fixed_date
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 NOT_OF_THE_RUN = ("planned", "nodes")
@@ -113,6 +113,11 @@ def check(recipe: InstructRecipe) -> Any:
         raise UserError(
             f"{recipe.model}: its tokenizer has no chat template, so there is no telling where an answer begins; extend the base with "
             "`llama-gene tokenizer extend`, which gives it one, or put a chat_template.jinja into the folder"
+        )
+    if with_fixed_date(tokenizer.chat_template) != tokenizer.chat_template:
+        raise UserError(
+            f"{recipe.model}: its chat template writes today's date, so a run continued tomorrow would train on other tokens; "
+            "`llama-gene tokenizer extend` fixes the date, or write one into chat_template.jinja in place of strftime_now"
         )
     if tokenizer.pad_token_id is None:
         raise UserError(f"{recipe.model}: its tokenizer has no pad token; extend the base with `llama-gene tokenizer extend`")

@@ -164,6 +164,14 @@ def test_a_base_without_a_chat_template_is_refused(extended_folder, make_tuning,
     refused(make_tuning(tmp_path / "out", model=tmp_path / "model"), "no chat template.*tokenizer extend")
 
 
+def test_a_template_with_todays_date_is_refused(extended_folder, make_tuning, tmp_path):
+    """Of a base that was not extended; `tokenizer extend` fixes the date."""
+    shutil.copytree(extended_folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    path = tmp_path / "model" / "chat_template.jinja"
+    path.write_text("{{ strftime_now('%d %b %Y') }}" + path.read_text())
+    refused(make_tuning(tmp_path / "out", model=tmp_path / "model"), "writes today's date.*tokenizer extend")
+
+
 def test_rows_longer_than_the_context_are_refused(make_tuning, tmp_path):
     refused(make_tuning(tmp_path / "out", max_tokens=100_000), r"max_tokens=100000: the context of .* is \d+; set max_tokens=")
 
