@@ -7,6 +7,7 @@ them back (`with_choices`), the same list for every record.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,14 @@ from typing import Any
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError, at
+from data_convert.card_fields import CLASSIFICATION, METRICS
 from data_convert.cards import TaskCard, read_cards
 from data_convert.examples import Example
 from data_convert.prompts import choices, fill
 from tokenizer.alphabets import ALPHABETS, reverse_complement
 
+INPUT = ("name", "modality", "letters")
+"""Fields of a record's inputs."""
 REVERSED = "/rc"
 """Ends the id of a record that is the reverse complement of another one."""
 
@@ -86,22 +90,26 @@ def with_choices(folder: Path, records: Iterator[dict[str, Any]]) -> Iterator[di
         if isinstance(record, dict) and "choices" not in record and "task" in record:
             if known is None:
                 known = {card.id: choices(card) for card in read_cards(folder)}
-            if record["task"] not in known:
+            if not isinstance(record["task"], str) or record["task"] not in known:
                 raise UserError(f"{folder}: records of {record['task']}, which has no card in cards.json; convert the tasks again")
             record["choices"] = known[record["task"]]
         yield record
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """Read and check instruction records.
+    """All instruction records of a file, checked. Raises UserError as `each_record` does."""
+    return list(each_record(path))
+
+
+def each_record(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Read and check instruction records one at a time.
 
     Raises:
-        UserError: file:line of a line that is not JSON, lacks a field, has no answer, answers outside its choices, or
-            repeats an id.
+        UserError: file:line of a line that is not JSON, lacks a field or has one of another type, has no answer or several, answers
+            outside its choices or other than its label says, or repeats an id.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such records; run `llama-gene convert tasks` first")
-    records: list[dict[str, Any]] = []
     seen: set[str] = set()
     number = 0
 
@@ -113,7 +121,7 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
                     continue
                 try:
                     yield json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise UserError(f"{at(path, number)}: not a JSON line ({error}); convert the tasks again") from None
 
     for record in with_choices(Path(path).parent, lines()):
@@ -122,8 +130,7 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
         if record["id"] in seen:
             raise UserError(f"{at(path, number)}: id '{record['id']}' stands in the file twice; ids must be unique")
         seen.add(record["id"])
-        records.append(record)
-    return records
+        yield record
 
 
 def _problem(record: Any) -> str | None:
@@ -133,22 +140,71 @@ def _problem(record: Any) -> str | None:
     for field in ("id", "task", "split", "kind", "prompt", "completion", "choices", "inputs"):
         if field not in record:
             return f"no '{field}'"
+    for field in ("id", "task", "split", "kind"):
+        if not record[field] or not _is_text(record[field]):
+            return f"its {field} is no text"
+    if record["kind"] not in METRICS:
+        return f"its kind '{record['kind']}' is none of {', '.join(METRICS)}"
+    inputs = record["inputs"]
+    if not isinstance(inputs, list) or not all(isinstance(item, dict) and all(map(_is_text, map(item.get, INPUT))) for item in inputs):
+        return f"its inputs are no list of sequences with {', '.join(INPUT)}"
+    return _problem_of_messages(record) or _problem_of_label(record)
+
+
+def _problem_of_messages(record: dict[str, Any]) -> str | None:
     for field, role in (("prompt", "user"), ("completion", "assistant")):
         messages = record[field]
-        well_formed = isinstance(messages, list) and messages and all(isinstance(message, dict) for message in messages)
-        text = messages[-1].get("content") if well_formed else None
-        if not isinstance(text, str) or not text.strip():
-            return "the record has no answer (completion)" if field == "completion" else "the record has no prompt"
-        if messages[-1].get("role") != role:
+        none = "the record has no answer (completion)" if field == "completion" else "the record has no prompt"
+        if not isinstance(messages, list) or not messages:
+            return none
+        for message in messages:
+            if not (isinstance(message, dict) and _is_text(message.get("role")) and _is_text(message.get("content"))):
+                return f"a message of the {field} has no role or content that is text"
+        if not messages[-1]["content"].strip():
+            return none
+        if messages[-1]["role"] != role:
             return f"the {field} does not end with the {role}'s words"
-    if record.get("label") in (None, ""):
+    return "its completion has several messages, and one answer is trained" if len(record["completion"]) > 1 else None
+
+
+def _problem_of_label(record: dict[str, Any]) -> str | None:
+    kind, label, choices, given = record["kind"], record.get("label"), record["choices"], record["completion"][0]["content"]
+    if label in (None, ""):
         return "the record has no answer (label)"
-    given = record["completion"][-1]["content"]
-    if record["kind"] == "multilabel":
-        return None if set(record["label"]) <= set(record["choices"]) else "its label is not among its choices"
-    if record["choices"] and given not in record["choices"]:
+    if not _are_texts(choices):
+        return "its choices are no list of texts"
+    fits = _is_number if kind == "regression" else _are_texts if kind in ("multilabel", "set") else _is_text
+    if not fits(label):
+        return f"its label is not what {kind} tasks have"
+    if kind == "multilabel":
+        return None if set(label) <= set(choices) else "its label is not among its choices"
+    if choices and given not in choices:
         return f"its answer '{given}' is not one of its choices"
+    if kind in CLASSIFICATION and label != given:
+        return f"its answer '{given}' is trained, and its label '{label}' would be scored"
     return None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a string that can be written: half a surrogate pair, which JSON can spell, cannot."""
+    if not isinstance(value, str):
+        return False
+    try:
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and set(map(type, value)) <= {str} and _is_text("".join(value))
+
+
+def _is_number(value: Any) -> bool:
+    """A finite one; as text too."""
+    try:
+        return not isinstance(value, bool) and math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def check_inputs(model: Path | None, records: Path, *splits: str) -> None:

@@ -44,13 +44,15 @@ def encode(
 ) -> Encoded:
     """Read and tokenise records. One that is too long is counted in the ledger, and its id goes to `aside`.
 
+    Args:
+        most: records used, drawn by the seed, as evenly over the tasks as these have them.
+
     Raises:
         UserError: a malformed record, with its line; no record that fits.
     """
-    records = list(read_records(path))
+    records = read_records(path)
     if most is not None and len(records) > most:
-        keep = np.random.default_rng(seed).permutation(len(records))[:most]
-        records = [records[index] for index in sorted(keep)]
+        records = [records[index] for index in draw([record["task"] for record in records], most, seed)]
     found = Encoded()
     for start in tqdm(range(0, len(records), BATCH), desc=f"encode {path.name}", unit=f"{BATCH} records", disable=None):
         batch = records[start : start + BATCH]
@@ -69,3 +71,13 @@ def encode(
     if not len(found):
         raise UserError(f"{path}: none of {ledger.read} records fits max_tokens={max_tokens}; raise it or crop the sequences in the card")
     return found
+
+
+def draw(tasks: list[str], most: int, seed: int) -> list[int]:
+    """Places of `most` records, ascending: of every task equally many, of a small one all it has, the rest to the others."""
+    waiting: dict[str, list[int]] = {}
+    for place in np.random.default_rng(seed).permutation(len(tasks)):
+        waiting.setdefault(tasks[place], []).append(int(place))
+    # a record's turn is its number within its task: first the first of every task, then the second, ...
+    turns = sorted((turn, task, place) for task, places in waiting.items() for turn, place in enumerate(places))
+    return sorted(place for _, _, place in turns[:most])

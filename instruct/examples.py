@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import dataclass
 from itertools import islice
@@ -12,11 +11,12 @@ from typing import Any
 from artefacts.errors import UserError
 from data_convert.cards import TaskCard, find_cards, read_cards
 from data_convert.prompts import render
+from data_convert.records import each_record
 
 KEPT = 20
 """Records kept of each task."""
-LINES = 20_000
-"""Lines of a file that are looked at: the page opens at once, however large the records are."""
+RECORDS = 20_000
+"""Records of a file that are looked at: the page opens at once, however large the records are."""
 LETTERS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 LONGEST = 60
 """Letters of a made-up sequence."""
@@ -36,7 +36,7 @@ class Examples:
     """Examples by task.
 
     Raises:
-        UserError: a folder without cards.json or without a held-out split.
+        UserError: a folder without cards.json or without a held-out split, or a malformed record.
     """
 
     def __init__(self, records: Path | None) -> None:
@@ -46,12 +46,10 @@ class Examples:
         path = next((path for split in ("test", "dev") if (path := records / f"{split}.jsonl").is_file()), None)
         if path is None:
             raise UserError(f"{records}: neither test.jsonl nor dev.jsonl; give the folder that `convert tasks` wrote")
-        with path.open(encoding="utf-8") as handle:
-            for line in islice(handle, LINES):
-                record = json.loads(line)
-                kept = self._kept.setdefault(record["task"], [])
-                if len(kept) < KEPT:
-                    kept.append(record)
+        for record in islice(each_record(path), RECORDS):
+            kept = self._kept.setdefault(record["task"], [])
+            if len(kept) < KEPT:
+                kept.append(record)
 
     def of(self, card: TaskCard, number: int) -> Example:
         """The example of that number, counted around."""

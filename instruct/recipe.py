@@ -38,7 +38,7 @@ class InstructRecipe(TrainingRecipe):
     evaluate_every: int = Field(100, ge=1)
     """Steps between losses on the dev records."""
     dev_records: int = Field(500, ge=1)
-    """Dev records used, drawn by the seed."""
+    """Dev records used, drawn by the seed: of every task equally many, of a small one all it has."""
     metric_every: int | None = Field(None, ge=1)
     """Steps between scorings of dev records by each task's primary metric, as `eval score` has it. The weights with the best mean over
     tasks are then the result, instead of the last ones. null: none."""

@@ -8,21 +8,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, set_seed
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, set_seed
 
 from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.launch import keep_cpu_simple, leave, share_cores
 from artefacts.training import accumulation_of, check_hardware, check_rows
+from data_convert.conversations import answer_ids
 from instruct.base import base_fingerprint
 from instruct.encode import Encoded, encode
 from instruct.model import adapter, check_way, load_model
 from instruct.recipe import InstructRecipe
 from instruct.rows import Rows, order_of, plan, weights_of
 from instruct.trainer import AnswerTrainer, training_arguments
-from instruct.watch import Watch, history, scored_records
-from tokenizer.saving import carry_tokenizer
+from instruct.watch import FEW, Watch, counts_of, history, scored_records
+from tokenizer.saving import carry_tokenizer, with_fixed_date
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 NOT_OF_THE_RUN = ("planned", "nodes")
@@ -45,6 +46,7 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
     train = encode(tokenizer, recipe.records / "train.jsonl", recipe.max_tokens, ledgers["train"], aside=aside)
     dev = encode(tokenizer, recipe.records / "dev.jsonl", recipe.max_tokens, ledgers["dev"], recipe.dev_records, recipe.seed)
     scored = scored_records(dev.records, recipe.metric_records) if recipe.metric_every is not None else []
+    scored_of = counts_of(train.tasks, scored) if recipe.metric_every is not None else {}
     ranks = world_size()
     rows = rows_of(recipe, train, ranks)
     keep_cpu_simple()
@@ -73,6 +75,9 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
         _check_position(checkpoint, rows, per_step)
     if trainer.is_world_process_zero():
         (work / STOP).unlink(missing_ok=True)
+        for task, number in scored_of.items():
+            if number < FEW:
+                print(f"warning: {task}: {number or 'no'} dev records to score, too few to choose the best weights by", flush=True)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
@@ -91,6 +96,7 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
             "trainable_parameters": _trainable(trainer.model),
             "steps": trainer.state.global_step,
             "best_step": trainer.state.best_global_step,
+            **({"scored": scored_of} if scored_of else {}),
             "records": rows.consumed(trainer.state.global_step * per_step),
             "seconds": round(seconds, 1),
         }
@@ -103,8 +109,9 @@ def check(recipe: InstructRecipe) -> Any:
     """Refuse what would fail late, before records are read. Returns the tokenizer.
 
     Raises:
-        UserError: a model with fewer rows than its tokenizer has ids, without a chat template or a pad token, with a context shorter
-            than max_tokens; hardware or a library that is not there.
+        UserError: a model with fewer rows than its tokenizer has ids, without a chat template, with a context shorter
+            than max_tokens; with a template that writes today's date or ends answers where no generation ends; hardware or a library
+            that is not there.
     """
     tokenizer = AutoTokenizer.from_pretrained(recipe.model)
     config = AutoConfig.from_pretrained(recipe.model)
@@ -114,8 +121,14 @@ def check(recipe: InstructRecipe) -> Any:
             f"{recipe.model}: its tokenizer has no chat template, so there is no telling where an answer begins; extend the base with "
             "`llama-gene tokenizer extend`, which gives it one, or put a chat_template.jinja into the folder"
         )
+    if with_fixed_date(tokenizer.chat_template) != tokenizer.chat_template:
+        raise UserError(
+            f"{recipe.model}: its chat template writes today's date, so a run continued tomorrow would train on other tokens; "
+            "`llama-gene tokenizer extend` fixes the date, or write one into chat_template.jinja in place of strftime_now"
+        )
+    _check_end(recipe.model, tokenizer, config)
     if tokenizer.pad_token_id is None:
-        raise UserError(f"{recipe.model}: its tokenizer has no pad token; extend the base with `llama-gene tokenizer extend`")
+        tokenizer.pad_token = tokenizer.eos_token  # only ever stands behind a row, where it has no label and nothing sees it
     if recipe.max_tokens > config.max_position_embeddings:
         raise UserError(
             f"max_tokens={recipe.max_tokens}: the context of {recipe.model} is {config.max_position_embeddings}; "
@@ -124,6 +137,18 @@ def check(recipe: InstructRecipe) -> Any:
     check_way(recipe)
     check_hardware(recipe.precision)
     return tokenizer
+
+
+def _check_end(model: Path, tokenizer: Any, config: Any) -> None:
+    """Refuse a base that, once tuned, would never stop: `tokenizer extend` notes the template's end of turn, others may not have."""
+    noted = GenerationConfig.from_pretrained(model) if (model / "generation_config.json").is_file() else config
+    stops = noted.eos_token_id if isinstance(noted.eos_token_id, list) else [noted.eos_token_id]
+    answer = answer_ids(tokenizer, [{"role": "user", "content": "?"}], "yes")
+    if not set(answer) & set(stops):
+        raise UserError(
+            f"{model}: the chat template ends an answer with '{tokenizer.decode(answer[-1:])}' (id {answer[-1]}), which ends no "
+            "generation; add that id to eos_token_id in generation_config.json, or extend the base with `llama-gene tokenizer extend`"
+        )
 
 
 def rows_of(recipe: InstructRecipe, train: Encoded, ranks: int) -> Rows:

@@ -24,6 +24,8 @@ from instruct.recipe import InstructRecipe
 from instruct.rows import Rows, collate
 
 BEST = "best-"
+FEW = 20
+"""Scored records below which the metric of a task says little; such a task is named."""
 EVAL_TOKENS = 8192
 """Tokens of a forward pass on dev records, padding included."""
 
@@ -118,6 +120,12 @@ def scored_records(records: list[dict[str, Any]], each: int) -> list[dict[str, A
         if seen[record["task"]] <= each:
             kept.append(record)
     return kept
+
+
+def counts_of(tasks: list[str], scored: list[dict[str, Any]]) -> dict[str, int]:
+    """Every task that is trained -> its scored records, also where there are none."""
+    counts = Counter(record["task"] for record in scored)
+    return {task: counts[task] for task in sorted(set(tasks))}
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from artefacts.recipe import Recipe
 from tokenizer.base import BYTE_LEVEL, Base, next_id, read_base
 from tokenizer.bpe.words import LLAMA3
 from tokenizer.readers import read_text
-from tokenizer.saving import save_tokenizer
+from tokenizer.saving import END_OF_TURN, save_tokenizer
 
 LLAMA3_SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 
@@ -115,4 +115,7 @@ def _random_llama(recipe: CreateBase, base: Base) -> Any:
         bos_token_id=base.tokenizer.token_to_id(base.config["bos_token"]),
         eos_token_id=base.tokenizer.token_to_id(base.config["eos_token"]),
     )
-    return LlamaForCausalLM(config).to(getattr(torch, recipe.dtype))
+    model = LlamaForCausalLM(config).to(getattr(torch, recipe.dtype))
+    if (end := base.tokenizer.token_to_id(END_OF_TURN)) is not None:  # the chat template ends answers with it
+        model.generation_config.eos_token_id = [config.eos_token_id, end]
+    return model

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import UserError
 from tokenizer.base import Base, locate, read_base
+from tokenizer.saving import THE_DAY, with_fixed_date
 from tokenizer.spm import PROBES
 from tokenizer.vocabulary import NewIds, extend
 
@@ -36,7 +37,7 @@ def gather(base: Path, dna: Path, protein: Path, *, weights: bool) -> Parts:
         weights: fetch the base's weights too.
 
     Raises:
-        UserError: a missing or foreign BPE, an unreadable base, or one that is extended already.
+        UserError: a missing or foreign BPE, an unreadable base, or one that is extended already; as `with_fixed_date`.
     """
     genes = {}
     for name, path in (("dna", dna), ("protein", protein)):
@@ -49,6 +50,9 @@ def gather(base: Path, dna: Path, protein: Path, *, weights: bool) -> Parts:
     source, revision = locate(base, weights=weights)
     found = read_base(source)
     found.notes += auto_notes(found, source)
+    template = found.config.get("chat_template") or {}
+    if with_fixed_date(template) != template:
+        found.notes.append(f"the base's chat template writes today's date; a line before it fixes that to {THE_DAY:%d %b %Y}")
     extended, new, _private = extend(found, genes["dna"], genes["protein"])
     return Parts(source, revision, found, genes, extended, new)
 

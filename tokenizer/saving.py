@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from configs import CONFIGS
 from tokenizer.base import BYTE_LEVEL, TEMPLATES
 
 END_OF_TURN = "<|eot_id|>"
+THE_DAY = date(2024, 7, 26)
+"""What stands for today: the day that Llama 3.1's template names where it knows no other."""
+ASKS_TODAY = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<format>[^'"\\]*)(?P=quote)\s*\)""")
 CARRIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "new_ids.json")
 
 
@@ -22,13 +26,14 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, family: str, config: dict
     """Write tokenizer.json, tokenizer_config.json and chat_template.jinja; named templates as additional_chat_templates/NAME.jinja.
 
     The class is named `PreTrainedTokenizerFast`: model-specific classes of transformers 5 rebuild parts of the file.
-    The base's own chat template is kept where it has one; otherwise the family's template with generation marks is put in.
+    The base's own chat template is kept where it has one, behind one line more where it writes today's date (`with_fixed_date`);
+    otherwise the family's template with generation marks is put in.
 
     Raises:
-        UserError: a named chat template whose name is no file name.
+        UserError: a named chat template whose name is no file name; as `with_fixed_date`.
     """
+    given = with_fixed_date(config.get("chat_template") or {})
     tokenizer.save(str(folder / "tokenizer.json"))
-    given = config.get("chat_template") or {}
     templates = given if isinstance(given, dict) else {"default": given}
     template = templates.get("default") or default_template(tokenizer, family)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
@@ -46,6 +51,27 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, family: str, config: dict
         **{name: value for name, value in config.items() if name != "chat_template"},
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def with_fixed_date(template: Any) -> Any:
+    """A chat template, or several by name, behind a line that fixes the date where it would write today's; else as it is.
+
+    With today's date a run that is continued tomorrow trains on other tokens, and an evaluation asks in other words.
+
+    Raises:
+        UserError: a date asked for in a way that cannot be fixed from outside.
+    """
+    if isinstance(template, dict):
+        return {name: with_fixed_date(one) for name, one in template.items()}
+    if "macro strftime_now" in template:  # fixed already
+        return template
+    if "strftime_now" in re.sub(r"strftime_now\s+is\b", "", ASKS_TODAY.sub("", template)):
+        raise UserError(
+            "the chat template writes today's date in a way that cannot be fixed (strftime_now without a literal format), so no run "
+            f"could be repeated on another day; write a date such as {THE_DAY:%d %b %Y} into the base's chat_template.jinja"
+        )
+    known = {found["format"]: THE_DAY.strftime(found["format"]) for found in ASKS_TODAY.finditer(template)}
+    return f"{{%- macro strftime_now(format) %}}{{{{- {json.dumps(known)}[format] }}}}{{%- endmacro %}}\n{template}" if known else template
 
 
 def carry_tokenizer(source: Path, folder: Path) -> None:

@@ -227,6 +227,20 @@ def test_overrides_need_a_split_note_and_existing_files(tmp_path, source):
         (lambda r: r["completion"][0].update(role="user"), "does not end with the assistant's words"),
         (lambda r: r.pop("task"), "no 'task'"),
         (lambda r: r.update(id="x/toy/test/2"), "stands in the file twice"),
+        (lambda r: r.update(id=["x"]), "its id is no text"),
+        (lambda r: r.update(task=None), "its task is no text"),
+        (lambda r: r.update(kind="banana"), "its kind 'banana' is none of binary, "),
+        (lambda r: r["prompt"].insert(0, {"role": "system"}), "a message of the prompt has no role or content that is text"),
+        (lambda r: r["prompt"][0].update(content=3), "a message of the prompt has no role or content that is text"),
+        (lambda r: r["prompt"][0].update(content="half a pair: \ud83e"), "a message of the prompt has no role or content that is text"),
+        (lambda r: r["completion"].append({"role": "assistant", "content": "on"}), "its completion has several messages"),
+        (lambda r: r.update(choices=3), "its choices are no list of texts"),
+        (lambda r: r.update(choices="on, off"), "its choices are no list of texts"),
+        (lambda r: r.update(label="off"), "its answer 'on' is trained, and its label 'off' would be scored"),
+        (lambda r: r.update(kind="multilabel", label=3), "its label is not what multilabel tasks have"),
+        (lambda r: r.update(kind="multilabel", label=["on", "of"]), "its label is not among its choices"),
+        (lambda r: r.update(kind="regression", label="nan"), "its label is not what regression tasks have"),
+        (lambda r: r.update(inputs=["ACGT"]), "its inputs are no list of sequences with name, modality, letters"),
     ],
 )
 def test_records_that_will_not_do(tmp_path, source, change, words):
@@ -243,6 +257,9 @@ def test_records_that_will_not_do(tmp_path, source, change, words):
 def test_records_that_are_no_json(tmp_path):
     (tmp_path / "a.jsonl").write_text('\n{"id": 1')
     with pytest.raises(UserError, match=r"a\.jsonl:2: not a JSON line"):
+        read_records(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"a\.jsonl:1: not a JSON line"):
         read_records(tmp_path / "a.jsonl")
     with pytest.raises(UserError, match="no such records"):
         read_records(tmp_path / "b.jsonl")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from artefacts.errors import Ledger, UserError
 from artefacts.loss import IGNORED
 from data_convert.conversations import answer_ids, prompt_ids
-from instruct.encode import encode
+from instruct.encode import draw, encode
 from instruct.rows import Rows, collate
 
 PROMPTS = [
@@ -143,3 +143,20 @@ def test_dev_records_are_a_fixed_draw(chatty, tmp_path):
     assert len(first) == 5
     assert first == again
     assert first != other
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=60), st.integers(1, 60), st.integers(0, 9))
+def test_the_draw_is_even_over_tasks(tasks, most, seed):
+    kept = [tasks[place] for place in draw(tasks, most, seed)]
+    assert len(kept) == min(most, len(tasks))
+    sizes = {task: kept.count(task) for task in set(tasks)}
+    for task, size in sizes.items():
+        assert size == tasks.count(task) or size >= max(sizes.values()) - 1, "all it has, or as many as any other"
+
+
+def test_a_small_task_is_watched_beside_large_ones():
+    tasks = [name for name in "abcde" for _ in range(5000)] + ["small"] * 40
+    for seed in range(5):
+        kept = [tasks[place] for place in draw(tasks, 500, seed)]
+        assert kept.count("small") == 40
+        assert {kept.count(name) for name in "abcde"} == {92}

@@ -61,7 +61,7 @@ class Served:
 def records(folder: Path) -> Path:
     """Two held-out records of sim/promoter, as `convert tasks` lays them out."""
     from data_convert.cards import load_card
-    from data_convert.prompts import render
+    from data_convert.prompts import choices, render
 
     card = load_card("sim/promoter")
     folder.mkdir()
@@ -70,7 +70,8 @@ def records(folder: Path) -> Path:
         prompt = [{"role": "user", "content": render(card, {"sequence": letters}, card.prompts.eval)}]
         answer = [{"role": "assistant", "content": "promoter"}]
         inputs = [{"name": "sequence", "modality": "dna", "letters": letters}]
-        lines.append({"id": f"r{number}", "task": card.id, "prompt": prompt, "completion": answer, "inputs": inputs})
+        record = {"id": f"r{number}", "task": card.id, "split": "test", "kind": card.kind, "prompt": prompt, "completion": answer}
+        lines.append({**record, "label": "promoter", "choices": choices(card), "inputs": inputs})
     (folder / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "cards.json").write_text(json.dumps([card.model_dump(mode="json")]))
     return folder

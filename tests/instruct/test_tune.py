@@ -13,11 +13,16 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from artefacts.errors import UserError
+from artefacts.errors import Ledger, UserError
 from artefacts.folder import read_manifest
+from artefacts.loss import score_in_head
 from data_convert.conversations import prompt_ids
+from eval.predict import predict
+from eval.recipe import PredictRecipe
+from instruct.encode import encode
 from instruct.merge import MergeRecipe, merge
 from instruct.tune import tune
+from instruct.watch import dev_losses
 from tokenizer.new_ids import new_ids
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -162,6 +167,45 @@ def test_too_few_rows_are_refused(extended_folder, make_tuning, tmp_path):
 def test_a_base_without_a_chat_template_is_refused(extended_folder, make_tuning, tmp_path):
     shutil.copytree(extended_folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors", "*.jinja"))
     refused(make_tuning(tmp_path / "out", model=tmp_path / "model"), "no chat template.*tokenizer extend")
+
+
+def test_a_template_with_todays_date_is_refused(extended_folder, make_tuning, tmp_path):
+    """Of a base that was not extended; `tokenizer extend` fixes the date."""
+    shutil.copytree(extended_folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    path = tmp_path / "model" / "chat_template.jinja"
+    path.write_text("{{ strftime_now('%d %b %Y') }}" + path.read_text())
+    refused(make_tuning(tmp_path / "out", model=tmp_path / "model"), "writes today's date.*tokenizer extend")
+
+
+def test_a_base_as_it_is_can_be_tuned_merged_and_asked(extended_folder, make_tuning, records, tmp_path):
+    """The other side of "with and without vocabulary extension": no pad token, tags and letters as text."""
+    base = extended_folder.parent / "base"
+    assert AutoTokenizer.from_pretrained(base).pad_token_id is None
+    recipe = make_tuning(tmp_path / "adapter", model=base, rows="all", steps=2, max_tokens=256, metric_every=2)
+    tune(recipe)
+    assert read_manifest(recipe.out)["counts"]["train"]["rejected"] == 0
+    merge(MergeRecipe(model=base, adapter=recipe.out, out=tmp_path / "model"))
+    subject = PredictRecipe(model=tmp_path / "model", records=records, split="dev", out=tmp_path / "predictions")
+    predict(subject)
+    assert len((tmp_path / "predictions" / "llama-gene.jsonl").read_text().splitlines()) == 16
+
+
+def test_padding_with_the_end_of_a_text_changes_no_loss(extended_folder, records):
+    """Where a base has no pad token."""
+    base = extended_folder.parent / "base"
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base).eval()
+    dev = encode(tokenizer, records / "dev.jsonl", 256, Ledger())
+    assert len({len(ids) for ids in dev.ids}) > 1
+    score_in_head(model, "chunked")
+    one, other = (dev_losses(model, dev, pad) for pad in (tokenizer.eos_token_id, 7))
+    assert one == other
+
+
+def test_a_base_that_would_never_stop_is_refused(extended_folder, make_tuning, tmp_path):
+    shutil.copytree(extended_folder.parent / "base", tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    path = tmp_path / "model" / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": 1}))
+    refused(make_tuning(tmp_path / "out", model=tmp_path / "model"), r"ends an answer with '<\|eot_id\|>'.*generation_config.json")
 
 
 def test_rows_longer_than_the_context_are_refused(make_tuning, tmp_path):

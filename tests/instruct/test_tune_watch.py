@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,20 @@ def test_it_stops_when_patience_is_over(stopped):
     for line in scored:
         assert set(line["eval_metric_of"]) == {"sim/promoter", "sim/stability"}
         assert line["eval_metric"] == pytest.approx(sum(line["eval_metric_of"].values()) / 2, abs=1e-6)
+    assert counts["scored"] == {"sim/promoter": 8, "sim/stability": 8}
     assert not list(stopped.parent.glob("*checkpoints*"))
+
+
+def test_a_task_that_can_hardly_be_scored_is_named(make_tuning, records, tmp_path, capsys):
+    shutil.copytree(records, tmp_path / "records")
+    dev = tmp_path / "records" / "dev.jsonl"
+    dev.write_text("".join(line for line in dev.read_text().splitlines(keepends=True) if "sim/promoter" in line))
+    recipe = make_tuning(tmp_path / "out", records=tmp_path / "records", steps=1, metric_every=1)
+    tune(recipe)
+    assert read_manifest(recipe.out)["counts"]["scored"] == {"sim/promoter": 8, "sim/stability": 0}
+    printed = capsys.readouterr().out
+    assert "sim/stability: no dev records to score" in printed
+    assert "sim/promoter: 8 dev records to score" in printed
 
 
 def test_the_result_is_the_best_and_scores_as_it_did(stopped, extended_folder, records, tmp_path):

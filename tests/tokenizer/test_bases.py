@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base
 from tokenizer.parts import auto_notes, gather
 from tokenizer.private import choose
-from tokenizer.saving import carry_tokenizer
+from tokenizer.saving import carry_tokenizer, with_fixed_date
 from tokenizer.spm import PROBES
 from tokenizer.vocabulary import PAD, extend
 
@@ -352,6 +353,63 @@ def test_a_chat_template_does_not_leave_its_folder(byte_level_base, genes, tmp_p
     with pytest.raises(UserError, match=r"chat template '\.\./\.\./evil'"):
         extend_base(Extend(base=base, out=tmp_path / "out", tokenizer_only=True, **genes))
     assert not (tmp_path / "evil.jinja").exists()
+
+
+DATED = """\
+{{- bos_token }}
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+{{- "<|start_header_id|>system<|end_header_id|>\\n\\nToday Date: " + date_string + "\\n\\n<|eot_id|>" }}
+{%- for message in messages %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}
+"""
+"""As Llama 3.2 Instruct has it, without tools."""
+BARE = "{% for m in messages %}{{ strftime_now('%Y-%m-%d') + m['content'] }}{% endfor %}"
+
+
+def rendered(tokenizer, monkeypatch, day, **more) -> str:
+    clock = type("Clock", (), {"now": staticmethod(lambda: day)})
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", clock)
+    return tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True, **more)
+
+
+@pytest.mark.parametrize(("template", "written_date"), [(DATED, "26 Jul 2024"), (BARE, "2024-07-26")])
+def test_a_chat_template_with_todays_date_gets_a_fixed_one(byte_level_base, genes, tmp_path, monkeypatch, template, written_date):
+    document = json.loads(byte_level_base.tokenizer.to_str())
+    base = written(tmp_path / "base", document, bos_token="<|begin_of_text|>", eos_token="<|end_of_text|>", chat_template=template)
+    extend_base(Extend(base=base, out=tmp_path / "out", tokenizer_only=True, **genes))
+    first, kept = (tmp_path / "out" / "chat_template.jinja").read_text().split("\n", 1)
+    assert kept == template, "byte for byte"
+    assert "strftime_now" in first
+    assert "fixes that to 26 Jul 2024" in json.loads((tmp_path / "out" / "extension_report.json").read_text())["notes"][-1]
+    days = datetime(2026, 11, 21), datetime(2026, 11, 22)
+    own, fixed = AutoTokenizer.from_pretrained(base), AutoTokenizer.from_pretrained(tmp_path / "out")
+    today, tomorrow = (rendered(own, monkeypatch, day) for day in days)
+    assert today != tomorrow
+    assert {rendered(fixed, monkeypatch, day) for day in days} == {rendered(own, monkeypatch, datetime(2024, 7, 26))}
+    assert written_date in rendered(fixed, monkeypatch, days[0])
+    if template == DATED:
+        assert "Today Date: 1 May" in rendered(fixed, monkeypatch, days[0], date_string="1 May"), "a caller's own date still counts"
+    assert with_fixed_date(fixed.chat_template) == fixed.chat_template
+
+
+def test_other_chat_templates_are_kept_and_a_date_that_cannot_be_fixed_is_refused(byte_level_base, genes, tmp_path):
+    harmless = "{% if strftime_now is defined %}{% endif %}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    assert with_fixed_date(harmless) == harmless
+    assert with_fixed_date({"default": harmless, "tool": BARE})["default"] == harmless
+    document = json.loads(byte_level_base.tokenizer.to_str())
+    base = written(tmp_path / "base", document, chat_template="{% set form = '%Y' %}{{ strftime_now(form) }}")
+    with pytest.raises(UserError, match="today's date in a way that cannot be fixed"):
+        extend_base(Extend(base=base, out=tmp_path / "out", tokenizer_only=True, **genes))
 
 
 @pytest.mark.shared
