@@ -350,7 +350,7 @@ def test_sharded_folders_load_exactly_or_not_at_all(masked_lm: LucaOneForMaskedL
                 checkpoint.load(tmp_path, masked_lm=whole)
     index.write_text(json.dumps(places))
     shard.write_bytes(before[: len(before) // 2])
-    with pytest.raises(UserError, match=r"these weights cannot be read .* fetch the folder again"):
+    with pytest.raises(UserError, match=r"these weights cannot be read .* fetch them again"):
         checkpoint.load(tmp_path)
 
 

@@ -152,9 +152,9 @@ def _from_hub(name: str, masked_lm: bool, dtype: torch.dtype) -> LucaOnePreTrain
         model, found = kind.from_pretrained(name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True)
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if Path(name).is_dir():
-            raise UserError(f"{name}: these weights cannot be read ({reason}); fetch the folder again") from None
-        raise UserError(f"{name}: neither a folder nor a model that can be fetched ({reason})") from None
+        if not Path(name).is_dir() and isinstance(error, (OSError, ValueError)):
+            raise UserError(f"{name}: neither a folder nor a model that can be fetched ({reason})") from None
+        raise UserError(f"{name}: these weights cannot be read ({reason}); fetch them again") from None
     problems = [f"{key} is missing" for key in found["missing_keys"]]
     problems += [f"{key} has shape {list(there)}, not {list(here)}" for key, there, here in found["mismatched_keys"]]
     problems += [
