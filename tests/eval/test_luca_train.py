@@ -296,7 +296,6 @@ def test_every_recipe_trains_and_predicts(path: Path, tmp_path: Path) -> None:
     [
         ("binary", 0.9, {}),
         ("multiclass", 0.9, {"network": {"pooling": "max"}}),
-        ("binary", 0.9, {"network": {"layers": 1, "width": 32, "heads": 2, "inner": 64}}),
         ("regression", 0.6, {"standardise": True}),
         ("binary", 0.8, {"pair": True}),
     ],
