@@ -83,7 +83,8 @@ def _recognised(word: str) -> Alphabet | None:
 
 def _joined(text: str) -> str:
     """The text with every broken sequence on one line; it may begin behind words."""
-    pieces, above = list[str](), None
+    pieces: list[str] = []
+    above: Alphabet | None = None
     for number, line in enumerate(text.split("\n")):
         words = line.split()
         if above is not None and len(words) == 1 and _goes_on(above, words[0]):
