@@ -294,7 +294,6 @@ def test_records_whose_template_writes_answers_differently_are_told_apart(model_
             assert value == pytest.approx(sum(logprobs_TV[len(prompt) - 1 + n, token].item() for n, token in enumerate(answer)), abs=1e-3)
 
 
-
 def test_todays_date_in_a_template_does_not_reach_a_prompt(model_folder, tmp_path):
     """Of a model that was not extended, straight from a hub: evaluation on another day asks in the same words."""
     shutil.copytree(model_folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
@@ -302,6 +301,7 @@ def test_todays_date_in_a_template_does_not_reach_a_prompt(model_folder, tmp_pat
     path.write_text("{{ strftime_now('%d %b %Y') }}" + path.read_text(encoding="utf-8"), encoding="utf-8")
     opened = open_tokenizer(Subject(model=tmp_path / "model"))
     assert opened.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False).startswith("26 Jul 2024")
+
 
 def test_refusals(model_folder, asked, tmp_path):
     from data_convert.cards import load_card
