@@ -146,7 +146,7 @@ def _config(path: Path, state: dict[str, Tensor], weights: Path) -> LucaOneConfi
 
 def _from_hub(name: str, masked_lm: bool, dtype: torch.dtype) -> LucaOnePreTrainedModel:
     """A hub id, or a folder of sharded files; as exact as `load_exactly`, since transformers only logs what it starts at random."""
-    kind = LucaOneForMaskedLM if masked_lm else LucaOneModel
+    kind: Any = LucaOneForMaskedLM if masked_lm else LucaOneModel
     try:
         # other shapes are let through to be named below
         model, found = kind.from_pretrained(name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True)

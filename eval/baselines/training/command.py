@@ -49,7 +49,7 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     features = Features(recipe)
     for examples in data.splits.values():
         features.check(examples)
-    if features.store is not None:
+    if features.stores:
         _read_through(features, [example for split in ("dev", "test") for example in data.splits[split]])
     for split in ("train", "dev"):  # test is read once, when memory need not hold it
         features.prepare(data.splits[split], f"embed {split}")
@@ -85,10 +85,9 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
 def _read_through(features: Features, examples: list[Example]) -> None:
     """Read stored embeddings once: one of another sequence, damaged, or with NaN is told before the epochs, not after them."""
     for example in tqdm(examples, desc="read dev and test", unit="record", disable=None):
-        for item, (matrix,) in zip(example.inputs, features.matrices([example]), strict=True):
+        for item, store, (matrix,) in zip(example.inputs, features.stores, features.matrices([example]), strict=True):
             if not bool(matrix.isfinite().all()):
-                assert features.store is not None
-                raise UserError(f"{features.store.folder}: the embedding of '{item.id}' holds numbers that are not finite; embed it again")
+                raise UserError(f"{store.folder}: the embedding of '{item.id}' holds numbers that are not finite; embed it again")
 
 
 def save_head(folder: Path, recipe: TrainRecipe, data: Data, fitted: Fitted, widths: list[int]) -> None:

@@ -17,6 +17,7 @@ from artefacts.recipe import load
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.embedding.inputs import check_seq_type, is_fasta, normalised, problem, rows_of
 from eval.baselines.embedding.open import identity
+from eval.baselines.embedding.store import read_settings
 from eval.baselines.heads.losses import Loss
 from eval.baselines.heads.shipped import load_head, weights_file
 from eval.baselines.lucaone.letters import SEQ_TYPES
@@ -116,8 +117,7 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
 
 def _plan(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: list[str]) -> dict[str, Any]:
     """Everything that decides a row but its own sequences."""
-    store = recipe.embeddings or trained.embeddings
-    settings = None if store is None else store / "settings.json"
+    folders = recipe.embeddings or ([] if recipe.encoders else trained.embeddings)
     of_rows = ("max_length", "trunc_type", "embedding_complete", "embedding_complete_seg_overlap", "embedding_fixed_len_a_time")
     return {
         "head": fingerprint(weights_file(recipe.model)),
@@ -126,8 +126,8 @@ def _plan(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: li
         "classes": names,
         "mean": fitted.mean,
         "deviation": fitted.deviation,
-        "embeddings": fingerprint(settings) if settings is not None and settings.is_file() else store and str(store),
-        "encoders": None if store is not None else [identity(name) for name in recipe.encoders or trained.encoders],
+        "embeddings": [read_settings(folder) or str(folder) for folder in folders],
+        "encoders": [] if folders else [identity(name) for name in recipe.encoders or trained.encoders],
         **{name: getattr(trained, name) for name in (*of_rows, "matrix_add_special_token", "use_bf16")},
         **{name: getattr(recipe, name) for name in ("threshold", "topk", "ground_truth_idx")},
     }
