@@ -20,9 +20,9 @@ def conversations(tokenizer: Any, prompts: list[list[dict[str, str]]], answers: 
         UserError: the chat template does not keep the prompt's ids as a prefix; such a template cannot be trained honestly. As
             `prompt_ids` does.
     """
-    before = _tokenise(tokenizer, [_render(tokenizer, prompt, add_generation_prompt=True) for prompt in prompts])
+    before = _tokenise(tokenizer, [rendered(tokenizer, prompt, add_generation_prompt=True) for prompt in prompts])
     whole = [[*prompt, {"role": "assistant", "content": answer}] for prompt, answer in zip(prompts, answers, strict=True)]
-    after = _tokenise(tokenizer, [_render(tokenizer, messages) for messages in whole])
+    after = _tokenise(tokenizer, [rendered(tokenizer, messages) for messages in whole])
     pairs = []
     for prompt, full in zip(before, after, strict=True):
         if full[: len(prompt)] != prompt:
@@ -37,7 +37,7 @@ def prompt_ids(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
     Raises:
         UserError: the chat template refuses the roles or their order (many bases' own ones do), or a text is no UTF-8.
     """
-    return _tokenise(tokenizer, [_render(tokenizer, messages, add_generation_prompt=True)])[0]
+    return _tokenise(tokenizer, [rendered(tokenizer, messages, add_generation_prompt=True)])[0]
 
 
 def answer_ids(tokenizer: Any, messages: list[dict[str, str]], answer: str) -> list[int]:
@@ -45,7 +45,12 @@ def answer_ids(tokenizer: Any, messages: list[dict[str, str]], answer: str) -> l
     return conversations(tokenizer, [messages], [answer])[0][1]
 
 
-def _render(tokenizer: Any, messages: list[dict[str, str]], **options: bool) -> str:
+def rendered(tokenizer: Any, messages: list[dict[str, str]], **options: bool) -> str:
+    """A conversation as the tokenizer's chat template writes it.
+
+    Raises:
+        UserError: as `prompt_ids`.
+    """
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
         text.encode()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import UserError
+from data_convert.conversations import rendered
 
 SAMPLE = 500
 """Records per task and split that are counted, drawn by the seed; the one with the most letters comes on top."""
@@ -66,7 +67,7 @@ class TokenLengths:
         return found
 
     def _count(self, conversations: list[list[dict[str, str]]], **options: bool) -> np.ndarray:
-        texts = [self._tokenizer.apply_chat_template(messages, tokenize=False, **options) for messages in conversations]
+        texts = [rendered(self._tokenizer, messages, **options) for messages in conversations]
         return np.array([len(ids) for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]])
 
 

@@ -56,6 +56,8 @@ class Session:
             raise UserError(
                 f"{folder}: a base without a chat template cannot chat; extend it with `llama-gene tokenizer extend` and tune it"
             )
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token  # only ever stands where a mask hides it
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True).eval()
         if torch.cuda.is_available():
             self.model = self.model.cuda()

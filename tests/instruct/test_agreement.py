@@ -55,7 +55,7 @@ def test_pipeline_chat_and_endpoint_answer_the_same(
     talker: Path, plain: Any, endpoint: Any, messages: Any, tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:
     expected = plain(messages, max_new_tokens=TOKENS, do_sample=False)[0]["generated_text"][-1]["content"]
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"messages": messages})))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps({"messages": messages}).encode())))
     assert main(["chat", "--model", str(talker), "--json", f"max_new_tokens={TOKENS}"]) == 0
     assert json.loads(capsys.readouterr().out)["answer"] == expected
     asked = {"model": str(talker), "messages": messages, "max_tokens": TOKENS, "temperature": 0}

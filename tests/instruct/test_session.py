@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,18 @@ def test_training_evaluation_chat_and_serving_see_the_same_tokens(session: Sessi
     # evaluation reads the prompt together with the tree of candidate answers behind it
     assert chat == trained == served == seen["pipeline"] == seen["evaluation"][: len(chat)]
     assert chat.count(session.tokenizer.bos_token_id) == 1
+
+
+def test_a_model_without_a_pad_token_has_the_same_probabilities(session: Session, tmp_path: Path) -> None:
+    """As a plain base has none, tuned without being extended."""
+    shutil.copytree(session.folder, tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    del config["pad_token"]
+    path.write_text(json.dumps(config), encoding="utf-8")
+    unpadded = Session(tmp_path / "model")
+    labels = ["promoter", "background"]
+    assert unpadded.probabilities(CONVERSATIONS[0], labels) == pytest.approx(session.probabilities(CONVERSATIONS[0], labels))
 
 
 @pytest.mark.parametrize("messages", CONVERSATIONS, ids=["one turn", "three turns"])
