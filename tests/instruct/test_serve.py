@@ -335,16 +335,23 @@ def test_stop_ends_an_answer_and_ctrl_c_the_server(browser: Any, extended_folder
         opened = browser.new_page()
         opened.set_default_timeout(30_000)
         opened.goto(address)
-        for _ in range(2):
-            opened.fill("#prompt textarea", "Tell me everything.")
+        stopped = "-"
+        for prompt in ("Tell me everything.", "And what else is there?"):
+            opened.fill("#prompt textarea", prompt)
             opened.click("#ask")
-            opened.wait_for_function("(document.querySelector('.answer.running') || {}).innerText?.length > 20")
+            opened.wait_for_function(
+                "before => { const text = document.querySelector('.answer.running')?.innerText; return text?.length > 20 && text[0] && "
+                "!text.startsWith(before) && !document.querySelector('#result.stopped') }",
+                arg=stopped,
+            )
             opened.click("#stop")
-            opened.wait_for_selector(".answer.running", state="detached")
-            time.sleep(0.5)  # what was on its way
+            opened.wait_for_selector("#result.stopped")
+            time.sleep(1)  # what was on its way
             stopped = opened.inner_text("#result .answer")
             time.sleep(0.5)
             assert opened.inner_text("#result .answer") == stopped != ""
+            cursor = "getComputedStyle(document.querySelector('#result .answer'), '::after').content"
+            assert opened.evaluate(cursor) == "none"
         opened.close()
         process.send_signal(signal.SIGINT)
         left = process.stdout.read()
