@@ -71,6 +71,7 @@ def wider(model_folder: Path, folder: Path) -> Path:
     AutoModelForCausalLM.from_config(
         LlamaConfig.from_pretrained(model_folder, hidden_size=64, intermediate_size=128, head_dim=32)
     ).save_pretrained(folder)
+    shutil.copy(model_folder / "generation_config.json", folder)  # with the end of turn, which the configuration does not name
     return folder
 
 
