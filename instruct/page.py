@@ -166,10 +166,10 @@ def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
         another.click(page.example, [task, number], [box, prompt, read, number], **private)
         upload.upload(page.upload, upload, [box, read], **private)
         compose.click(page.compose, [task, box, prompt], [prompt, read], **private)
-        # the answer stays as far as it was written, without its cursor; what was on its way when Stop was clicked still comes
-        begin = "(...given) => { document.querySelector('#result').classList.remove('stopped'); return given }"
-        asked = ask.click(page.ask, [task, prompt], result, js=begin, **private)
-        stop.click(None, cancels=[asked], js="() => document.querySelector('#result').classList.add('stopped')", **private)
+        asked = ask.click(page.ask, [task, prompt], result, **private)
+        # the answer stays as far as it was written, without its cursor
+        still = "() => document.querySelectorAll('.answer.running').forEach(answer => answer.classList.remove('running'))"
+        stop.click(None, cancels=[asked], js=still, **private)
     blocks.queue(max_size=page.limits.waiting, default_concurrency_limit=1, api_open=False)
     return blocks
 

@@ -321,41 +321,15 @@ def test_nothing_was_asked_of_the_world(served: Served) -> None:
     assert served.outside.calls == []
 
 
-def test_stop_ends_an_answer_and_ctrl_c_the_server(browser: Any, extended_folder: Path, tmp_path: Path) -> None:
-    """A model of long answers, one question at a time: the second runs at once only where the first was stopped."""
-    model = tmp_path / "model"
-    shutil.copytree(extended_folder, model)
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 100_000}))
-    command = [sys.executable, "-m", "llama_gene", "serve", "--model", str(model), "--no-endpoint", "port=0", "max_new_tokens=50000"]
+def test_ctrl_c_ends_the_server(extended_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "llama_gene", "serve", "--model", str(extended_folder), "--no-endpoint", "port=0"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert process.stdout is not None
-        address = next(match[1] for line in process.stdout if (match := re.match(r"page: (\S+)", line)))
-        opened = browser.new_page()
-        opened.set_default_timeout(30_000)
-        opened.goto(address)
-        stopped = "-"
-        for prompt in ("Tell me everything.", "And what else is there?"):
-            opened.fill("#prompt textarea", prompt)
-            opened.click("#ask")
-            opened.wait_for_function(
-                "before => { const text = document.querySelector('.answer.running')?.innerText; return text?.length > 20 && text[0] && "
-                "!text.startsWith(before) && !document.querySelector('#result.stopped') }",
-                arg=stopped,
-            )
-            opened.click("#stop")
-            opened.wait_for_selector("#result.stopped")
-            time.sleep(1)  # what was on its way
-            stopped = opened.inner_text("#result .answer")
-            time.sleep(0.5)
-            assert opened.inner_text("#result .answer") == stopped != ""
-            cursor = "getComputedStyle(document.querySelector('#result .answer'), '::after').content"
-            assert opened.evaluate(cursor) == "none"
-        opened.close()
+        assert any(line.startswith("Ctrl-C") for line in process.stdout)
         process.send_signal(signal.SIGINT)
         left = process.stdout.read()
-        assert process.wait(30) == 0, left
+        assert process.wait(60) == 0, left
         assert "Traceback" not in left
     finally:
         process.kill()
