@@ -190,3 +190,8 @@ def git_commit() -> str:
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Names whose values differ between two sets of settings, absent ones taken as None."""
+    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))

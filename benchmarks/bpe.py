@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import Ledger
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
+from sequences.readers import read_sequences
 from tokenizer.bpe.learn import BREAK, learn
 from tokenizer.bpe.train import plain_tokenizer
 from tokenizer.bpe.windows import Cutting, WindowStore, strings
-from tokenizer.readers import read_sequences
 
 LONGEST = 12
 

@@ -144,7 +144,7 @@ def sequences_of(path: Path | None, seq_type: str, length: int, residues: int, l
         with path.open(encoding="utf-8", newline="") as handle:
             found = [row["seq"] for row in csv.DictReader(handle)]
     else:
-        from tokenizer.readers import fasta_records
+        from sequences.readers import fasta_records
 
         found = ["".join(b"".join(body).decode().split()) for _, _, body in fasta_records(path)]
     rng.shuffle(found)

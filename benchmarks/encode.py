@@ -23,9 +23,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
+from sequences.readers import read_sequences, read_text
 from tokenizer.bpe.encode import may_hold_spans, read_encoders, text_tokenizer
-from tokenizer.readers import read_sequences, read_text
 
 CUT = 10_000
 

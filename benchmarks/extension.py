@@ -21,9 +21,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger
-from tokenizer.alphabets import DNA
+from sequences.alphabets import DNA
+from sequences.readers import read_sequences, read_text
 from tokenizer.base import read_base
-from tokenizer.readers import read_sequences, read_text
 from tokenizer.vocabulary import extend
 
 

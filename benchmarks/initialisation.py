@@ -29,11 +29,11 @@ from transformers import AutoModelForCausalLM
 
 from artefacts.errors import Ledger
 from data_convert.simulate.organism import SimulateRecipe, Sizes, simulate
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
+from sequences.readers import read_sequences, read_text
 from tokenizer.base import read_base
 from tokenizer.bpe.train import TrainBpe, train_bpe
 from tokenizer.create import CreateBase, create_base
-from tokenizer.readers import read_sequences, read_text
 from tokenizer.report.loss import bits_per_letter, sequence_windows, text_windows
 from tokenizer.rows import initialise, sources
 from tokenizer.vocabulary import NewIds, extend

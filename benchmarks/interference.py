@@ -25,9 +25,9 @@ import sentencepiece
 from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger
+from sequences.readers import read_text
 from tokenizer.base import Base, read_base, sentencepiece_file
 from tokenizer.create import train_byte_level
-from tokenizer.readers import read_text
 from tokenizer.vocabulary import extend
 
 BATCH = 4096

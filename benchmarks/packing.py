@@ -27,8 +27,8 @@ import psutil
 
 from artefacts.errors import Ledger
 from data_convert.corpus import PackRecipe, Source
-from tokenizer.alphabets import ALPHABETS
-from tokenizer.readers import read_sequences, read_text
+from sequences.alphabets import ALPHABETS
+from sequences.readers import read_sequences, read_text
 
 WINDOW = 3000
 BLOCK = 2048

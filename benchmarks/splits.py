@@ -29,7 +29,7 @@ from data_convert.splits.contain import COMPLEMENT_CODES
 from data_convert.splits.near import best_identity, join_near
 from data_convert.splits.pool import TEST, TRAIN, read_pool, space_of
 from data_convert.splits.union import Parents
-from tokenizer.alphabets import DNA, PROTEIN, Alphabet, reverse_complement
+from sequences.alphabets import DNA, PROTEIN, Alphabet, reverse_complement
 
 CASES = (
     (DNA, "ACGT", (70, 101, 300, 500), (0.7, 0.8, 0.9, 0.95)),

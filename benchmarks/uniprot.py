@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "data_convert"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import uniprot_writers as write
 from Bio import SwissProt
 
 from artefacts.errors import Ledger
-from data_convert.uniprot import read_uniprot
+from sequences.uniprot import read_uniprot
 
 
 def invented(number: int) -> write.Invented:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from artefacts.recipe import Recipe
-from data_convert.markdown import Unit
+from sequences.markdown import Unit
 
 
 class Source(Recipe):

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from artefacts.errors import Ledger
-from tokenizer.alphabets import ALPHABETS, reverse_complement
-from tokenizer.readers import Sequence, Text
+from sequences.alphabets import ALPHABETS, reverse_complement
+from sequences.readers import Sequence, Text
 
 IN_LOWER_CASE = bytes(ord("1") if chr(byte).islower() and byte < 128 else ord("0") for byte in range(256))
 PARAGRAPH = re.compile(r".+?(?:\n[^\S\n]*\n\s*|\Z)", re.DOTALL)

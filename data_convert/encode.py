@@ -21,7 +21,7 @@ from tokenizers import Encoding, Tokenizer
 
 from artefacts.errors import UserError
 from data_convert.documents import Document
-from tokenizer.alphabets import ALPHABETS, Alphabet
+from sequences.alphabets import ALPHABETS, Alphabet
 from tokenizer.bpe.encode import GeneEncoder, read_encoders
 from tokenizer.bpe.words import read_word_encoder
 

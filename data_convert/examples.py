@@ -13,7 +13,7 @@ from artefacts.errors import Ledger, UserError, at
 from data_convert.cards import TaskCard
 from data_convert.labels import BadLabel, read_label, resolve_labels
 from data_convert.rows import Row, read_rows, read_sequences_by_id
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
 
 TYPES = {"gene": ("dna", "rna"), "prot": ("protein",)}
 """LucaOne's `seq_type`, and the modalities that it may stand for."""

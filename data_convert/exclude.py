@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import Ledger, UserError
-from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, Alphabet, reverse_complement
-from tokenizer.readers import fasta_records, open_bytes
+from sequences.alphabets import ALPHABETS, DNA, PROTEIN, Alphabet, reverse_complement
+from sequences.readers import fasta_records, open_bytes
 
 HOLDS = "holds a benchmark sequence"
 STRETCH = {"dna": (16, 4), "protein": (12, 5)}

@@ -10,7 +10,7 @@ from artefacts.errors import UserError, at
 from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM, Label
 from data_convert.cards import TaskCard
 from data_convert.prompts import answer
-from tokenizer.readers import numbered_lines
+from sequences.readers import numbered_lines
 
 INDEX_LIST = re.compile(r"\[\s*(?:(\d+(?:\s*,\s*\d+)*)\s*,?)?\s*\]")
 """`[3,17]`, as LucaOne writes several labels of one row."""

@@ -18,7 +18,7 @@ from artefacts.errors import UserError
 from artefacts.folder import fingerprint
 from data_convert.corpus import PackRecipe
 from data_convert.shards import tokenizer_fingerprint
-from tokenizer.readers import GZIP_MAGIC, open_bytes
+from sequences.readers import GZIP_MAGIC, open_bytes
 
 FORMAT = 3
 """Of the parts' files; a part of another format is converted again."""

@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from artefacts.errors import UserError
 from data_convert.card_fields import CHOICE_SEPARATOR, CLASSIFICATION, Grid
 from data_convert.cards import TaskCard
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
 
 
 def render(card: TaskCard, inputs: Mapping[str, str], template: str, rng: random.Random | None = None) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from artefacts.errors import Ledger
 from data_convert.documents import Document, sequence_documents, text_documents
-from data_convert.markdown import Unit
-from data_convert.tables import is_table, read_table
-from data_convert.texts import read_texts
-from data_convert.uniprot import read_uniprot, uniprot_format
-from tokenizer.alphabets import ALPHABETS
-from tokenizer.readers import Sequence, read_sequences
+from sequences.alphabets import ALPHABETS
+from sequences.markdown import Unit
+from sequences.readers import Sequence, read_sequences
+from sequences.tables import is_table, read_table
+from sequences.texts import read_texts
+from sequences.uniprot import read_uniprot, uniprot_format
 
 
 def read_documents(

@@ -19,7 +19,7 @@ from data_convert.card_fields import CLASSIFICATION, METRICS
 from data_convert.cards import TaskCard, read_cards
 from data_convert.examples import Example
 from data_convert.prompts import choices, fill
-from tokenizer.alphabets import ALPHABETS, reverse_complement
+from sequences.alphabets import ALPHABETS, reverse_complement
 
 INPUT = ("name", "modality", "letters")
 """Fields of a record's inputs."""

@@ -17,10 +17,10 @@ from typing import Any
 
 from artefacts.errors import UserError, at
 from data_convert.cards import TaskCard
-from data_convert.uniprot import checked_entries
-from data_convert.uniprot_entry import Broken, Entry
-from tokenizer.formats import Line, Lines
-from tokenizer.readers import SURROGATE, blocks, fasta_records, numbered_lines
+from sequences.formats import Line, Lines
+from sequences.readers import SURROGATE, blocks, fasta_records, numbered_lines
+from sequences.uniprot import checked_entries
+from sequences.uniprot_entry import Broken, Entry
 
 LONGEST_FIELD = 1 << 30
 """The csv module stops at 131,072 letters by default; a genome in one field is longer."""

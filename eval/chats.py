@@ -12,7 +12,7 @@ import numpy as np
 
 from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM
 from eval.probability import probabilities
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
 
 HEAD, TAIL = 36, 18
 """Letters shown of a long sequence."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError
+from artefacts.folder import differing
 
 PLAN = "plan.json"
 PIECES = "pieces.jsonl"
@@ -35,7 +36,7 @@ class Partial:
         noted = self.folder / PLAN
         if noted.is_file():
             old = json.loads(noted.read_text(encoding="utf-8"))
-            differs = sorted(name for name in old.keys() | plan.keys() if old.get(name) != plan.get(name))
+            differs = differing(old, plan)
             if differs and not overwrite:
                 name = differs[0]
                 raise UserError(

@@ -11,7 +11,7 @@ from artefacts.errors import Ledger, UserError, at
 from data_convert.cards import TaskCard
 from data_convert.examples import InputReader, Rejected
 from data_convert.rows import LONGEST_FIELD, Row, read_rows
-from tokenizer.readers import blocks, fasta_records, numbered_lines
+from sequences.readers import blocks, fasta_records, numbered_lines
 
 SINGLE_IDS = ("seq_id", "id")
 PAIR_IDS = ("seq_id_a", "seq_id_b")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artefacts.errors import UserError, at
-from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, RNA, Alphabet
-from tokenizer.formats import fasta
-from tokenizer.readers import fasta_records
+from sequences.alphabets import ALPHABETS, DNA, PROTEIN, RNA, Alphabet
+from sequences.formats import fasta
+from sequences.readers import fasta_records
 
 BARE = re.compile(r"(?<![\w<>/*])[A-Za-z]+\*?(?![\w<>*])")
 """A word outside tags, a final stop included."""

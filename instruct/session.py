@@ -12,7 +12,7 @@ from typing import Any
 from artefacts.command import path_exists
 from artefacts.errors import UserError
 from data_convert.conversations import answer_ids, prompt_ids
-from tokenizer.alphabets import TAGS
+from sequences.alphabets import TAGS
 
 Messages = list[dict[str, str]]
 

@@ -14,6 +14,7 @@ from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.launch import keep_cpu_simple, leave, share_cores
+from artefacts.precision import DTYPES
 from artefacts.training import accumulation_of, check_hardware, check_rows
 from data_convert.conversations import answer_ids
 from instruct.base import base_fingerprint
@@ -201,8 +202,6 @@ def _plain_model(recipe: InstructRecipe, final: Path, folder: Path) -> None:
     """What the trainer saved, read and written once more: of a tied model DeepSpeed saves the one matrix twice."""
     from transformers import AutoModelForCausalLM
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-    from artefacts.precision import DTYPES
 
     unset_hf_deepspeed_config()  # else ZeRO-3 would spread what is read here over ranks that are not here
     AutoModelForCausalLM.from_pretrained(final, dtype=DTYPES[recipe.precision]).save_pretrained(folder)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from artefacts.errors import UserError
 from artefacts.loss import IGNORED
-from tokenizer.alphabets import TAGS
+from sequences.alphabets import TAGS
 from tokenizer.bpe.encode import read_encoders
 
 

@@ -15,7 +15,7 @@ from artefacts.marked import marked
 from pretrain.bits import ENGLISH, heldout_bits
 from pretrain.blocks import collate, unlearnt_ids
 from pretrain.recipe import PretrainRecipe
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
 
 BEGINNINGS = {"text": "The"}
 """What a sample of a modality begins with; sequences begin with their tag."""

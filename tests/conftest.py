@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, trainers
 from transformers import AutoTokenizer
 
 from artefacts.errors import Ledger
-from tokenizer.alphabets import DNA, PROTEIN, Alphabet
+from sequences.alphabets import DNA, PROTEIN, Alphabet
 from tokenizer.base import Base, from_sentencepiece
 from tokenizer.create import CreateBase, create_base, train_byte_level
 from tokenizer.extend import Extend, extend_base

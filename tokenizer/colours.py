@@ -19,8 +19,8 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import UserError, at
 from artefacts.recipe import Recipe
-from tokenizer.alphabets import ALPHABETS, TAGS
-from tokenizer.spans import TAG, spans
+from sequences.alphabets import ALPHABETS, TAGS
+from sequences.spans import TAG, spans
 
 SHADES = {"text": (254, 249), "dna": (153, 111), "rna": (158, 115), "protein": (223, 216), "special": (183, 183)}
 """Two light backgrounds of the 256-colour palette per modality; letters are black on all of them, so any theme will do."""

@@ -15,9 +15,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
+from sequences.readers import read_text
 from tokenizer.base import BYTE_LEVEL, Base, next_id, read_base
 from tokenizer.bpe.words import LLAMA3
-from tokenizer.readers import read_text
 from tokenizer.saving import END_OF_TURN, save_tokenizer
 
 LLAMA3_SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
-from tokenizer.alphabets import TAGS
+from sequences.alphabets import TAGS
 from tokenizer.premap import Premap, document_of, read_premap
 
 

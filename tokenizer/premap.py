@@ -20,8 +20,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, TAGS
-from tokenizer.spans import WHITE_SPACE
+from sequences.alphabets import ALPHABETS, DNA, PROTEIN, TAGS
+from sequences.spans import WHITE_SPACE
 from tokenizer.spm import START, START_BARE, has_blank_first
 
 

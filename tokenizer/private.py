@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tokenizers import AddedToken, Regex, decoders, normalizers
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import DNA, PROTEIN, RNA, TAGS, Alphabet
+from sequences.alphabets import DNA, PROTEIN, RNA, TAGS, Alphabet
 
 BLOCK = 64
 """Code points that share all but their last UTF-8 byte: one block holds both alphabets and the marker."""

@@ -18,7 +18,7 @@ import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import TAGS
+from sequences.alphabets import TAGS
 
 BLANK = "▁"
 START = rf"\A(?=[\s\S])(?!{'|'.join(TAGS)})"

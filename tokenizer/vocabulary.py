@@ -13,7 +13,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, TAGS, Alphabet
+from sequences.alphabets import ALPHABETS, DNA, PROTEIN, TAGS, Alphabet
 from tokenizer.base import BYTE_LEVEL, Base
 from tokenizer.private import PrivateAlphabets, choose, decoder_steps, normalizer, tag_tokens
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_convert.simulate.background import Background
 from data_convert.simulate.genes import Gene, codon_usage, draw_gene
-from tokenizer.alphabets import reverse_complement
+from sequences.alphabets import reverse_complement
 
 INTERGENIC_GC = 0.42
 LEADER_GC = 0.64  # 5' untranslated regions

@@ -14,7 +14,7 @@ from artefacts.errors import UserError
 from data_convert.simulate.genes import INITIATOR, INITIATOR_START, IUPAC, TATA
 from data_convert.simulate.genome import Placed
 from data_convert.simulate.proteins import function_text, measured_stability
-from tokenizer.alphabets import reverse_complement
+from sequences.alphabets import reverse_complement
 
 SPLITS = ("train", "dev", "test")
 Row = tuple[str, ...]

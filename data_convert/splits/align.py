@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tokenizer.alphabets import DNA, PROTEIN, RESIDUES, Alphabet
+from sequences.alphabets import DNA, PROTEIN, RESIDUES, Alphabet
 
 _ORDER = "ARNDCQEGHILKMFPSTWYVBZX*"
 _BLOSUM62 = """

@@ -14,7 +14,7 @@ from numba import njit
 from tqdm import tqdm
 
 from data_convert.splits.pool import Ints, Space
-from tokenizer.alphabets import COMPLEMENT, DNA, NUCLEOTIDES
+from sequences.alphabets import COMPLEMENT, DNA, NUCLEOTIDES
 
 STRETCH = {"dna": (16, 4), "protein": (8, 5)}
 """Letters of a stretch, and bits of a letter."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from artefacts.errors import UserError
 from data_convert.splits.pool import Ints, Space
-from tokenizer.alphabets import DNA, reverse_complement
+from sequences.alphabets import DNA, reverse_complement
 
 COVERAGE = 0.8
 HOW = {"dna": ("--dbtype", "2", "-k", "11"), "protein": ("--dbtype", "1", "-s", "7.5")}

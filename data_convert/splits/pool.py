@@ -23,7 +23,7 @@ from tqdm import tqdm
 from artefacts.errors import UserError, at
 from data_convert.cards import TaskCard, read_cards
 from data_convert.records import REVERSED
-from tokenizer.alphabets import COMPLEMENT, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, Alphabet
+from sequences.alphabets import COMPLEMENT, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, Alphabet
 
 SPLITS = ("train", "dev", "test")
 TRAIN, DEV, TEST = range(3)

@@ -18,7 +18,7 @@ from data_convert.splits.near import hits
 from data_convert.splits.pool import Ints, Space, space_of
 from eval.baselines.majority import majority
 from eval.baselines.split import CLASSIFICATION, Record, Task, predicted
-from tokenizer.alphabets import DNA, PROTEIN, reverse_complement
+from sequences.alphabets import DNA, PROTEIN, reverse_complement
 
 Search = Callable[[Space, Ints, Ints], list[dict[int, float]]]
 """(space, queries, targets) -> target -> identity, of each query."""

@@ -11,7 +11,7 @@ import yaml
 from artefacts.errors import UserError
 from data_convert.cards import TASKS, find_cards, load_card
 from data_convert.prompts import choices, render
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
 
 CARD = {
     "id": "x/toy",

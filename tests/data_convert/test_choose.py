@@ -18,7 +18,7 @@ from data_convert.choose import DUPLICATE
 from data_convert.corpus import PackRecipe, Source
 from data_convert.pack import pack
 from data_convert.shards import load_shards
-from tokenizer.alphabets import reverse_complement
+from sequences.alphabets import reverse_complement
 
 BLOCK = 64
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from artefacts.errors import Ledger
 from data_convert.documents import Document, is_held_out, other_strand, sequence_documents, split_text, text_documents
 from data_convert.read import read_documents
-from tokenizer.readers import Sequence, Text
+from sequences.readers import Sequence, Text
 
 
 def windows(letters: str, ledger: Ledger | None = None, **options) -> list[Document]:

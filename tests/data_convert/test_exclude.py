@@ -15,7 +15,7 @@ from artefacts.errors import UserError
 from data_convert.corpus import PackRecipe, Source
 from data_convert.exclude import HOLDS, STRETCH, Excluded, read_excluded
 from data_convert.pack import pack
-from tokenizer.alphabets import DNA, PROTEIN, reverse_complement
+from sequences.alphabets import DNA, PROTEIN, reverse_complement
 
 
 @given(

@@ -22,7 +22,7 @@ from data_convert.documents import Document
 from data_convert.encode import Encoder
 from data_convert.pack import PackRecipe, Source, pack
 from data_convert.shards import load_shards, tokenizer_fingerprint
-from tokenizer.alphabets import ALPHABETS, RESIDUES, reverse_complement
+from sequences.alphabets import ALPHABETS, RESIDUES, reverse_complement
 
 TAGS = [tag for alphabet in ALPHABETS.values() for tag in (alphabet.open_tag, alphabet.close_tag)]
 BLOCK = 64

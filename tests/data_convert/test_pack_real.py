@@ -9,8 +9,8 @@ import pytest
 from artefacts.errors import Ledger
 from data_convert.corpus import PackRecipe, Source
 from data_convert.pack import pack
-from tokenizer.alphabets import ALPHABETS
-from tokenizer.readers import read_sequences, read_text
+from sequences.alphabets import ALPHABETS
+from sequences.readers import read_sequences, read_text
 
 pytestmark = pytest.mark.shared
 FILES = {

@@ -16,8 +16,8 @@ from data_convert.prompts import grid_choices
 from data_convert.records import read_records
 from data_convert.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks import convert
-from tokenizer.alphabets import DNA, PROTEIN
-from tokenizer.readers import read_sequences, read_text
+from sequences.alphabets import DNA, PROTEIN
+from sequences.readers import read_sequences, read_text
 
 pytestmark = pytest.mark.shared
 ROWS = {  # rows per file, from the benchmarks' descriptions and the manifest of the data

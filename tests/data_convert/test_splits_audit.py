@@ -23,7 +23,7 @@ from data_convert.splits.assign import crossing, leak_controlled
 from data_convert.splits.audit import AuditRecipe, audit, clusters
 from data_convert.splits.leakage import ANY, CLASSES, PAIR, leakage, twins
 from data_convert.splits.pool import SPLITS, TRAIN, Pool, read_pool
-from tokenizer.alphabets import reverse_complement
+from sequences.alphabets import reverse_complement
 
 AMINO = "ACDEFGHIKLMNPQRSTVWY"
 

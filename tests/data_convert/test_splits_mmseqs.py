@@ -14,7 +14,7 @@ from data_convert.splits.audit import AuditRecipe, audit, clusters
 from data_convert.splits.mmseqs import mmseqs_pairs
 from data_convert.splits.pool import read_pool
 from data_convert.splits.union import Parents
-from tokenizer.alphabets import DNA, PROTEIN, reverse_complement
+from sequences.alphabets import DNA, PROTEIN, reverse_complement
 
 pytestmark = pytest.mark.skipif(
     shutil.which("mmseqs") is None, reason="needs MMseqs2: no `mmseqs` on PATH (Debian: apt-get install mmseqs2)"

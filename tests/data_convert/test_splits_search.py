@@ -17,7 +17,7 @@ from data_convert.splits.contain import STRETCH, contained
 from data_convert.splits.near import best_identity, join_near
 from data_convert.splits.pool import Space, space_of
 from data_convert.splits.union import Parents
-from tokenizer.alphabets import DNA, PROTEIN, RESIDUES, Alphabet, reverse_complement
+from sequences.alphabets import DNA, PROTEIN, RESIDUES, Alphabet, reverse_complement
 
 AMINO = "ACDEFGHIKLMNPQRSTVWY"
 

@@ -35,7 +35,7 @@ from eval.baselines.training.command import train
 from eval.baselines.training.recipe import Network
 from eval.predictions import read_lines
 from eval.score import score
-from tokenizer.alphabets import DNA
+from sequences.alphabets import DNA
 
 TINY = {"epochs": 8, "max_train": 200, "max_dev": 50, "learning_rate": 3e-3}
 

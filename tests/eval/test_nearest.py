@@ -10,7 +10,7 @@ import pytest
 
 from eval.baselines.nearest import nearest
 from eval.baselines.split import Task
-from tokenizer.alphabets import reverse_complement
+from sequences.alphabets import reverse_complement
 
 DNA, PROTEIN = "ACGT", "ACDEFGHIKLMNPQRSTVWY"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from artefacts.errors import UserError
 from instruct.sequences import guess, read_box, read_fasta
 from instruct.sequences import wrap_sequences as wrap_and_say
-from tokenizer.alphabets import DNA, PROTEIN
+from sequences.alphabets import DNA, PROTEIN
 
 ENGLISH = [
     "DNA",

@@ -18,7 +18,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
 from tokenizer.base import from_sentencepiece, next_id, read_base
 from tokenizer.bpe.encode import read_encoders
 from tokenizer.create import CreateBase, create_base

@@ -14,11 +14,11 @@ from samples import letters
 from tokenizers import Tokenizer, models, trainers
 
 from artefacts.errors import Ledger
-from tokenizer.alphabets import DNA, PROTEIN, reverse_complement
+from sequences.alphabets import DNA, PROTEIN, reverse_complement
+from sequences.readers import read_sequences
 from tokenizer.bpe.learn import BREAK, learn
 from tokenizer.bpe.train import plain_tokenizer
 from tokenizer.bpe.windows import Cutting, WindowStore, strings
-from tokenizer.readers import read_sequences
 
 
 def as_codes(windows: list[str], alphabet: str) -> NDArray[np.uint8]:

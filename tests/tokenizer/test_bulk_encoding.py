@@ -16,10 +16,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 
 from artefacts.errors import Ledger, UserError
-from tokenizer.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RNA, Alphabet
+from sequences.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RNA, Alphabet
+from sequences.readers import read_sequences
 from tokenizer.bpe import encode as bulk
 from tokenizer.bpe.encode import GeneEncoder, may_hold_spans, read_encoders, text_tokenizer
-from tokenizer.readers import read_sequences
 from tokenizer.vocabulary import extend
 
 MODALITIES = pytest.mark.parametrize("alphabet", [DNA, RNA, PROTEIN], ids=lambda a: a.name)

@@ -15,14 +15,14 @@ from samples import english, letters
 from tokenizers import Tokenizer, normalizers
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, TAGS
+from sequences.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, TAGS
+from sequences.spans import spans
 from tokenizer.base import SENTENCEPIECE, from_sentencepiece
 from tokenizer.report.compare import Heldout, compare
 from tokenizer.report.legacy import donor, merge_by_score
 from tokenizer.report.loss import sample
 from tokenizer.report.page import write_page
 from tokenizer.report.probe import CAPITALS, probe_lines
-from tokenizer.spans import spans
 from tokenizer.vocabulary import extend
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
@@ -307,7 +307,7 @@ def test_the_original_merge_on_the_real_mistral_vocabulary(shared_data, tmp_path
     from tokenizers import models, trainers
 
     from artefacts.errors import Ledger
-    from tokenizer.readers import read_sequences
+    from sequences.readers import read_sequences
 
     genomes, proteins = shared_data / "genomes", shared_data / "proteins"
     train = {"dna": genomes / "ecoli_K12_MG1655_GCF_000005845.2.fna.gz", "protein": proteins / "ecoli_K12_refseq_proteins.faa"}

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint
-from tokenizer.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, RNA, TAGS
+from sequences.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, RNA, TAGS
 from tokenizer.extend import Extend, extend_base
 from tokenizer.private import choose
 from tokenizer.rows import sources

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 import llama_gene
 from artefacts.errors import UserError
-from tokenizer.alphabets import NUCLEOTIDES, RESIDUES, TAGS
+from sequences.alphabets import NUCLEOTIDES, RESIDUES, TAGS
 from tokenizer.colours import NOTHING, PICTURES, InspectRecipe, coloured, cut, inspect, legend, plain, warnings
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")

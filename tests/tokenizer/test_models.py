@@ -13,7 +13,7 @@ from samples import english, letters
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoModelForCausalLM
 
-from tokenizer.alphabets import PROTEIN
+from sequences.alphabets import PROTEIN
 from tokenizer.base import read_base
 from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base

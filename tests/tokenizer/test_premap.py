@@ -18,7 +18,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers
 from transformers import AutoTokenizer
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import NUCLEOTIDES, RESIDUES, TAGS
+from sequences.alphabets import NUCLEOTIDES, RESIDUES, TAGS
 from tokenizer.base import BYTE_LEVEL, Base, from_sentencepiece
 from tokenizer.gguf import Gguf, export_for_gguf
 from tokenizer.premap import Premap, premap, read_premap, unmap
@@ -220,8 +220,8 @@ def test_the_real_mistral_model(shared_data, dna_bpe, protein_bpe, tmp_path, ver
     import gzip
 
     from artefacts.errors import Ledger
-    from tokenizer.alphabets import DNA, PROTEIN
-    from tokenizer.readers import read_sequences
+    from sequences.alphabets import DNA, PROTEIN
+    from sequences.readers import read_sequences
 
     path = shared_data / "tokenizers" / f"mistral_tokenizer.model.{version}"
     real = export(from_sentencepiece(path, {}), dna_bpe, protein_bpe, tmp_path, path)

@@ -28,11 +28,11 @@ from tokenizers import Tokenizer, models, trainers
 from transformers import AutoTokenizer
 
 from artefacts.errors import Ledger
-from tokenizer.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, TAGS, Alphabet
+from sequences.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, TAGS, Alphabet
+from sequences.readers import read_sequences
 from tokenizer.base import SENTENCEPIECE, Base, from_sentencepiece
 from tokenizer.create import train_byte_level
 from tokenizer.private import choose
-from tokenizer.readers import read_sequences
 from tokenizer.saving import save_tokenizer
 from tokenizer.vocabulary import PAD, NewIds, extend
 

@@ -11,7 +11,7 @@ from samples import letters
 from tokenizers import Tokenizer
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import DNA
+from sequences.alphabets import DNA
 from tokenizer.bpe.train import TrainBpe, train_bpe
 
 

@@ -20,7 +20,7 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoModelForCausalLM
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import NUCLEOTIDES, RESIDUES
+from sequences.alphabets import NUCLEOTIDES, RESIDUES
 from tokenizer.base import locate, read_base
 from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base, preview

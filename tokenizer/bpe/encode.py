@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from artefacts.errors import UserError
-from tokenizer.alphabets import ALPHABETS, TAGS, Alphabet
+from sequences.alphabets import ALPHABETS, TAGS, Alphabet
 
 FOREIGN = 255
 NEVER = 1 << 31

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.recipe import Recipe
-from tokenizer.alphabets import ALPHABETS, Alphabet
+from sequences.alphabets import ALPHABETS, Alphabet
+from sequences.readers import open_bytes, read_sequences
 from tokenizer.bpe.learn import Merges, learn
 from tokenizer.bpe.windows import Cutting, WindowStore
-from tokenizer.readers import open_bytes, read_sequences
 
 MAX_LETTERS = 2**32 - 2**24
 """Positions are 32-bit."""

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tokenizer.alphabets import COMPLEMENT, Alphabet
+from sequences.alphabets import COMPLEMENT, Alphabet
 from tokenizer.bpe.learn import BREAK
 
 AMBIGUOUS = {"dna": "RYSWKMBDHV", "protein": "BZJ"}

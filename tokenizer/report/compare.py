@@ -11,13 +11,13 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger, UserError
 from artefacts.recipe import Recipe
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
+from sequences.readers import read_sequences, read_text
+from sequences.spans import TAG, spans
 from tokenizer.base import SENTENCEPIECE, next_id
 from tokenizer.private import tag_tokens
-from tokenizer.readers import read_sequences, read_text
 from tokenizer.report.probe import probe_lines
 from tokenizer.report.ways import between_tags, changed_lines, compare_ways, encoder, unreachable
-from tokenizer.spans import TAG, spans
 from tokenizer.vocabulary import PAD, NewIds
 
 WINDOW = 512

@@ -22,11 +22,11 @@ from tokenizers import Tokenizer
 from torch.nn import functional as F
 
 from artefacts.errors import Ledger
-from tokenizer.alphabets import ALPHABETS
-from tokenizer.readers import read_sequences, read_text
+from sequences.alphabets import ALPHABETS
+from sequences.readers import read_sequences, read_text
+from sequences.spans import TAG
 from tokenizer.report.compare import Heldout
 from tokenizer.report.ways import Encode, Way, encoder, ours
-from tokenizer.spans import TAG
 from tokenizer.vocabulary import NewIds
 
 WINDOW = 256

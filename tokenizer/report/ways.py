@@ -21,7 +21,7 @@ import sentencepiece
 from tokenizers import AddedToken, Tokenizer
 from tqdm import tqdm
 
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
 from tokenizer.report.legacy import donor, merge_by_score
 from tokenizer.report.probe import CAPITALS
 from tokenizer.vocabulary import NewIds

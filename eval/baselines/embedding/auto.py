@@ -18,7 +18,7 @@ from torch import Tensor
 
 from artefacts.errors import UserError
 from eval.baselines.embedding.encoder import Encoder
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
 
 PROBES = {"dna": "ACGTACGT", "rna": "ACGTACGT", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 OFFSET_POSITIONS = {"roberta": 2, "xlm-roberta": 2, "camembert": 2, "esm": 2}

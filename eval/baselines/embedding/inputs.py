@@ -14,8 +14,8 @@ from typing import Literal
 
 from artefacts.errors import Ledger, UserError, at
 from eval.baselines.lucaone.letters import GENE, SEQ_TYPES
-from tokenizer.alphabets import PROTEIN, RNA
-from tokenizer.readers import fasta_records, open_bytes
+from sequences.alphabets import PROTEIN, RNA
+from sequences.readers import fasta_records, open_bytes
 
 LONGEST_FIELD = 1 << 30
 SURELY_GENE = 50

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from artefacts.errors import UserError
-from artefacts.folder import new_file
+from artefacts.folder import differing, new_file
 
 SaveType = Literal["numpy", "tensor", "safetensors"]
 SETTINGS = "settings.json"
@@ -84,7 +84,7 @@ class StoreWriter:
         if folder.is_dir() and before is None and any(folder.iterdir()):
             raise UserError(f"{folder}: not empty, and no settings.json says what is in it; choose another output")
         if before is not None:
-            if changed := sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key)):
+            if changed := differing(before, settings):
                 old, new = before.get(changed[0]), settings.get(changed[0])
                 raise UserError(f"{folder}: was made with {changed[0]}={old!r}, not {new!r}; choose another output or remove it")
         else:

@@ -30,7 +30,7 @@ from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
 from eval.baselines.training.records import from_task, gather, score_lines, test_task
 from eval.baselines.training.table import PredictionTable
 from eval.partial import Partial
-from tokenizer.readers import fasta_records
+from sequences.readers import fasta_records
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import UserError
-from artefacts.folder import new_file
+from artefacts.folder import differing, new_file
 from eval.baselines.embedding.inputs import rows_of
 from eval.baselines.training.recipe import Kind
 
@@ -68,7 +68,7 @@ class PredictionTable:
         if not self._noted.is_file():
             raise UserError(f"{path}: exists, and no {self._noted.name} says what made its rows; choose another --out, or pass --overwrite")
         before, now = json.loads(self._noted.read_text(encoding="utf-8")), self.plan or {}
-        if differs := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
+        if differs := differing(before, now):
             old, new = before.get(differs[0]), now.get(differs[0])
             raise UserError(
                 f"{path}: its rows were made with {differs[0]}={old}, now it is {new}; choose another --out, or pass --overwrite "

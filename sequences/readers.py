@@ -6,7 +6,7 @@ Sequences (`read_sequences`): the first line that is not blank tells the format,
 - `LOCUS` GenBank flat file, any number of entries: the letters below ORIGIN; for proteins the `/translation` of each
   CDS feature, or ORIGIN where an entry is counted in residues (GenPept);
 - else plain: one sequence per line.
-UniProt's flat file, XML and TSV have their own reader, `data_convert/uniprot.py`; more kinds of text, `data_convert/texts.py`.
+UniProt's flat file, XML and TSV have their own reader, `sequences/uniprot.py`; more kinds of text, `sequences/texts.py`.
 Text (`read_text`): `.txt` and `.jsonl`, by their names. All of them plain or gz (of one or several members), LF or CRLF, with or without
 a byte-order mark. Files are streamed, one record in memory at a time.
 
@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from artefacts.errors import Ledger, UserError, at
-from tokenizer.alphabets import Alphabet
-from tokenizer.formats import Line, Record, fasta, fastq, genbank, plain, sniff
+from sequences.alphabets import Alphabet
+from sequences.formats import Line, Record, fasta, fastq, genbank, plain, sniff
 
 GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

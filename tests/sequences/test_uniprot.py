@@ -17,9 +17,9 @@ from uniprot_writers import Invented
 from artefacts.errors import Ledger, UserError
 from data_convert.documents import Document
 from data_convert.read import read_documents
-from data_convert.uniprot import Entry, read_uniprot, uniprot_format
-from data_convert.uniprot_entry import clean, join_lines, locations
-from data_convert.uniprot_tsv import main_name
+from sequences.uniprot import Entry, read_uniprot, uniprot_format
+from sequences.uniprot_entry import clean, join_lines, locations
+from sequences.uniprot_tsv import main_name
 
 BROWSED = (" (PubMed:123, PubMed:4567)", " (Ref.4)")
 

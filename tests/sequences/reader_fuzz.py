@@ -21,7 +21,7 @@ from uniprot_writers import Invented
 from artefacts.errors import Ledger, UserError
 from data_convert.documents import Document
 from data_convert.read import read_documents
-from tokenizer.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS
 
 SECONDS = 5
 """A file of a few kilobytes that takes longer is taken for a hang."""

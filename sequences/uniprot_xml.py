@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from artefacts.errors import UserError, at
-from data_convert.uniprot_entry import Broken, Entry, Function, GoTerm, clean, families, function, literature, unique
+from sequences.uniprot_entry import Broken, Entry, Function, GoTerm, clean, families, function, literature, unique
 
 
 def xml_entries(blocks: Iterable[bytes], path: str | Path) -> Iterator[Entry | Broken]:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from artefacts.errors import Ledger, UserError, at
-from tokenizer.alphabets import Alphabet
-from tokenizer.readers import Sequence, numbered_lines, reasons_since
+from sequences.alphabets import Alphabet
+from sequences.readers import Sequence, numbered_lines, reasons_since
 
 LETTERS = ("sequence", "seq")
 IDS = ("id", "seq_id", "accession", "entry", "name")

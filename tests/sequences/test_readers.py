@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger, UserError
-from tokenizer import readers
-from tokenizer.alphabets import ALPHABETS, DNA, PROTEIN, RNA, Alphabet
-from tokenizer.readers import Sequence, fasta_records, open_bytes, read_sequences, read_text
+from sequences import readers
+from sequences.alphabets import ALPHABETS, DNA, PROTEIN, RNA, Alphabet
+from sequences.readers import Sequence, fasta_records, open_bytes, read_sequences, read_text
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from artefacts.errors import UserError, at
-from data_convert.uniprot_entry import Broken, Entry, GoTerm, function, literature, locations, unique
-from tokenizer.formats import Line
+from sequences.formats import Line
+from sequences.uniprot_entry import Broken, Entry, GoTerm, function, literature, locations, unique
 
 FUNCTION = re.compile(r"(?:^|; )FUNCTION: ")
 LOCATION = re.compile(r"(?:^|; )SUBCELLULAR LOCATION: ")

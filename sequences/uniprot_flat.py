@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from data_convert.uniprot_entry import Broken, Entry, GoTerm, clean, families, function, join_lines, literature, locations, unique
-from tokenizer.readers import SURROGATE
+from sequences.readers import SURROGATE
+from sequences.uniprot_entry import Broken, Entry, GoTerm, clean, families, function, join_lines, literature, locations, unique
 
 ID = re.compile(r"ID   (\S+) +(\w+);.* (\d+) AA\.?\s*$")
 LENGTH = re.compile(r"SQ   SEQUENCE +(\d+) AA;")

@@ -7,8 +7,8 @@ import gzip
 import pytest
 
 from artefacts.errors import Ledger, UserError
-from data_convert.tables import read_table
-from tokenizer.alphabets import DNA, PROTEIN
+from sequences.alphabets import DNA, PROTEIN
+from sequences.tables import read_table
 
 
 def test_columns_by_name_and_broken_rows(tmp_path):

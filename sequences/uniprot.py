@@ -10,12 +10,12 @@ from itertools import chain
 from pathlib import Path
 
 from artefacts.errors import Ledger, UserError, at
-from data_convert.uniprot_entry import Broken, Entry, Function, GoTerm
-from data_convert.uniprot_flat import flat_entries
-from data_convert.uniprot_tsv import tsv_entries
-from data_convert.uniprot_xml import xml_entries
-from tokenizer.alphabets import PROTEIN
-from tokenizer.readers import blocks, lines_of, reasons_since
+from sequences.alphabets import PROTEIN
+from sequences.readers import blocks, lines_of, reasons_since
+from sequences.uniprot_entry import Broken, Entry, Function, GoTerm
+from sequences.uniprot_flat import flat_entries
+from sequences.uniprot_tsv import tsv_entries
+from sequences.uniprot_xml import xml_entries
 
 __all__ = ["Entry", "Function", "GoTerm", "read_uniprot", "uniprot_format"]
 RESIDUES = frozenset(PROTEIN.letters + PROTEIN.letters.lower())
@@ -32,7 +32,7 @@ def read_uniprot(path: str | Path, ledger: Ledger, progress: Callable[[int], obj
 
     An entry that is broken or cut short, whose sequence is not as long as it says, or has a letter outside the alphabet
     of proteins, is set aside in `ledger` with file:line. Entries without a function are counted in `ledger.notes`.
-    `progress`: see `tokenizer.readers.blocks`.
+    `progress`: see `sequences.readers.blocks`.
 
     Raises:
         UserError: missing, damaged or empty file, XML that is not well formed or has a DTD; not one usable entry.

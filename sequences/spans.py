@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tokenizer.alphabets import ALPHABETS, TAGS, Alphabet
+from sequences.alphabets import ALPHABETS, TAGS, Alphabet
 
 TAG = re.compile("|".join(map(re.escape, TAGS)))
 WHITE_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import Ledger, UserError, at
-from data_convert.markdown import Unit, markdown_text, split
-from tokenizer.readers import SURROGATE, Text, blocks, json_records, read_text, reasons_since
+from sequences.markdown import Unit, markdown_text, split
+from sequences.readers import SURROGATE, Text, blocks, json_records, read_text, reasons_since
 
 LONGEST_LICENCE = 80
 """Characters of a licence's name that are counted; where a whole licence is given, its beginning."""

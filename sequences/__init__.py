@@ -1,0 +1,1 @@
+"""What comes in: alphabets, spans, formats, and the readers of sequences, tables, UniProt and text."""
