@@ -26,7 +26,8 @@ from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before this folder, whose eval.py would pass for the room `eval`
 
-from eval.baselines.embedding.inputs import normalised, problem
+from eval.baselines.embedding.inputs import read_letters
+from sequences.alphabets import BadSequence
 
 LENGTHS = (384, 768, 1536, 3072)
 AMINO = "ACDEFGHIKLMNPQRSTVWY"
@@ -152,9 +153,16 @@ def sequences_of(path: Path | None, seq_type: str, length: int, residues: int, l
     for letters in found:
         if sum(map(len, drawn)) >= residues:
             break
-        if len(letters) <= longest and problem(letters, seq_type) is None:
+        if len(letters) <= longest and _usable(letters, seq_type):
             drawn.append(letters)
     return drawn
+
+
+def _usable(letters: str, seq_type: str) -> bool:
+    try:
+        return bool(read_letters(letters, seq_type))
+    except BadSequence:
+        return False
 
 
 def file_to_disk(model: Path, table: Path, seq_type: str, way: str) -> dict[str, float]:
@@ -183,7 +191,7 @@ def file_to_disk(model: Path, table: Path, seq_type: str, way: str) -> dict[str,
         elif way == "original":
             with table.open(encoding="utf-8", newline="") as handle, torch.inference_mode():
                 for row in csv.DictReader(handle):
-                    rows = reference_rows(encoder, *normalised(row["seq"], seq_type))
+                    rows = reference_rows(encoder, *read_letters(row["seq"], seq_type))
                     torch.save(np.ascontiguousarray(rows.numpy()), Path(name) / f"matrix_{row['seq_id']}.pt")
         else:
             embed(EmbedRecipe(input_file=table, out=Path(name) / "store", encoder=str(model), seq_type=seq_type, gpu_id=-1))

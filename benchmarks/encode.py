@@ -24,7 +24,8 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger
 from sequences.alphabets import ALPHABETS
-from sequences.readers import read_sequences, read_text
+from sequences.readers import read_sequences
+from sequences.texts import read_texts
 from tokenizer.bpe.encode import may_hold_spans, read_encoders, text_tokenizer
 
 CUT = 10_000
@@ -73,7 +74,7 @@ def main() -> None:
         figures[name]["whole"] = len(whole) / 1e6 / seconds(partial(encoder.encode, whole))
         figures[name]["letters_per_token"] = len(whole) / len(encoder.encode(whole))
     if options.text is not None:
-        documents = cuts([text.text for text in read_text(options.text, Ledger())], options.letters)
+        documents = cuts([text.text for text in read_texts(options.text, Ledger())], options.letters)
         documents = [document for document in documents if not may_hold_spans(document)]
         plain = text_tokenizer(public)
 

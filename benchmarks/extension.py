@@ -22,7 +22,8 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger
 from sequences.alphabets import DNA
-from sequences.readers import read_sequences, read_text
+from sequences.readers import read_sequences
+from sequences.texts import read_texts
 from tokenizer.base import read_base
 from tokenizer.vocabulary import extend
 
@@ -48,7 +49,7 @@ def main() -> None:
         for sequence in read_sequences(options.genome, DNA, Ledger())
         for start in range(0, len(sequence.letters), 512)
     ][:400]
-    lines = [line for document in read_text(options.text, Ledger()) for line in document.text.splitlines()]
+    lines = [line for document in read_texts(options.text, Ledger()) for line in document.text.splitlines()]
     letters = sum(map(len, windows))
 
     ours, _, _ = extend(base, dna, protein)

@@ -30,7 +30,8 @@ from transformers import AutoModelForCausalLM
 from artefacts.errors import Ledger
 from data_convert.simulate.organism import SimulateRecipe, Sizes, simulate
 from sequences.alphabets import ALPHABETS
-from sequences.readers import read_sequences, read_text
+from sequences.readers import read_sequences
+from sequences.texts import read_texts
 from tokenizer.base import read_base
 from tokenizer.bpe.train import TrainBpe, train_bpe
 from tokenizer.create import CreateBase, create_base
@@ -110,7 +111,7 @@ def stream(files: list[Path], name: str, extended: Tokenizer, start: int, blocks
     ids: list[int] = []
     for file in files:
         if name == "text":
-            documents = (document.text for document in read_text(file, Ledger()))
+            documents = (document.text for document in read_texts(file, Ledger()))
         else:
             alphabet = ALPHABETS[name]
             documents = (

@@ -25,7 +25,7 @@ import sentencepiece
 from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger
-from sequences.readers import read_text
+from sequences.texts import read_texts
 from tokenizer.base import Base, read_base, sentencepiece_file
 from tokenizer.create import train_byte_level
 from tokenizer.vocabulary import extend
@@ -35,14 +35,14 @@ BATCH = 4096
 
 def lines_of(files: list[Path]) -> Iterator[str]:
     for file in files:
-        for document in read_text(file, Ledger()):
+        for document in read_texts(file, Ledger()):
             yield from document.text.splitlines(keepends=True)
 
 
 def sentences_of(files: list[Path]) -> Iterator[str]:
     """Another grouping: whole documents cut after full stops, line breaks inside."""
     for file in files:
-        for document in read_text(file, Ledger()):
+        for document in read_texts(file, Ledger()):
             yield from re.split(r"(?<=[.?!]) ", document.text)
 
 

@@ -28,7 +28,8 @@ import psutil
 from artefacts.errors import Ledger
 from data_convert.corpus import PackRecipe, Source
 from sequences.alphabets import ALPHABETS
-from sequences.readers import read_sequences, read_text
+from sequences.readers import read_sequences
+from sequences.texts import read_texts
 
 WINDOW = 3000
 BLOCK = 2048
@@ -55,7 +56,7 @@ def write_corpus(options: argparse.Namespace, folder: Path, megabytes: float) ->
 def _records(name: str, files: list[Path], turn: int) -> Any:
     for file in files:
         if name == "text":
-            yield from (text.text[turn * 37 :] for text in read_text(file, Ledger()) if len(text.text) > turn * 37)
+            yield from (text.text[turn * 37 :] for text in read_texts(file, Ledger()) if len(text.text) > turn * 37)
         else:
             sequences = read_sequences(file, ALPHABETS[name], Ledger())
             shift = turn * (37 if name == "dna" else 1)

@@ -123,7 +123,7 @@ def choose(recipe: PackRecipe, index: Index) -> Choice:
     """Drop duplicates, draw what the budgets and shares ask for, and put it in a seeded order.
 
     Raises:
-        UserError: a file without one usable record; no training document left.
+        UserError: a file without one usable record, or with more broken ones than `max_broken`; no training document left.
     """
     kept, ledgers = kept_pieces(index)
     reports: list[dict[str, Any]] = []
@@ -133,8 +133,8 @@ def choose(recipe: PackRecipe, index: Index) -> Choice:
         reports.append(
             {
                 "modality": source.modality,
-                "records": _records(index, mine),
-                "documents": merged([ledgers[place] for place in mine]),
+                "records": _records(index, mine, recipe.max_broken),
+                "documents": Ledger.merged(ledgers[place] for place in mine).as_dict(),
                 "letters": dict(sum((Counter(index.counts[place]["letters"]) for place in mine), Counter[str]())),
             }
         )
@@ -243,28 +243,15 @@ def _names(index: Index, pieces: Numbers) -> list[str]:
     return names
 
 
-def _records(index: Index, parts: Sequence[int]) -> dict[str, Any]:
+def _records(index: Index, parts: Sequence[int], max_broken: float) -> dict[str, Any]:
     """File -> ledger of its records."""
     files: dict[str, list[dict[str, Any]]] = {}
     for place in parts:
         files.setdefault(str(index.parts[place].file), []).append(index.counts[place]["records"])
-    ledgers = {file: merged(found) for file, found in files.items()}
+    ledgers = {file: Ledger.merged(found, max_broken) for file, found in files.items()}
     for file, ledger in ledgers.items():
-        if not ledger["written"]:
-            raise UserError(f"{file}: not one usable record: {ledger['reasons']}; mend the file or remove it from the recipe")
-    return ledgers
-
-
-def merged(ledgers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One ledger of many."""
-    total = Ledger()
-    for ledger in ledgers:
-        total.read += ledger["read"]
-        total.written += ledger["written"]
-        total.reasons.update(ledger["reasons"])
-        for reason, found in ledger["examples"].items():
-            total.examples[reason] = (total.examples.get(reason, []) + found)[:5]
-    return total.as_dict()
+        ledger.close(file, Ledger(), hint="Mend the file or remove it from the recipe")
+    return {file: ledger.as_dict() for file, ledger in ledgers.items()}
 
 
 def _inputs(index: Index) -> dict[str, str]:

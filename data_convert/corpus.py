@@ -16,8 +16,8 @@ class Source(Recipe):
 
     modality: Literal["dna", "rna", "protein", "text"]
     files: list[Path] = Field(min_length=1)
-    """FASTA, FASTQ, GenBank or plain lines for sequences, for proteins also UniProt's .dat, XML and TSV, by content;
-    .csv and .tsv with a column `sequence`; .txt, .jsonl or .md for text; all may be gz."""
+    """FASTA, FASTQ, GenBank, tables with a column `sequence` or one sequence a line, for proteins also UniProt's flat file, XML
+    and TSV, by content; .txt, .jsonl or .md for text; all may be gz."""
     heldout_files: list[Path] = Field(default_factory=list)
     """Held-out documents come from these files; where none are given, from `files` by `heldout_share`."""
     heldout_share: float = Field(0.01, ge=0, lt=1)
@@ -75,6 +75,8 @@ class PackRecipe(Recipe):
     """Training tokens of all sources by their shares; null: as many as the shares and max_repeats allow."""
     exclude: list[Path] = Field(default_factory=list)
     """Files of benchmark sequences (FASTA, CSV, TSV, or records of `convert tasks`): documents that contain one are dropped."""
+    max_broken: float = Field(0.1, ge=0, le=1)
+    """Share of a file's records that may be broken and set aside; more stop the run. What a recipe leaves out does not count."""
     seed: int = 0
     shard_blocks: int = Field(4096, ge=1)
     """Blocks per shard. Memory grows with it."""

@@ -12,10 +12,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from artefacts.errors import Ledger
 from sequences.alphabets import ALPHABETS, reverse_complement
-from sequences.readers import Sequence, Text
+from sequences.markdown import Unit
+from sequences.readers import Sequence, read_sequences
+from sequences.texts import Text, read_texts
 
 IN_LOWER_CASE = bytes(ord("1") if chr(byte).islower() and byte < 128 else ord("0") for byte in range(256))
 PARAGRAPH = re.compile(r".+?(?:\n[^\S\n]*\n\s*|\Z)", re.DOTALL)
@@ -52,6 +55,41 @@ class Document:
         if self.modality != "dna":
             return f"{self.modality}:{self.letters}"
         return f"dna:{min(self.letters, reverse_complement(self.letters))}"
+
+
+def read_documents(
+    modality: str,
+    file: str | Path,
+    records: Ledger,
+    documents: Ledger,
+    *,
+    window: int | None = None,
+    stride: int | None = None,
+    max_n_share: float = 1.0,
+    max_repeat_share: float = 1.0,
+    repeats_kept: float = 0.0,
+    unit: Unit = "document",
+    rejected: Counter[str] | None = None,
+) -> Iterator[Document]:
+    """Documents of one file, each with modality, source and id.
+
+    Args:
+        modality: dna, rna, protein or text.
+        records: counts what the file holds. documents: counts what becomes of it.
+        window, stride, max_n_share, max_repeat_share, repeats_kept: see `sequence_documents`; without meaning for text.
+        unit: text only: one document per text, section or paragraph.
+        rejected: letters of the sequence documents set aside, by reason, are added to it.
+
+    Raises:
+        UserError: see `read_texts`, `read_sequences`.
+    """
+    if modality == "text":
+        return text_documents(read_texts(file, records, unit), documents, str(file))
+    return sequence_documents(
+        read_sequences(file, ALPHABETS[modality], records, keep_case=max_repeat_share < 1), modality, documents, window=window,
+        stride=stride, max_n_share=max_n_share, max_repeat_share=max_repeat_share, repeats_kept=repeats_kept, source=str(file),
+        rejected=rejected,
+    )  # fmt: skip
 
 
 def sequence_documents(

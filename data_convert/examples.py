@@ -9,18 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artefacts.errors import Ledger, UserError, at
+from artefacts.errors import Ledger, at
 from data_convert.cards import TaskCard
 from data_convert.labels import BadLabel, read_label, resolve_labels
 from data_convert.rows import Row, read_rows, read_sequences_by_id
-from sequences.alphabets import ALPHABETS
+from sequences.alphabets import ALPHABETS, BadSequence
 
 TYPES = {"gene": ("dna", "rna"), "prot": ("protein",)}
 """LucaOne's `seq_type`, and the modalities that it may stand for."""
-FOREIGN = 0
-NUCLEOTIDE_LETTERS = frozenset("ACGTUN")
-SURELY_NUCLEOTIDES = 50
-"""Letters from which a protein of nothing but A, C, G, T, U and N, three of them at least, is taken for nucleotides."""
 
 
 @dataclass(slots=True)
@@ -40,29 +36,12 @@ class Example:
 class TaskLedger(Ledger):
     """A ledger that knows rows which are left out on purpose (another task's, too long for the card) from broken ones."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.left_out = 0
+    def __init__(self, max_broken: float = 1.0) -> None:
+        super().__init__(max_broken)
         self.changes = {"cropped": 0, "beyond_grid": 0}
-
-    @property
-    def broken(self) -> int:
-        return self.rejected - self.left_out
 
     def as_dict(self) -> dict[str, Any]:
         return {**super().as_dict(), "left_out": self.left_out, **self.changes}
-
-    def check(self, path: Path, task: str, share: float) -> None:
-        """Raises UserError where more than this share of the task's rows is broken, or none can be used."""
-        own = self.read - self.left_out
-        if self.written and self.broken <= share * own:
-            return
-        reasons = "; ".join(f"{reason}: {count}, first {self.examples[reason][0]}" for reason, count in self.reasons.most_common(3))
-        why = f"more than max_broken={share:g} of a file stops the conversion" if self.broken else "no row is left to convert"
-        raise UserError(
-            f"{path}: {self.broken} of {own} rows cannot be used for {task} ({reasons or 'the file has no rows'}); {why}. "
-            "Is this the right file?"
-        )
 
 
 class Reader:
@@ -89,8 +68,8 @@ class Reader:
                 example = self._example(row, seen, ledger)
             except Rejected as problem:
                 place = at(path, row.line)
-                ledger.reject(problem.reason, f"{place} ({problem.detail})" if problem.detail else place)
-                ledger.left_out += problem.on_purpose
+                where = f"{place} ({problem.detail})" if problem.detail else place
+                ledger.reject(problem.reason, where, on_purpose=problem.on_purpose)
                 continue
             ledger.written += 1
             yield example
@@ -139,7 +118,6 @@ class InputReader:
 
     def __init__(self, card: TaskCard, sequences: dict[str, dict[str, str]]) -> None:
         self.card, self._sequences = card, sequences
-        self._tables = {item.name: _letter_table(item.modality) for item in card.inputs}
 
     def read(self, values: dict[str, Any]) -> tuple[dict[str, str], bool]:
         """Input name -> letters, and whether one was cropped. Raises Rejected with the reason."""
@@ -158,20 +136,15 @@ class InputReader:
             said = str(values.get(item.type_column, "")).strip()
             if item.modality not in TYPES.get(said, ()):
                 raise Rejected("type column disagrees with the card", f"'{said[:20]}' for {item.name}, which is {item.modality}")
-        if not raw:
-            raise Rejected("empty sequence", item.name)
-        if item.sequences is not None:
+        if raw and item.sequences is not None:
             found = self._sequences[item.sequences].get(raw)
             if not found:
                 raise Rejected("no sequence of this id", f"{item.name}: '{raw[:60]}'")
             raw = found
-        coded = raw.encode("latin-1", "replace").translate(self._tables[item.name])
-        if FOREIGN in coded:
-            raise Rejected(f"letter outside {item.modality}", f"'{raw[coded.index(FOREIGN)]}' in {item.name}")
-        letters = coded.decode("ascii")
-        if item.modality == "protein" and len(letters) >= SURELY_NUCLEOTIDES and _nucleotides(letters):
-            raise Rejected("nucleotides where a protein should be", item.name)
-        return letters
+        try:
+            return ALPHABETS[item.modality].read(raw)
+        except BadSequence as problem:
+            raise Rejected(problem.reason, f"{item.name}: {problem.detail}" if problem.detail else item.name) from None
 
     def _crop(self, letters: str, most: int, name: str, values: dict[str, Any]) -> str:
         crop = self.card.crop
@@ -194,20 +167,6 @@ class Rejected(Exception):
     def __init__(self, reason: str, detail: str = "", *, on_purpose: bool = False) -> None:
         super().__init__(reason)
         self.reason, self.detail, self.on_purpose = reason, detail, on_purpose
-
-
-def _nucleotides(protein: str) -> bool:
-    used = set(protein)
-    return used <= NUCLEOTIDE_LETTERS and len(used) > 2
-
-
-def _letter_table(modality: str) -> bytes:
-    """What each byte becomes: an upper-case letter of the alphabet, synonyms applied, or `FOREIGN`."""
-    alphabet = ALPHABETS[modality]
-    table = bytearray([FOREIGN] * 256)
-    for letter in alphabet.letters + "".join(alphabet.synonyms):
-        table[ord(letter)] = table[ord(letter.lower())] = ord(alphabet.synonyms.get(letter, letter))
-    return bytes(table)
 
 
 def _json_object(raw: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Benchmark sequences that must not stand in training data: which documents contain one.
 
-A document is found when a whole benchmark sequence stands in it, letter by letter; DNA and RNA on either strand. A
-document that holds only a piece of one is not.
+A document is found when a whole benchmark sequence stands in it, letter by letter; DNA and RNA on either strand, a
+protein without its final stop. A document that holds only a piece of one is not.
 
 Method: of every benchmark sequence one stretch of fixed length is kept, the one with the least hash, so that repeats like
 AAAA are rarely taken. A stretch fits a 64-bit number exactly. All stretches of a document are looked up in a bit table,
@@ -10,11 +10,6 @@ then in the sorted numbers, and what is found is compared letter by letter.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,13 +17,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from artefacts.errors import Ledger, UserError
-from sequences.alphabets import ALPHABETS, DNA, PROTEIN, Alphabet, reverse_complement
-from sequences.readers import fasta_records, open_bytes
+from artefacts.errors import Ledger, UserError, at
+from sequences.alphabets import ALPHABETS, BLANKS, DNA, PROTEIN, Alphabet, guess, reverse_complement
+from sequences.files import blocks, numbered_lines, with_head
+from sequences.formats import FASTA, LINES, TABLE, UNIPROT, sniff, table_header
+from sequences.json_lines import json_objects
+from sequences.readers import fasta_records
+from sequences.tables import Table
 
 HOLDS = "holds a benchmark sequence"
 STRETCH = {"dna": (16, 4), "protein": (12, 5)}
 """Letters of a stretch, and bits of a letter."""
+LONGEST_NAME = 25
+"""A column's name that is longer, and spelled in letters of a sequence, is a sequence: the table has no header."""
 TABLE_BITS = 22
 SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)
 
@@ -102,65 +103,65 @@ def _scrambled(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 @lru_cache(maxsize=2)
-def read_excluded(files: tuple[Path, ...]) -> dict[str, Excluded]:
-    """Modality -> benchmark sequences of all files. What is spelled in A C G T U N is DNA (and RNA), anything else protein.
+def read_excluded(files: tuple[Path, ...], max_broken: float = 1.0) -> tuple[dict[str, Excluded], dict[str, Ledger]]:
+    """Modality -> benchmark sequences of all files, and file -> ledger of its rows. Letters of unknown kind are guessed.
 
     Raises:
-        UserError: missing or damaged files, files of another kind, a file without one sequence long enough to be found.
+        UserError: missing or damaged files, files of another kind, a file without one sequence long enough to be found, or with
+            more than `max_broken` rows without a sequence.
     """
     found: dict[str, set[str]] = {name: set() for name in STRETCH}
+    ledgers: dict[str, Ledger] = {}
+    least = " or ".join(f"{size} letters of {name}" for name, (size, _) in STRETCH.items())
     for file in files:
-        ledger = Ledger()
-        for letters in _undamaged(file):
+        ledger = ledgers[str(file)] = Ledger(max_broken)
+        for line, cells in _rows(file):
             ledger.read += 1
-            upper = letters.upper()
-            alphabet = DNA if set(upper) <= set("ACGTUN") else PROTEIN
-            if alphabet.first_foreign(upper.replace("U", "T") if alphabet is DNA else upper) >= 0:
-                ledger.reject("not a sequence", str(file))
-            elif len(upper) < STRETCH[alphabet.name][0]:
-                ledger.reject("too short", str(file))
+            usable = [(name, letters) for cell in cells if (name := _modality(letters := cell.removesuffix("*")))]
+            long = [(name, letters) for name, letters in usable if len(letters) >= STRETCH[name][0]]
+            if any(_is_kmers(cell) for cell in cells):
+                ledger.reject(BLANKS, at(file, line))
+            elif not usable:
+                ledger.reject("no sequence", at(file, line))
+            elif not long:
+                ledger.reject("too short", at(file, line), on_purpose=True)
             else:
                 ledger.written += 1
-                found[alphabet.name].add(upper.replace("U", "T") if alphabet is DNA else upper)
-        if not ledger.written:
-            least = " or ".join(f"{size} letters of {name}" for name, (size, _) in STRETCH.items())
-            raise UserError(f"{file}: no benchmark sequence in it ({dict(ledger.reasons)}); at least {least} are needed")
+                for name, letters in long:
+                    found[name].add(letters.upper().replace("U", "T") if name == "dna" else letters.upper())
+        ledger.close(file, Ledger(), "benchmark sequence", hint=f"At least {least} are needed")
     sets = {name: Excluded(letters, ALPHABETS[name]) for name, letters in found.items()}
-    return {**sets, "rna": sets["dna"]}
+    return {**sets, "rna": sets["dna"]}, ledgers
 
 
-def _undamaged(file: Path) -> Iterator[str]:
-    try:
-        yield from _sequences(file)
-    except (EOFError, zlib.error, gzip.BadGzipFile, csv.Error) as error:
-        raise UserError(f"{file}: damaged, or of another kind than its name says ({error}); fetch the file again") from None
+def _is_kmers(cell: str) -> bool:
+    letters = "".join(cell.split())
+    return letters != cell and len(letters) >= STRETCH["dna"][0] and _modality(letters) == "dna"
 
 
-def _sequences(file: Path) -> Iterator[str]:
-    name = file.name.lower().removesuffix(".gz")
-    if name.endswith((".csv", ".tsv")):
-        yield from _cells(file, "\t" if name.endswith(".tsv") else ",")
-    elif name.endswith(".jsonl"):
-        yield from _inputs(file)
-    else:
-        for _, _, body in fasta_records(file):
-            yield b"".join(b"".join(body).split()).decode("latin-1")
+def _modality(letters: str) -> str:
+    """dna (RNA too) or protein; empty for what is no sequence."""
+    alphabet = guess(letters)
+    return "" if not letters or alphabet.first_foreign(letters) >= 0 else "protein" if alphabet is PROTEIN else "dna"
 
 
-def _cells(file: Path, delimiter: str) -> Iterator[str]:
-    """Every cell that is spelled in letters of a sequence; labels and names are shorter than a stretch, or have other characters."""
-    csv.field_size_limit(1 << 30)
-    with open_bytes(file) as handle:
-        for row in csv.reader(io.TextIOWrapper(handle, encoding="utf-8-sig", errors="replace", newline=""), delimiter=delimiter):
-            for cell in row:
-                if cell.isalpha() or cell.rstrip("*").isalpha():
-                    yield cell
-
-
-def _inputs(file: Path) -> Iterator[str]:
-    with open_bytes(file) as handle:
-        for number, line in enumerate(handle, 1):
+def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line and cells of each row, whatever its columns are; of FASTA and records of `convert tasks` the sequences."""
+    form = sniff(with_head(blocks(file))[0])[0]
+    if form == FASTA:
+        for line, _, body in fasta_records(file):
+            yield line, ["".join(b"".join(body).decode("latin-1").split())]
+    elif form == "JSON":
+        for line, record in json_objects(file):
             try:
-                yield from (item["letters"] for item in json.loads(line)["inputs"])
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{file}:{number}: not a record of `llama-gene convert tasks`; convert the tasks again") from None
+                yield line, [item["letters"] for item in record["inputs"]]  # type: ignore[index]
+            except (KeyError, TypeError):
+                raise UserError(f"{at(file, line)}: not a record of `llama-gene convert tasks`; convert the tasks again") from None
+    elif form in (TABLE, LINES) or (form == UNIPROT and table_header(next(numbered_lines(file))[1])):
+        table = Table(file)
+        if any(len(name) >= LONGEST_NAME and _modality(name) for name in table.names):
+            yield table.header_line, table.names  # no header
+        for row in table:
+            yield row.line, row.cells
+    else:
+        raise UserError(f"{file}: benchmark sequences are read from FASTA, tables and records of `convert tasks`; this is {form}")

@@ -10,8 +10,10 @@ from artefacts.errors import UserError, at
 from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM, Label
 from data_convert.cards import TaskCard
 from data_convert.prompts import answer
-from sequences.readers import numbered_lines
+from sequences.files import numbered_lines
+from sequences.tables import Table
 
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 INDEX_LIST = re.compile(r"\[\s*(?:(\d+(?:\s*,\s*\d+)*)\s*,?)?\s*\]")
 """`[3,17]`, as LucaOne writes several labels of one row."""
 
@@ -28,31 +30,26 @@ def read_label_file(path: Path) -> list[str]:
     """Class names of a `label.txt`: below the header `label` one name per line, or below a header with a comma `index,name`.
 
     Raises:
-        UserError: missing or empty file, not UTF-8, an empty or repeated name, or indices that are not 0, 1, 2, ...
+        UserError: missing or empty file, not UTF-8, an empty or repeated name, or indices that are not 0, 1, 2, ..., each once.
     """
-    names: list[str] = []
-    header: str | None = None
-    for number, raw in numbered_lines(path):
-        try:
-            line = raw.decode("utf-8").strip()
-        except UnicodeDecodeError:
-            raise UserError(f"{at(path, number)}: not UTF-8; save the label file as UTF-8") from None
-        if header is None:
-            header = line
-            continue
-        if not line:
-            continue
-        if "," in header:
-            index, _, line = line.partition(",")
-            if index.strip() != str(len(names)):
-                raise UserError(f"{at(path, number)}: index '{index}' where {len(names)} follows; the classes must stand in order")
-            line = line.strip()
-        if not line or line in names:
-            raise UserError(f"{at(path, number)}: {'a name twice' if line else 'no name'} ('{line}'); mend the label file")
-        names.append(line)
+    lines = numbered_lines(path)
+    head = next((raw for _, raw in lines if raw.strip()), b"")
+    indexed = b"," in head
+    names: dict[int, str] = {}
+    for row in Table(path, lines, names=["index", "name"] if indexed else [], delimiter="," if indexed else "\t"):
+        if row.problem:
+            raise UserError(f"{at(path, row.line)}: {row.problem}; mend the label file")
+        index, name = row.cells if indexed else (str(len(names)), "\t".join(row.cells))
+        if not (index.isascii() and index.isdigit()):
+            raise UserError(f"{at(path, row.line)}: no index, but '{index}'; write index,name")
+        if not name or name in names.values() or int(index) in names:
+            raise UserError(f"{at(path, row.line)}: {'a name or an index twice' if name else 'no name'} ('{name}'); mend the label file")
+        names[int(index)] = name
     if not names:
         raise UserError(f"{path}: no class names below the header line; fetch the label file again")
-    return names
+    if sorted(names) != list(range(len(names))):
+        raise UserError(f"{path}: indices are not 0 to {len(names) - 1}, each once; mend the label file")
+    return [names[index] for index in range(len(names))]
 
 
 def resolve_labels(card: TaskCard, source: Path) -> tuple[dict[str, Label], str | None]:
@@ -98,7 +95,7 @@ def read_label(card: TaskCard, raw: Any) -> tuple[str | float | list[str], str, 
         BadLabel: empty, unknown, or not of the card's kind.
     """
     if card.kind == "set":
-        items = raw if isinstance(raw, list) else str(raw).split(ITEM_SEPARATOR)
+        items = raw if isinstance(raw, list) else str(raw).split(ITEM_SEPARATOR.strip())
         items = list(dict.fromkeys(stripped for item in items if (stripped := str(item).replace(";", ",").strip())))
         if not items:
             raise BadLabel("no label")
@@ -112,7 +109,7 @@ def read_label(card: TaskCard, raw: Any) -> tuple[str | float | list[str], str, 
             raise BadLabel("label is no list of indices", f"'{value[:60]}'")
         wanted = set(re.findall(r"\d+", found[1] or ""))
         if unknown := wanted - card.labels.keys():
-            raise BadLabel("unknown label", f"'{min(unknown)}'")
+            raise BadLabel("unknown label", _unknown(min(unknown), card))
         names = [label.name for index, label in card.labels.items() if index in wanted]
         return names, ITEM_SEPARATOR.join(names) or NO_ITEM, False
     if card.kind == "text":
@@ -120,11 +117,23 @@ def read_label(card: TaskCard, raw: Any) -> tuple[str | float | list[str], str, 
     if card.kind == "regression":
         assert card.grid is not None, "the card's own check"
         try:
-            number = float(value)
+            number = read_number(value)
             half = card.grid.step / 2
             return number, answer(card, number), not card.grid.low - half <= number <= card.grid.high + half
         except ValueError:  # UserError, for a value that is not finite, is one
             raise BadLabel("label is no finite number", f"'{value[:60]}'") from None
     if value not in card.labels:
-        raise BadLabel("unknown label", f"'{value[:60]}'")
+        raise BadLabel("unknown label", _unknown(value, card))
     return card.labels[value].name, card.labels[value].name, False
+
+
+def _unknown(value: str, card: TaskCard) -> str:
+    known = ", ".join(card.labels)
+    return f"'{value[:60]}'; the card knows {known if len(known) <= 200 else f'{known[:200]}…'}"
+
+
+def read_number(text: str) -> float:
+    """A number as tables write it: ASCII digits, sign, point, exponent. `1_5` and other digits are no numbers. Raises ValueError."""
+    if NUMBER.fullmatch(text) is None:
+        raise ValueError(f"'{text[:60]}' is no number")
+    return float(text)

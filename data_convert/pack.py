@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from artefacts.errors import UserError
+from artefacts.errors import Ledger, UserError, say_read
 from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_manifest
 from data_convert.blocks import ShardJob, write_shard
 from data_convert.choose import Choice, Index, choose
 from data_convert.corpus import PackRecipe, Source
 from data_convert.crew import run_jobs
 from data_convert.exclude import read_excluded
-from data_convert.parts import check_encoder, convert_part, finished, read_rows
+from data_convert.parts import SET_ASIDE, check_encoder, convert_part, finished, read_rows
 from data_convert.plan import Part, plan
 from data_convert.shards import COUNTS, SPLITS, STAGE, tokenizer_fingerprint
 
@@ -61,7 +62,7 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     work = recipe.out.with_name(recipe.out.name + ".parts")
     parts = plan(recipe)
     encoder = check_encoder(recipe)
-    read_excluded(tuple(recipe.exclude))
+    excluded = read_excluded(tuple(recipe.exclude), recipe.max_broken)[1]
     folders = [work / "parts" / part.name for part in parts]
     index, of = recipe.share_of_parts
     mine = [part for part in parts if part.number % of == index - 1]
@@ -79,12 +80,15 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     inputs = {"tokenizer": tokenizer_fingerprint(recipe.tokenizer), **{str(file): fingerprint(file) for file in recipe.exclude}}
     shards = _write_shards(recipe, index_of_parts, choice, work, encoder.pad)
     counts: dict[str, Any] = {"sources": choice.sources, "files": list(_file_numbers(parts))}
+    if excluded:
+        counts["excluded"] = {file: ledger.as_dict() for file, ledger in excluded.items()}
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         for split in SPLITS:
             for shard in shards[split]:
                 # linked, not moved: what stops here must not lose finished shards
                 shutil.copytree(shard, folder / split / shard.name, copy_function=_link)
             counts[split] = _counts(recipe, split, shards[split])
+        _list_set_aside(folder, folders, excluded)
         write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs | choice.inputs, counts=counts)
         if recipe.verify:
             from data_convert.verify import verify
@@ -92,7 +96,28 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
             counts["verified"] = verify(recipe, folder, counts)
             write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs | choice.inputs, counts=counts)
     shutil.rmtree(work)
+    _say(recipe, counts, excluded)
     return counts
+
+
+def _say(recipe: PackRecipe, counts: dict[str, Any], excluded: dict[str, Ledger]) -> None:
+    """What was read, file by file, and what became of the documents."""
+    for file, ledger in excluded.items():
+        say_read(f"excluded by {file}", ledger.as_dict())
+    for source in counts["sources"]:
+        for file, ledger in source["records"].items():
+            say_read(file, ledger)
+        say_read(f"{source['modality']} documents", source["documents"])
+    if (recipe.out / SET_ASIDE).is_file():
+        print(f"set aside: {recipe.out / SET_ASIDE}", file=sys.stderr)
+
+
+def _list_set_aside(folder: Path, parts: Sequence[Path], excluded: dict[str, Ledger]) -> None:
+    """Every place that a part or a file of benchmark sequences set aside, in one list, if there are any."""
+    lines = [f"{place}\t{reason}\n" for ledger in excluded.values() for place, reason in ledger.listed()]
+    lines += [line for part in parts for line in (part / SET_ASIDE).read_text(encoding="utf-8").splitlines(keepends=True)]
+    if lines:
+        (folder / SET_ASIDE).write_text("".join(["place\treason\n", *lines]), encoding="utf-8")
 
 
 @dataclass(frozen=True)

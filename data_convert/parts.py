@@ -5,6 +5,7 @@ A part's folder holds
 - `fragments`: one row (FRAGMENT) each, in the order of the documents;
 - `pieces`: one row (PIECE) each. A document is one piece; a long text is several, and a strand is a piece of its own;
 - `ids`: the pieces' ids, one a line;
+- `set_aside.tsv`: places and reasons of records and documents that were set aside;
 - `counts.json`: the part's key, two ledgers (records of the file, documents made of them), and the letters of rejected documents.
 Held-out documents are marked, not set apart; duplicates and budgets concern all parts and come later (choose.py).
 """
@@ -28,11 +29,10 @@ from numpy.typing import NDArray
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import new_folder
 from data_convert.corpus import PackRecipe, Source
-from data_convert.documents import Document, held_out_by, other_strand, split_text
+from data_convert.documents import Document, held_out_by, other_strand, read_documents, split_text
 from data_convert.encode import Encoder
 from data_convert.exclude import HOLDS, read_excluded
 from data_convert.plan import Part, content, content_hash
-from data_convert.read import read_documents
 from data_convert.shards import COUNTS
 
 PIECE = np.dtype([("digest", "<u8"), ("tokens", "<u8"), ("first", "<u8"), ("letters", "<u8"), ("fragments", "<u4"), ("flags", "<u4")])
@@ -44,6 +44,7 @@ FRAGMENT = np.dtype(
 )
 """Where its tokens start, and in `ids` the id of its piece; tokens; bases, residues or bytes; number of its piece in the part,
 and its place in the piece; bytes of the id."""
+SET_ASIDE = "set_aside.tsv"
 LINE = re.compile(r"^line\d+")
 """How readers call a record without a name."""
 BATCH_LETTERS = 1 << 20
@@ -59,7 +60,8 @@ def convert_part(job: tuple[PackRecipe, Part, Path]) -> None:
     recipe, part, folder = job
     source = recipe.sources[part.source]
     encoder = _encoder(recipe.tokenizer, tuple(sorted({source.modality for source in recipe.sources})), recipe.block_tokens)
-    records, documents, letters = Ledger(), Ledger(), Counter[str]()
+    # of a range of a file the share of broken records tells nothing: choose.py sees all of them
+    records, documents, letters = Ledger(recipe.max_broken if part.whole else 1.0), Ledger(), Counter[str]()
     with new_folder(folder, overwrite=True) as temporary, content(part, temporary) as file:
         found = _documents(source, part, file, records, documents, letters)
         if recipe.exclude:
@@ -71,8 +73,11 @@ def convert_part(job: tuple[PackRecipe, Part, Path]) -> None:
                 fragments = encoder.encode([piece for piece, _, _ in batch])
                 for (piece, digest, flags), of_piece in zip(batch, fragments, strict=True):
                     writer.add(piece, digest, flags, of_piece)
+        aside = [f"{_placed(place, file, part)}\t{reason}\n" for ledger in (records, documents) for place, reason in ledger.listed()]
+        (temporary / SET_ASIDE).write_text("".join(aside), encoding="utf-8")
+        records.examples = {reason: [_placed(place, file, part) for place in places] for reason, places in records.examples.items()}
         counts = {
-            "records": _placed(records.as_dict(), file, part),
+            "records": records.as_dict(),
             "documents": documents.as_dict(),
             "letters": letters,
             "sha256": content_hash(file),
@@ -120,7 +125,7 @@ def documents_of(source: Source, file: Path, records: Ledger, documents: Ledger,
 
 def _without(found: Iterator[Document], recipe: PackRecipe, source: Source, ledger: Ledger, letters: Counter[str]) -> Iterator[Document]:
     """The documents that contain no benchmark sequence."""
-    excluded = read_excluded(tuple(recipe.exclude)).get(source.modality)
+    excluded = read_excluded(tuple(recipe.exclude), recipe.max_broken)[0].get(source.modality)
     if excluded is None:
         yield from found
         return
@@ -227,9 +232,6 @@ def read_rows(folder: Path, name: str) -> NDArray[np.void]:
     return np.fromfile(folder / name, dtype=PIECE if name == "pieces" else FRAGMENT)
 
 
-def _placed(ledger: dict[str, Any], file: Path, part: Part) -> dict[str, Any]:
-    """The ledger with the file's own name, and from where its lines are counted, instead of the copy's."""
-    if not part.whole:
-        place = f"{part.file}[from byte {part.start}]"
-        ledger["examples"] = {reason: [x.replace(str(file), place) for x in found] for reason, found in ledger["examples"].items()}
-    return ledger
+def _placed(place: str, file: Path, part: Part) -> str:
+    """A place in the file itself, and from where its lines are counted, instead of one in the copy of a range."""
+    return place if part.whole else place.replace(str(file), f"{part.file}[from byte {part.start}]")

@@ -18,9 +18,11 @@ from artefacts.errors import UserError
 from artefacts.folder import fingerprint
 from data_convert.corpus import PackRecipe
 from data_convert.shards import tokenizer_fingerprint
-from sequences.readers import GZIP_MAGIC, open_bytes
+from sequences.files import GZIP_MAGIC, open_bytes
+from sequences.formats import FASTA, sniff
+from sequences.readers import sequence_format
 
-FORMAT = 3
+FORMAT = 4
 """Of the parts' files; a part of another format is converted again."""
 CONVERTING = ("modality", "window", "stride", "unit", "max_n_share", "max_repeat_share", "repeats_kept", "both_strands", "heldout_share")
 """Fields of a source that its parts depend on; the others choose among what was converted."""
@@ -62,8 +64,11 @@ def plan(recipe: PackRecipe) -> list[Part]:
     for index, source in enumerate(recipe.sources):
         fields = source.model_dump(mode="json", include=set(CONVERTING))
         for held_out, file in [(True, file) for file in source.heldout_files] + [(False, file) for file in source.files]:
-            open_bytes(file).close()
-            cuts = _cuts(file, recipe.part_bytes)
+            if source.modality == "text":
+                open_bytes(file).close()
+            else:
+                sequence_format(file)
+            cuts = _cuts(file, recipe.part_bytes, source.modality)
             state = file.stat()
             for start, stop in itertools.pairwise(cuts):
                 of_file = [str(file), held_out, state.st_size, state.st_mtime_ns, start, stop]
@@ -73,12 +78,12 @@ def plan(recipe: PackRecipe) -> list[Part]:
     return parts
 
 
-def _cuts(file: Path, size: int) -> list[int]:
+def _cuts(file: Path, size: int, modality: str) -> list[int]:
     """Where to cut a file between records: 0, ..., its size."""
     end = file.stat().st_size
     with file.open("rb") as handle:
         head = handle.read(1 << 16)
-        begins = _record_start(file, head)
+        begins = _record_start(file, head, modality)
         cuts = [0]
         if begins is not None:
             while cuts[-1] + size < end:
@@ -97,16 +102,13 @@ def _cuts(file: Path, size: int) -> list[int]:
     return [*cuts, end]
 
 
-def _record_start(file: Path, head: bytes) -> str | None:
+def _record_start(file: Path, head: bytes, modality: str) -> str | None:
     """How a record begins: `>`, any `line`, or behind a `blank` line; None where the file must stay whole."""
     if head.startswith(GZIP_MAGIC):
         return None
-    name = file.name.lower()
-    if name.endswith(".jsonl"):
-        return "line"
-    if name.endswith(".txt"):
-        return "blank"
-    return ">" if head.lstrip().startswith(b">") else None
+    if modality != "text":
+        return ">" if sniff(head)[0] == FASTA else None
+    return {".jsonl": "line", ".txt": "blank"}.get(file.suffix.lower())
 
 
 @contextlib.contextmanager

@@ -1,14 +1,12 @@
 """Rows of a benchmark file as its card describes them, before anything in them is judged.
 
-Four readers: tables with commas or tabs, FASTA, JSON, UniProt. All stream, one row in memory at a time, but for a JSON array,
-which is read whole. A row whose shape is broken comes out with a `problem`, so that it is counted and the file is read on: bytes
-that are not UTF-8, another number of fields than the header, a quotation mark that is never closed.
+Tables with commas or tabs, FASTA, JSON, UniProt, each by its reader in sequences/. All stream, one row in memory at a time, but
+for a JSON array, which is read whole. A row whose shape is broken comes out with a `problem`, so that it is counted and the
+file is read on: bytes that are not UTF-8, another number of fields than the header, a quotation mark that is never closed.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,16 +15,16 @@ from typing import Any
 
 from artefacts.errors import UserError, at
 from data_convert.cards import TaskCard
-from sequences.formats import Line, Lines
-from sequences.readers import SURROGATE, blocks, fasta_records, numbered_lines
+from sequences.files import blocks, with_head
+from sequences.formats import FASTA, sniff
+from sequences.json_lines import json_objects
+from sequences.readers import fasta_records
+from sequences.tables import Table
 from sequences.uniprot import checked_entries
 from sequences.uniprot_entry import Broken, Entry
 
-LONGEST_FIELD = 1 << 30
-"""The csv module stops at 131,072 letters by default; a genome in one field is longer."""
-MOST_LINES = 100
-"""Lines that a quoted field may span; a mark that is not closed by then is taken for a mistake in its first line."""
 ASPECTS = {"go_process": "P", "go_function": "F", "go_component": "C"}
+DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
 @dataclass(slots=True)
@@ -55,22 +53,28 @@ def read_rows(card: TaskCard, path: Path) -> Iterator[Row]:
 
 
 def read_sequences_by_id(path: Path) -> dict[str, str]:
-    """Raw letters by id: of a FASTA file (first word of the header), or of lines `id<TAB>letters`.
+    """Raw letters by id: of a FASTA file (first word of the header), or of lines `id<TAB>letters`, whatever follows a second tab.
 
-    Held in memory as a whole. Raises UserError for a missing or damaged file, or an id that stands for two sequences.
+    Held in memory as a whole. Raises UserError for a missing or damaged file, a line without letters, or an id that stands for
+    two sequences.
     """
     found: dict[str, str] = {}
-    head = next(blocks(path), b"")
-    if head.lstrip().startswith(b">"):
-        pairs = ((line, header.split()[0] if header else "", b"".join(body)) for line, header, body in fasta_records(path))
-    else:
-        lines = ((line, raw.partition(b"\t")) for line, raw in numbered_lines(path) if raw.strip())
-        pairs = ((line, name.decode("utf-8", "replace").strip(), letters) for line, (name, _, letters) in lines)
-    for line, name, body in pairs:
-        letters = "".join(body.decode("latin-1").split())
+    for line, name, letters in _named_letters(path):
+        if not name or not letters:
+            raise UserError(f"{at(path, line)}: an id and its sequence are needed, with a tab between them; mend the line")
         if found.setdefault(name, letters) != letters:
             raise UserError(f"{at(path, line)}: '{name}' stands for two different sequences; mend the file")
     return found
+
+
+def _named_letters(path: Path) -> Iterator[tuple[int, str, str]]:
+    if sniff(with_head(blocks(path))[0])[0] == FASTA:
+        for line, header, body in fasta_records(path):
+            yield line, [*header.split(), ""][0], "".join(b"".join(body).decode("latin-1").split())
+    else:
+        for row in Table(path, names=[], delimiter="\t"):
+            name, letters = [*row.cells, "", ""][:2]
+            yield row.line, name, letters
 
 
 def _fasta_rows(card: TaskCard, path: Path) -> Iterator[Row]:
@@ -85,72 +89,26 @@ def _fasta_rows(card: TaskCard, path: Path) -> Iterator[Row]:
 
 
 def _table_rows(card: TaskCard, path: Path) -> Iterator[Row]:
-    csv.field_size_limit(LONGEST_FIELD)
-    lines = Lines(numbered_lines(path))
-    separator = "," if card.format == "csv" else "\t"
-    quoted = card.format == "csv"  # in a tab-separated file a quotation mark is a letter like any other
-    names = [name.partition("|")[0] for name in card.columns]
+    names = None if card.header else [name.partition("|")[0] for name in card.columns]
+    table = Table(path, delimiter=DELIMITERS[card.format], names=names)
     if card.header:
-        number, raw = next(lines, (1, b""))
-        text = raw.decode("utf-8", "replace").rstrip("\r\n")
-        header = _fields(text) if quoted and '"' in text else text.split(separator) if text else []
-        names = _header(card, path, number, header or [])
-    width, spanning = len(names), card.kind in ("text", "set")
-    for number, raw in lines:
-        try:
-            text = raw.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError:
-            yield Row(number, {}, "not UTF-8")
-            continue
-        if not text:
-            continue
-        fields = _quoted(text, lines, width, spanning) if quoted and '"' in text else text.split(separator)
-        if fields is None:
-            yield Row(number, {}, "a quotation mark that is not closed, or stands inside a field")
-        elif len(fields) != width:
-            yield Row(number, {}, "another number of fields than the header")
-        else:
-            yield Row(number, dict(zip(names, fields, strict=True)))
+        table.names = _header(card, table)
+    # an answer in words may span lines; elsewhere a stray quotation mark would swallow the rows up to the next one
+    words = card.label if card.kind in ("text", "set") else None
+    table.one_line = [place for place, name in enumerate(table.names) if name != words]
+    for row in table:
+        yield Row(row.line, dict(zip(table.names, row.cells, strict=False)), row.problem)
 
 
-def _quoted(text: str, lines: Lines, width: int, spanning: bool) -> list[str] | None:
-    """Fields of a row with quotation marks, or None.
-
-    Only answers in words may span lines: elsewhere a stray mark would swallow the rows up to the next one. Lines taken in vain are
-    given back, so that only one row is lost.
-    """
-    taken: list[Line] = []
-    while text.count('"') % 2:
-        following = next(lines, None) if spanning else None
-        if following is not None:
-            taken.append(following)
-        if following is None or len(taken) == MOST_LINES:
-            lines.back(taken)
-            return None
-        text += "\n" + following[1].decode("utf-8", "surrogateescape").rstrip("\r\n")
-    fields = _fields(text)
-    if fields is None or (taken and len(fields) != width) or (not text.isascii() and SURROGATE.search(text)):
-        lines.back(taken)
-        return None
-    return fields
-
-
-def _fields(text: str) -> list[str] | None:
-    try:
-        return next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
-    except csv.Error:
-        return None
-
-
-def _header(card: TaskCard, path: Path, line: int, header: list[str]) -> list[str]:
+def _header(card: TaskCard, table: Table) -> list[str]:
     """The names of the columns, after checking that what the card needs is there, and stands where the card says."""
-    names = [name.strip() for name in header]
+    names, where = list(table.names), at(table.path, table.header_line)
     for position, wanted in enumerate(card.columns):
         found = names[position] if position < len(names) else None
         if found not in wanted.split("|"):
             shown = wanted.replace("|", "' or '")
             raise UserError(
-                f"{at(path, line)}: column {position + 1} is '{found}', not '{shown}'; "
+                f"{where}: column {position + 1} is '{found}', not '{shown}'; "
                 f"{card.id} reads columns by name and checks their order. Mend the file or the card"
             )
         names[position] = wanted.partition("|")[0]
@@ -158,58 +116,18 @@ def _header(card: TaskCard, path: Path, line: int, header: list[str]) -> list[st
     needed = [*(item.column for item in card.inputs), *beside, *card.row_id, *card.where, *filter(None, (card.label, card.crop_column))]
     missing = [column for column in needed if column not in names]
     if missing:
-        found = ", ".join(names) if names else "none: the file is empty"
-        raise UserError(f"{at(path, line)}: no column '{missing[0]}'; columns found: {found}. Mend the header or the card of {card.id}")
+        raise UserError(f"{where}: no column '{missing[0]}'; columns found: {', '.join(names)}. Mend the header or the card of {card.id}")
     if repeated := next((name for name in needed if names.count(name) > 1), None):
-        raise UserError(f"{at(path, line)}: two columns are called '{repeated}'; mend the header")
+        raise UserError(f"{where}: two columns are called '{repeated}'; mend the header")
     return names
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    first = b""
-    for block in blocks(path):
-        first = block.lstrip()[:1]
-        if first:
-            break
-    for line, item in _json_array(path) if first == b"[" else _json_lines(path):
-        if not isinstance(item, dict):
-            yield Row(line, {}, str(item) if isinstance(item, _Broken) else "not a JSON object")
+    for line, item in json_objects(path):
+        if isinstance(item, str):
+            yield Row(line, {}, item)
         else:
             yield Row(line, {name: _as_text(value) for name, value in item.items()})
-
-
-class _Broken(str):
-    """Why a line is no JSON."""
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    for number, raw in numbered_lines(path):
-        if not raw.strip():
-            continue
-        try:
-            yield number, json.loads(raw.decode("utf-8"))
-        except UnicodeDecodeError:
-            yield number, _Broken("not UTF-8")
-        except (ValueError, RecursionError):  # brackets a thousand deep
-            yield number, _Broken("not a JSON line")
-
-
-def _json_array(path: Path) -> Iterator[tuple[int, Any]]:
-    text = b"".join(blocks(path)).decode("utf-8", "surrogateescape")
-    decoder, place, line = json.JSONDecoder(), text.index("[") + 1, 1 + text[: text.index("[")].count("\n")
-    while True:
-        while text[place : place + 1] and text[place] in " \t\r\n,":
-            line += text[place] == "\n"
-            place += 1
-        if text[place : place + 1] == "]":
-            return
-        try:
-            item, end = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{at(path, line)}: the JSON array is broken here ({error}); mend the file or write it as JSON lines") from None
-        yield line, _Broken("not UTF-8") if SURROGATE.search(text, place, end) else item
-        line += text.count("\n", place, end)
-        place = end
 
 
 def _as_text(value: Any) -> Any:
@@ -219,13 +137,13 @@ def _as_text(value: Any) -> Any:
 
 
 def _uniprot_rows(card: TaskCard, path: Path) -> Iterator[Row]:
-    assert card.label is not None, "the card's own check"
-    for entry in checked_entries(path):
+    label = str(card.label)  # the card checks that it is there
+    for entry in checked_entries(path, needed=label):
         if isinstance(entry, Broken):
             yield Row(entry.line, {}, entry.reason)
         else:
-            value, meta = _uniprot_label(entry, card.label)
-            yield Row(entry.line, {"id": entry.accession, "sequence": entry.sequence, card.label: value}, "", meta)
+            value, meta = _uniprot_label(entry, label)
+            yield Row(entry.line, {"id": entry.accession, "sequence": entry.sequence, label: value}, "", meta)
 
 
 def _uniprot_label(entry: Entry, label: str) -> tuple[Any, dict[str, Any]]:

@@ -174,13 +174,13 @@ def _survey(job: _Job, max_broken: float) -> None:
     """Read every row once: ledgers, keys of the inputs, class codes."""
     order = {label.name: code for code, label in enumerate(job.card.labels.values())} if job.card.kind in CLASSIFICATION else {}
     for split, file in job.files.items():
-        ledger = TaskLedger()
+        ledger = TaskLedger(max_broken)
         keys: list[int] = []
         codes: list[int] = []
         for example in job.reader.read(file, ledger):
             keys.append(hash(tuple(example.inputs.values())))
             codes.append(order.get(example.answer, 0))
-        ledger.check(job.entry.source / file, job.card.id, max_broken)
+        ledger.close(job.entry.source / file, TaskLedger(), "row", f" of {job.card.id}")
         job.ledgers[split], job.keys[split], job.codes[split] = ledger, np.array(keys, dtype=np.int64), np.array(codes, dtype=np.int64)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import Field
 from tqdm import tqdm
 
-from artefacts.errors import UserError
+from artefacts.errors import UserError, say_read
 from artefacts.folder import fingerprint, new_file, write_manifest
 from artefacts.recipe import Recipe
 from data_convert.cards import TaskCard, load_card, read_cards
@@ -43,6 +43,8 @@ class BatchRecipe(Recipe):
     """CSV. Rows that cannot be used stand in `<name>.rejected.csv` beside it, with place and reason."""
     records: Path | None = None
     """Folder of `convert tasks`, for a card whose labels stand in a label.txt: its cards.json has them."""
+    max_broken: float = Field(0.1, ge=0, le=1)
+    """Share of a file's rows that may be broken and set aside; more stop the run."""
     ground_truth: str | None = None
     """Column that is copied to `ground_truth`."""
     topk: int = Field(1, ge=1)
@@ -64,6 +66,8 @@ def predict(recipe: BatchRecipe, *, overwrite: bool = False) -> None:
     """
     check_model(recipe.model)
     card = card_of(recipe)
+    for _ in Rows(card, recipe.files, recipe.ground_truth).read(recipe.max_broken):
+        pass  # what is wrong with a file shows before a model is opened
     rows = Rows(card, recipe.files, recipe.ground_truth)
     identity = {
         "recipe": recipe.model_dump(mode="json", exclude={"out", "files", "model", "records"}),
@@ -85,16 +89,14 @@ def predict(recipe: BatchRecipe, *, overwrite: bool = False) -> None:
             progress.update(len(group))
     if not rows.ledger.written:
         part.remove()
-        raise UserError(
-            f"{recipe.files[0]}: not one usable row ({', '.join(rows.ledger.reasons) or 'it is empty'}); is this the right file?"
-        )
+        raise UserError(f"{recipe.files[0]}: not one row fits the model ({', '.join(rows.ledger.reasons)}); take one with a longer context")
     beside = recipe.out.with_name(f"{recipe.out.stem}.rejected.csv")
     if rows.rejected:
         with new_file(beside, overwrite=True) as file, file.open("w", newline="", encoding="utf-8") as handle:
             csv.writer(handle).writerows([["where", "id", "reason"], *rows.rejected])
-        print(f"{len(rows.rejected)} of {rows.ledger.read} rows cannot be used: {beside}")
     else:
         beside.unlink(missing_ok=True)  # an earlier run's
+    say_read(", ".join(map(str, recipe.files)), rows.ledger.as_dict(), beside)
     write_manifest(
         recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=identity["inputs"], counts={"rows": rows.ledger.as_dict()}
     )

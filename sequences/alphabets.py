@@ -6,13 +6,23 @@ tokenizer, so that DNA, protein and English never share a token (design: README,
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
+from functools import cache
 
 from artefacts.errors import UserError
 
 NUCLEOTIDES = "ACGTNRYSWKMBDHV"  # IUPAC; N and the ambiguity codes are letters of their own, never dropped
 RESIDUES = "ACDEFGHIKLMNPQRSTVWYXBZJUO*"  # 20 + unknown, ambiguous, selenocysteine, pyrrolysine, stop
+PLAIN_NUCLEOTIDES = "ACGTUNacgtun"
+SURELY_NUCLEOTIDES = 50
+"""Letters from which a protein spelled in plain nucleotides is none."""
+SURELY_RESIDUES = 10
+"""Letters from which nucleotides that are mostly ambiguity codes are a protein."""
+PLAIN_SHARE = 0.9
+"""Share of plain nucleotides from which letters of unknown kind are no protein; LucaOne guesses by the same share."""
+BLANKS = "blanks inside the sequence (k-mers?)"
+FOREIGN = 0
+"""Stands for any byte that is no letter of the alphabet."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,41 @@ class Alphabet:
 
     def first_foreign(self, sequence: str) -> int:
         """0-based position of the first letter outside the alphabet (either case is inside), or -1."""
-        match = self._foreign().search(sequence)
-        return match.start() if match else -1
+        return sequence.encode("latin-1", "replace").translate(letter_table(self)).find(FOREIGN)
+
+    def read(self, cell: str) -> str:
+        """A sequence as a cell of a table or a JSON field holds it: letters in upper case, synonyms applied.
+
+        Blanks are cut off at both ends. Blanks between letters are refused: such cells hold k-mers, which overlap or not.
+
+        Raises:
+            BadSequence: empty, blanks inside, a letter outside the alphabet, or letters of another molecule (`doubt`).
+        """
+        stripped = cell.strip()
+        coded = stripped.encode("latin-1", "replace").translate(letter_table(self))
+        if not coded:
+            raise BadSequence("empty sequence")
+        if (place := coded.find(FOREIGN)) >= 0:
+            if stripped[place].isspace():
+                raise BadSequence(BLANKS, f"at position {place + 1}")
+            raise BadSequence(f"letter outside {self.name}", f"'{stripped[place]}' at position {place + 1}")
+        letters = coded.decode("ascii")
+        if reason := self.doubt(letters):
+            raise BadSequence(reason)
+        return letters
+
+    def doubt(self, letters: str) -> str:
+        """Why letters of this alphabet are all the same no sequence of it; empty where there is no doubt.
+
+        A protein of 50 letters or more that uses three or more of A, C, G, T, U, N and no others is nucleotides. Ten or more
+        nucleotide codes, fewer than half of them plain in the first thousand, are a protein.
+        """
+        if self.name == "protein":
+            surely = len(letters) >= SURELY_NUCLEOTIDES and not letters.strip(PLAIN_NUCLEOTIDES) and len(set(letters.upper())) > 2
+            return "nucleotides where a protein should be" if surely else ""
+        head = letters[:1000]
+        surely = len(head) >= SURELY_RESIDUES and plain_nucleotides(head) < len(head) / 2
+        return "a protein where nucleotides should be" if surely else ""
 
     def clean(self, sequence: str, where: str = "sequence") -> str:
         """Upper case, synonyms applied, validated.
@@ -53,15 +96,29 @@ class Alphabet:
                 f"{where}: '{sequence[position]}' at position {position + 1} is not a {self.name} letter "
                 f"({self.letters}{''.join(self.synonyms)}); mend the input or choose the right modality"
             )
-        return sequence.upper().translate({ord(letter): other for letter, other in self.synonyms.items()})
+        return sequence.encode("ascii").translate(letter_table(self)).decode("ascii")
 
     def wrap(self, sequence: str) -> str:
         """`<tag>SEQUENCE</tag>`, validated."""
         return f"{self.open_tag}{self.clean(sequence)}{self.close_tag}"
 
-    def _foreign(self) -> re.Pattern[str]:
-        letters = self.letters + "".join(self.synonyms)
-        return re.compile(f"[^{re.escape(letters + letters.lower())}]")
+
+class BadSequence(Exception):
+    """Letters that cannot be used: a reason to count them under, and a detail."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason} ({detail})" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+@cache
+def letter_table(alphabet: Alphabet, keep_case: bool = False) -> bytes:
+    """What each byte becomes: a letter of the alphabet (upper case, synonyms applied), or `FOREIGN`. For `bytes.translate`."""
+    table = bytearray([FOREIGN]) * 256
+    for letter, meant in {**{letter: letter for letter in alphabet.letters}, **alphabet.synonyms}.items():
+        table[ord(letter)] = ord(meant)
+        table[ord(letter.lower())] = ord(meant.lower() if keep_case else meant)
+    return bytes(table)
 
 
 DNA = Alphabet("dna", NUCLEOTIDES, "base")
@@ -69,6 +126,20 @@ RNA = Alphabet("rna", NUCLEOTIDES, "base", {"U": "T"})
 PROTEIN = Alphabet("protein", RESIDUES, "residue")
 ALPHABETS: dict[str, Alphabet] = {a.name: a for a in (DNA, RNA, PROTEIN)}
 TAGS = [tag for alphabet in ALPHABETS.values() for tag in (alphabet.open_tag, alphabet.close_tag)]
+
+
+def plain_nucleotides(letters: str) -> int:
+    """How many letters are A, C, G, T, U or N, in either case."""
+    return sum(map(letters.count, PLAIN_NUCLEOTIDES))
+
+
+def guess(letters: str) -> Alphabet:
+    """The alphabet of letters of unknown kind: nucleotide codes of which nine in ten are plain ones, or else protein."""
+    used = set(letters.upper())
+    if used <= set(NUCLEOTIDES + "U") and plain_nucleotides(letters) >= PLAIN_SHARE * len(letters):
+        return RNA if "U" in used and "T" not in used else DNA
+    return PROTEIN
+
 
 COMPLEMENT = str.maketrans("ACGTNRYSWKMBDHV", "TGCANYRSWMKVHDB")
 

@@ -1,5 +1,7 @@
 """What FASTA, FASTQ, GenBank and plain lines look like: bytes in, raw records out; letters are judged in `readers`.
 
+`sniff` tells a format by content, never by the file's name.
+
 Parsers take blocks of whole lines, or numbered lines, and hold one record at a time. A record whose shape is broken
 comes out with a `problem`, so that it can be counted and the file read on.
 
@@ -9,16 +11,33 @@ Sources: FASTQ, Cock et al. 2010 (doi:10.1093/nar/gkp1137); GenBank, release not
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-WHITE_SPACE = b" \t\r\n\v\f"
-Line = tuple[int, bytes]
-"""1-based number, and the line with its end."""
+from sequences.files import Line, Lines
 
-FORMATS = {b">": "FASTA", b"@": "FASTQ", b"LOCUS": "GenBank", b"": "plain lines"}
-FIRST_LINE = re.compile(rb"(?:[ \t\r\v\f]*\n)*(>|@|LOCUS(?=[ \t])|)")
+WHITE_SPACE = b" \t\r\n\v\f"
+FASTA, FASTQ, GENBANK, UNIPROT, TABLE, LINES = "FASTA", "FASTQ", "GenBank", "UniProt", "a table", "one sequence a line"
+COMMENTS = re.compile(rb"(?:[ \t\v\f]*(?:[#;][^\n]*)?\n)*")
+"""Blank lines and comments above the first record."""
+FOREIGN_TEXT = (
+    (re.compile(rb"##gff-version|([^\t\n]*\t){2}[^\t\n]*\t\d+\t\d+\t[^\t\n]*\t[-+.?]\t"), "GFF"),
+    (re.compile(rb"##fileformat=VCF"), "VCF"),
+    (re.compile(rb"@(?:HD|SQ|RG|PG|CO)\t"), "SAM"),
+    (re.compile(rb"ID   (?:\S+;|[^\n]* BP\.)"), "EMBL"),
+    (re.compile(rb"#NEXUS", re.IGNORECASE), "NEXUS"),
+    (re.compile(rb"# STOCKHOLM"), "Stockholm"),
+    (re.compile(rb"CLUSTAL"), "Clustal"),
+    (re.compile(rb"# ?T?BLAST[NPX]|T?BLAST[NPX] \d", re.IGNORECASE), "BLAST output"),
+    (re.compile(rb"<"), "XML or HTML"),
+    (re.compile(rb"[\[{]"), "JSON"),
+)
+"""How files of other kinds begin that are text, blanks and comments left out or not."""
+FOREIGN_FORMATS = frozenset(kind for _, kind in FOREIGN_TEXT)
+UNIPROT_XML = re.compile(rb"<(?:\w+:)?(?:uniprot|entry)\b")
+PSEUDOGENE = "no /translation, as in pseudogenes"
+LETTERS_COLUMNS = ("sequence", "seq")
+DELIMITERS = ("\t", ",", ";")
 FEATURE = re.compile(rb"^ {5}(?=\S)", re.MULTILINE)
 QUALIFIER = re.compile(rb'/(\w+)=(?:"([^"]*(?:""[^"]*)*)"|\S*)')
 """Quoted values are taken whole: a note may hold a slash and a name, and doubles its own quotes."""
@@ -40,13 +59,48 @@ class Record:
     """Bytes of the body that are no letters."""
     problem: str = ""
     """Why the record cannot be used, if its shape is broken."""
+    named: bool = False
+    """Whether all of `header` is the id, as in a table's column."""
 
 
-def sniff(head: bytes) -> str:
-    """FASTA, FASTQ, GenBank or plain lines, by the first line of `head` that is not blank."""
-    found = FIRST_LINE.match(head)
-    assert found is not None, "the last alternative is empty"
-    return FORMATS[found[1]]
+def sniff(head: bytes) -> tuple[str, int]:
+    """The format of a file by its first lines, and how many lines above the first record are blank or comments.
+
+    UNIPROT is a flat file, XML or TSV of UniProt. Anything that has no sign of its own is called LINES here; whether its lines
+    are sequences, `read_sequences` sees. A file of another kind is called by the name in FOREIGN_TEXT.
+    """
+    found = COMMENTS.match(head)
+    start = found.end() if found else 0
+    first = head[start:].partition(b"\n")[0]
+    comments = head.count(b"\n", 0, start)
+    if first.startswith(b">"):
+        return FASTA, comments
+    if first.startswith(b"<") and UNIPROT_XML.search(head):
+        return UNIPROT, comments
+    for telltale, kind in FOREIGN_TEXT:
+        if telltale.match(head.lstrip()) or telltale.match(first):
+            return kind, comments
+    if first.startswith(b"@"):
+        return FASTQ, comments
+    if first.startswith((b"LOCUS ", b"LOCUS\t")):
+        return GENBANK, comments
+    if first.startswith(b"ID   "):
+        return UNIPROT, comments
+    if names := table_header(first):
+        return UNIPROT if b"\t" in first and {"Entry", "Sequence"} <= set(names) else TABLE, comments
+    if any(len(table_header(line)) > 1 for line in head[:start].splitlines()):
+        return TABLE, comments  # `#id<TAB>sequence`
+    return LINES, comments
+
+
+def table_header(line: bytes) -> list[str]:
+    """Names of the columns where a line is the header of a table of sequences, which has `sequence` or `seq`; else an empty list."""
+    for delimiter in DELIMITERS:
+        cells = line.decode("utf-8", "replace").removeprefix("#").split(delimiter)
+        names = [cell.strip().strip('"').strip() for cell in cells]
+        if any(name.casefold() in LETTERS_COLUMNS for name in names):
+            return names
+    return []
 
 
 def fasta(blocks: Iterable[bytes]) -> Iterator[Record]:
@@ -102,42 +156,20 @@ def fastq(numbered: Iterable[Line]) -> Iterator[Record]:
         if missing or (head is not None and not head[1].startswith(b"@")):
             record.problem = "qualities and sequence differ in length"
             lines.back([*qualities, head] if head else qualities)
-            head = lines.next_header()
+            head = _next_header(lines)
         yield record
 
 
-class Lines:
-    """Lines, some of which can be put back."""
-
-    def __init__(self, lines: Iterable[Line]) -> None:
-        self._lines = iter(lines)
-        self._again: deque[Line] = deque()
-
-    def __iter__(self) -> Lines:
-        return self
-
-    def __next__(self) -> Line:
-        return self._again.popleft() if self._again else next(self._lines)
-
-    def back(self, lines: list[Line]) -> None:
-        self._again.extendleft(reversed(lines))
-
-    def next_filled(self) -> Line | None:
-        for line in self:
-            if line[1].strip():
-                return line
-        return None
-
-    def next_header(self) -> Line | None:
-        """The next line that begins with `@` and has no such line below it, so that it is no quality line before a header."""
-        found: Line | None = None
-        while (line := self.next_filled()) is not None:
-            is_header = line[1].startswith(b"@")
-            if found is not None and not is_header:
-                self.back([line])
-                break
-            found = line if is_header else None
-        return found
+def _next_header(lines: Lines) -> Line | None:
+    """The next line that begins with `@` and has no such line below it, so that it is no quality line before a header."""
+    found: Line | None = None
+    while (line := lines.next_filled()) is not None:
+        is_header = line[1].startswith(b"@")
+        if found is not None and not is_header:
+            lines.back([line])
+            break
+        found = line if is_header else None
+    return found
 
 
 def plain(lines: Iterable[Line]) -> Iterator[Record]:
@@ -205,7 +237,8 @@ def _entries(lines: Iterable[Line], translations: bool) -> Iterator[_Entry]:
 
 def _origin(entry: _Entry) -> Record:
     words = [entry.texts.get(key, b"").split() for key in (b"VERSION", b"ACCESSION", b"LOCUS")]
-    identity = next((found[0].decode("utf-8", "replace") for found in words if found), f"line{entry.line}")
+    named = (found[0].decode("utf-8", "replace") for found in words if found and not found[0].startswith(b"."))  # `VERSION .0`
+    identity = next(named, f"line{entry.line}")
     definition = _text(entry.texts.get(b"DEFINITION", b"")).removesuffix(".")
     # Letters stand in groups of ten behind the position of the first one.
     ignored = WHITE_SPACE + b"0123456789"
@@ -240,7 +273,7 @@ def _protein(feature: bytes, line: int) -> Record:
         record.body = [translation[2]]
         record.body_line += feature.count(b"\n", 0, translation.start())
     else:
-        record.problem = "/translation has no end" if b"/translation=" in feature else "no /translation, as in pseudogenes"
+        record.problem = "/translation has no end" if b"/translation=" in feature else PSEUDOGENE
     return record
 
 

@@ -1,76 +1,160 @@
-"""Sequences in a table: CSV or TSV with a header row, plain or gz, one row per line, known by the file's name.
+"""The one reader of tables: CSV and TSV, plain or gz, whatever the file is called.
 
-Columns are found by their names, in either case: `sequence` or `seq`, and for ids `id`, `seq_id`, `accession`, `entry` or
-`name`, the first that is there. Fields of a CSV file may stand in double quotes.
-
-Not supported: line breaks inside a field; files without a header.
+- Cells are stripped at both ends. Blank lines are no rows; every other line is part of exactly one row.
+- CSV is strict: a quotation mark that is not closed, or has letters behind it, breaks its own row, and the rows below are read.
+  A quoted cell may span lines, but not in a column that holds a sequence, an id or a label (`Table.one_line`).
+- TSV has no quotes (5'-end is no quotation), except where a whole cell stands in double quotes, as Excel and pandas write it;
+  such a cell is unquoted by CSV's rules.
+- The delimiter is what the caller says, or what the header proves.
+A row that is broken comes out with a `problem`, so that it is counted.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from artefacts.errors import Ledger, UserError, at
-from sequences.alphabets import Alphabet
-from sequences.readers import Sequence, numbered_lines, reasons_since
+from artefacts.errors import UserError, at
+from sequences.files import Line, Lines, lines_of, numbered_lines
+from sequences.formats import DELIMITERS, LETTERS_COLUMNS, Record
 
-LETTERS = ("sequence", "seq")
+MOST_LINES = 100
+"""Lines that a quoted cell may span; a mark that is not closed by then is taken for a mistake in its first line."""
+BAD_QUOTE = "a quotation mark that is not closed, or stands inside a field"
+BAD_WIDTH = "more or fewer fields than the header has"
+NOT_UTF8 = "not UTF-8"
 IDS = ("id", "seq_id", "accession", "entry", "name")
-WITHOUT_BLANKS = {ord(blank): None for blank in " \t\r\n\f\v"}
-LONGEST_FIELD = 1 << 30
-"""The csv module stops at 131,072 letters by default."""
+"""Names of a column of ids, the first that is there."""
+
+csv.field_size_limit(1 << 30)  # it stops at 131,072 letters by default; a genome in one field is longer
 
 
-def is_table(path: str | Path) -> bool:
-    return str(path).lower().removesuffix(".gz").endswith((".csv", ".tsv"))
+@dataclass(slots=True)
+class TableRow:
+    """One row."""
+
+    line: int
+    cells: list[str]
+    problem: str = ""
 
 
-def read_table(path: str | Path, alphabet: Alphabet, ledger: Ledger) -> Iterator[Sequence]:
-    """Sequences of one file; a row that is broken, empty, or has a letter outside the alphabet is set aside with file:line.
+class Table:
+    """Names of the columns, and the rows below them, read once as a stream.
+
+    Args:
+        lines: the file's lines from its first.
+        delimiter: None takes the one that cuts the header into most cells.
+        names: the columns, of a file without a header; an empty list takes any number of cells.
 
     Raises:
-        UserError: missing or damaged file, no header with a column of sequences, or not one usable row.
+        UserError: no header, for an empty file.
     """
-    csv.field_size_limit(LONGEST_FIELD)
-    delimiter = "\t" if str(path).lower().removesuffix(".gz").endswith(".tsv") else ","
-    lines = numbered_lines(path)
-    number, first = next(((number, line) for number, line in lines if line.strip()), (1, b""))
-    header = [name.strip().lower() for name in _fields(first, delimiter) or []]
-    letters_at = next((header.index(name) for name in LETTERS if name in header), None)
-    id_at = next((header.index(name) for name in IDS if name in header), None)
-    if letters_at is None:
-        found = ", ".join(header)[:200] or "none"
-        raise UserError(f"{at(path, number)}: a table of sequences has a column {' or '.join(LETTERS)}; found {found}. Name the columns")
-    before, written = ledger.reasons.copy(), 0
-    for number, line in lines:
-        if not line.strip():
-            continue
-        ledger.read += 1
-        fields = _fields(line, delimiter)
-        letters = fields[letters_at].translate(WITHOUT_BLANKS) if fields and len(fields) == len(header) else ""
-        if fields is None:
-            ledger.reject(f"not UTF-8, or not {'TSV' if delimiter != ',' else 'CSV'}", at(path, number))
-        elif len(fields) != len(header):
-            ledger.reject("more or fewer fields than the header has", at(path, number))
-        elif not letters:
-            ledger.reject("empty sequence", at(path, number))
-        elif (place := alphabet.first_foreign(letters)) >= 0:
-            ledger.reject(f"letter outside {alphabet.name}", f"{at(path, number)} ('{letters[place]}')")
-        else:
-            written += 1
-            ledger.written += 1
-            name = " ".join(fields[id_at].split()) if id_at is not None else ""
-            yield Sequence(name or f"line{number}", "", alphabet.clean(letters), number)
-    if not written:
-        raise UserError(f"{path}: not one usable {alphabet.name} row: {reasons_since(ledger, before)}. Is this file {alphabet.name}?")
 
+    def __init__(
+        self,
+        path: str | Path,
+        lines: Iterable[Line] | None = None,
+        *,
+        delimiter: str | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self.path = path
+        self._lines = Lines(numbered_lines(path) if lines is None else lines)
+        self.header_line, self.names = 1, list(names or [])
+        if names is None:
+            head = self._lines.next_filled()
+            if head is None:
+                raise UserError(f"{at(path, 1)}: no header: the file is empty; fetch it again")
+            self.header_line, raw = head
+            text = raw.decode("utf-8", "replace").rstrip("\n")
+            delimiter = delimiter or max(DELIMITERS, key=text.count)
+            fields = self._quoted(text, delimiter, 0)
+            self.names = text.split(delimiter) if fields is None else fields
+            self.names = [name.strip() for name in self.names]
+        self.delimiter = delimiter or "\t"
+        self.one_line: Collection[int] = range(len(self.names))
+        """Columns whose cells never span lines; all of them, unless the caller says less."""
 
-def _fields(line: bytes, delimiter: str) -> list[str] | None:
-    try:
-        text = line.decode("utf-8").rstrip("\r\n")
-        # a TSV file has no quotes: 5'-end is no quotation
-        return text.split("\t") if delimiter == "\t" else next(csv.reader([text], strict=True), [])
-    except (UnicodeDecodeError, csv.Error):
+    def __iter__(self) -> Iterator[TableRow]:
+        width, delimiter, exact = len(self.names), self.delimiter, self.delimiter == "\t"
+        for number, raw in self._lines:
+            try:
+                text = raw.decode("utf-8").rstrip("\n")
+            except UnicodeDecodeError:
+                yield TableRow(number, [], NOT_UTF8)
+                continue
+            if not text or (text.isspace() and delimiter not in text):
+                continue
+            cells: list[str] | None = text.split(delimiter)
+            if '"' in text and not (exact and cells is not None and len(cells) == width):
+                cells = self._quoted(text, delimiter, width)
+            elif '"' in text and cells is not None:
+                cells = [_unquoted(cell) for cell in cells]
+            if cells is None:
+                yield TableRow(number, [], BAD_QUOTE)
+            elif width and len(cells) != width:
+                yield TableRow(number, [], BAD_WIDTH)
+            else:
+                yield TableRow(number, [cell.strip() for cell in cells])
+
+    def place(self, names: Iterable[str]) -> int | None:
+        """Index of the first of these columns that is there, in either case."""
+        known = [name.removeprefix("#").casefold() for name in self.names]
+        return next((known.index(name) for name in names if name in known), None)
+
+    def _quoted(self, text: str, delimiter: str, width: int) -> list[str] | None:
+        """Cells of a row with quotation marks, or None. Lines taken in vain are given back, so that only one row is lost."""
+        taken: list[Line] = []
+        texts = [f"{text}\n"]
+        while True:
+            try:
+                # a blank behind the delimiter is no part of the cell
+                reader = csv.reader(iter(texts), delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t")
+                cells = next(reader, [])
+                if taken and (len(cells) != width or any("\n" in cells[place] for place in self.one_line)):
+                    break
+                return cells
+            except csv.Error as error:
+                following = next(self._lines, None) if "unexpected end" in str(error) and len(taken) < MOST_LINES and width else None
+                if following is None:
+                    break
+                taken.append(following)
+                try:
+                    texts.append(following[1].decode("utf-8"))
+                except UnicodeDecodeError:
+                    break
+        self._lines.back(taken)
         return None
+
+
+def _unquoted(cell: str) -> str:
+    """A cell of a TSV file without the quotes around it; one with a lone quotation mark inside stays as it is."""
+    stripped = cell.strip()
+    if len(stripped) > 1 and stripped[0] == stripped[-1] == '"':
+        inner = stripped[1:-1]
+        if '"' not in inner.replace('""', ""):
+            return inner.replace('""', '"')
+    return cell
+
+
+def sequence_cells(path: str | Path, content: Iterable[bytes]) -> Iterator[Record]:
+    """The column `sequence` or `seq` of a table with a header, as records named by one of IDS.
+
+    Raises:
+        UserError: no such column.
+    """
+    table = Table(path, lines_of(content))
+    letters, name = table.place(LETTERS_COLUMNS), table.place(IDS)
+    table.one_line = [place for place in (letters, name) if place is not None]
+    if letters is None:
+        found = ", ".join(table.names)[:200]
+        raise UserError(
+            f"{at(path, table.header_line)}: a table of sequences has a column {' or '.join(LETTERS_COLUMNS)}; found {found}. "
+            "Name the columns"
+        )
+    for row in table:
+        cell = row.cells[letters].encode() if row.cells else b""
+        named = " ".join(row.cells[name].split()) if row.cells and name is not None else ""
+        yield Record(row.line, named, [cell], row.line, ignored=b"", problem=row.problem, named=True)

@@ -18,6 +18,8 @@ REFERENCE = re.compile(r" \((?:PubMed:\d+|Ref\.\d+)(?:[,;] ?(?:PubMed:\d+|Ref\.\
 SUSPENDED = re.compile(r"(?:and|and/or|or|nor|to|as|but|plus|versus)(?![\w/-])")
 """Words below a line that ends in a hyphen which show that a blank was lost there: `long- and short-chain`."""
 LITERATURE = re.compile(r"PubMed:\d+")
+QUALIFIER = re.compile(r" \((?:Potential|Probable|By similarity)\)")
+"""How sure a location is, in releases before 2013; XML never said it in the text."""
 NOTE = re.compile(r"(?:^|(?<= ))Note=")
 LOCATION = re.compile(r"\.(?: |$)")
 
@@ -139,7 +141,7 @@ def families(text: str) -> list[str]:
 
 def locations(text: str) -> list[str]:
     """Locations of one SUBCELLULAR LOCATION comment of flat file or TSV."""
-    text, _ = clean(text)
+    text = QUALIFIER.sub("", clean(text)[0])
     molecule = ""
     if text.startswith("[") and (end := text.find("]: ")) > 0:
         molecule, text = text[: end + 3], text[end + 3 :]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from sequences.readers import SURROGATE
+from sequences.json_lines import SURROGATE
 from sequences.uniprot_entry import Broken, Entry, GoTerm, clean, families, function, join_lines, literature, locations, unique
 
 ID = re.compile(r"ID   (\S+) +(\w+);.* (\d+) AA\.?\s*$")

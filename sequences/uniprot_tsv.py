@@ -6,11 +6,11 @@ Names are cut where the first synonym in parentheses begins; a name that itself 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from artefacts.errors import UserError, at
-from sequences.formats import Line
+from sequences.tables import Table
 from sequences.uniprot_entry import Broken, Entry, GoTerm, function, literature, locations, unique
 
 FUNCTION = re.compile(r"(?:^|; )FUNCTION: ")
@@ -24,57 +24,84 @@ GO_COLUMNS = {
 }
 
 
-def tsv_entries(lines: Iterator[Line], path: str | Path) -> Iterator[Entry | Broken]:
-    """Entries of a TSV file; columns that are absent leave their fields empty.
+OLD_NAMES = {
+    "organism (id)": "organism id",
+    "reviewed": "status",
+    "pfam": "cross-reference (pfam)",
+    "interpro": "cross-reference (interpro)",
+}
+"""Names of columns before 2022, where they differ in more than case."""
+COLUMNS = {
+    "function": ("Function [CC]",),
+    "go_process": ("Gene Ontology (biological process)",),
+    "go_function": ("Gene Ontology (molecular function)",),
+    "go_component": ("Gene Ontology (cellular component)",),
+    "ec": ("EC number",),
+    "locations": ("Subcellular location [CC]",),
+    "keywords": ("Keywords",),
+    "families": ("Protein families",),
+    "domains": ("Pfam",),
+}
+"""What can be asked of an entry -> the columns that answer it, any of them."""
+
+
+def tsv_entries(table: Table, needed: str | None = None) -> Iterator[Entry | Broken]:
+    """Entries of a TSV file; columns that are absent leave their fields empty, but for those that `needed` asks for.
 
     Raises:
-        UserError: no header row with the columns Entry and Sequence, or a column twice.
+        UserError: no column Entry, Sequence or of what is needed, or a column twice.
     """
-    number, header = next(((number, line) for number, line in lines if line.strip()), (1, b""))
-    columns = header.decode("utf-8", "replace").rstrip("\r\n").split("\t")
-    if not {"Entry", "Sequence"} <= set(columns) or len(set(columns)) < len(columns):
-        raise UserError(
-            f"{at(path, number)}: a UniProt TSV has one column Entry and one column Sequence among its columns; found "
-            f"{', '.join(columns)[:200]}. Download it again with both"
-        )
-    for number, line in lines:
-        if not line.strip():
-            continue
-        try:
-            fields = line.decode("utf-8").rstrip("\r\n").split("\t")
-        except UnicodeDecodeError:
-            yield Broken(number, "not UTF-8")
-            continue
-        if len(fields) != len(columns):
-            yield Broken(number, "more or fewer fields than the header has")
+    places: dict[str, int] = {}
+    for place, name in enumerate(table.names):
+        if places.setdefault(name.casefold(), place) != place:
+            raise UserError(f"{at(table.path, table.header_line)}: two columns are called '{name}'; download the file again")
+    for name in ("Entry", "Sequence", *COLUMNS.get(needed or "", ())):
+        if _place(places, name) is None:
+            old = OLD_NAMES.get(name.casefold())
+            raise UserError(
+                f"{at(table.path, table.header_line)}: no column '{name}'{f', called {old!r} before 2022' if old else ''}; columns found: "
+                f"{', '.join(table.names)[:200]}. Download the file again from UniProt with it"
+            )
+    for row in table:
+        if row.problem:
+            yield Broken(row.line, row.problem)
         else:
-            yield _entry(dict(zip(columns, fields, strict=True)), number)
+            yield _entry(partial(_cell, places, row.cells), row.line)
 
 
-def _entry(row: dict[str, str], line: int) -> Entry | Broken:
-    taxon, length = row.get("Organism (ID)", ""), row.get("Length", "")
-    go = [GoTerm(term[2], term[1].strip(), aspect) for column, aspect in GO_COLUMNS.items() for term in _go(row.get(column, ""))]
-    functions = _comments(FUNCTION, row.get("Function [CC]", ""))
+def _place(places: dict[str, int], name: str) -> int | None:
+    return places.get(name.casefold(), places.get(OLD_NAMES.get(name.casefold(), "")))
+
+
+def _cell(places: dict[str, int], cells: list[str], name: str) -> str:
+    place = _place(places, name)
+    return cells[place] if place is not None else ""
+
+
+def _entry(cell: Callable[[str], str], line: int) -> Entry:
+    taxon, length = cell("Organism (ID)"), cell("Length")
+    go = [GoTerm(term[2], term[1].strip(), aspect) for column, aspect in GO_COLUMNS.items() for term in _go(cell(column))]
+    functions = _comments(FUNCTION, cell("Function [CC]"))
     with_aspect = {term.id for term in go if term.aspect}
     return Entry(
-        accession=row["Entry"].strip(),
-        entry_name=row.get("Entry Name", "").strip(),
-        name=main_name(row.get("Protein names", "")),
-        genes=unique(row.get("Gene Names", "").replace("; ", " ").split()),
-        organism=row.get("Organism", "").strip(),
+        accession=cell("Entry"),
+        entry_name=cell("Entry Name"),
+        name=main_name(cell("Protein names")),
+        genes=unique(cell("Gene Names").replace("; ", " ").split()),
+        organism=cell("Organism"),
         taxonomy=int(taxon[:18]) if taxon.isascii() and taxon.isdigit() else None,
-        sequence=row["Sequence"].strip(),
+        sequence=cell("Sequence"),
         functions=tuple(function(text) for text in functions),
         go=tuple(term for term in go if term.aspect or term.id not in with_aspect),
-        ec=unique(row.get("EC number", "").split(";")),
-        locations=unique(place for text in _comments(LOCATION, row.get("Subcellular location [CC]", "")) for place in locations(text)),
-        keywords=unique(row.get("Keywords", "").split(";")),
-        reviewed={"reviewed": True, "unreviewed": False}.get(row.get("Reviewed", "").strip()),
+        ec=unique(cell("EC number").split(";")),
+        locations=unique(place for text in _comments(LOCATION, cell("Subcellular location [CC]")) for place in locations(text)),
+        keywords=unique(cell("Keywords").split(";")),
+        reviewed={"reviewed": True, "unreviewed": False}.get(cell("Reviewed")),
         line=line,
         length=int(length[:18]) if length.isascii() and length.isdigit() else None,
         references=literature(functions),
-        families=unique(row.get("Protein families", "").split(", ")),
-        domains=unique(row.get("Pfam", "").split(";")),
+        families=unique(cell("Protein families").split(", ")),
+        domains=unique(cell("Pfam").split(";")),
     )
 
 

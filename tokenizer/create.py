@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
-from sequences.readers import read_text
+from sequences.texts import read_texts
 from tokenizer.base import BYTE_LEVEL, Base, next_id, read_base
 from tokenizer.bpe.words import LLAMA3
 from tokenizer.saving import END_OF_TURN, save_tokenizer
@@ -78,7 +78,7 @@ def train_byte_level(files: list[Path], vocab_size: int, ledger: Ledger) -> Base
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
-    texts = [document.text for file in files for document in read_text(file, ledger)]
+    texts = [document.text for file in files for document in read_texts(file, ledger)]
     # every chat turn spells these; a real LLaMA has an id for each
     texts.append("\n\n".join(["user", "assistant", "system"] * 1000))
     tokenizer.train_from_iterator(texts, trainer)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger
-from data_convert.documents import Document, is_held_out, other_strand, sequence_documents, split_text, text_documents
-from data_convert.read import read_documents
-from sequences.readers import Sequence, Text
+from data_convert.documents import Document, is_held_out, other_strand, read_documents, sequence_documents, split_text, text_documents
+from sequences.readers import Sequence
+from sequences.texts import Text
 
 
 def windows(letters: str, ledger: Ledger | None = None, **options) -> list[Document]:

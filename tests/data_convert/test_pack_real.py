@@ -10,7 +10,8 @@ from artefacts.errors import Ledger
 from data_convert.corpus import PackRecipe, Source
 from data_convert.pack import pack
 from sequences.alphabets import ALPHABETS
-from sequences.readers import read_sequences, read_text
+from sequences.readers import read_sequences
+from sequences.texts import read_texts
 
 pytestmark = pytest.mark.shared
 FILES = {
@@ -33,7 +34,7 @@ def test_the_ledger_balances_and_every_document_comes_back(shared_data: Path, ex
         for file in source.files:
             ledger = Ledger()
             if source.modality == "text":
-                letters += sum(len(text.text.encode()) for text in read_text(file, ledger))
+                letters += sum(len(text.text.encode()) for text in read_texts(file, ledger))
             else:
                 letters += sum(len(sequence.letters) for sequence in read_sequences(file, ALPHABETS[source.modality], ledger))
             said = report["records"][str(file)]

@@ -17,7 +17,8 @@ from data_convert.records import read_records
 from data_convert.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks import convert
 from sequences.alphabets import DNA, PROTEIN
-from sequences.readers import read_sequences, read_text
+from sequences.readers import read_sequences
+from sequences.texts import read_texts
 
 pytestmark = pytest.mark.shared
 ROWS = {  # rows per file, from the benchmarks' descriptions and the manifest of the data
@@ -192,5 +193,5 @@ def test_genome_proteins_and_text_are_read(shared_data):
     assert len(ecoli.letters) == 4_641_652
     proteins = list(read_sequences(shared_data / "proteins" / "ecoli_K12_refseq_proteins.faa", PROTEIN, Ledger()))
     assert (len(proteins), sum(len(protein.letters) for protein in proteins)) == (4_298, 1_329_980)
-    texts = list(read_text(shared_data / "text" / "openstax_biology.jsonl.gz", ledger := Ledger()))
+    texts = list(read_texts(shared_data / "text" / "openstax_biology.jsonl.gz", ledger := Ledger()))
     assert (len(texts), ledger.as_dict()["reasons"]) == (256, {"empty text": 1})

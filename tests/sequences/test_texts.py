@@ -11,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger, UserError
-from data_convert.documents import Document
-from data_convert.read import read_documents
+from data_convert.documents import Document, read_documents
 from sequences.markdown import Unit, markdown_text, split
-from sequences.readers import Text
-from sequences.texts import read_texts
+from sequences.texts import Text, read_texts
 
 
 def read(folder: Path, name: str, content: str | bytes, unit: Unit = "document") -> tuple[list[Text], Ledger]:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from uniprot_writers import Invented
 
 from artefacts.errors import Ledger, UserError
-from data_convert.documents import Document
-from data_convert.read import read_documents
-from sequences.uniprot import Entry, read_uniprot, uniprot_format
+from data_convert.documents import Document, read_documents
+from sequences.formats import UNIPROT, sniff
+from sequences.uniprot import Entry, read_uniprot
 from sequences.uniprot_entry import clean, join_lines, locations
 from sequences.uniprot_tsv import main_name
 
@@ -70,7 +70,7 @@ def test_the_three_formats_agree_wherever_lines_are_wrapped(tmp_path_factory, en
     for form, content in contents.items():
         raw = content.replace("\n", ends).encode()
         found, ledger = read(folder, gzip.compress(raw) if zipped else raw)
-        assert uniprot_format(folder / "x") == form
+        assert sniff(content.encode())[0] == UNIPROT
         assert len(found) == len(entries)
         for one, entry in zip(found, entries, strict=True):
             check(one, entry, aspects=form != "TSV")
@@ -206,7 +206,7 @@ def test_tsv_rows(tmp_path):
         "not UTF-8": [f"{path}:5"],
         "letter outside protein": [f"{path}:6"],
     }
-    with pytest.raises(UserError, match=r"x:1: a UniProt TSV has one column Entry and one column Sequence"):
+    with pytest.raises(UserError, match=r"x:1: no column 'Sequence'; columns found: Entry, Protein names"):
         read(tmp_path, "Entry\tProtein names\nP1\tA\n")
 
 

@@ -14,11 +14,11 @@ from pydantic import Field
 from tokenizers import Tokenizer, decoders, models, normalizers
 from tqdm import tqdm
 
-from artefacts.errors import Ledger, UserError
+from artefacts.errors import Ledger, UserError, say_read, write_set_aside
 from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.recipe import Recipe
 from sequences.alphabets import ALPHABETS, Alphabet
-from sequences.readers import open_bytes, read_sequences
+from sequences.readers import read_sequences, sequence_format
 from tokenizer.bpe.learn import Merges, learn
 from tokenizer.bpe.windows import Cutting, WindowStore
 
@@ -34,7 +34,7 @@ class TrainBpe(Recipe):
     vocab_size: int = Field(le=1_000_000)
     """Pieces, the alphabet's letters included."""
     files: list[Path] = Field(min_length=1)
-    """FASTA, FASTQ, GenBank, or one sequence a line; gz too."""
+    """FASTA, FASTQ, GenBank, UniProt (protein), tables with a column `sequence`, or one sequence a line; gz too."""
     out: Path
     """The `tokenizers` JSON to write; its manifest goes to `<out>.manifest.json`."""
     window: int = Field(512, ge=2)
@@ -51,6 +51,8 @@ class TrainBpe(Recipe):
     """Share of soft-masked (lower-case) repeats to train on: 1 takes all, 0 leaves them out, between draws by the seed."""
     max_letters: int | None = Field(None, ge=1)
     """Train on a uniform, seeded sample of windows of about this many letters, in bounded memory; null takes everything."""
+    max_broken: float = Field(0.1, ge=0, le=1)
+    """Share of a file's records that may be broken and set aside; more stop the run."""
     seed: int = Field(0, ge=0, lt=2**31)
 
 
@@ -68,8 +70,8 @@ def train_bpe(recipe: TrainBpe, *, overwrite: bool = False) -> Tokenizer:
         )
     check_absent(recipe.out, overwrite)
     for file in recipe.files:
-        open_bytes(file).close()
-    ledger = Ledger()
+        sequence_format(file)
+    ledger = Ledger(recipe.max_broken)
     store = read_windows(recipe, alphabet, ledger)
     letters, codes = store.kept_letters, store.codes()
     if codes.size > MAX_LETTERS:
@@ -85,12 +87,16 @@ def train_bpe(recipe: TrainBpe, *, overwrite: bool = False) -> Tokenizer:
     bpe = plain_tokenizer(store.letters, merges)
     with new_file(recipe.out, overwrite=overwrite) as path:
         bpe.save(str(path))
+    counts = ledger.as_dict()
+    beside = recipe.out.with_name(f"{recipe.out.name}.set_aside.tsv")
+    write_set_aside(beside, ledger)
+    say_read(", ".join(map(str, recipe.files)), counts, beside)
     write_manifest(
         recipe.out,
         "gene-bpe",
         recipe=recipe.model_dump(mode="json"),
         inputs={str(file): fingerprint(file) for file in recipe.files},
-        counts={**ledger.as_dict(), **store.counts(), "letters": letters, "rarest_merge": int(merges.counts[-1])},
+        counts={**counts, **store.counts(), "letters": letters, "rarest_merge": int(merges.counts[-1])},
     )
     return bpe
 

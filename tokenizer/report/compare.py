@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 from artefacts.errors import Ledger, UserError
 from artefacts.recipe import Recipe
 from sequences.alphabets import ALPHABETS
-from sequences.readers import read_sequences, read_text
+from sequences.readers import read_sequences
 from sequences.spans import TAG, spans
+from sequences.texts import read_texts
 from tokenizer.base import SENTENCEPIECE, next_id
 from tokenizer.private import tag_tokens
 from tokenizer.report.probe import probe_lines
@@ -217,7 +218,7 @@ def _lines(files: list[Path], max_characters: int, ledger: Ledger) -> list[str]:
     lines: list[str] = []
     room = max_characters
     for file in files:
-        for document in read_text(file, ledger):
+        for document in read_texts(file, ledger):
             for line in document.text.splitlines():
                 if room <= 0:
                     return lines

@@ -23,8 +23,9 @@ from torch.nn import functional as F
 
 from artefacts.errors import Ledger
 from sequences.alphabets import ALPHABETS
-from sequences.readers import read_sequences, read_text
+from sequences.readers import read_sequences
 from sequences.spans import TAG
+from sequences.texts import read_texts
 from tokenizer.report.compare import Heldout
 from tokenizer.report.ways import Encode, Way, encoder, ours
 from tokenizer.vocabulary import NewIds
@@ -111,7 +112,7 @@ def cut_texts(files: list[Path], size: int, ledger: Ledger | None = None) -> Ite
     ledger = ledger or Ledger()
     room = size
     for file in files:
-        for document in read_text(file, ledger):
+        for document in read_texts(file, ledger):
             if TAG.search(document.text):
                 continue
             text = document.text.encode()[:room].decode(errors="ignore")

@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artefacts.errors import Ledger, UserError
+from artefacts.errors import Ledger, UserError, say_read, write_set_aside
 from artefacts.folder import fingerprint, write_manifest
-from eval.baselines.embedding.inputs import Item, check_seq_type, normalised, problem, read_inputs
+from eval.baselines.embedding.inputs import Item, check_seq_type, read_inputs, read_letters
 from eval.baselines.embedding.recipe import EmbedRecipe
+from sequences.alphabets import BadSequence
 
 if TYPE_CHECKING:
     from eval.baselines.embedding.encoder import Encoder
@@ -61,6 +62,8 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
                 store.put(item.id, digest(item.modality, item.letters), names[item.id], made, rows.passes)
         finally:
             store.flush()
+    write_set_aside(recipe.out / "set_aside.tsv", ledger)
+    say_read(str(recipe.input_file or "seq"), ledger.as_dict(), recipe.out / "set_aside.tsv")
     counts = {"input": ledger.as_dict(), "embedded": len(todo), "in_store": len(store.done)}
     inputs = {} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)}
     write_manifest(recipe.out, "embeddings", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
@@ -90,11 +93,11 @@ def _opened(recipe: EmbedRecipe, items: list[Item]) -> Encoder:
 
 def _items(recipe: EmbedRecipe) -> tuple[list[Item], Ledger]:
     if recipe.input_file is not None:
-        return read_inputs(recipe.input_file, recipe.seq_type, recipe.id_idx, recipe.seq_idx, recipe.on_bad)
-    assert recipe.seq is not None, "the recipe's own check"
-    modality, letters = normalised(recipe.seq, check_seq_type(recipe.seq_type, "seq_type"))
-    if (wrong := problem(letters, recipe.seq_type)) is not None:
-        raise UserError(f"seq: {wrong}")
+        return read_inputs(recipe.input_file, recipe.seq_type, recipe.id_idx, recipe.seq_idx, recipe.on_bad, recipe.max_broken)
+    try:
+        modality, letters = read_letters(recipe.seq or "", check_seq_type(recipe.seq_type, "seq_type"))
+    except BadSequence as bad:
+        raise UserError(f"seq: {bad}; mend it") from None
     ledger = Ledger()
     ledger.read = ledger.written = 1
     return [Item("seq", modality, letters, "seq")], ledger

@@ -64,6 +64,8 @@ class EmbedRecipe(Recipe):
     """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
     on_bad: Literal["refuse", "set_aside"] = "refuse"
     """What becomes of a record with unknown letters, of the wrong molecule or without letters."""
+    max_broken: float = Field(0.1, ge=0, le=1)
+    """Share of such records that may be set aside; more stop the run."""
 
     @model_validator(mode="after")
     def _consistent(self) -> EmbedRecipe:

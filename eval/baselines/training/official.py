@@ -7,50 +7,28 @@ list of indices (multilabel), read as JSON and never evaluated as code.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from artefacts.errors import Ledger, UserError, at
-from eval.baselines.embedding.inputs import check_seq_type, normalised, problem, rows_of
+from artefacts.errors import Ledger, UserError, at, say_read
+from data_convert.labels import read_label_file, read_number
+from eval.baselines.embedding.inputs import check_seq_type, open_table, read_letters
 from eval.baselines.training.examples import Data, Example, Input
 from eval.baselines.training.recipe import Kind, TrainRecipe
+from sequences.alphabets import BadSequence
+from sequences.tables import Table
 
 SPLITS = ("train", "dev", "test")
 SINGLE, PAIR = 4, 7
 """Columns."""
 
 
-def read_labels(path: Path) -> list[str]:
-    """Class names of a label.txt: a header line, then one name per line, or `index,name` where the header has a comma."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; it holds a header line and one class name per line")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    if len(lines) < 2:
-        raise UserError(f"{path}: a header and at least one class name are needed")
-    if "," not in lines[0]:
-        return lines[1:]
-    pairs = {}
-    for number, row in enumerate(csv.reader(lines[1:]), start=2):
-        if len(row) != 2 or not row[0].isdigit():
-            raise UserError(f"{at(path, number)}: expected index,name")
-        pairs[int(row[0])] = row[1]
-    if sorted(pairs) != list(range(len(pairs))):
-        raise UserError(f"{path}: indices are not 0 to {len(pairs) - 1}, each once")
-    return [pairs[i] for i in range(len(pairs))]
-
-
 def read_label(text: str, kind: Kind, names: Sequence[str], *, named: bool = False) -> Any:
     """A label cell as code, codes or number; with `named` a cell is a name first, else an index. Raises ValueError with what is wrong."""
     if kind == "regression":
-        number = float(text)
-        if not np.isfinite(number):
-            raise ValueError(f"label {text} is no finite number")
-        return number
+        return read_number(text)
     if kind == "multilabel":
         codes = json.loads(text)
         if not isinstance(codes, list) or not all(isinstance(code, int) and 0 <= code < len(names) for code in codes):
@@ -66,7 +44,7 @@ def read_label(text: str, kind: Kind, names: Sequence[str], *, named: bool = Fal
 def _index(text: str, names: Sequence[str]) -> int | None:
     """The class index that a cell is, or None."""
     try:
-        number = float(text)
+        number = read_number(text)
     except ValueError:
         return None
     return int(number) if number.is_integer() and 0 <= number < len(names) else None
@@ -80,7 +58,7 @@ def _named(names: list[str], files: Iterable[Path], labels: Path) -> bool:
     """
     if all(_index(name, names) in (None, code) for code, name in enumerate(names)):
         return False  # both readings agree
-    cells = {fields[-1].strip() for path in files for number, (_, fields) in enumerate(rows_of(path)) if number}
+    cells = {row.cells[-1] for path in files for row in Table(path) if row.cells}
     indices, named = all(_index(cell, names) is not None for cell in cells), cells <= set(names)
     if indices == named:
         either = "are indices and names alike" if named else "are neither all indices nor all names"
@@ -101,7 +79,7 @@ def from_csv(recipe: TrainRecipe) -> Data:
     names: list[str] = []
     if kind != "regression":
         labels = folder / "label.txt"
-        names = ["0", "1"] if kind == "binary" and not labels.is_file() else read_labels(labels)
+        names = ["0", "1"] if kind == "binary" and not labels.is_file() else read_label_file(labels)
         if kind == "binary" and len(names) != 2:
             raise UserError(f"{labels}: a binary task has two classes, not {len(names)}")
     files = {}
@@ -116,9 +94,10 @@ def from_csv(recipe: TrainRecipe) -> Data:
     data = Data(kind, names, {})
     named = kind in ("binary", "multiclass") and _named(names, files.values(), folder / "label.txt")
     for split, path in files.items():
-        ledger = Ledger()
+        ledger = Ledger(recipe.max_broken)
         data.splits[split] = _read_split(path, data, recipe.network.pair, ledger, named=named)
         data.ledgers[split] = ledger.as_dict()
+        say_read(str(path), data.ledgers[split])
         if ledger.rejected:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(ledger.reasons.items()))
             data.notes.append(f"{split}: {ledger.rejected} of {ledger.read} rows set aside ({reasons})")
@@ -127,40 +106,36 @@ def from_csv(recipe: TrainRecipe) -> Data:
 
 def _read_split(path: Path, data: Data, pair: bool, ledger: Ledger, *, named: bool) -> list[Example]:
     """Rows of one file; a row with a bad sequence is set aside and counted, one with a bad label or form is refused."""
-    rows = rows_of(path)
-    _, header = next(rows, (0, []))
+    table = open_table(path)
     wanted = PAIR if pair else SINGLE
-    if len(header) != wanted:
+    if len(table.names) != wanted:
         raise UserError(
-            f"{path}: {len(header)} columns, where {'pairs have 7' if pair else 'single sequences have 4'}; is network.net right?"
+            f"{path}: {len(table.names)} columns, where {'pairs have 7' if pair else 'single sequences have 4'}; is network.net right?"
         )
     examples: list[Example] = []
     seen: dict[str, int] = {}
-    for line, fields in rows:
+    for row in table:
         ledger.read += 1
-        if len(fields) != wanted:
-            raise UserError(f"{at(path, line)}: {len(fields)} fields where the header has {wanted}; mend the line")
+        line, fields = row.line, row.cells
+        if row.problem:
+            raise UserError(f"{at(path, line)}: {row.problem}; mend the line")
         count = 1 + pair
         ids, types, texts = (fields[i * count : (i + 1) * count] for i in range(3))
-        name = "#".join(text.strip().lstrip(">") for text in ids)
+        name = "#".join(text.lstrip(">") for text in ids)
         if (first := seen.setdefault(name, line)) != line:
             raise UserError(f"{at(path, line)}: id '{name}' stands also in line {first}; ids must be unique in a file")
-        inputs = []
-        wrong = None
-        for own, seq_type, text in zip(ids, types, texts, strict=True):
-            modality, letters = normalised(text, check_seq_type(seq_type, at(path, line)))
-            wrong = wrong or problem(letters, seq_type)
-            inputs.append(Input(own.strip().lstrip(">"), modality, letters))
-        if wrong is not None:
-            ledger.reject("unknown letter" if "'" in wrong else wrong, at(path, line))
-            data.rejected.append([wrong, at(path, line), *fields])
-            continue
         try:
-            label = read_label(fields[-1].strip(), data.kind, data.names, named=named)
+            read = [read_letters(text, check_seq_type(seq_type, at(path, line))) for text, seq_type in zip(texts, types, strict=True)]
+        except BadSequence as bad:
+            ledger.reject(bad.reason, at(path, line))
+            data.rejected.append([str(bad), at(path, line), *fields])
+            continue
+        inputs = [Input(own.lstrip(">"), modality, letters) for own, (modality, letters) in zip(ids, read, strict=True)]
+        try:
+            label = read_label(fields[-1], data.kind, data.names, named=named)
         except ValueError as error:
             raise UserError(f"{at(path, line)}: {error}; mend the label") from None
         examples.append(Example(name, tuple(inputs), label))
         ledger.written += 1
-    if not examples:
-        raise UserError(f"{path}: no usable row ({ledger.rejected} set aside: {dict(ledger.reasons)})")
+    ledger.close(path, Ledger(), "row")
     return examples

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from artefacts.errors import Ledger, UserError, at
+from artefacts.errors import Ledger, UserError, at, say_read
 from artefacts.folder import fingerprint, new_file, write_manifest
 from artefacts.recipe import load
+from data_convert.labels import read_label_file
 from eval.baselines.embedding.encoder import pick_device
-from eval.baselines.embedding.inputs import check_seq_type, is_fasta, normalised, problem, rows_of
+from eval.baselines.embedding.inputs import check_seq_type, open_table, read_letters
 from eval.baselines.embedding.open import identity
 from eval.baselines.embedding.store import read_settings
 from eval.baselines.heads.losses import Loss
@@ -25,12 +26,13 @@ from eval.baselines.training.examples import Example, Input
 from eval.baselines.training.features import Features
 from eval.baselines.training.fit import Fitted
 from eval.baselines.training.fit import predict as probabilities
-from eval.baselines.training.official import read_labels
 from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
 from eval.baselines.training.records import from_task, gather, score_lines, test_task
 from eval.baselines.training.table import PredictionTable
 from eval.partial import Partial
-from sequences.readers import fasta_records
+from sequences.alphabets import BadSequence
+from sequences.formats import FASTA
+from sequences.readers import fasta_records, sequence_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +62,19 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
     )
     if recipe.records is not None:
         return _predict_records(recipe, trained, fitted, names, overwrite=overwrite)
-    ledger, rejected = Ledger(), []
+    ledger, rejected = Ledger(recipe.max_broken), []
     samples = []
     for sample, row, wrong in _samples(recipe, pair=trained.network.pair):
         ledger.read += 1
-        if wrong is None and sample is not None:
+        if sample is not None:
             samples.append(sample)
             ledger.written += 1
-        elif recipe.on_bad == "refuse":
+        elif recipe.on_bad == "refuse" or wrong is None:
             raise UserError(f"{row[0]}: {wrong}; mend it, or pass on_bad=set_aside to go on without it")
         else:
-            ledger.reject("unknown letter" if "'" in str(wrong) else str(wrong), row[0])
-            rejected.append([wrong, *row])
+            ledger.reject(wrong.reason, row[0])
+            rejected.append([str(wrong), *row])
+    ledger.close(recipe.input_file or "command line", Ledger(), "row")
     truth = recipe.ground_truth_idx is not None
     table = PredictionTable(
         recipe.out,
@@ -98,12 +101,11 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
             for sample, row_C in zip(chosen, found_NC, strict=True):
                 table.add([i.id for i in sample.example.inputs], sample.letters, row_C, sample.truth)
             table.flush()
+    beside = recipe.out.with_name(f"{recipe.out.stem}.rejected.csv")
     if rejected:
-        with (
-            new_file(recipe.out.with_name(f"{recipe.out.stem}.rejected.csv"), overwrite=True) as file,
-            file.open("w", newline="") as handle,
-        ):
+        with new_file(beside, overwrite=True) as file, file.open("w", newline="", encoding="utf-8") as handle:
             csv.writer(handle).writerows([["reason", "where"], *rejected])
+    say_read(str(recipe.input_file or "command line"), ledger.as_dict(), beside)
     inputs = {"head": fingerprint(recipe.model)} | ({} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)})
     write_manifest(
         recipe.out,
@@ -139,7 +141,7 @@ def _stands(sample: Sample, table: PredictionTable) -> bool:
     letters = table.done.get(tuple(item.id for item in inputs))
     if letters is None:
         return False
-    before = [normalised(text, "gene" if item.modality == "dna" else "prot")[1] for text, item in zip(letters, inputs, strict=True)]
+    before = [read_letters(text, "gene" if item.modality == "dna" else "prot")[1] for text, item in zip(letters, inputs, strict=True)]
     if before != [item.letters for item in inputs]:
         raise UserError(
             f"{sample.where}: {table.path} holds another sequence under the id '{sample.example.id}'; "
@@ -213,26 +215,29 @@ def load_trained(recipe: PredictRecipe) -> tuple[TrainRecipe, Fitted, list[str]]
         names: list[str] = []
     else:
         labels = recipe.labels or recipe.model / "label.txt"
-        names = ["0", "1"] if loss.kind == "binary" and not labels.is_file() else read_labels(labels)
+        names = ["0", "1"] if loss.kind == "binary" and not labels.is_file() else read_label_file(labels)
         if loss.outputs(len(names)) != head.outputs or (loss.kind == "binary" and len(names) != 2):
             raise UserError(f"{labels}: {len(names)} classes, but the head has {head.outputs} outputs; give its own label.txt")
     return trained, Fitted(head, loss, mean, deviation), names
 
 
-def _samples(recipe: PredictRecipe, *, pair: bool) -> Iterator[tuple[Sample | None, list[str], str | None]]:
+def _samples(recipe: PredictRecipe, *, pair: bool) -> Iterator[tuple[Sample | None, list[str], BadSequence | None]]:
     """Each row with its place and what is wrong with it."""
     seen: dict[tuple[str, ...], str] = {}
     for where, ids, types, texts, truth, fields in _rows(recipe, pair=pair):
         key = tuple(ids)
-        clean = [normalised(text, check_seq_type(seq_type, where)) for text, seq_type in zip(texts, types, strict=True)]
-        wrong = next((p for (_, letters), t in zip(clean, types, strict=True) if (p := problem(letters, t)) is not None), None)
-        if wrong is None and not all(ids):
-            wrong = "no id"
-        if wrong is None and key in seen:
-            wrong = f"the id stands also at {seen[key]}"
-        seen.setdefault(key, where)
+        try:
+            clean = [read_letters(text, check_seq_type(seq_type, where)) for text, seq_type in zip(texts, types, strict=True)]
+            if not all(ids):
+                raise BadSequence("no id")
+            if key in seen:
+                raise BadSequence("an id that stands before", f"at {seen[key]}")
+        except BadSequence as bad:
+            yield None, [where, *fields], bad
+            continue
+        seen[key] = where
         inputs = tuple(Input(name, modality, letters) for name, (modality, letters) in zip(ids, clean, strict=True))
-        yield Sample(where, Example("#".join(ids), inputs, None), texts, truth), [where, *fields], wrong
+        yield Sample(where, Example("#".join(ids), inputs, None), texts, truth), [where, *fields], None
 
 
 Row = tuple[str, list[str], list[str], list[str], str | None, list[str]]
@@ -247,16 +252,17 @@ def _rows(recipe: PredictRecipe, *, pair: bool) -> Iterator[Row]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a CSV, TSV or FASTA file")
     types = [recipe.seq_type_a or recipe.seq_type, recipe.seq_type_b or recipe.seq_type] if pair else [recipe.seq_type]
-    if is_fasta(path):
+    if sequence_format(path) == FASTA:
         if pair or types[0] is None:
             raise UserError(f"{path}: " + ("pairs come as CSV or TSV" if pair else "a FASTA file needs --seq-type gene or prot"))
         for line, title, body in fasta_records(path):
-            yield at(path, line), [title.strip()], [str(types[0])], [b"".join(body).decode("latin-1")], None, [title]
+            yield at(path, line), [title.strip()], [str(types[0])], ["".join(b"".join(body).decode("latin-1").split())], None, [title]
         return
-    (_, header), *rows = list(rows_of(path)) or [(0, [])]
+    table = open_table(path)
+    header, rows = table.names, list(table)
     count = 1 + pair
     # by position, whatever the header says: where a cell is a type, another that is none is refused later, not read as a sequence
-    cells = {cell.strip() for _, row in rows for cell in row[count : 2 * count]}
+    cells = {cell for row in rows for cell in row.cells[count : 2 * count]}
     are_types = bool(cells & SEQ_TYPES.keys()) or {cell.lower() for cell in cells} <= SEQ_TYPES.keys()
     typed = len(header) >= 3 * count and (are_types or any("type" in name.lower() for name in header[count : 2 * count]))
     if len(header) < (3 if typed else 2) * count:
@@ -264,9 +270,10 @@ def _rows(recipe: PredictRecipe, *, pair: bool) -> Iterator[Row]:
         raise UserError(f"{path}: {len(header)} columns; expected {wanted}, or the same without types and --seq-type")
     if not typed and None in types:
         raise UserError(f"{path}: its header names no type of sequence; pass --seq-type gene or prot")
-    for line, fields in rows:
-        if len(fields) != len(header):
-            raise UserError(f"{at(path, line)}: {len(fields)} fields where the header has {len(header)}; mend the line")
+    for row in rows:
+        line, fields = row.line, row.cells
+        if row.problem:
+            raise UserError(f"{at(path, line)}: {row.problem}; mend the line")
         parts = [fields[i * count : (i + 1) * count] for i in range(3)]
         own = parts[1] if typed else [str(t) for t in types]
         truth = None

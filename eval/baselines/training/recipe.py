@@ -98,6 +98,8 @@ class TrainRecipe(Recipe):
     """Folder of the original (train/train.csv, dev/dev.csv, test/test.csv, label.txt), or of instruction records (`convert tasks`)."""
     task: str | None = None
     """Task of a records folder that holds several."""
+    max_broken: float = Field(default=0.1, ge=0, le=1)
+    """Share of a file's rows that may be broken and set aside; more stop the run."""
     out: Path
     """Folder of the head to write."""
     comparison: str | None = None
@@ -220,6 +222,8 @@ class PredictRecipe(Recipe):
     """Column copied into ground_truth."""
     on_bad: Literal["refuse", "set_aside"] = "refuse"
     """set_aside writes bad rows with their reason to <out>.rejected.csv."""
+    max_broken: float = Field(default=0.1, ge=0, le=1)
+    """Share of rows that may be set aside; more stop the run."""
     batch: int = Field(default=32, ge=1)
     gpu_id: int | None = None
     use_bf16: bool = False

@@ -16,8 +16,8 @@ import numpy as np
 
 from artefacts.errors import UserError
 from artefacts.folder import differing, new_file
-from eval.baselines.embedding.inputs import rows_of
 from eval.baselines.training.recipe import Kind
+from sequences.tables import Table
 
 
 class PredictionTable:
@@ -79,11 +79,11 @@ class PredictionTable:
         if whole != raw:
             with new_file(path, overwrite=True) as file:
                 file.write_bytes(whole)
-        rows = [fields for _, fields in rows_of(path)]
-        if not rows or rows[0] != self.header:
-            found = ",".join(rows[0]) if rows else "of no table"
+        table = Table(path, delimiter=",")
+        if table.names != self.header:
+            found = ",".join(table.names)
             raise UserError(f"{path}: has the columns {found}, not {','.join(self.header)}; choose another --out, or pass --overwrite")
-        self.done = {tuple(fields[:ids]): fields[ids : 2 * ids] for fields in rows[1:]}
+        self.done = {tuple(row.cells[:ids]): row.cells[ids : 2 * ids] for row in table}
 
     def add(self, ids: list[str], letters: list[str], probabilities_C: np.ndarray, truth: str | None = None) -> None:
         """Write one row."""
