@@ -20,6 +20,8 @@ def at(path: str | Path, line: int | None = None) -> str:
     return f"{path}:{line}" if line is not None else f"{path}"
 
 
+SET_ASIDE = "set_aside.tsv"
+"""The list in a folder of what was set aside on the way to it."""
 LISTED = 1000
 """Places kept for each reason; a manifest shows the first five."""
 SHOWN = 5

@@ -25,14 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from artefacts.errors import Ledger, UserError, say_read
+from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read
 from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_manifest
 from data_convert.blocks import ShardJob, write_shard
 from data_convert.choose import Choice, Index, choose
 from data_convert.corpus import PackRecipe, Source
 from data_convert.crew import run_jobs
 from data_convert.exclude import read_excluded
-from data_convert.parts import SET_ASIDE, check_encoder, convert_part, finished, read_rows
+from data_convert.parts import check_encoder, convert_part, finished, read_rows
 from data_convert.plan import Part, plan
 from data_convert.shards import COUNTS, SPLITS, STAGE, tokenizer_fingerprint
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from artefacts.errors import Ledger, UserError
+from artefacts.errors import SET_ASIDE, Ledger, UserError
 from artefacts.folder import new_folder
 from data_convert.corpus import PackRecipe, Source
 from data_convert.documents import Document, held_out_by, other_strand, read_documents, split_text
@@ -44,7 +44,6 @@ FRAGMENT = np.dtype(
 )
 """Where its tokens start, and in `ids` the id of its piece; tokens; bases, residues or bytes; number of its piece in the part,
 and its place in the piece; bytes of the id."""
-SET_ASIDE = "set_aside.tsv"
 LINE = re.compile(r"^line\d+")
 """How readers call a record without a name."""
 BATCH_LETTERS = 1 << 20

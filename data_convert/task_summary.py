@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from artefacts.errors import SET_ASIDE
 from artefacts.folder import read_manifest
 
 
@@ -24,4 +25,6 @@ def summary(folder: Path) -> str:
         for split, part in found.get("tokens", {}).items():
             shown = [f"{what} " + ", ".join(f"{name} {value:,}" for name, value in part[what].items()) for what in ("prompt", "answer")]
             lines.append(f"{'':<34}tokens in {part['n']:,} {split} records: {'; '.join(shown)}")
+    if (folder / SET_ASIDE).is_file():
+        lines.append(f"rows set aside: {folder / SET_ASIDE}")
     return "\n".join(lines)

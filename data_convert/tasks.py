@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from artefacts.errors import UserError
+from artefacts.errors import SET_ASIDE, UserError, write_set_aside
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from data_convert.card_fields import CLASSIFICATION
 from data_convert.cards import TaskCard, find_cards, load_card
@@ -112,6 +112,7 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
         finally:
             for handle in handles.values():
                 handle.close()
+        write_set_aside(folder / SET_ASIDE, *(ledger for job in jobs for ledger in job.ledgers.values()))
         dumped = [card.model_dump(mode="json") for card in cards]
         (folder / "cards.json").write_text(json.dumps(dumped, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)

@@ -72,7 +72,7 @@ class Rows:
                         raise Rejected("duplicated id", f"also at {seen[key]}")
                     inputs, _ = reader.read(values)
                 except Rejected as problem:
-                    self._reject(place, "#".join(key), problem.reason, problem.detail)
+                    self._reject(place, "#".join(key), problem)
                     continue
                 seen[key] = place
                 self.ledger.written += 1
@@ -86,11 +86,11 @@ class Rows:
     def set_aside(self, sample: Sample, reason: str, detail: str) -> None:
         """Take back a sample that was read."""
         self.ledger.written -= 1
-        self._reject(sample.where, "#".join(sample.ids), reason, detail)
+        self._reject(sample.where, "#".join(sample.ids), Rejected(reason, detail, on_purpose=True))
 
-    def _reject(self, place: str, name: str, reason: str, detail: str) -> None:
-        self.ledger.reject(reason, place)
-        self.rejected.append((place, name, f"{reason} ({detail})" if detail else reason))
+    def _reject(self, place: str, name: str, problem: Rejected) -> None:
+        self.ledger.reject(problem.reason, place, on_purpose=problem.on_purpose)
+        self.rejected.append((place, name, f"{problem.reason} ({problem.detail})" if problem.detail else problem.reason))
 
     def _table_rows(self, path: Path, card: TaskCard, ids: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str], str]]:
         table = Table(path)

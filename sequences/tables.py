@@ -113,6 +113,9 @@ class Table:
                 # a blank behind the delimiter is no part of the cell
                 reader = csv.reader(iter(texts), delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t")
                 cells = next(reader, [])
+                # the csv module takes a mark inside a field that has none around it for a letter
+                if sum(text.count('"') for text in texts) % 2:
+                    break
                 if taken and (len(cells) != width or any("\n" in cells[place] for place in self.one_line)):
                     break
                 return cells

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from artefacts.errors import Ledger, UserError
+from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read, write_set_aside
 from artefacts.folder import fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from sequences.texts import read_texts
@@ -63,6 +63,9 @@ def create_base(recipe: CreateBase, *, overwrite: bool = False) -> None:
         if base.sentencepiece_model is not None:
             shutil.copyfile(base.sentencepiece_model, folder / "tokenizer.model")  # extending reads the merge order from it
         _random_llama(recipe, base).save_pretrained(folder)
+        if recipe.text:
+            write_set_aside(folder / SET_ASIDE, ledger)
+            say_read(", ".join(map(str, recipe.text)), ledger.as_dict(), recipe.out / SET_ASIDE)
         inputs = {str(file): fingerprint(file) for file in (base.files or recipe.text)}
         write_manifest(folder, "base", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"text": ledger.as_dict()})
 

@@ -53,15 +53,16 @@ def test_every_format(tmp_path: Path):
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(f"sequence,label\n{letters_of(2)},promoter\n{protein}*,0.5\n".encode()))
     item = {"name": "s", "modality": "rna", "letters": letters_of(3).replace("T", "U")}
     (tmp_path / "c.jsonl").write_text(json.dumps({"inputs": [item]}) + "\n")
-    sets = read_excluded(tuple(tmp_path / name for name in ("a.fa", "b.csv.gz", "c.jsonl")))
+    sets, ledgers = read_excluded(tuple(tmp_path / name for name in ("a.fa", "b.csv.gz", "c.jsonl")))
+    assert [(ledger.read, ledger.written) for ledger in ledgers.values()] == [(1, 1), (2, 2), (1, 1)]
     documents = [letters_of(seed) for seed in range(5)]
     assert sets["dna"].held_by(documents).tolist() == sets["rna"].held_by(documents).tolist() == [False, True, True, True, False]
-    assert sets["protein"].held_by([f"M{protein}*", protein]).tolist() == [True, False]
+    assert sets["protein"].held_by([f"M{protein}*", protein]).tolist() == [True, True]
     (tmp_path / "d.csv").write_text("a,b\nACGT,1\n")
-    with pytest.raises(UserError, match=r"d\.csv: no benchmark sequence in it"):
+    with pytest.raises(UserError, match=r"d\.csv: not one usable benchmark sequence: too short: 1"):
         read_excluded((tmp_path / "d.csv",))
     (tmp_path / "f.csv.gz").write_bytes((tmp_path / "b.csv.gz").read_bytes()[:-12])
-    with pytest.raises(UserError, match=r"f\.csv\.gz: damaged"):
+    with pytest.raises(UserError, match=r"f\.csv\.gz:1: the gz data is cut short or damaged"):
         read_excluded((tmp_path / "f.csv.gz",))
     (tmp_path / "e.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(UserError, match=r"e\.jsonl:1: not a record"):

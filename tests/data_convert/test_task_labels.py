@@ -31,8 +31,8 @@ def test_both_forms_of_the_label_file(tmp_path, text):
     [
         (b"label\n", "no class names"),
         (b"", "no class names"),
-        (b"label\nfish\nfish\n", "label.txt:3: a name twice ('fish')"),
-        (b"index,label\n0,fish\n2,bird\n", "label.txt:3: index '2' where 1 follows"),
+        (b"label\nfish\nfish\n", "label.txt:3: a name or an index twice ('fish')"),
+        (b"index,label\n0,fish\n2,bird\n", "label.txt: indices are not 0 to 1, each once"),
         (b"index,label\n0,\n", "label.txt:2: no name"),
         (b"label\n\xff\n", "label.txt:2: not UTF-8"),
     ],

@@ -85,11 +85,11 @@ def test_bad_rows_are_set_aside_with_file_and_line(tmp_path, source):
     path = source / "train.csv"
     assert (ledger["read"], ledger["written"]) == (13, 7)
     assert ledger["examples"] == {
-        "letter outside dna": [f"{path}:3 ('X' in sequence)"],
+        "letter outside dna": [f"{path}:3 (sequence: 'X' at position 2)"],
         "empty sequence": [f"{path}:4 (sequence)"],
         "no label": [f"{path}:5"],
-        "unknown label": [f"{path}:6 ('2')"],
-        "another number of fields than the header": [f"{path}:7", f"{path}:8"],
+        "unknown label": [f"{path}:6 ('2'; the card knows 0, 1)"],
+        "more or fewer fields than the header has": [f"{path}:7", f"{path}:8"],
     }
     assert [record["id"].rpartition("/")[2] for record in lines(out, "train")] == ["2", "10", "11", "12", "13", "14", "15"]
 
@@ -111,9 +111,12 @@ def test_spreadsheet_csv_quotes_byte_order_mark_and_gz(tmp_path, source):
     ("content", "words"),
     [
         (b"sequence,label\nA,0\n", "test.csv:1: no column 'seq'; columns found: sequence, label"),
-        (b"", "columns found: none: the file is empty"),
-        (b"seq,label\n", "0 of 0 rows cannot be used for x/toy (the file has no rows)"),
-        (b"seq,label\nMKL,0\nMLV,1\nA,1\n", "2 of 3 rows cannot be used for x/toy (letter outside dna: 2, first"),
+        (b"", "test.csv:1: no header: the file is empty"),
+        (b"seq,label\n", "not one usable row of x/toy: none was found"),
+        (
+            b"seq,label\nMKL,0\nMLV,1\nA,1\n",
+            "2 of 3 rows of x/toy cannot be used, more than max_broken=",
+        ),
         (b"seq,label\nA\xff,0\n", "not UTF-8"),
         (gzip.compress(b"seq,label\n" + b"ACGT,1\n" * 4000, mtime=0)[:-9], "the gz data is cut short"),
     ],

@@ -19,11 +19,12 @@ from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from eval.baselines.embedding.command import embed
-from eval.baselines.embedding.inputs import problem, read_inputs
+from eval.baselines.embedding.inputs import read_inputs, read_letters
 from eval.baselines.embedding.luca import OneHot
 from eval.baselines.embedding.open import LARGE, identity
 from eval.baselines.embedding.recipe import EmbedRecipe
 from eval.baselines.embedding.store import StoreReader, StoreWriter, cleaned, digest, safe_names
+from sequences.alphabets import BadSequence
 
 ROWS = [("p1", "x", "MKVLAAGWTY"), ("p/2", "y", "ACDEF" * 30), ("sp|Q9|NAME", "z", "WYWY*")]
 """Id, something else, sequence."""
@@ -73,10 +74,10 @@ def test_csv_by_index_and_name_tsv_and_fasta_read_alike(table: Path, tmp_path: P
 
 
 BAD = {
-    "p4,x,MK1V": "'1' at position 3 is no letter of a prot sequence",
+    "p4,x,MK1V": "letter outside protein ('1' at position 3)",
     "p4,x,": "empty sequence",
     "p4,x,*": "empty sequence",
-    f"p4,x,{'ACGT' * 20}": "all its letters are nucleotides",
+    f"p4,x,{'ACGT' * 20}": "nucleotides where a protein should be",
     ",x,MKV": "record: no id",
 }
 
@@ -87,7 +88,7 @@ def test_bad_records_are_refused_or_set_aside_and_counted(table: Path, line: str
     with pytest.raises(UserError, match=r"proteins.csv:5: ") as error:
         read_inputs(table, "prot", None, None, "refuse")
     assert BAD[line] in str(error.value)
-    items, ledger = read_inputs(table, "prot", None, None, "set_aside")
+    items, ledger = read_inputs(table, "prot", None, None, "set_aside", max_broken=0.2)
     assert [item.id for item in items] == ["p1", "p/2", "sp|Q9|NAME", "p5"]
     counts = ledger.as_dict()
     assert (counts["read"], counts["written"], counts["rejected"]) == (5, 4, 1)
@@ -105,20 +106,37 @@ def test_an_id_stands_for_one_sequence(table: Path) -> None:
         with pytest.raises(UserError, match=r"proteins.csv:5: id 'p1' also stands for another sequence at .*:2"):
             read_inputs(table, "prot", None, None, on_bad)  # type: ignore[arg-type]
     table.write_text("name,kind,seq\np1,x\n")
-    with pytest.raises(UserError, match=r":2: 2 fields where the header has 3"):
+    with pytest.raises(UserError, match=r":2: p1: more or fewer fields|:2: record: more or fewer fields than the header has"):
         read_inputs(table, "prot", None, None, "refuse")
     table.write_text("name,kind,seq\n")
-    with pytest.raises(UserError, match="no sequence to embed"):
+    with pytest.raises(UserError, match="not one usable sequence to embed"):
         read_inputs(table, "prot", None, None, "refuse")
 
 
 def test_molecules() -> None:
-    assert problem("ACGURYN", "rna") is None
-    assert problem("MKVLG", "gene") == "'L' at position 4 is no letter of a gene sequence"
-    assert problem("MKVSRHWMKVDSR", "gene") == "given as gene, but most of its letters are no nucleotides"
-    assert problem("RYRY", "gene") is None
-    assert problem("GACT" * 5, "prot") is None  # a short peptide may be spelled like a gene; upstream refuses it
-    assert problem("MACGTACGTACGT" * 9, "prot") is None
+    assert read_letters(" acGuRYN ", "rna") == ("dna", "ACGTRYN")
+    assert read_letters("RYRY", "gene") == ("dna", "RYRY")
+    assert read_letters("GACT" * 5, "prot")[0] == "protein"  # a short peptide may be spelled like a gene; upstream refuses it
+    assert read_letters("MACGTACGTACGT" * 9 + "*", "prot") == ("protein", "MACGTACGTACGT" * 9)
+    for letters, seq_type, words in (
+        ("MKVLG", "gene", "letter outside gene ('L' at position 4)"),
+        ("MKVSRHWMKVDSR", "gene", "a protein where nucleotides should be"),
+        ("ATG TGC", "gene", "blanks inside the sequence (k-mers?) (at position 4)"),
+        ("*", "prot", "empty sequence"),
+    ):
+        with pytest.raises(BadSequence) as error:
+            read_letters(letters, seq_type)
+        assert str(error.value) == words
+
+
+def test_a_first_line_that_is_a_sequence_is_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,ACGTTG\nb,GGGGTT\n")
+    with pytest.raises(UserError, match=r"t\.csv:1: 'ACGTTG' is a sequence, not the name of a column; put a header line above"):
+        read_inputs(path, "gene", None, None, "refuse")
+    path.write_text("a,MKVLAAGWTYLL\nb,MKV\n")
+    with pytest.raises(UserError, match=r"'MKVLAAGWTYLL' is a sequence"):
+        read_inputs(path, "prot", None, None, "refuse")
 
 
 # --- names ---

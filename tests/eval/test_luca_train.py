@@ -22,6 +22,7 @@ import llama_gene
 from artefacts.errors import UserError
 from artefacts.recipe import load
 from configs import CONFIGS
+from data_convert.labels import read_label_file
 from eval.answers import Answers, value
 from eval.baselines.embedding.command import embed
 from eval.baselines.embedding.recipe import EmbedRecipe
@@ -35,7 +36,7 @@ from eval.baselines.training.data import read_data
 from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.features import Features
 from eval.baselines.training.measure import measure
-from eval.baselines.training.official import read_label, read_labels
+from eval.baselines.training.official import read_label
 from eval.baselines.training.predict import predict
 from eval.baselines.training.recipe import Network, PredictRecipe, Schedule, TrainRecipe
 from eval.baselines.training.records import score_lines
@@ -515,12 +516,12 @@ def test_figures_equal_scikit_learns() -> None:
 def test_labels_and_their_files(tmp_path: Path) -> None:
     path = tmp_path / "label.txt"
     path.write_text("label\nzero\none\n")
-    assert read_labels(path) == ["zero", "one"]
+    assert read_label_file(path) == ["zero", "one"]
     path.write_text('index,name\n1,one\n0,"zero, or none"\n')
-    assert read_labels(path) == ["zero, or none", "one"]
+    assert read_label_file(path) == ["zero, or none", "one"]
     path.write_text("index,name\n0,a\n2,b\n")
     with pytest.raises(UserError, match="not 0 to 1"):
-        read_labels(path)
+        read_label_file(path)
     assert (
         read_label("1", "multiclass", ["x", "y"])
         == read_label("y", "multiclass", ["x", "y"])
@@ -616,21 +617,24 @@ def test_rows_set_aside_are_told_and_kept(tmp_path: Path, capsys: pytest.Capture
     data = official(tmp_path / "data", "binary", n=(24, 8, 8))
     edited(data, "test", 5, "x,prot,MK1,1")
     edited(data, "test", 6, "y,prot,,1")
-    edited(data, "dev", 3, "z,prot,M K1K,1")
-    (tmp_path / "r.yaml").write_text("loss: {kind: binary}\nmetric: accuracy\nschedule: {epochs: 1}\n")
+    edited(data, "dev", 3, "z,prot,MK1K,1")
+    (tmp_path / "r.yaml").write_text("loss: {kind: binary}\nmetric: accuracy\nmax_broken: 0.3\nschedule: {epochs: 1}\n")
     assert (
         llama_gene.main(["baseline", "train", "--recipe", str(tmp_path / "r.yaml"), "--data", str(data), "--out", str(tmp_path / "out")])
         == 0
     )
-    notes = ["dev: 1 of 8 rows set aside (1 unknown letter)", "test: 2 of 8 rows set aside (1 empty sequence, 1 unknown letter)"]
+    notes = [
+        "dev: 1 of 8 rows set aside (1 letter outside protein)",
+        "test: 2 of 8 rows set aside (1 empty sequence, 1 letter outside protein)",
+    ]
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["notes"] == notes
     assert "".join(f"note: {note}\n" for note in notes) in capsys.readouterr().out
     with (tmp_path / "out" / "rejected.csv").open(newline="") as handle:
         header, *rejected = list(csv.reader(handle))
     assert header == ["reason", "where"]
-    assert [(row[0].split(" at ")[0], Path(row[1]).name, row[2:]) for row in rejected] == [
-        ("'1'", "dev.csv:3", ["z", "prot", "M K1K", "1"]),
-        ("'1'", "test.csv:5", ["x", "prot", "MK1", "1"]),
+    assert [(row[0].split(" (")[0], Path(row[1]).name, row[2:]) for row in rejected] == [
+        ("letter outside protein", "dev.csv:3", ["z", "prot", "MK1K", "1"]),
+        ("letter outside protein", "test.csv:5", ["x", "prot", "MK1", "1"]),
         ("empty sequence", "test.csv:6", ["y", "prot", "", "1"]),
     ]
 
@@ -646,7 +650,7 @@ def edited(data: Path, split: str, line: int, new: str) -> None:
     ("line", "message"),
     [
         ("x,prot,MKV,7", r"train.csv:5: label '7' is none of the 2 classes"),
-        ("x,prot,MKV", r"train.csv:5: 3 fields where the header has 4"),
+        ("x,prot,MKV", r"train.csv:5: more or fewer fields than the header has"),
         ("train0,prot,MKV,1", r"train.csv:5: id 'train0' stands also in line 2"),
         ("x,peptide,MKV,1", r"train.csv:5: seq_type 'peptide' is not known"),
     ],
@@ -665,12 +669,12 @@ def test_bad_sequences_are_counted_and_set_aside(tmp_path: Path) -> None:
     edited(data, "train", 7, "z,gene,MKVLL,1")
     found = read_data(recipe(data, tmp_path / "out", "binary"))
     assert (found.ledgers["train"]["read"], found.ledgers["train"]["written"]) == (120, 117)
-    assert found.ledgers["train"]["reasons"] == {"empty sequence": 1, "unknown letter": 2}
+    assert found.ledgers["train"]["reasons"] == {"empty sequence": 1, "letter outside gene": 1, "letter outside protein": 1}
     with pytest.raises(UserError, match="4 columns, where pairs have 7"):
         read_data(recipe(data, tmp_path / "out", "binary", pair=True))
     (data / "dev" / "dev.csv").unlink()
     assert read_data(recipe(data, tmp_path / "out", "binary")).notes == [
-        "train: 3 of 120 rows set aside (1 empty sequence, 2 unknown letter)",
+        "train: 3 of 120 rows set aside (1 empty sequence, 1 letter outside gene, 1 letter outside protein)",
         "dev: 12 records cut from train",
     ]
     (data / "dev" / "dev.csv").write_bytes((data / "test" / "test.csv").read_bytes())
@@ -892,7 +896,7 @@ def test_another_sequence_under_an_id_is_refused(heads: dict[str, Path], tmp_pat
     out = tmp_path / "p.csv"
     one = {"input_file": None, "seq_type": "prot"}
     predicted(heads["binary"], out, seq="MKVAAA", **one)
-    assert len(predicted(heads["binary"], out, seq="mkv aaa*", **one)) == 1  # the same one
+    assert len(predicted(heads["binary"], out, seq=" mkvaaa*", **one)) == 1  # the same one
     assert len(predicted(heads["binary"], out, seq="WWWWWWWW", seq_id="another", **one)) == 2
     with pytest.raises(UserError, match="holds another sequence under the id 'seq'; choose another --out"):
         predicted(heads["binary"], out, seq="WWWWWWWW", **one)
@@ -961,10 +965,10 @@ def test_inputs_without_types_fasta_and_one_sample(heads: dict[str, Path], tmp_p
 def test_bad_rows_to_predict_are_refused_or_set_aside(heads: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     path.write_text("seq_id,seq_type,seq\na,prot,MKV\nb,prot,M1\nc,prot,\na,prot,MMM\nd,prot," + "ACGT" * 20 + "\ne,prot,WWWW\n")
-    with pytest.raises(UserError, match=r"in.csv:3: '1' at position 2"):
+    with pytest.raises(UserError, match=r"in.csv:3: letter outside protein \('1' at position 2\)"):
         predicted(heads["binary"], tmp_path / "p.csv", input_file=path)
     assert not (tmp_path / "p.csv").exists()
-    rows = predicted(heads["binary"], tmp_path / "p.csv", input_file=path, on_bad="set_aside")
+    rows = predicted(heads["binary"], tmp_path / "p.csv", input_file=path, on_bad="set_aside", max_broken=0.7)
     assert [row["seq_id"] for row in rows] == ["a", "e"]
     with (tmp_path / "p.rejected.csv").open(newline="") as handle:
         rejected = list(csv.reader(handle))

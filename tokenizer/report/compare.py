@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from artefacts.errors import Ledger, UserError
+from artefacts.errors import Ledger, UserError, say_read
 from artefacts.recipe import Recipe
 from sequences.alphabets import ALPHABETS
 from sequences.readers import read_sequences
@@ -68,6 +68,9 @@ def compare(
         if found := _windows(files, name, heldout.max_letters, ledgers[name]):
             windows[name] = found
     lines = _lines(heldout.text, heldout.max_letters, ledgers["text"])
+    for name, ledger in ledgers.items():
+        if ledger.read:
+            say_read(f"held-out {name}", ledger.as_dict())
     report: dict[str, Any] = {
         "family": family,
         "base_vocab": next_id(base),

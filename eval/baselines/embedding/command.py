@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artefacts.errors import Ledger, UserError, say_read, write_set_aside
+from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read, write_set_aside
 from artefacts.folder import fingerprint, write_manifest
 from eval.baselines.embedding.inputs import Item, check_seq_type, read_inputs, read_letters
 from eval.baselines.embedding.recipe import EmbedRecipe
@@ -62,8 +62,8 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
                 store.put(item.id, digest(item.modality, item.letters), names[item.id], made, rows.passes)
         finally:
             store.flush()
-    write_set_aside(recipe.out / "set_aside.tsv", ledger)
-    say_read(str(recipe.input_file or "seq"), ledger.as_dict(), recipe.out / "set_aside.tsv")
+    write_set_aside(recipe.out / SET_ASIDE, ledger)
+    say_read(str(recipe.input_file or "seq"), ledger.as_dict(), recipe.out / SET_ASIDE)
     counts = {"input": ledger.as_dict(), "embedded": len(todo), "in_store": len(store.done)}
     inputs = {} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)}
     write_manifest(recipe.out, "embeddings", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
