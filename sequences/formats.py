@@ -35,6 +35,8 @@ FOREIGN_TEXT = (
 """How files of other kinds begin that are text, blanks and comments left out or not."""
 FOREIGN_FORMATS = frozenset(kind for _, kind in FOREIGN_TEXT)
 UNIPROT_XML = re.compile(rb"<(?:\w+:)?(?:uniprot|entry)\b")
+VERSION_ALONE = re.compile(rb"\.\d+")
+"""`VERSION .0`, as some writers leave it where an accession has no version."""
 PSEUDOGENE = "no /translation, as in pseudogenes"
 LETTERS_COLUMNS = ("sequence", "seq")
 DELIMITERS = ("\t", ",", ";")
@@ -237,7 +239,7 @@ def _entries(lines: Iterable[Line], translations: bool) -> Iterator[_Entry]:
 
 def _origin(entry: _Entry) -> Record:
     words = [entry.texts.get(key, b"").split() for key in (b"VERSION", b"ACCESSION", b"LOCUS")]
-    named = (found[0].decode("utf-8", "replace") for found in words if found and not found[0].startswith(b"."))  # `VERSION .0`
+    named = (found[0].decode("utf-8", "replace") for found in words if found and not VERSION_ALONE.fullmatch(found[0]))
     identity = next(named, f"line{entry.line}")
     definition = _text(entry.texts.get(b"DEFINITION", b"")).removesuffix(".")
     # Letters stand in groups of ten behind the position of the first one.

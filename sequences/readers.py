@@ -20,12 +20,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from artefacts.errors import Ledger, UserError, at
 from sequences import formats
 from sequences.alphabets import BLANKS, FOREIGN, Alphabet, letter_table
-from sequences.files import blocks, lines_of, with_head
+from sequences.files import Line, blocks, lines_of, with_head
 from sequences.formats import Record
 from sequences.tables import sequence_cells
 from sequences.uniprot import WITHOUT_FUNCTION, checked_entries
@@ -85,19 +86,19 @@ def read_sequences(
     """
     head, content = with_head(blocks(path, progress))
     form, above = _sniffed(path, head)
-    mark = ledger.mark()
+    mark, lines = ledger.mark(), islice(lines_of(content), above, None)
     if form == formats.UNIPROT and alphabet.name == "protein":
         records = _entries(path, content, ledger)
     elif form in (formats.TABLE, formats.UNIPROT):
         records = sequence_cells(path, content)
-    elif form == formats.LINES:
-        records = _plain(path, content, alphabet, above)
     elif form == formats.FASTA:
         records = formats.fasta(content)
     elif form == formats.FASTQ:
-        records = formats.fastq(lines_of(content))
+        records = formats.fastq(lines)
+    elif form == formats.GENBANK:
+        records = formats.genbank(lines, translations=alphabet.name == "protein")
     else:
-        records = formats.genbank(lines_of(content), translations=alphabet.name == "protein")
+        records = _plain(path, lines, alphabet)
     if above and form != formats.TABLE:
         ledger.notes[COMMENTS] += above
     table = letter_table(alphabet, keep_case)
@@ -130,12 +131,9 @@ def _sniffed(path: str | Path, head: bytes) -> tuple[str, int]:
     return form, above
 
 
-def _plain(path: str | Path, content: Iterator[bytes], alphabet: Alphabet, above: int) -> Iterator[Record]:
+def _plain(path: str | Path, lines: Iterator[Line], alphabet: Alphabet) -> Iterator[Record]:
     """Lines of letters, once the first of them is one; a line that begins a record of another format ends the reading."""
     table = letter_table(alphabet)
-    lines = lines_of(content)
-    for _ in range(above):
-        next(lines)
     read = bad = first_bad = 0
     for record in formats.plain(lines):
         line = record.body[0]
@@ -148,7 +146,7 @@ def _plain(path: str | Path, content: Iterator[bytes], alphabet: Alphabet, above
             )
         read, bad, first_bad = read + 1, bad + (not good), first_bad or (0 if good else record.line)
         yield record
-    if bad > (1 - LINES_OF_LETTERS) * read:
+    if read - bad < LINES_OF_LETTERS * read:
         raise UserError(
             f"{at(path, first_bad)}: {bad:,} of {read:,} lines, this one the first, are no {alphabet.name} sequences, so this is no file "
             "of one sequence a line; give FASTA, or a table with a header and a column 'sequence'"

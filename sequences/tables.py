@@ -88,10 +88,9 @@ class Table:
             if not text or (text.isspace() and delimiter not in text):
                 continue
             cells: list[str] | None = text.split(delimiter)
-            if '"' in text and not (exact and cells is not None and len(cells) == width):
-                cells = self._quoted(text, delimiter, width)
-            elif '"' in text and cells is not None:
-                cells = [_unquoted(cell) for cell in cells]
+            if '"' in text and cells is not None:
+                right = exact and len(cells) == (width or len(cells))
+                cells = [_unquoted(cell) for cell in cells] if right else self._quoted(text, delimiter, width)
             if cells is None:
                 yield TableRow(number, [], BAD_QUOTE)
             elif width and len(cells) != width:

@@ -7,32 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from toy_cards import CARD
 
 from artefacts.errors import UserError
 from data_convert.cards import TASKS, find_cards, load_card
 from data_convert.prompts import choices, render
 from sequences.alphabets import ALPHABETS
-
-CARD = {
-    "id": "x/toy",
-    "version": 1,
-    "title": "Toy",
-    "simulated": False,
-    "source": {"name": "nowhere"},
-    "format": "csv",
-    "files": {"train": "train.csv", "test": "test.csv"},
-    "split_note": "made up",
-    "inputs": [{"column": "seq", "modality": "dna", "name": "sequence"}],
-    "label": "label",
-    "kind": "binary",
-    "labels": {0: {"name": "off", "meaning": "no"}, 1: {"name": "on", "meaning": "yes"}},
-    "label_evidence": "made up",
-    "prompts": {"train": ["Is {sequence} on? {choices}"], "eval": "Say {choices} for {sequence}"},
-    "metrics": ["mcc", "accuracy"],
-    "primary_metric": "mcc",
-    "max_letters": 8,
-    "crop": "centre",
-}
 
 
 def write(tmp_path: Path, **changes) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cards import CARD
+from toy_cards import toy_card as card
 
 from artefacts.errors import UserError
 from data_convert.cards import TaskCard
@@ -22,10 +22,6 @@ PAIR = [
     {"column": "prot", "modality": "protein", "name": "protein", "type_column": "type_b"},
 ]
 PAIR_PROMPTS = {"train": ["{gene} {protein} {choices}"], "eval": "{gene} {protein}? {choices}"}
-
-
-def card(**changes: object) -> TaskCard:
-    return TaskCard.model_validate({key: value for key, value in {**CARD, "max_letters": 200, **changes}.items() if value is not None})
 
 
 def pairs(**changes: object) -> TaskCard:

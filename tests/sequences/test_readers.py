@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
@@ -91,7 +92,9 @@ WRITERS: dict[str, Callable[[str, str, str, int], list[str]]] = {
     "genbank": genbank_lines,
     "translations": translation_lines,
 }
-NAMES = st.from_regex(r"[!-~]{1,12}", fullmatch=True).filter(lambda name: '"' not in name)
+NAMES = (
+    st.from_regex(r"[!-~]{1,12}", fullmatch=True).filter(lambda name: '"' not in name).filter(lambda name: not re.fullmatch(r"\.\d+", name))
+)
 DESCRIPTIONS = st.lists(st.from_regex(r"[!-~α]{1,8}", fullmatch=True), max_size=4).map(" ".join)
 
 
