@@ -277,11 +277,7 @@ def test_the_forms_of_s2orc(tmp_path):
     body = [{"section": "One", "text": "Long."}]
     lines = [
         {"corpusid": 7, "content": {"source": {"oainfo": {"license": "CC BY"}}, "text": "Genes."}},
-        {
-            "paper_id": "a",
-            "title": "T",
-            "pdf_parse": {"abstract": [{"text": "Short."}], "body_text": [{"section": "One", "text": "Long."}]},
-        },
+        {"paper_id": "a", "title": "T", "pdf_parse": {"abstract": [{"text": "Short."}], "body_text": body}},
         {"paper_id": "b", "pdf_parse": None},
     ]
     ledger = Ledger()
