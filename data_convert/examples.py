@@ -81,8 +81,9 @@ class Reader:
         for column, pattern in card.where.items():
             if not fnmatch.fnmatchcase(str(values.get(column, "")), pattern):
                 raise Rejected("of another task", on_purpose=True)
-        names = [str(values.get(column, "")).strip() for column in card.row_id] if card.row_id else [str(values.get("id", "")).strip()]
-        name = "+".join(names)
+        name = (
+            "+".join([str(values.get(column, "")).strip() for column in card.row_id]) if card.row_id else str(values.get("id", "")).strip()
+        )
         # eight bytes a row; two ids that share them are one chance in millions of millions
         if name and hash(name) in seen:
             raise Rejected("duplicated id", f"'{name[:60]}'")

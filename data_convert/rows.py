@@ -89,15 +89,16 @@ def _fasta_rows(card: TaskCard, path: Path) -> Iterator[Row]:
 
 
 def _table_rows(card: TaskCard, path: Path) -> Iterator[Row]:
-    names = None if card.header else [name.partition("|")[0] for name in card.columns]
-    table = Table(path, delimiter=DELIMITERS[card.format], names=names)
+    given = None if card.header else [name.partition("|")[0] for name in card.columns]
+    table = Table(path, delimiter=DELIMITERS[card.format], names=given)
     if card.header:
         table.names = _header(card, table)
     # an answer in words may span lines; elsewhere a stray quotation mark would swallow the rows up to the next one
     words = card.label if card.kind in ("text", "set") else None
     table.one_line = [place for place, name in enumerate(table.names) if name != words]
+    names = table.names
     for row in table:
-        yield Row(row.line, dict(zip(table.names, row.cells, strict=False)), row.problem)
+        yield Row(row.line, dict(zip(names, row.cells, strict=False)), row.problem)
 
 
 def _header(card: TaskCard, table: Table) -> list[str]:

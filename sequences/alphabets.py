@@ -7,13 +7,13 @@ tokenizer, so that DNA, protein and English never share a token (design: README,
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 from artefacts.errors import UserError
 
 NUCLEOTIDES = "ACGTNRYSWKMBDHV"  # IUPAC; N and the ambiguity codes are letters of their own, never dropped
 RESIDUES = "ACDEFGHIKLMNPQRSTVWYXBZJUO*"  # 20 + unknown, ambiguous, selenocysteine, pyrrolysine, stop
-PLAIN_NUCLEOTIDES = "ACGTUNacgtun"
+PLAIN_NUCLEOTIDES = b"ACGTUNacgtun"
 SURELY_NUCLEOTIDES = 50
 """Letters from which a protein spelled in plain nucleotides is none."""
 SURELY_RESIDUES = 10
@@ -44,9 +44,13 @@ class Alphabet:
     def close_tag(self) -> str:
         return f"</{self.name}>"
 
+    @cached_property
+    def table(self) -> bytes:
+        return letter_table(self)
+
     def first_foreign(self, sequence: str) -> int:
         """0-based position of the first letter outside the alphabet (either case is inside), or -1."""
-        return sequence.encode("latin-1", "replace").translate(letter_table(self)).find(FOREIGN)
+        return sequence.encode("latin-1", "replace").translate(self.table).find(FOREIGN)
 
     def read(self, cell: str) -> str:
         """A sequence as a cell of a table or a JSON field holds it: letters in upper case, synonyms applied.
@@ -57,13 +61,14 @@ class Alphabet:
             BadSequence: empty, blanks inside, a letter outside the alphabet, or letters of another molecule (`doubt`).
         """
         stripped = cell.strip()
-        coded = stripped.encode("latin-1", "replace").translate(letter_table(self))
-        if not coded:
-            raise BadSequence("empty sequence")
-        if (place := coded.find(FOREIGN)) >= 0:
+        coded = stripped.encode("latin-1", "replace").translate(self.table)
+        if FOREIGN in coded:
+            place = coded.index(FOREIGN)
             if stripped[place].isspace():
                 raise BadSequence(BLANKS, f"at position {place + 1}")
             raise BadSequence(f"letter outside {self.name}", f"'{stripped[place]}' at position {place + 1}")
+        if not coded:
+            raise BadSequence("empty sequence")
         letters = coded.decode("ascii")
         if reason := self.doubt(letters):
             raise BadSequence(reason)
@@ -76,10 +81,12 @@ class Alphabet:
         nucleotide codes, fewer than half of them plain in the first thousand, are a protein.
         """
         if self.name == "protein":
-            surely = len(letters) >= SURELY_NUCLEOTIDES and not letters.strip(PLAIN_NUCLEOTIDES) and len(set(letters.upper())) > 2
+            if len(letters) < SURELY_NUCLEOTIDES or letters[:SURELY_NUCLEOTIDES].encode().translate(None, PLAIN_NUCLEOTIDES):
+                return ""
+            surely = not letters.encode().translate(None, PLAIN_NUCLEOTIDES) and len(set(letters.upper())) > 2
             return "nucleotides where a protein should be" if surely else ""
-        head = letters[:1000]
-        surely = len(head) >= SURELY_RESIDUES and plain_nucleotides(head) < len(head) / 2
+        head = letters[:1000].encode()
+        surely = len(head) >= SURELY_RESIDUES and 2 * len(head.translate(None, PLAIN_NUCLEOTIDES)) > len(head)
         return "a protein where nucleotides should be" if surely else ""
 
     def clean(self, sequence: str, where: str = "sequence") -> str:
@@ -96,7 +103,7 @@ class Alphabet:
                 f"{where}: '{sequence[position]}' at position {position + 1} is not a {self.name} letter "
                 f"({self.letters}{''.join(self.synonyms)}); mend the input or choose the right modality"
             )
-        return sequence.encode("ascii").translate(letter_table(self)).decode("ascii")
+        return sequence.encode("ascii").translate(self.table).decode("ascii")
 
     def wrap(self, sequence: str) -> str:
         """`<tag>SEQUENCE</tag>`, validated."""
@@ -128,15 +135,11 @@ ALPHABETS: dict[str, Alphabet] = {a.name: a for a in (DNA, RNA, PROTEIN)}
 TAGS = [tag for alphabet in ALPHABETS.values() for tag in (alphabet.open_tag, alphabet.close_tag)]
 
 
-def plain_nucleotides(letters: str) -> int:
-    """How many letters are A, C, G, T, U or N, in either case."""
-    return sum(map(letters.count, PLAIN_NUCLEOTIDES))
-
-
 def guess(letters: str) -> Alphabet:
     """The alphabet of letters of unknown kind: nucleotide codes of which nine in ten are plain ones, or else protein."""
-    used = set(letters.upper())
-    if used <= set(NUCLEOTIDES + "U") and plain_nucleotides(letters) >= PLAIN_SHARE * len(letters):
+    used, raw = set(letters.upper()), letters.encode()
+    plain = len(raw) - len(raw.translate(None, PLAIN_NUCLEOTIDES))
+    if used <= set(NUCLEOTIDES + "U") and plain >= PLAIN_SHARE * len(raw):
         return RNA if "U" in used and "T" not in used else DNA
     return PROTEIN
 

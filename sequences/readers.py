@@ -105,7 +105,8 @@ def read_sequences(
     for record in records:
         ledger.read += 1
         letters = "" if record.problem else _letters(record, table)
-        if reason := record.problem or ("" if letters else "empty sequence"):
+        if not letters:
+            reason = record.problem or "empty sequence"
             ledger.reject(reason, at(path, record.line), on_purpose=reason == formats.PSEUDOGENE)
         elif "\0" in letters:
             line, reason, letter = _first_foreign(record, table, alphabet)

@@ -81,22 +81,22 @@ class Table:
         width, delimiter, exact = len(self.names), self.delimiter, self.delimiter == "\t"
         for number, raw in self._lines:
             try:
-                text = raw.decode("utf-8").rstrip("\n")
+                text = raw.decode("utf-8")
             except UnicodeDecodeError:
                 yield TableRow(number, [], NOT_UTF8)
-                continue
-            if not text or (text.isspace() and delimiter not in text):
                 continue
             cells: list[str] | None = text.split(delimiter)
             if '"' in text and cells is not None:
                 right = exact and len(cells) == (width or len(cells))
-                cells = [_unquoted(cell) for cell in cells] if right else self._quoted(text, delimiter, width)
+                cells = [_unquoted(cell) for cell in cells] if right else self._quoted(text.rstrip("\n"), delimiter, width)
+            elif text.isspace() and delimiter not in text:
+                continue
             if cells is None:
                 yield TableRow(number, [], BAD_QUOTE)
             elif width and len(cells) != width:
                 yield TableRow(number, [], BAD_WIDTH)
             else:
-                yield TableRow(number, [cell.strip() for cell in cells])
+                yield TableRow(number, list(map(str.strip, cells)))
 
     def place(self, names: Iterable[str]) -> int | None:
         """Index of the first of these columns that is there, in either case."""

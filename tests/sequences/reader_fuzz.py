@@ -144,6 +144,19 @@ EXAMPLES = {
     "TSV": Example(
         "protein", ".tsv", tuple(f"5'{i}\t{_letters(i, 'ACDEFGHIKL', 80)}\n".encode() for i in FIVE), head=b"ID\tSeq\n", markers=(b"\t",)
     ),
+    "FASTA below comments": Example(
+        "dna", ".txt", tuple(_fasta(i, "ACGTN") for i in FIVE), head=b"# made by a tool\n\n;x\n", markers=(b"\n>", b"#", b";", b"\n# ")
+    ),
+    "quoted TSV": Example(
+        "rna",
+        ".csv",
+        tuple(f'"a ""{i}"""\t"{_letters(i, "ACGU", 80)}"\tx\n'.encode() for i in FIVE),
+        head=b'"name"\t"sequence"\tnote\n',
+        markers=(b"\t", b'"', b'""', b'\t"'),
+    ),
+    "semicolons": Example(
+        "dna", ".tsv", tuple(f"s{i}; {_letters(i, 'ACGTN', 80)} \n".encode() for i in FIVE), head=b"id;seq\n", markers=(b";", b'"', b",")
+    ),
     "JSON lines": Example(
         "text", ".jsonl", tuple(map(_article, FIVE)), markers=(b"{", b"[" * 3000, b"\\ud800", b"null", b'"text": ', b"1" * 5000)
     ),
