@@ -27,6 +27,7 @@ BLOCK = 1 << 18
 """Bytes read at once: large enough that Python's own work per block does not count, small enough for the cache."""
 MOST_ZEROS = 0.02
 """Share of zero bytes from which a file is taken for binary data, or UTF-16."""
+FEW_ZEROS = 4
 UNPACK = "unpack it and give the files inside"
 TELLTALES = (
     (0, b"\x28\xb5\x2f\xfd", "zstd data", "unpack it with `zstd -d`"),
@@ -106,7 +107,8 @@ def refuse_foreign(path: str | Path, head: bytes) -> None:
     for place, telltale, kind, remedy in TELLTALES:
         if head.startswith(telltale, place):
             raise UserError(f"{at(path, 1)}: this is {kind}, which is not read here; {remedy}")
-    if head[:4096].count(0) > MOST_ZEROS * len(head[:4096]):
+    zeros = head[:4096].count(0)
+    if zeros > MOST_ZEROS * len(head[:4096]) and zeros > FEW_ZEROS:
         line = head.count(b"\n", 0, head.index(0)) + 1
         raise UserError(f"{at(path, line)}: binary data, which is not read here; give text")
 
