@@ -22,8 +22,8 @@ def summary(folder: Path) -> str:
             )
         lines.append(f"{'':<34}records: " + ", ".join(f"{split} {count:,}" for split, count in found["n"].items()))
         if other := {split: count for split, count in found.get("same_input_other_answer", {}).items() if count}:
-            shown = ", ".join(f"{split} {count:,}" for split, count in other.items())
-            lines.append(f"{'':<34}the same input stands with another answer: {shown}")
+            rows = ", ".join(f"{split} {count:,}" for split, count in other.items())
+            lines.append(f"{'':<34}the same input stands with another answer: {rows}")
         for split, part in found.get("tokens", {}).items():
             shown = [f"{what} " + ", ".join(f"{name} {value:,}" for name, value in part[what].items()) for what in ("prompt", "answer")]
             lines.append(f"{'':<34}tokens in {part['n']:,} {split} records: {'; '.join(shown)}")
