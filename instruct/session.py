@@ -127,10 +127,10 @@ class Session:
             finally:
                 tokens.put(None)
 
-        worker = threading.Thread(target=generate, daemon=True)
-        worker.start()
+        worker = threading.Thread(target=generate)  # no daemon: one that outlives the interpreter aborts the process
         answer, text = list[int](), ""
         try:
+            worker.start()
             while (token := tokens.get()) is not None:
                 if token not in self._unseen:
                     answer.append(token)
@@ -141,7 +141,8 @@ class Session:
             yield text
         finally:
             stopped.set()
-            worker.join()
+            if worker.is_alive():  # Ctrl-C may have come before it was
+                worker.join()
         if failed:
             raise failed[0]
 
