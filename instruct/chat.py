@@ -83,19 +83,26 @@ class Talk:
         print(HELP)
         terminal = sys.stdin.isatty() and sys.stdout.isatty()
         read = _terminal_reader() if terminal else _plain_reader()
-        while True:
+        going = True
+        while going:
             try:
-                if (line := read().strip()) == "/quit":
-                    return
-                self._line(line)
-            except EOFError:
-                return
-            except UserError as error:
-                print(f"error: {error}")
+                going = self._turn(read)
             except KeyboardInterrupt:
                 if not terminal:
                     raise
                 print("\n[stopped; the conversation goes on]")
+
+    def _turn(self, read: Callable[[], str]) -> bool:
+        """One prompt or command; whether more may follow."""
+        try:
+            if (line := read().strip()) == "/quit":
+                return False
+            self._line(line)
+        except EOFError:
+            return False
+        except UserError as error:
+            print(f"error: {error}")
+        return True
 
     def _line(self, line: str) -> None:
         command, _, rest = line.partition(" ")
