@@ -312,7 +312,45 @@ def test_the_endpoint_answers_the_openai_client_like_a_plain_pipeline(served: Se
     client = openai.OpenAI(base_url=served.endpoint, api_key="none")
     answered = client.chat.completions.create(model="tiny gene", messages=messages, max_tokens=12, temperature=0)
     assert answered.choices[0].message.content == expected[0]["generated_text"][-1]["content"]
-    assert list(client.models.list()) == []
+    assert [model.id for model in client.models.list()] == ["tiny gene"]
+    assert client.models.retrieve("tiny gene").id == "tiny gene"
+
+
+def test_one_request_does_not_stop_the_endpoint_for_all(served: Served, extended_folder: Path) -> None:
+    """An answer ends with the context at the latest, whatever is asked for, and however."""
+    client = openai.OpenAI(base_url=served.endpoint, api_key="none", max_retries=0)
+    messages: Any = [{"role": "user", "content": "Name it"}]
+    for asked in ({"max_tokens": 10**9}, {"max_completion_tokens": 10**9}, {}):
+        answered = client.chat.completions.create(model="tiny gene", messages=messages, temperature=0, **asked)
+        assert answered.usage.total_tokens <= 1024
+        *_, last = client.chat.completions.create(model="tiny gene", messages=messages, temperature=0, stream=True, **asked)
+        assert last.usage.total_tokens <= 1024
+    assert client.completions.create(model="tiny gene", prompt="Name it", max_tokens=10**9, temperature=0).usage.total_tokens <= 1024
+    for refused in ({"generation_config": '{"max_new_tokens": 1000000000}'}, {"max_tokens": 0}, {"max_tokens": 2**70, "messages": "x"}):
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(model="tiny gene", messages=messages, extra_body=refused)
+    with pytest.raises(openai.BadRequestError, match=r"the prompt has .* tokens, and the model's context 1,024 with the answer"):
+        client.chat.completions.create(model="tiny gene", messages=[{"role": "user", "content": "word " * 2000}])
+
+
+def test_no_other_model_is_loaded_and_the_loaded_one_stays(served: Served, extended_folder: Path) -> None:
+    root = served.endpoint.removesuffix("/v1")
+    json_type = {"Content-Type": "application/json"}
+    other = json.dumps({"model": str(extended_folder), "messages": [{"role": "user", "content": "a"}]}).encode()
+    assert status(f"{root}/load_model", other, json_type) == 404
+    assert status(f"{root}/reset", b"", json_type) == 404
+    assert status(f"{root}/v1/responses", other, json_type) == 404
+    assert status(f"{root}/docs") == status(f"{root}/openapi.json") == 404
+    assert status(f"{root}/v1/chat/completions", other, json_type) == 400
+
+
+@pytest.mark.parametrize("of", ["page", "endpoint"])
+def test_foreign_names_are_refused(served: Served, of: str) -> None:
+    address = served.page if of == "page" else f"{served.endpoint}/models"
+    assert status(address) == 200
+    for host, expected in (("evil.example", 403), ("evil.example:7860", 403), ("localhost", 200)):
+        assert status(address, headers={"Host": host}) == expected
+    assert status(served.page if of == "page" else f"{served.endpoint}/completions", b"{}", {"Host": "evil.example"}) == 403
 
 
 def test_nothing_was_asked_of_the_world(served: Served) -> None:
@@ -321,15 +359,51 @@ def test_nothing_was_asked_of_the_world(served: Served) -> None:
     assert served.outside.calls == []
 
 
-def test_ctrl_c_ends_the_server(extended_folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "llama_gene", "serve", "--model", str(extended_folder), "--no-endpoint", "port=0"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def test_ctrl_c_ends_the_server_and_uploads_do_not_stay(extended_folder: Path, tmp_path: Path) -> None:
+    soon = "import sys, instruct.serve, llama_gene; instruct.serve.KEPT = 1; sys.exit(llama_gene.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", soon, "serve", "--model", str(extended_folder), "--no-endpoint", "port=0"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
         assert process.stdout is not None
-        assert any(line.startswith("Ctrl-C") for line in process.stdout)
+        address = ""
+        for line in process.stdout:
+            address = line.removeprefix("page: ").strip() if line.startswith("page: ") else address
+            if line.startswith("Ctrl-C"):
+                break
+        # uploads that nobody asks about go: here after a second
+        boundary = "x" * 20
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="left.fa"\r\n\r\n'
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        assert status(f"{address}gradio_api/upload", f"{head}>a\nAC\n\r\n--{boundary}--\r\n".encode(), headers) == 200
+        assert list(tmp_path.rglob("left.fa"))
+        deadline = time.monotonic() + 20
+        while list(tmp_path.rglob("left.fa")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         left = process.stdout.read()
         assert process.wait(60) == 0, left
         assert "Traceback" not in left
+    finally:
+        process.kill()
+
+
+def test_sigterm_ends_an_endpoint_that_does_not_hear_it(extended_folder: Path, tmp_path: Path) -> None:
+    """Stopped altogether, as one that computes for hours is: the grace passes, here a second, and it is killed."""
+    soon = "import sys, instruct.serve, llama_gene; instruct.serve.GRACE = 1; sys.exit(llama_gene.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", soon, "serve", "--model", str(extended_folder), "--no-page", "endpoint_port=0", "engine=transformers"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert process.stdout is not None
+        assert any(line.startswith("Ctrl-C") for line in process.stdout)
+        found = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True, check=True)
+        (endpoint,) = map(int, found.stdout.split())
+        os.kill(endpoint, signal.SIGSTOP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 143
+        with pytest.raises(ProcessLookupError):
+            os.kill(endpoint, 0)
     finally:
         process.kill()
