@@ -174,7 +174,7 @@ def _page(recipe: ServeRecipe) -> Iterator[Path]:
 
         from instruct.examples import Examples, cards_of
         from instruct.limits import Guard, Hosts
-        from instruct.page import CSS, Limits, Page, build, facts_of
+        from instruct.page import CSS, SCRIPT, Limits, Page, build, facts_of
         from instruct.session import Sampling, Session
 
         limits = Limits(recipe.longest_prompt, recipe.upload_mib, recipe.questions_per_minute, recipe.waiting)
@@ -185,6 +185,7 @@ def _page(recipe: ServeRecipe) -> Iterator[Path]:
         options: dict[str, Any] = {
             "theme": gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONO),
             "css_paths": CSS,
+            "js": SCRIPT.read_text(encoding="utf-8"),
             "app_kwargs": {
                 "middleware": [
                     Middleware(Hosts, names=[recipe.host, *recipe.names]),

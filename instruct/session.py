@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -80,7 +80,7 @@ class Session:
             )
         return ids
 
-    def stream(self, messages: Messages, sampling: Sampling) -> Iterator[str]:
+    def stream(self, messages: Messages, sampling: Sampling) -> Generator[str, None, None]:
         """The answer so far, again and again until it is complete; the last value is the whole answer.
 
         Closing the iterator stops the model. Raises UserError as `prompt` does.

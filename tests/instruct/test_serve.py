@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from data_convert.cards import load_card
+from data_convert.prompts import choices, render
 from instruct.limits import POSTS_PER_QUESTION
 
 pytest.importorskip("gradio", reason="the page needs gradio")
@@ -60,9 +62,6 @@ class Served:
 
 def records(folder: Path) -> Path:
     """Two held-out records of sim/promoter, as `convert tasks` lays them out."""
-    from data_convert.cards import load_card
-    from data_convert.prompts import choices, render
-
     card = load_card("sim/promoter")
     folder.mkdir()
     lines = []
@@ -192,6 +191,116 @@ def test_a_fasta_file_is_uploaded_and_put_into_the_prompt(page: Any, tmp_path: P
     assert "of sim/promoter" in page.inner_text("#result")
 
 
+def test_a_limit_is_told_when_the_file_is_read(page: Any, tmp_path: Path) -> None:
+    """Before anything is asked: the context of the model, and the number of sequences that a task has."""
+    path = tmp_path / "mine.fa"
+    path.write_text(">seq1\n" + "N" * 1500 + "\n")
+    page.set_input_files("input[type=file]", path)
+    page.wait_for_selector("#read .said.error")
+    shown = page.inner_text("#read .said.error")
+    assert re.fullmatch(
+        r"Read seq1 \(1,500 letters\) as dna\. But: the conversation has 1,5\d\d tokens, more than the model's 1,024; .*", shown
+    )
+    assert page.input_value("#sequence textarea").startswith(">seq1")
+    page.click("#compose")
+    page.wait_for_function("document.querySelector('#read').innerText.startsWith('the conversation has')")
+    assert page.input_value("#prompt textarea") == ""
+    choose_promoter(page)
+    two = tmp_path / "two.fa"
+    two.write_text(">seq1\nACGT\n>seq2\nACGT\n")
+    page.set_input_files("input[type=file]", two)
+    page.wait_for_function("document.querySelector('#read').innerText.includes('2 sequences where 1 is needed')")
+
+
+def test_probabilities_are_of_the_card_s_words_and_modality_alone(page: Any) -> None:
+    """With a card chosen, a question about something else has none, and a prompt in the card's words has."""
+    card = load_card("sim/promoter")
+    own = choose_promoter(page)
+    for prompt in ("Is this a kinase? <protein>MKVLAAGWMKVLAAGW</protein>", own.replace("dna>", "protein>"), f"Well: {own}"):
+        page.fill("#prompt textarea", prompt)
+        page.click("#ask")
+        page.wait_for_function("document.querySelector('#result').innerText.includes('no labels to compare')")
+        assert f"writes a sequence in the words of {card.id}." in page.inner_text("#result")
+        assert page.locator("#result .bar").count() == 0
+    page.fill("#prompt textarea", own)
+    page.click("#ask")
+    page.wait_for_selector("#result .bar")
+
+
+def test_an_answer_that_contradicts_its_probabilities_is_marked(page: Any) -> None:
+    page.fill("#prompt textarea", choose_promoter(page))
+    page.click("#ask")
+    page.wait_for_selector("#result .bar")
+    answer, likeliest = page.text_content("#result .answer"), page.locator("#result .bar .name").first.inner_text()
+    assert answer != likeliest, "a model of random weights does not answer with a label"
+    doubt = page.inner_text("#result .said.doubt")
+    assert re.fullmatch(
+        rf"The answer is none of the labels, but the likeliest label is '{likeliest}' \([\d.]+ %\): they contradict each other\.", doubt
+    )
+
+
+def test_an_answer_goes_when_its_prompt_changes(page: Any) -> None:
+    """Typed or filled in, at once or while the answer is being written; it is there again with its question."""
+    page.fill("#prompt textarea", "Name it")
+    posts: list[str] = []
+    page.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
+    page.type("#prompt textarea", " and name it once more" * 3)
+    assert posts == [], "writing asks the server nothing"
+    for wait in (0, 50, 1500):
+        page.click("#ask")
+        page.wait_for_timeout(wait)
+        page.type("#prompt textarea", "x")
+        page.wait_for_timeout(400)
+        assert not page.locator("#result .answer").is_visible() or page.text_content("#result .answer") == ""
+        page.wait_for_timeout(1200)  # what was still on its way has come
+        assert not page.locator("#result .answer").is_visible() or page.text_content("#result .answer") == ""
+    page.keyboard.press("Backspace")
+    page.wait_for_function("!document.querySelector('#result').classList.contains('stale')")
+    page.wait_for_function("document.querySelector('#result .answer').innerText.length > 0")
+    choose_promoter(page)
+    page.wait_for_function("document.querySelector('#result').classList.contains('stale')")
+
+
+def test_ctrl_enter_asks_and_enter_does_not(page: Any) -> None:
+    page.fill("#prompt textarea", "Name it")
+    page.press("#prompt textarea", "Enter")
+    page.wait_for_timeout(500)
+    assert page.input_value("#prompt textarea") == "Name it\n"
+    assert page.locator("#result [data-number]").count() == 0
+    page.press("#prompt textarea", "Control+Enter")
+    page.wait_for_selector("#result .tokens")
+    assert page.input_value("#prompt textarea") == "Name it\n"
+
+
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_every_width_keeps_its_layout_and_a_phone_scrolls_to_the_answer(served: Served, browser: Any, width: int) -> None:
+    opened = browser.new_page(viewport={"width": width, "height": 800})
+    try:
+        opened.goto(served.page)
+        opened.wait_for_selector("#ask")
+        choose_promoter(opened)
+        opened.evaluate("scrollTo(0, 0)")
+        opened.press("#prompt textarea", "Control+Enter")
+        opened.wait_for_selector("#result .bar")
+        opened.wait_for_timeout(500)
+        assert opened.evaluate("document.scrollingElement.scrollWidth") <= width, "nothing is cut off at the right"
+        boxes = {
+            name: opened.locator(name).bounding_box()
+            for name in ("#task", "#sequence", "#prompt", "#ask", "#stop", "#result", "#result .tokens")
+        }
+        for name, box in boxes.items():
+            assert box["x"] >= 0, name
+            assert box["x"] + box["width"] <= width, name
+        beside = boxes["#result"]["x"] > boxes["#prompt"]["x"] + boxes["#prompt"]["width"]
+        assert beside == (width == 1280) or width == 820
+        assert beside or boxes["#result"]["y"] >= boxes["#ask"]["y"] + boxes["#ask"]["height"] - 1, "nothing lies over anything"
+        answer = opened.locator("#result .answer").bounding_box()
+        assert answer["y"] >= 0
+        assert answer["y"] + min(answer["height"], 100) <= 800, "the answer is on the screen"
+    finally:
+        opened.close()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -230,8 +339,13 @@ def test_an_answer_stays_where_a_label_does_not_fit(page: Any, extended_folder: 
     from instruct.session import Sampling, Session
 
     session = Session(extended_folder)
-    text = f"<dna>{'N' * (session.context - len(session.prompt([{'role': 'user', 'content': ''}])) - 4)}</dna>"
-    choose_promoter(page)
+    card = load_card("sim/promoter")
+
+    def asked(size: int) -> str:
+        return render(card, {"sequence": "N" * size}, card.prompts.eval)
+
+    text = asked(session.context - len(session.prompt([{"role": "user", "content": asked(1)}])) - 1)
+    assert session.context - len(session.prompt([{"role": "user", "content": text}])) == 2
     page.fill("#prompt textarea", text)
     page.click("#ask")
     page.wait_for_function("(document.querySelector('#result .said.error')?.innerText || '').includes('prompt and label have')")
