@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,9 +23,12 @@ MOST_BYTES = 8 << 20
 """Of a request."""
 USUAL = 1024
 """Tokens of an answer to a request that names no number, as transformers has it."""
+COLDEST = 0.01
+"""Temperature above 0 at which probabilities are still numbers."""
 ASKED = "max_completion_tokens", "max_tokens"
-NOT_SERVED = "generation_config", "tools", "chat_template_kwargs"
+NOT_SERVED = "generation_config", "tools", "chat_template_kwargs", "logit_bias"
 """What transformers would take, and what would undo the checks."""
+Words = Annotated[str, Field(min_length=1)]
 
 
 class Part(BaseModel):
@@ -39,7 +42,10 @@ class Message(BaseModel):
 
 
 class Question(BaseModel):
-    """What both kinds of request may say of the answer. Other fields are left to transformers, which refuses or ignores them."""
+    """What both kinds of request may say of the answer; what transformers would ignore without a word is refused where it matters.
+
+    Other fields are left to transformers.
+    """
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
@@ -47,11 +53,14 @@ class Question(BaseModel):
     max_completion_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    frequency_penalty: float | None = Field(None, ge=-1, le=2)
-    logit_bias: dict[str, float] | None = None
+    frequency_penalty: float | None = Field(None, gt=-1, le=2)
     seed: int | None = Field(None, ge=0, lt=1 << 63)
-    stop: str | list[str] | None = None
+    stop: Words | Annotated[list[Words], Field(min_length=1)] | None = None
     stream: bool | None = None
+    n: Literal[1] | None = None
+    best_of: Literal[1] | None = None
+    echo: Literal[False] | None = None
+    logprobs: Literal[False] | None = None
 
 
 class ChatQuestion(Question):
@@ -60,6 +69,7 @@ class ChatQuestion(Question):
 
 class CompletionQuestion(Question):
     prompt: str
+    suffix: str | None = None
 
 
 QUESTIONS: Mapping[str, type[Question]] = {"/v1/chat/completions": ChatQuestion, "/v1/completions": CompletionQuestion}
@@ -71,8 +81,10 @@ class Gate:
     Answers are bounded by the context. What is no question is answered with 4xx, in the words of OpenAI's errors.
     """
 
-    def __init__(self, app: Any, name: str, tokenizer: Any, context: int) -> None:
+    def __init__(self, app: Any, name: str, tokenizer: Any, context: int, settings: Mapping[str, Any]) -> None:
+        """Args: settings: of the folder's generation_config.json."""
         self.app, self.tokenizer, self.context = app, tokenizer, context
+        self.sampled = json.dumps({**settings, "do_sample": True})
         self.model = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "llama-gene"}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -122,12 +134,17 @@ class Gate:
             raise UserError("the request is no JSON object in UTF-8") from None
         if refused := next((name for name in NOT_SERVED if body.get(name) is not None), None):
             raise UserError(f"{refused}: not served here; leave it out")
+        if question.temperature and question.temperature < COLDEST:
+            raise UserError(f"temperature: 0, or from {COLDEST} to 2")
         length = len(self._ids(question))
         room = self.context - length
         if room < 1:
             raise UserError(f"the prompt has {length:,} tokens, and the model's context {self.context:,} with the answer; shorten it")
         wanted = next((body[name] for name in ASKED if body.get(name) is not None), USUAL)
-        return json.dumps({**{name: value for name, value in body.items() if name not in ASKED}, "max_tokens": min(wanted, room)}).encode()
+        kept = {name: value for name, value in body.items() if name not in ASKED}
+        if question.temperature:  # transformers would set it, and answer greedily all the same where the folder says so
+            kept["generation_config"] = self.sampled
+        return json.dumps({**kept, "max_tokens": min(wanted, room)}).encode()
 
     def _ids(self, question: Question) -> list[int]:
         if isinstance(question, CompletionQuestion):
@@ -158,17 +175,18 @@ async def _answer(send: Any, status: int, body: Any) -> None:
 
 def main(name: str, port: int) -> None:
     """Serve the model of that name, which lies in the working folder, until a signal ends it."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
     from transformers.cli.serve import Serve
     from transformers.cli.serving import server
 
     folder = Path(name).resolve()
     tokenizer, context = AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder).max_position_embeddings
+    settings = GenerationConfig.from_pretrained(folder).to_diff_dict()
     build = server.build_server
 
     def gated(*arguments: Any, **named: Any) -> Any:
         app = build(*arguments, **named)
-        app.add_middleware(Gate, name=name, tokenizer=tokenizer, context=context)
+        app.add_middleware(Gate, name=name, tokenizer=tokenizer, context=context, settings=settings)
         app.add_middleware(Hosts)
         return app
 

@@ -86,7 +86,11 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        begun = False
+
         async def with_policy(message: Any) -> None:
+            nonlocal begun
+            begun = True
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), (b"content-security-policy", POLICY.encode())]
             await send(message)
@@ -95,7 +99,12 @@ class Guard:
             await read_body(receive, 0)
             await respond(with_policy, refused[0], refused[1].encode())
             return
-        await self.app(scope, receive, with_policy)
+        try:
+            await self.app(scope, receive, with_policy)
+        except LookupError as error:  # Gradio looks up what a request names, and a made-up name would be a 500
+            if begun or scope["method"] != "POST":
+                raise
+            await respond(with_policy, 400, f"no such part of the page: {error}".encode())
 
     def _refused(self, scope: Any) -> tuple[int, str] | None:
         length = dict(scope["headers"]).get(b"content-length", b"")

@@ -39,7 +39,7 @@ def behind() -> Behind:
 
 @pytest.fixture(scope="module")
 def gate(behind: Behind, extended_folder: Path) -> Gate:
-    return Gate(behind, "m", AutoTokenizer.from_pretrained(extended_folder), CONTEXT)
+    return Gate(behind, "m", AutoTokenizer.from_pretrained(extended_folder), CONTEXT, {"eos_token_id": 2})
 
 
 def ask(gate: Gate, body: bytes, path: str = "/v1/chat/completions", method: str = "POST") -> tuple[int, Any]:
@@ -97,8 +97,15 @@ def test_whatever_is_asked_is_answered_in_4xx_or_bounded(gate: Gate, behind: Beh
         (b'{"messages": [{"role": "user", "content": "a \\ud800"}]}', "a text is no UTF-8"),
         (json.dumps({**GOOD, "max_tokens": -1}).encode(), "max_tokens: "),
         (json.dumps({**GOOD, "temperature": "hot"}).encode(), "temperature: "),
+        (json.dumps({**GOOD, "temperature": 1e-300}).encode(), "temperature: 0, or from 0.01 to 2"),
         (json.dumps({**GOOD, "temperature": float("nan")}).encode(), "temperature: "),
         (json.dumps({**GOOD, "seed": -1}).encode(), "seed: "),
+        (json.dumps({**GOOD, "stop": []}).encode(), "stop"),
+        (json.dumps({**GOOD, "stop": ["a", ""]}).encode(), "stop"),
+        (json.dumps({**GOOD, "frequency_penalty": -1}).encode(), "frequency_penalty: "),
+        (json.dumps({**GOOD, "n": 5}).encode(), "n: "),
+        (json.dumps({**GOOD, "logprobs": True}).encode(), "logprobs: "),
+        (json.dumps({**GOOD, "logit_bias": {"5": 1}}).encode(), "logit_bias: not served here"),
         (json.dumps({**GOOD, "tools": [{}]}).encode(), "tools: not served here"),
         (json.dumps({**GOOD, "generation_config": "{}"}).encode(), "generation_config: not served here"),
     ],

@@ -392,6 +392,19 @@ def test_no_file_of_the_machine_is_given_out(served: Served, extended_folder: Pa
         assert status(f"{served.page}{route}{path}") in (400, 403, 404, 405, 422)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        *(("queue/join", body) for body in (b"", b"{", b"[]", b"\xff", b"[" * 50_000, b'{"data": 1}', b'{"data": [], "fn_index": 0}')),
+        ("queue/join", b'{"data": [], "fn_index": 9999, "session_hash": "x"}'),
+        ("component_server", b'{"data": [], "component_id": 9999, "session_hash": "a", "fn_name": "x"}'),
+        *((path, b"{}") for path in ("run/ask", "api/predict", "cancel", "reset", "upload", "component_server", "process_recording")),
+    ],
+)
+def test_malformed_requests_to_the_page_are_refused(served: Served, path: str, body: bytes) -> None:
+    assert 400 <= status(f"{served.page}gradio_api/{path}", body, {"Content-Type": "application/json"}) < 500
+
+
 def test_an_uploaded_name_does_not_choose_its_place(served: Served, tmp_path: Path) -> None:
     boundary = "x" * 20
     name = f"../../../../..{tmp_path}/evil.fa"
@@ -440,6 +453,13 @@ def test_one_request_does_not_stop_the_endpoint_for_all(served: Served, extended
         *_, last = client.chat.completions.create(model="tiny gene", messages=messages, temperature=0, stream=True, **asked)
         assert last.usage.total_tokens <= 1024
     assert client.completions.create(model="tiny gene", prompt="Name it", max_tokens=10**9, temperature=0).usage.total_tokens <= 1024
+    drawn = {
+        client.chat.completions.create(model="tiny gene", messages=messages, temperature=1.5, max_tokens=20, seed=s)
+        .choices[0]
+        .message.content
+        for s in range(3)
+    }
+    assert len(drawn) == 3, "a temperature is not ignored, though the folder answers greedily"
     for refused in ({"generation_config": '{"max_new_tokens": 1000000000}'}, {"max_tokens": 0}, {"max_tokens": 2**70, "messages": "x"}):
         with pytest.raises(openai.BadRequestError):
             client.chat.completions.create(model="tiny gene", messages=messages, extra_body=refused)
