@@ -92,7 +92,7 @@ def launch(module: str, ranks: int, arguments: Sequence[str]) -> int:
     """Run `deepspeed --module MODULE ARGUMENTS` on this machine and return its exit code."""
     import torch
 
-    environment = dict(os.environ)
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # a tokenizer.py in the working folder is nobody's module
     if not torch.cuda.is_available():
         environment["DS_ACCELERATOR"] = "cpu"
     command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(ranks)]
@@ -130,13 +130,18 @@ def keep_cpu_simple() -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
+def cores() -> int:
+    """Cores that this process may use; on macOS and Windows, which do not say, all of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def share_cores() -> None:
     """On CPU, share the cores among this machine's ranks; a thread count set by OMP_NUM_THREADS is left alone."""
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ:
         ranks = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
+        torch.set_num_threads(max(1, cores() // ranks))
 
 
 def end(code: int) -> NoReturn:

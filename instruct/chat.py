@@ -60,8 +60,9 @@ def chat(recipe: ChatRecipe) -> None:
     talk = Talk(session, Sampling(recipe.max_new_tokens, recipe.temperature), asked)
     if recipe.as_json:
         requests = [{"prompt": recipe.prompt}] if recipe.prompt is not None else _lines()
+        plain = "utf" in (getattr(sys.stdout, "encoding", None) or "utf").lower()  # elsewhere JSON's own escapes are needed
         for request in requests:
-            line = json.dumps(talk.as_json(request), ensure_ascii=False)
+            line = json.dumps(talk.as_json(request), ensure_ascii=not plain)
             # half a surrogate pair cannot be written; with a backslash it is JSON
             print(line.encode("utf-8", "backslashreplace").decode(), flush=True)
     elif first is not None:
@@ -81,7 +82,9 @@ class Talk:
     def converse(self) -> None:
         """Read prompts until the end."""
         print(HELP)
-        terminal = sys.stdin.isatty() and sys.stdout.isatty()
+        if sys.stdin is None:  # closed (<&-)
+            return
+        terminal = sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty()
         read = _terminal_reader() if terminal else _plain_reader()
         going = True
         while going:
@@ -201,7 +204,7 @@ def _terminal_reader() -> Callable[[], str]:
 
 def _lines() -> Iterator[dict[str, Any]]:
     """Requests of standard input; a line that is none becomes one that will be refused with its number."""
-    for number, line in enumerate(sys.stdin.buffer, 1):
+    for number, line in enumerate(sys.stdin.buffer if sys.stdin is not None else [], 1):
         if not line.strip():
             continue
         try:
