@@ -46,30 +46,31 @@ def _group(word: str) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _command(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _command(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
-        return 0
+        return
     if arguments[0] == "quickstart":
         from pipeline import main as quickstart
 
-        return guarded(lambda: quickstart(arguments[1:], verb))
+        quickstart(arguments[1:], verb)
+        return
     first, *others = arguments
     if _group(first) and others in (["-h"], ["--help"]):
         print("\n".join(f"  {name:<19}{VERBS[name][0]}" for name in _group(first)))
-        return 0
+        return
     if _group(first) and others and not others[0].startswith("-"):
         name, rest = f"{first} {others[0]}", others[1:]
     else:
         name, rest = first, others
 
-    def work() -> None:
-        found = verb(name)
-        parser = argparse.ArgumentParser(prog=f"llama-gene {name}")
-        add_arguments(parser, found)
-        run(parser.parse_intermixed_args(rest), found)
-
-    return guarded(work)
+    found = verb(name)
+    parser = argparse.ArgumentParser(prog=f"llama-gene {name}", allow_abbrev=False)
+    add_arguments(parser, found)
+    run(parser.parse_intermixed_args(rest), found)
 
 
 def _overview() -> str:

@@ -54,6 +54,7 @@ def main(argv: list[str], verb: Callable[[str], Verb[Any]]) -> None:
         description="The whole way through, from sequences to a scored, chatting gene model.",
         epilog="example:\n  llama-gene quickstart --recipe configs/recipes/real-small.yaml --data ../shared/data",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--recipe", default=str(DEFAULT), metavar="YAML", help="pipeline recipe (default: the simulated organism)")
     parser.add_argument("--data", help="folder of real data, for recipes that need one")
@@ -134,7 +135,7 @@ def run_steps(pipeline: Pipeline, recipes: dict[str, Recipe], commands: dict[str
         stale = True
         print(f"{head}: llama-gene {' '.join([*command, *replace])}", flush=True)
         begun = time.monotonic()
-        code = run_child([sys.executable, "-m", "llama_gene", *command, *replace])
+        code = run_child([sys.executable, "-P", "-m", "llama_gene", *command, *replace])
         if code:
             print(f"{head}: failed with exit code {code}", file=sys.stderr)
             raise SystemExit(code)

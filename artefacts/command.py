@@ -124,7 +124,11 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
 
 
 def guarded(work: Callable[[], Any]) -> int:
-    """Run a command; turn user errors, Ctrl-C, a full disk and the signals to end into one clear line and an exit code."""
+    """Run a command; turn user errors, Ctrl-C, a full disk and the signals to end into one clear line and an exit code.
+
+    A reader of the output that has gone (`| head`) ends it without a word, as it ends other programs. What the terminal cannot
+    write (latin-1, and an arrow) is written by its number.
+    """
 
     def terminate(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)  # an exception, so that temporary outputs are removed
@@ -133,8 +137,21 @@ def guarded(work: Callable[[], Any]) -> int:
     # nohup has set SIGHUP to be ignored, and so it stays
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, terminate) for number in numbers}
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        work()
+        try:
+            work()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, and not in the interpreter's end, a reader that has gone is noticed
+    except BrokenPipeError:
+        try:
+            print(flush=True)  # breaks again if it was the output, and no other pipe
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+            return 141  # as 128 + SIGPIPE, which Windows does not have
+        raise
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -170,7 +187,7 @@ def full_disk(error: Exception) -> int | None:
 
 def run_rank(prog: str, verb: Verb[R], argv: Sequence[str] | None = None) -> int:
     """The `__main__` of a room that a launcher starts, one process per rank."""
-    parser = argparse.ArgumentParser(prog=f"python -m {prog}")
+    parser = argparse.ArgumentParser(prog=f"python -m {prog}", allow_abbrev=False)
     add_arguments(parser, verb)
     # torchrun and older DeepSpeed launchers put --local_rank first; the environment says the same
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)

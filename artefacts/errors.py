@@ -15,6 +15,12 @@ class UserError(ValueError):
     """
 
 
+def ensure(truth: bool, what: str) -> None:
+    """Raise AssertionError, in words, where only a bug of ours can have led. `assert` would be gone under `python -O`."""
+    if not truth:
+        raise AssertionError(what)
+
+
 def at(path: str | Path, line: int | None = None) -> str:
     """Format a place for a message: `file:line`, or the file alone."""
     return f"{path}:{line}" if line is not None else f"{path}"
@@ -90,9 +96,8 @@ class Ledger:
         )
 
     def as_dict(self) -> dict:
-        """Ready for a manifest. Raises RuntimeError if a record was lost, which would be a bug of ours."""
-        if self.read != self.written + self.rejected:
-            raise RuntimeError(f"{self.read} read != {self.written} written + {self.rejected} rejected")
+        """Ready for a manifest. Raises AssertionError if a record was lost, which would be a bug of ours."""
+        ensure(self.read == self.written + self.rejected, f"{self.read} read != {self.written} written + {self.rejected} rejected")
         return {
             "read": self.read,
             "written": self.written,

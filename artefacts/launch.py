@@ -20,7 +20,7 @@ from artefacts.errors import UserError
 from configs import CONFIGS
 
 GRACE = 60.0
-"""Seconds that processes of a child may outlive it before they are killed."""
+"""Seconds that a child and its processes may take for their clean-up before they are killed."""
 
 
 def run_child(command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
@@ -31,12 +31,13 @@ def run_child(command: Sequence[str], environment: Mapping[str, str] | None = No
 
 @contextlib.contextmanager
 def child(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, folder: Path | None = None
+    command: Sequence[str], environment: Mapping[str, str] | None = None, folder: Path | None = None, grace: float = GRACE
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command beside the block; when the block ends, in whatever way, end the child and wait for its clean-up.
 
     `subprocess.run` kills its child a quarter of a second after Ctrl-C, half-written outputs and all. The child gets a
     process group of its own and SIGTERM, once: of Ctrl-C it would print a second line, and a traceback while it imports.
+    What is still there after `grace` seconds is killed.
     """
     process = None
     try:
@@ -45,10 +46,10 @@ def child(
         yield process
     except BaseException:
         if process is not None:
-            _end(process)
+            _end(process, grace)
         raise
     if process.poll() is None:
-        _end(process)
+        _end(process, grace)
 
 
 @contextlib.contextmanager
@@ -71,11 +72,12 @@ def _signals_held_back() -> Iterator[None]:
         signal.raise_signal(late)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _end(child: subprocess.Popen[bytes], grace: float) -> None:
+    deadline = time.monotonic() + grace
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGTERM)
-    child.wait()
-    deadline = time.monotonic() + GRACE
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(grace)
     try:
         while time.monotonic() < deadline:  # the DeepSpeed launcher ends before its ranks do
             os.killpg(child.pid, 0)
@@ -83,13 +85,14 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
     except ProcessLookupError:
         return
+    child.wait()
 
 
 def launch(module: str, ranks: int, arguments: Sequence[str]) -> int:
     """Run `deepspeed --module MODULE ARGUMENTS` on this machine and return its exit code."""
     import torch
 
-    environment = dict(os.environ)
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # a tokenizer.py in the working folder is nobody's module
     if not torch.cuda.is_available():
         environment["DS_ACCELERATOR"] = "cpu"
     command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(ranks)]
@@ -127,13 +130,18 @@ def keep_cpu_simple() -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
+def cores() -> int:
+    """Cores that this process may use; on macOS and Windows, which do not say, all of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def share_cores() -> None:
     """On CPU, share the cores among this machine's ranks; a thread count set by OMP_NUM_THREADS is left alone."""
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ:
         ranks = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
+        torch.set_num_threads(max(1, cores() // ranks))
 
 
 def end(code: int) -> NoReturn:

@@ -22,6 +22,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from artefacts.errors import UserError, at
 
+DEEPEST, MOST_VALUES, LONGEST_INTEGER = 50, 100_000, 19
+"""Levels, values and digits of a YAML text."""
+
 
 class Recipe(BaseModel):
     """Base of every recipe section. Docstrings under the fields are their help text."""
@@ -55,22 +58,34 @@ def load(kind: type[R], path: str | Path | None, overrides: Sequence[str] = ()) 
 
 def read_yaml(text: str | bytes, source: str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     """Parse YAML safely; also return the line of every key path. Raises UserError when it is no mapping."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else None
-        problem = getattr(error, "problem", None) or getattr(error, "reason", error)
-        raise UserError(f"{at(source, line)}: not valid YAML: {problem}") from None
-    if not isinstance(values, dict):
+    values, lines = _parsed(text, source)
+    if not isinstance(values or {}, dict):
         raise UserError(f"{source}: expected `key: value` lines, found {type(values).__name__}")
+    return values or {}, lines
+
+
+def _parsed(text: str | bytes, source: str) -> tuple[Any, dict[tuple[str, ...], int]]:
+    """The value of a YAML text, and the line of every key path.
+
+    Aliases are unfolded here, before anything is built of them: few letters can stand for more than fits into memory.
+
+    Raises:
+        UserError: with the line, what is no YAML or no value (a date like 2020-99-99), a key given twice, a number of more digits
+            than any field takes, and aliases that hold themselves or unfold to too much.
+    """
     lines: dict[tuple[str, ...], int] = {}
 
     def walk(item: yaml.Node | None, keys: tuple[str, ...]) -> None:
+        if item is None:
+            return
+        line = item.start_mark.line + 1
+        if len(keys) > DEEPEST or len(lines) > MOST_VALUES:
+            raise UserError(f"{at(source, line)}: more than {DEEPEST} levels or {MOST_VALUES:,} values; does an alias (*name) hold itself?")
         if isinstance(item, yaml.MappingNode):
             seen: set[str] = set()
             for key, value in item.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise UserError(f"{at(source, key.start_mark.line + 1)}: a key is a name, not a list or section")
                 if key.value in seen:
                     raise UserError(f"{at(source, key.start_mark.line + 1)}: key '{key.value}' is given twice")
                 seen.add(key.value)
@@ -80,9 +95,22 @@ def read_yaml(text: str | bytes, source: str) -> tuple[dict[str, Any], dict[tupl
             for index, value in enumerate(item.value):
                 lines[(*keys, str(index))] = value.start_mark.line + 1
                 walk(value, (*keys, str(index)))
+        elif item.tag == "tag:yaml.org,2002:int" and (digits := len(item.value.lstrip("+-"))) > LONGEST_INTEGER:
+            raise UserError(f"{at(source, line)}: a number of {digits:,} digits; no field takes more than {LONGEST_INTEGER}")
 
-    walk(node, ())
-    return values, lines
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        walk(node, ())
+        return (None if node is None else loader.construct_document(node)), lines
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", error)
+        raise UserError(f"{at(source, mark.line + 1 if mark else None)}: not valid YAML: {problem}") from None
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source}: not valid YAML: {error}; quote what is text") from None
 
 
 def apply_override(values: dict[str, Any], override: str) -> tuple[str, ...]:
@@ -97,9 +125,9 @@ def apply_override(values: dict[str, Any], override: str) -> tuple[str, ...]:
         if not isinstance(here, dict):
             raise UserError(f"'{override}': '{part}' is a value, not a section")
     try:
-        value = yaml.safe_load(raw)
-    except yaml.YAMLError:
-        raise UserError(f"'{override}': the value is not valid YAML; quote it") from None
+        value = _parsed(raw, "")[0]
+    except UserError:
+        raise UserError(f"'{override[:200]}': the value is not valid YAML; quote it") from None
     if isinstance(value, str) and value == raw.strip():  # not quoted
         # YAML 1.1 reads 3e-4 as text; people mean the number.
         with contextlib.suppress(ValueError):

@@ -83,6 +83,8 @@ class TaskCard(Recipe):
     """Column of a 0-based position."""
     strand_symmetric: bool = False
     """The answer is the same for the reverse complement."""
+    symmetric: bool = False
+    """Two inputs: (A, B) and (B, A) are the same input. They never stand on two sides of a split that is made here."""
     n: dict[str, int] = Field(default_factory=dict)
     """Rows per split; filled in by `convert` in the cards.json beside the records, never in a card."""
 
@@ -108,6 +110,8 @@ class TaskCard(Recipe):
             self._check_template(template)
         if self.strand_symmetric and any(item.modality != "dna" for item in self.inputs):
             raise ValueError("strand_symmetric is for tasks whose inputs are all dna")
+        if self.symmetric and (len(self.inputs) != 2 or self.inputs[0].modality != self.inputs[1].modality):
+            raise ValueError("symmetric is for tasks with two inputs of the same modality")
         return self
 
     def _check_answers(self) -> None:

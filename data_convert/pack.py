@@ -27,6 +27,7 @@ import numpy as np
 
 from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read
 from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_manifest
+from artefacts.launch import cores
 from data_convert.blocks import ShardJob, write_shard
 from data_convert.choose import Choice, Index, choose
 from data_convert.corpus import PackRecipe, Source
@@ -199,7 +200,7 @@ def _workers(recipe: PackRecipe, parts: Sequence[Part]) -> int:
     if recipe.workers is not None:
         return recipe.workers
     worth = sum(part.stop - part.start for part in parts) // WORTH_A_WORKER
-    return max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, worth))
+    return max(1, min(cores(), worth))
 
 
 def _link(source: str, target: str) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from artefacts.recipe import Recipe
 from data_convert.card_fields import Files
 from data_convert.mixing import Mix
+from data_convert.splits.grouping import Grouping
 
 
 class TaskEntry(Recipe):
@@ -32,6 +33,9 @@ class TaskEntry(Recipe):
     """Shorter inputs than the card allows, for a model with a short context; what happens to longer ones says the card."""
     balance: bool = False
     """Draw train rows so that all classes are equally frequent, as far as `train` and the rows allow."""
+    group: Grouping | None = None
+    """`group: cluster`, or with thresholds `group: {identity: 0.7, pairs: unseen}`: dev and test that are cut from train share no
+    cluster of near duplicates with it, nor with each other; docs/splits.md says what a cluster is."""
     reverse_complement: bool = False
     """Add to train the reverse complement of every row; only where the card says that the task is the same on both strands."""
 
@@ -58,6 +62,8 @@ class TasksRecipe(Recipe):
     """Share of a file's rows that may be broken and set aside; more stop the run. Rows left out on purpose do not count."""
     max_letters: int | None = Field(None, ge=1)
     """The same limit for all `cards`: shorter inputs than they allow."""
+    group: Grouping | None = None
+    """The same for all `cards`: dev and test cut from train share no cluster with it."""
     mix: Mix | None = None
     """Share the train rows out among the tasks: `mix={records: 100000, temperature: 2}`."""
     tokenizer: Path | None = None

@@ -24,6 +24,7 @@ from data_convert.cards import TaskCard, find_cards, load_card
 from data_convert.examples import Reader, TaskLedger
 from data_convert.mixing import SPLITS, Ints, Mix, balanced_size, cut, draw, shares, task_stream
 from data_convert.records import RecordWriter
+from data_convert.splits.grouping import Grouping
 from data_convert.task_recipe import TaskEntry, TasksRecipe
 from data_convert.token_lengths import TokenLengths
 
@@ -42,11 +43,15 @@ class _Job:
     notes: list[str] = field(default_factory=list)
     ledgers: dict[str, TaskLedger] = field(default_factory=dict)
     keys: dict[str, Ints] = field(default_factory=dict)
-    """File's split -> hash of the inputs per usable row."""
+    """File's split -> hash of the inputs per usable row, the same for a swapped pair where the card says it is the same."""
+    answers: dict[str, Ints] = field(default_factory=dict)
+    """File's split -> hash of the answer per usable row."""
     codes: dict[str, Ints] = field(default_factory=dict)
     """File's split -> class code per usable row; all 0 where the task has no classes."""
     rows: dict[str, tuple[str, Ints]] = field(default_factory=dict)
     """Split -> the file's split that its rows come from, and their numbers."""
+    grouped: dict[str, Any] | None = None
+    """What the split by clusters came to, for the manifest."""
 
     @property
     def card(self) -> TaskCard:
@@ -103,6 +108,9 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
                 cards.append(job.card.model_copy(update={"n": n, "split_note": "; ".join([job.card.split_note, *job.notes])}))
                 files = {split: ledger.as_dict() for split, ledger in job.ledgers.items()}
                 counts[job.card.id] = {"files": files, "inputs_also_in_train": _also_in_train(job), "n": n}
+                counts[job.card.id]["same_input_other_answer"] = _conflicts(job)
+                if job.grouped is not None:
+                    counts[job.card.id]["grouped"] = job.grouped
                 if job.card.kind in CLASSIFICATION:
                     counts[job.card.id]["classes"] = {split: dict(sorted(found.items())) for split, found in classes.items()}
                 if lengths is not None:
@@ -123,7 +131,8 @@ def _entries(recipe: TasksRecipe) -> Iterator[tuple[TaskCard, TaskEntry]]:
     patterns = [pattern.strip() for item in recipe.cards for pattern in item.split(",") if pattern.strip()]
     for card in find_cards(patterns):
         assert recipe.source is not None, "the recipe's own check"
-        yield card, TaskEntry.model_validate({"card": card.id, "source": recipe.source, "max_letters": recipe.max_letters})
+        shared = {"source": recipe.source, "max_letters": recipe.max_letters, "group": recipe.group}
+        yield card, TaskEntry.model_validate({"card": card.id, **shared})
     for entry in recipe.tasks:
         yield load_card(entry.card), entry
 
@@ -177,12 +186,16 @@ def _survey(job: _Job, max_broken: float) -> None:
     for split, file in job.files.items():
         ledger = TaskLedger(max_broken)
         keys: list[int] = []
+        answers: list[int] = []
         codes: list[int] = []
         for example in job.reader.read(file, ledger):
-            keys.append(hash(tuple(example.inputs.values())))
+            letters = example.inputs.values()
+            keys.append(hash(tuple(sorted(letters) if job.card.symmetric else letters)))
+            answers.append(hash(example.answer))
             codes.append(order.get(example.answer, 0))
         ledger.close(job.entry.source / file, TaskLedger(), "row", f" of {job.card.id}")
-        job.ledgers[split], job.keys[split], job.codes[split] = ledger, np.array(keys, dtype=np.int64), np.array(codes, dtype=np.int64)
+        job.ledgers[split] = ledger
+        job.keys[split], job.answers[split], job.codes[split] = (np.array(found, dtype=np.int64) for found in (keys, answers, codes))
 
 
 def _split(job: _Job, seed: int) -> None:
@@ -202,8 +215,13 @@ def _split(job: _Job, seed: int) -> None:
             if not len(rows) or not len(taken):
                 raise UserError(f"task {card.id}: cannot cut {wanted[split]} {split} rows from {whole} train rows")
             job.rows[split] = ("train", taken)
-            job.notes.append(f"{split} is {len(taken):,} rows cut from train by seed {seed}")
         job.rows["train"] = ("train", rows)
+        if entry.group is not None and wanted:
+            _group(job, entry.group, seed)
+        elif entry.group is not None:
+            job.notes.append("group changes nothing: no split is cut from train")
+        for split in wanted:
+            job.notes.append(f"{split} is {len(job.rows[split][1]):,} rows cut from train by seed {seed}")
     for position, (split, limit) in enumerate((("train", entry.train), ("dev", entry.dev), ("test", entry.test))):
         if split not in job.rows or job.rows[split][0] != split:
             continue  # what was cut from train is as large as asked for
@@ -217,6 +235,28 @@ def _split(job: _Job, seed: int) -> None:
     job.rows = {split: job.rows[split] for split in SPLITS if split in job.rows}
     if entry.reverse_complement:
         job.notes.append("train also holds the reverse complement of each row")
+
+
+def _group(job: _Job, how: Grouping, seed: int) -> None:
+    """Draw the rows that were cut from train again, so that no cluster stands on two sides; sizes and classes stay close."""
+    from data_convert.splits.own import grouped_split
+
+    asked = {split: len(rows) for split, (file, rows) in job.rows.items() if file == "train"}
+    split = np.zeros(len(job.keys["train"]), dtype=np.int64)
+    for name in asked:
+        split[job.rows[name][1]] = SPLITS.index(name)
+    found = grouped_split(job.card, job.reader.read(job.files["train"], TaskLedger()), split, how, seed)
+    job.rows |= {name: ("train", np.flatnonzero(found.split == SPLITS.index(name))) for name in asked}
+    (report,) = found.report
+    job.grouped = {"rule": how.rule, "asked": asked, **{name: report[name] for name in ("groups", "largest_group", "left_out")}}
+    if empty := next((name for name in asked if not len(job.rows[name][1])), None):
+        raise UserError(
+            f"task {job.card.id}: cannot cut {asked[empty]} {empty} rows from train so that no cluster stands on two sides: the largest of "
+            f"{report['groups']} groups holds {report['largest_group']:.0%} of the rows. Leave out group, raise its identity, or for pairs "
+            "say group.pairs=unseen"
+        )
+    left_out = f", {report['left_out']:,} rows left out: their inputs are on two sides" if report["left_out"] else ""
+    job.notes.append(f"no group stands on two sides of what is cut from train ({how.rule}{left_out})")
 
 
 def _mix(jobs: list[_Job], mix: Mix, seed: int) -> None:
@@ -251,3 +291,12 @@ def _also_in_train(job: _Job) -> dict[str, int]:
     file, rows = job.rows["train"]
     trained = job.keys[file][rows]
     return {split: int(np.isin(job.keys[file][rows], trained).sum()) for split, (file, rows) in job.rows.items() if split != "train"}
+
+
+def _conflicts(job: _Job) -> dict[str, int]:
+    """Split -> rows whose input also stands with another answer, in any split."""
+    keys = {split: job.keys[file][rows] for split, (file, rows) in job.rows.items()}
+    answers = [job.answers[file][rows] for file, rows in job.rows.values()]
+    pairs = np.unique(np.stack([np.concatenate([*keys.values()]), np.concatenate(answers)], axis=1), axis=0)
+    found, times = np.unique(pairs[:, 0], return_counts=True)
+    return {split: int(np.isin(mine, found[times > 1]).sum()) for split, mine in keys.items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from artefacts.errors import ensure
 from data_convert.card_fields import CLASSIFICATION, EC_METRICS, METRICS
 from eval import itemsets, metrics, probability, texts
 from eval.metrics import Floats, Ints, Statistic, Weights
@@ -76,7 +77,7 @@ def metrics_of(kind: str, gold: Sequence[Any]) -> list[str]:
 
 def statistic(metric: str, answers: Answers) -> Statistic:
     """The metric as a function of weights; whatever does not depend on them is computed here, once."""
-    assert metric in METRICS[answers.kind], f"{metric} is no metric of {answers.kind} tasks"
+    ensure(metric in METRICS[answers.kind], f"{metric} is no metric of {answers.kind} tasks")
     if answers.kind in CLASSIFICATION:
         return _of_labels(metric, answers)
     if answers.kind == "regression":

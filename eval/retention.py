@@ -115,6 +115,7 @@ def english_bits(model: Any, tokenizer: Any, parts: list[str]) -> dict[str, Any]
 
 
 def _subject(name: str) -> Subject:
-    """BASE or BASE+ADAPTER."""
-    model, plus, adapter = name.partition("+")
-    return Subject(model=Path(model), adapter=Path(adapter) if plus else None)
+    """BASE or BASE+ADAPTER; a folder may have a + in its name, and then the first split that leaves two folders counts."""
+    cuts = [] if Path(name).exists() else [place for place, letter in enumerate(name) if letter == "+"]
+    cut = next((place for place in cuts if Path(name[:place]).exists() and Path(name[place + 1 :]).exists()), (*cuts, None)[0])
+    return Subject(model=Path(name[:cut]), adapter=Path(name[cut + 1 :]) if cut is not None else None)

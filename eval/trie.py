@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from artefacts.errors import ensure
+
 
 class Trie:
     """The distinct beginnings of all candidates.
@@ -33,7 +35,7 @@ class Trie:
         self._ways: list[list[int]] = [[]]
         known: dict[tuple[int, int], int] = {}
         for answer in answers:
-            assert answer, "a candidate without tokens"
+            ensure(bool(answer), "a candidate without tokens")
             node, path = 0, []
             for place, token in enumerate(answer):
                 edge = known.setdefault((node, token), len(self.edges))

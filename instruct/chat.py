@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ MOST_LOADED = 8
 HELP = """\
 Sequences go between tags, <dna>ACGT</dna>, <rna>…</rna>, <protein>…</protein>; long bare ones are recognised.
 /load FILE [dna|rna|protein] puts the sequences of a FASTA file behind the next prompt, /task CARD sets the labels, /new starts over,
-/quit ends."""
+/help shows this, /quit ends. In a terminal Ctrl-C stops an answer, Alt+Enter begins a new line, a paste is one prompt, and the arrows
+bring back earlier ones."""
 
 
 class ChatRecipe(Recipe):
@@ -58,8 +60,9 @@ def chat(recipe: ChatRecipe) -> None:
     talk = Talk(session, Sampling(recipe.max_new_tokens, recipe.temperature), asked)
     if recipe.as_json:
         requests = [{"prompt": recipe.prompt}] if recipe.prompt is not None else _lines()
+        plain = "utf" in (getattr(sys.stdout, "encoding", None) or "utf").lower()  # elsewhere JSON's own escapes are needed
         for request in requests:
-            line = json.dumps(talk.as_json(request), ensure_ascii=False)
+            line = json.dumps(talk.as_json(request), ensure_ascii=not plain)
             # half a surrogate pair cannot be written; with a backslash it is JSON
             print(line.encode("utf-8", "backslashreplace").decode(), flush=True)
     elif first is not None:
@@ -77,32 +80,45 @@ class Talk:
         self.loaded: list[Read] = []
 
     def converse(self) -> None:
-        """Read lines until the end."""
+        """Read prompts until the end."""
         print(HELP)
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(errors="replace")  # a foreign byte costs a letter, not the conversation
-        while True:
+        if sys.stdin is None:  # closed (<&-)
+            return
+        terminal = sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty()
+        read = _terminal_reader() if terminal else _plain_reader()
+        going = True
+        while going:
             try:
-                line = input("you> ").strip()
-            except EOFError:
-                return
-            if line == "/quit":
-                return
-            try:
-                self._line(line)
-            except UserError as error:
-                print(f"error: {error}")
+                going = self._turn(read)
+            except KeyboardInterrupt:
+                if not terminal:
+                    raise
+                print("\n[stopped; the conversation goes on]")
+
+    def _turn(self, read: Callable[[], str]) -> bool:
+        """One prompt or command; whether more may follow."""
+        try:
+            if (line := read().strip()) == "/quit":
+                return False
+            self._line(line)
+        except EOFError:
+            return False
+        except UserError as error:
+            print(f"error: {error}")
+        return True
 
     def _line(self, line: str) -> None:
         command, _, rest = line.partition(" ")
-        if command == "/new":
+        if command == "/help":
+            print(HELP)
+        elif command == "/new":
             self.messages, self.loaded = [], []
         elif command == "/load":
             self._load(rest)
         elif command == "/task":
             self.asked = _of_task(rest.strip() or None)
         elif line.startswith("/"):
-            raise UserError(f"{command}: no such command; there are /load, /task, /new and /quit")
+            raise UserError(f"{command}: no such command; there are /load, /task, /new, /help and /quit")
         elif line:
             # a blank line alone sends nothing, so that a slip of the finger does not cost the loaded sequences
             text, wrapped = wrap_sequences("\n".join([line, *(read.tagged for read in self.loaded)]))
@@ -117,14 +133,23 @@ class Talk:
             print(f"[read {read}; it goes behind the next prompt]")
 
     def say(self, text: str, wrapped: list[Read]) -> None:
-        """Print the answer to a prompt as it is written, and the probabilities of the labels that it asks for."""
+        """Print the answer to a prompt as it is written, and the probabilities of the labels that it asks for.
+
+        Of an answer that Ctrl-C stops, what was written stays in the conversation.
+        """
         for read in wrapped:
             print(f"[read {read}]", file=sys.stderr)
         messages = [*self.messages, {"role": "user", "content": text}]
         answer = ""
-        for so_far in self.session.stream(messages, self.sampling):
-            print(so_far[len(answer) :], end="", flush=True)
-            answer = so_far
+        try:
+            with contextlib.closing(self.session.stream(messages, self.sampling)) as pieces:
+                for so_far in pieces:
+                    print(so_far[len(answer) :], end="", flush=True)
+                    answer = so_far
+        except KeyboardInterrupt:
+            if answer.strip():
+                self.messages = [*messages, {"role": "assistant", "content": answer}]
+            raise
         print()
         if asked := self.asked or shipped().asked(text):
             ranked, why_not = _ranked(self.session, messages, asked)
@@ -152,9 +177,34 @@ class Talk:
         }
 
 
+def _plain_reader() -> Callable[[], str]:
+    """A line of a file or pipe."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a foreign byte costs a letter, not the conversation
+    return lambda: input("you> ")
+
+
+def _terminal_reader() -> Callable[[], str]:
+    """As many lines as are pasted or written before Enter, edited as in a shell."""
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.key_binding import KeyBindings
+
+    keys = KeyBindings()
+    keys.add("enter")(lambda event: event.current_buffer.validate_and_handle())
+    keys.add("escape", "enter")(lambda event: event.current_buffer.insert_text("\n"))
+    prompts: PromptSession[str] = PromptSession("you> ", multiline=True, key_bindings=keys, prompt_continuation="...> ")
+
+    def read() -> str:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):  # clears what was written; Ctrl-D or /quit ends
+                return prompts.prompt()
+
+    return read
+
+
 def _lines() -> Iterator[dict[str, Any]]:
     """Requests of standard input; a line that is none becomes one that will be refused with its number."""
-    for number, line in enumerate(sys.stdin.buffer, 1):
+    for number, line in enumerate(sys.stdin.buffer if sys.stdin is not None else [], 1):
         if not line.strip():
             continue
         try:

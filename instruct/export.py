@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 from artefacts.command import path_exists
-from artefacts.errors import UserError
+from artefacts.errors import UserError, ensure
 from artefacts.folder import check_absent, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from instruct.base import base_fingerprint
@@ -55,7 +55,7 @@ def export(recipe: ExportRecipe, *, overwrite: bool = False) -> None:
         carry_tokenizer(recipe.model, folder)
         written = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").state_dict()
         for name, tensor in model.state_dict().items():  # savers have renamed weights before, silently
-            assert torch.equal(tensor, written[name]), f"{name} was not written as it was read"
+            ensure(torch.equal(tensor, written[name]), f"{name} was not written as it was read")
         if converter is not None:
             convert(recipe, converter, folder / "model.gguf")
         parameters = sum(parameter.numel() for parameter in model.parameters())

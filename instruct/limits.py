@@ -1,15 +1,19 @@
-"""What one client may ask of the page: how often, how much, and from where a browser may load."""
+"""What one client may ask of page and endpoint: under which names, how often, how much, and from where a browser may load."""
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from artefacts.errors import UserError
 
+LOOPBACK = "127.0.0.1"
 MINUTE = 60.0
 BESIDE = 1 << 20
 """Bytes of a request beside the file that is uploaded with it."""
@@ -44,6 +48,32 @@ class RateLimit:
             self._calls[client] = calls
 
 
+class Hosts:
+    """ASGI middleware: refuses requests under a foreign name, with which a page from elsewhere would reach this machine's servers.
+
+    Known are addresses (no page can have one that is not its own), localhost, this machine's name, and `names`.
+    """
+
+    def __init__(self, app: Any, names: Sequence[str] = ()) -> None:
+        self.app = app
+        self.names = {name.lower() for name in ("localhost", socket.gethostname(), *names)}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan" or self._known(dict(scope["headers"]).get(b"host", b"").decode("latin-1")):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await respond(send, 403, b"this server does not answer under that name")
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _known(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            return name in self.names or bool(ipaddress.ip_address(name))
+        except ValueError:
+            return False
+
+
 class Guard:
     """ASGI middleware: refuses bodies above the upload limit and floods of requests, and sets the content policy."""
 
@@ -56,20 +86,25 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        begun = False
+
         async def with_policy(message: Any) -> None:
+            nonlocal begun
+            begun = True
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), (b"content-security-policy", POLICY.encode())]
             await send(message)
 
         if scope["method"] == "POST" and (refused := self._refused(scope)):
-            await _drop_body(receive)
-            status, text = refused
-            body = text.encode()
-            headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-            await with_policy({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await read_body(receive, 0)
+            await respond(with_policy, refused[0], refused[1].encode())
             return
-        await self.app(scope, receive, with_policy)
+        try:
+            await self.app(scope, receive, with_policy)
+        except LookupError as error:  # Gradio looks up what a request names, and a made-up name would be a 500
+            if begun or scope["method"] != "POST":
+                raise
+            await respond(with_policy, 400, f"no such part of the page: {error}".encode())
 
     def _refused(self, scope: Any) -> tuple[int, str] | None:
         length = dict(scope["headers"]).get(b"content-length", b"")
@@ -84,11 +119,24 @@ class Guard:
         return None
 
 
-async def _drop_body(receive: Any) -> None:
-    """Read what is sent, and keep none of it: a client that is still sending when the connection closes never sees the answer."""
-    read = 0
+async def respond(send: Any, status: int, body: bytes, kind: bytes = b"text/plain; charset=utf-8") -> None:
+    """A whole answer, by ASGI."""
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def read_body(receive: Any, most: int) -> bytes | None:
+    """The body of a request, or None where it has more bytes.
+
+    That is read all the same, up to a bound: a client that is still sending when the connection closes never sees the answer.
+    """
+    kept, read = list[bytes](), 0
     while read < MOST_DROPPED:
         message = await receive()
         read += len(message.get("body", b""))
+        if read <= most:
+            kept.append(message.get("body", b""))
         if not message.get("more_body"):
-            return
+            break
+    return b"".join(kept) if read <= most else None

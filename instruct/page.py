@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -17,8 +18,9 @@ import gradio as gr
 from artefacts.errors import UserError
 from data_convert.cards import TaskCard
 from data_convert.prompts import render
+from eval.parse import parse_label
 from instruct.examples import Examples
-from instruct.labels import Asked, Recogniser, asked_of
+from instruct.labels import Asked, Recogniser
 from instruct.limits import RateLimit
 from instruct.sequences import Read, read_box, read_fasta, wrap_sequences
 from instruct.session import Sampling, Session
@@ -29,7 +31,7 @@ MOST_RECORDS = 8
 """Sequences of one upload."""
 MOST_BARS = 12
 GZIP = b"\x1f\x8b"
-CSS = Path(__file__).with_suffix(".css")
+CSS, SCRIPT = Path(__file__).with_suffix(".css"), Path(__file__).with_suffix(".js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Page:
         self.cards = {card.id: card for card in cards}
         self._known = Recogniser(cards)
         self._rate = RateLimit(limits.questions_per_minute)
+        self._numbers = count(1)
         self._tokenizer = read_extended(session.folder)
 
     def example(self, task: str | None, number: int) -> tuple[str, str, str, int]:
@@ -62,8 +65,8 @@ class Page:
         found = self.examples.of(card, number)
         return found.box, found.prompt, said(found.note), number + 1
 
-    def upload(self, path: str | None) -> tuple[str, str]:
-        """Sequences as FASTA, and how they were read or why they cannot be."""
+    def upload(self, task: str | None, path: str | None) -> tuple[str, str]:
+        """Sequences as FASTA, and how they were read or why they cannot be, or cannot be asked about."""
         if path is None:
             return "", ""
         file = Path(path)
@@ -79,26 +82,44 @@ class Page:
         finally:
             file.unlink(missing_ok=True)
         box = "".join(f">{read.name}\n{read.letters}\n" for read in found)
-        return box, said("Read " + ", ".join(map(str, found)) + ". Now put it into the prompt.")
+        try:
+            notes = _how(self._composed(task, box, "")[1]) + " Now put it into the prompt."
+        except UserError as error:
+            return box, said(f"{_how(found)} But: {error}", "error")
+        return box, said(notes)
 
     def compose(self, task: str | None, box: str, prompt: str) -> tuple[str, str]:
         """The prompt with the sequences of the box: in the task's words, or behind what was written."""
-        card = self.cards.get(task or "")
         try:
-            if len(box) > self.limits.longest_prompt:
-                raise UserError(f"more than {self.limits.longest_prompt:,} letters; give a shorter sequence")
-            if card is None:
-                found = read_box(box)
-                return "\n".join(filter(None, [prompt.strip(), *(read.tagged for read in found)])), said(_how(found))
-            modalities = [item.modality for item in card.inputs]
-            found = read_box(box, modalities)
-            letters = {item.name: read.letters for item, read in zip(card.inputs, found, strict=True)}
-            return render(card, letters, card.prompts.eval), said(_how(found))
+            text, found = self._composed(task, box, prompt)
+            return text, said(_how(found))
         except UserError as error:
             return prompt, said(str(error), "error")
 
+    def _composed(self, task: str | None, box: str, prompt: str) -> tuple[str, list[Read]]:
+        """Raises UserError where the box does not fit the task, or the model has no room for it."""
+        if len(box) > self.limits.longest_prompt:
+            raise UserError(f"more than {self.limits.longest_prompt:,} letters; give a shorter sequence")
+        card = self.cards.get(task or "")
+        if card is None:
+            found = read_box(box)
+            text = "\n".join(filter(None, [prompt.strip(), *(read.tagged for read in found)]))
+        else:
+            found = read_box(box, [item.modality for item in card.inputs])
+            text = render(card, {item.name: read.letters for item, read in zip(card.inputs, found, strict=True)}, card.prompts.eval)
+        self.session.prompt([{"role": "user", "content": text}])
+        return text, found
+
     def ask(self, task: str | None, prompt: str, request: gr.Request) -> Iterator[str]:
-        """What was read, the answer as it is written, then label probabilities, and coloured tokens."""
+        """What was read, the answer as it is written, then label probabilities, and coloured tokens.
+
+        Each piece says what it answers, and which question it was, for the script in the browser.
+        """
+        head = f'<div data-number="{next(self._numbers)}" data-asked="{html.escape(prompt)}">'
+        for piece in self._pieces(task, prompt, request):
+            yield f"{head}{piece}</div>"
+
+    def _pieces(self, task: str | None, prompt: str, request: gr.Request) -> Iterator[str]:
         try:
             self._rate.check(request.client.host if request.client else "")
             if not prompt.strip():
@@ -113,10 +134,11 @@ class Page:
             answer = ""
             for answer in self.session.stream(messages, self.sampling):
                 yield notes + answer_panel(answer, running=True) + tokens
-            card = self.cards.get(task or "")
-            asked = self._known.asked(text) or (asked_of(card) if card else None)
+            asked = self._known.asked(text)
             try:
-                bars = bars_panel(asked, self.session.probabilities(messages, list(asked.labels)) if asked else {})
+                probabilities = self.session.probabilities(messages, list(asked.labels)) if asked else {}
+                bars = bars_panel(asked, probabilities, self.cards.get(task or ""))
+                notes += said(contradiction(answer, probabilities), "doubt")
             except UserError as error:  # the answer stands all the same
                 bars = panel("Label probabilities", said(str(error), "error"))
             yield notes + answer_panel(answer) + bars + tokens
@@ -130,7 +152,7 @@ def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
         gr.HTML(f"<h1>llama-gene</h1><p>Model <code>{html.escape(name)}</code> · {html.escape(facts)}</p>", elem_id="head")
         number = gr.State(0)
         with gr.Row(equal_height=False):
-            with gr.Column(scale=5, min_width=380):
+            with gr.Column(scale=5, min_width=320):
                 known = [(shorten(f"{card.id}: {card.title}", 62, placeholder="…"), card.id) for card in page.cards.values()]
                 task = gr.Dropdown([(FREE, FREE), *known], value=FREE, label="Task", info="A task fills in an example.", elem_id="task")
                 box = gr.Textbox(
@@ -150,32 +172,33 @@ def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
                     label="Prompt",
                     lines=5,
                     max_lines=12,
-                    placeholder="Ask in words; sequences stand between tags, <dna>ACGT</dna>. Long bare sequences are recognised.",
+                    placeholder="Ask in words; sequences stand between tags, <dna>ACGT</dna>. Bare ones are recognised. Ctrl+Enter asks.",
                     max_length=page.limits.longest_prompt,
                     elem_id="prompt",
                 )
                 with gr.Row():
                     ask = gr.Button("Ask", variant="primary", elem_id="ask")
                     stop = gr.Button("Stop", elem_id="stop")
-            with gr.Column(scale=6, min_width=420):
+            with gr.Column(scale=6, min_width=320):
                 result = gr.HTML(answer_panel(""), elem_id="result")
         with gr.Accordion("Model card", open=False, elem_id="card"):
             gr.Markdown(card_text)
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         task.change(lambda chosen: page.example(chosen, 0), task, [box, prompt, read, number], **private)
         another.click(page.example, [task, number], [box, prompt, read, number], **private)
-        upload.upload(page.upload, upload, [box, read], **private)
+        upload.upload(page.upload, [task, upload], [box, read], **private)
         compose.click(page.compose, [task, box, prompt], [prompt, read], **private)
         asked = ask.click(page.ask, [task, prompt], result, **private)
         # the answer stays as far as it was written, without its cursor
         still = "() => document.querySelectorAll('.answer.running').forEach(answer => answer.classList.remove('running'))"
         stop.click(None, cancels=[asked], js=still, **private)
+        prompt.change(None, cancels=[asked], **private)  # its answer is of no use any more, and would hold up the next one
     blocks.queue(max_size=page.limits.waiting, default_concurrency_limit=1, api_open=False)
     return blocks
 
 
 def said(text: str, kind: str = "note") -> str:
-    """A message to the person at the page; empty text leaves nothing."""
+    """A message to the person at the page: note, doubt or error; empty text leaves nothing."""
     role = "alert" if kind == "error" else "status"
     return f'<div class="said {kind}" role="{role}">{html.escape(text)}</div>' if text else ""
 
@@ -188,12 +211,26 @@ def answer_panel(answer: str, *, running: bool = False) -> str:
     return panel("Answer", f'<div class="answer{" running" if running else ""}">{html.escape(answer)}</div>')
 
 
-def bars_panel(asked: Asked | None, probabilities: dict[str, float]) -> str:
+def contradiction(answer: str, probabilities: dict[str, float]) -> str:
+    """What to say of an answer that is not the likeliest label; nothing where it is, or there are no labels."""
+    if not probabilities:
+        return ""
+    likeliest = max(probabilities, key=lambda label: probabilities[label])
+    read = parse_label(answer, list(probabilities)).value
+    if read == likeliest:
+        return ""
+    what = f"'{read}'" if read is not None else "none of the labels"
+    share = f"{100 * probabilities[likeliest]:.1f} %"
+    return f"The answer is {what}, but the likeliest label is '{likeliest}' ({share}): they contradict each other."
+
+
+def bars_panel(asked: Asked | None, probabilities: dict[str, float], chosen: TaskCard | None = None) -> str:
     """Label probabilities as bars, likeliest first."""
     if asked is None:
-        return panel(
-            "Label probabilities", '<p class="small">No classification card has these words, so there are no labels to compare.</p>'
-        )
+        why = "No classification card has these words, so there are no labels to compare."
+        if chosen is not None and chosen.labels:
+            why += f" 'Put into the prompt' writes a sequence in the words of {chosen.id}."
+        return panel("Label probabilities", f'<p class="small">{html.escape(why)}</p>')
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
     rows = []
     for place, (label, share) in enumerate(ranked[:MOST_BARS]):

@@ -1,7 +1,7 @@
 """A model on an OpenAI-compatible endpoint and on a web page: `llama-gene serve`.
 
-The endpoint is the server of transformers or vLLM, run as a child on loopback; nothing of it is written here. It has no limits of its
-own and takes any request as it is: to open it to others, put a proxy in front.
+The endpoint is the server of transformers, behind a gate (endpoint.py), or of vLLM, run as a child on loopback. It has no limits of
+rate: to open it to others, put a proxy in front.
 """
 
 from __future__ import annotations
@@ -27,13 +27,17 @@ from pydantic import Field
 from artefacts.errors import UserError
 from artefacts.launch import child
 from artefacts.recipe import Recipe
+from instruct.limits import LOOPBACK
 from instruct.session import check_model
 
-LOOPBACK = "127.0.0.1"
 FONTS, MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
 """The browser's own: nothing is fetched."""
 QUIET = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1", "VLLM_NO_USAGE_STATS": "1"}
 """Nothing is fetched from a hub and no use is reported."""
+GRACE = 10.0
+"""Seconds that the endpoint may take for its end."""
+KEPT = 30.0
+"""Seconds after which an upload that nobody has asked about is deleted."""
 
 
 class ServeRecipe(Recipe):
@@ -55,6 +59,8 @@ class ServeRecipe(Recipe):
     """Where the page listens; the endpoint stays on loopback."""
     port: int = Field(7860, ge=0, le=65535)
     """Of the page; 0 takes a free one."""
+    names: list[str] = []
+    """Further names under which page is reached, such as a proxy's; requests under foreign names are refused."""
     endpoint_port: int = Field(8000, ge=0, le=65535)
     """Of the endpoint; 0 takes a free one."""
     max_new_tokens: int = Field(128, ge=1)
@@ -120,28 +126,38 @@ def _serve(recipe: ServeRecipe) -> None:
             environment = {**os.environ, **QUIET, "HF_HOME": str(scratch), "HF_HUB_CACHE": str(scratch / "hub")}
             folder = recipe.model.resolve()
             # started in the folder above, so that the folder's name is the model's name; -P, so that nothing there is imported
-            process = stack.enter_context(child(command(engine_of(recipe), folder.name, port), environment, folder.parent))
-        if recipe.page:
-            stack.enter_context(_page(recipe))
+            process = stack.enter_context(child(command(engine_of(recipe), folder.name, port), environment, folder.parent, GRACE))
+        uploads = stack.enter_context(_page(recipe)) if recipe.page else None
         if process is not None:
             _wait(process, port)
             print(f"endpoint: http://{LOOPBACK}:{port}/v1 (model {recipe.model.resolve().name}, by {engine_of(recipe)})", flush=True)
         print("Ctrl-C ends it.", flush=True)
         while process is None or process.poll() is None:
             time.sleep(0.2)
+            if uploads is not None:
+                _sweep(uploads)
         raise UserError(f"the endpoint ended with code {process.returncode}; its own words stand above")
 
 
 def command(engine: str, name: str, port: int) -> list[str]:
     """What serves the model of that name, which lies in the working folder."""
     if engine == "vllm":
-        return [sys.executable, "-P", "-m", "vllm.entrypoints.cli.main", "serve", name, "--host", LOOPBACK, "--port", str(port)]
-    start = [sys.executable, "-P", "-m", "transformers.cli.transformers", "serve", name]
-    return [*start, "--host", LOOPBACK, "--port", str(port), "--no-trust-remote-code", "--log-level", "error"]
+        start = [sys.executable, "-P", "-m", "vllm.entrypoints.cli.main", "serve", name]
+        return [*start, "--host", LOOPBACK, "--port", str(port), "--middleware", "instruct.limits.Hosts"]
+    return [sys.executable, "-P", "-m", "instruct.endpoint", name, str(port)]
+
+
+def _sweep(folder: Path) -> None:
+    """Delete uploads that were not asked about; Gradio itself keeps them."""
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a question may just have deleted it
+            if path.is_file() and path.stat().st_mtime < time.time() - KEPT:
+                path.unlink()
 
 
 @contextlib.contextmanager
-def _page(recipe: ServeRecipe) -> Iterator[None]:
+def _page(recipe: ServeRecipe) -> Iterator[Path]:
+    """The page, and the folder of its uploads."""
     port = _free(recipe.host, recipe.port, "port")
     if not is_loopback(recipe.host):
         print(
@@ -157,8 +173,8 @@ def _page(recipe: ServeRecipe) -> Iterator[None]:
         from starlette.middleware import Middleware
 
         from instruct.examples import Examples, cards_of
-        from instruct.limits import Guard
-        from instruct.page import CSS, Limits, Page, build, facts_of
+        from instruct.limits import Guard, Hosts
+        from instruct.page import CSS, SCRIPT, Limits, Page, build, facts_of
         from instruct.session import Sampling, Session
 
         limits = Limits(recipe.longest_prompt, recipe.upload_mib, recipe.questions_per_minute, recipe.waiting)
@@ -169,8 +185,12 @@ def _page(recipe: ServeRecipe) -> Iterator[None]:
         options: dict[str, Any] = {
             "theme": gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONO),
             "css_paths": CSS,
+            "js": SCRIPT.read_text(encoding="utf-8"),
             "app_kwargs": {
-                "middleware": [Middleware(Guard, most_bytes=recipe.upload_mib << 20, per_minute=recipe.questions_per_minute)],
+                "middleware": [
+                    Middleware(Hosts, names=[recipe.host, *recipe.names]),
+                    Middleware(Guard, most_bytes=recipe.upload_mib << 20, per_minute=recipe.questions_per_minute),
+                ],
                 "docs_url": None,
                 "redoc_url": None,
                 "openapi_url": None,
@@ -193,7 +213,7 @@ def _page(recipe: ServeRecipe) -> Iterator[None]:
         )
         print(f"page: {address}", flush=True)
         try:
-            yield
+            yield Path(uploads)
         finally:
             blocks.close(verbose=False)
 

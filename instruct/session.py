@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -80,7 +80,7 @@ class Session:
             )
         return ids
 
-    def stream(self, messages: Messages, sampling: Sampling) -> Iterator[str]:
+    def stream(self, messages: Messages, sampling: Sampling) -> Generator[str, None, None]:
         """The answer so far, again and again until it is complete; the last value is the whole answer.
 
         Closing the iterator stops the model. Raises UserError as `prompt` does.
@@ -127,10 +127,10 @@ class Session:
             finally:
                 tokens.put(None)
 
-        worker = threading.Thread(target=generate, daemon=True)
-        worker.start()
+        worker = threading.Thread(target=generate)  # no daemon: one that outlives the interpreter aborts the process
         answer, text = list[int](), ""
         try:
+            worker.start()
             while (token := tokens.get()) is not None:
                 if token not in self._unseen:
                     answer.append(token)
@@ -141,7 +141,8 @@ class Session:
             yield text
         finally:
             stopped.set()
-            worker.join()
+            if worker.is_alive():  # Ctrl-C may have come before it was
+                worker.join()
         if failed:
             raise failed[0]
 

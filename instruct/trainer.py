@@ -13,6 +13,7 @@ from transformers import TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 from artefacts.checkpoints import WholeCheckpoints
+from artefacts.errors import ensure
 from artefacts.loss import IGNORED, score_in_head, way_for
 from artefacts.precision import widen_trained
 from artefacts.training import shared_arguments
@@ -57,7 +58,7 @@ class AnswerTrainer(WholeCheckpoints, SFTTrainer):
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """Weighted sum over this pass's labels by the weights of the whole step: any cut of a step into passes and ranks gives the same."""
         assert num_items_in_batch is not None
-        assert not return_outputs
+        ensure(not return_outputs, "outputs are not kept")
         return model(**inputs)["loss"] / num_items_in_batch * self.accelerator.num_processes  # gradients are averaged over ranks
 
     def position(self) -> dict[str, Any]:

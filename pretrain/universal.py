@@ -92,7 +92,9 @@ def zero_of(name: str) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m pretrain.universal", description="Make a checkpoint free of its number of ranks.")
+    parser = argparse.ArgumentParser(
+        "python -m pretrain.universal", description="Make a checkpoint free of its number of ranks.", allow_abbrev=False
+    )
     parser.add_argument("checkpoint", type=Path, help="OUT.checkpoints/checkpoint-N")
     checkpoint = parser.parse_args(arguments).checkpoint
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -295,3 +297,51 @@ def test_an_existing_output_is_refused_first(
     assert capsys.readouterr().err == "error: finished: already exists. Choose another output, remove it, or pass --overwrite.\n"
     assert [module for module in HEAVY if module in sys.modules and module not in loaded] == []
     assert list((workplace / "finished").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["chat", "--help"], ["convert", "--help"], ["tokenizer", "create", "--dry-run", "out=x", "text=[a]"]]
+)
+def test_a_reader_that_has_gone_ends_it_without_a_word(words: list[str]) -> None:
+    """`llama-gene ... | head`"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "llama_gene", *words], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.stderr == ""
+    assert done.returncode == (0 if words == ["chat", "--help"] else 141)  # argparse writes its help or does not
+
+
+def test_a_latin_1_terminal_and_closed_streams() -> None:
+    command = [sys.executable, "-m", "llama_gene", "--help"]
+    latin = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "latin-1"}, capture_output=True)
+    assert latin.returncode == 0, latin.stderr
+    assert b"key=value \\u2026" in latin.stdout
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(f"{shlex.join(command)} {closed}", shell=True, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_flags_are_not_guessed_from_their_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--seq_id` was taken for `--seq_idx`."""
+    for words in (["chat", "--mode", "x"], ["convert", "tasks", "--over"], ["quickstart", "--rec", "x"]):
+        with pytest.raises(SystemExit) as ended:
+            llama_gene.main(words)
+        assert ended.value.code == 2
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_no_check_is_gone_under_python_o() -> None:
+    """`assert` only tells the type checker what is not None or of which type; what is checked of data is `ensure`d."""
+    found = []
+    for package in ("artefacts", "sequences", "tokenizer", "data_convert", "pretrain", "instruct", "eval", "configs"):
+        for path in sorted((CONFIGS.parent / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Assert):
+                    narrows = isinstance(node.test, ast.Compare) and isinstance(node.test.ops[0], ast.IsNot)
+                    if not narrows and not ast.unparse(node.test).startswith("isinstance("):
+                        found.append(f"{path}:{node.lineno}")
+    assert found == []
+    code = "from artefacts.errors import Ledger; ledger = Ledger(); ledger.read = 1; ledger.as_dict()"
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
+    assert "AssertionError: 1 read != 0 written + 0 rejected" in done.stderr

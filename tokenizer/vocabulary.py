@@ -12,7 +12,7 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 
-from artefacts.errors import UserError
+from artefacts.errors import UserError, ensure
 from sequences.alphabets import ALPHABETS, DNA, PROTEIN, TAGS, Alphabet
 from tokenizer.base import BYTE_LEVEL, Base
 from tokenizer.private import PrivateAlphabets, choose, decoder_steps, normalizer, tag_tokens
@@ -62,7 +62,7 @@ def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, N
 
     def append(token: str) -> int:
         nonlocal next_id
-        assert token not in vocab, token
+        ensure(token not in vocab, f"{token} is in the base's vocabulary")
         vocab[token] = next_id
         next_id += 1
         return vocab[token]
@@ -104,7 +104,7 @@ def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, N
     extended.add_special_tokens(tag_tokens())
     new = NewIds(pad, tags, glue, pieces)
     for tag, index in tags.items():
-        assert extended.token_to_id(tag) == index, f"{tag} moved from {index} to {extended.token_to_id(tag)}"
+        ensure(extended.token_to_id(tag) == index, f"{tag} moved from {index} to {extended.token_to_id(tag)}")
     return extended, new, private
 
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from artefacts.errors import UserError
+from artefacts.errors import UserError, ensure
 from tokenizer.rows import BLOCK, new_rows
 
 INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
@@ -231,7 +231,7 @@ def extend_weights(plan: Plan, out: Path, spelled: dict[int, list[int]], noise: 
     Returns:
         Tensor name -> the extended matrix on disk.
     """
-    assert sorted(spelled) == list(range(plan.kept_rows, plan.rows))
+    ensure(sorted(spelled) == list(range(plan.kept_rows, plan.rows)), "not every new row is spelled")
     base = plan.matrices[INPUT].file.parent
 
     def rows_to(matrix: Stored, seed: int) -> Callable[[BinaryIO], None]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from data_convert.cards import CLASSIFICATION
+from data_convert.splits.grouping import Policy
 from data_convert.splits.pool import DEV, SPLITS, TEST, TRAIN, Ints, Pool, pair_inputs
 from data_convert.splits.union import Parents
 
@@ -27,7 +28,6 @@ ROUNDS = (0.1, 1.0)
 """Largest share of a split's places that one group may take."""
 SHORT = 0.9
 """A split below this share of the official one is named."""
-Policy = Literal["join", "unseen"]
 MIXED = "its inputs belong to different splits"
 TURNED = "the reverse complement of a record that left train"
 

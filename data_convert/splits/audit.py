@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
-from artefacts.recipe import Recipe
-from data_convert.splits.assign import Policy, Split, leak_controlled
+from data_convert.splits.assign import Split, leak_controlled
 from data_convert.splits.contain import contained
+from data_convert.splits.grouping import Grouping
 from data_convert.splits.leakage import summary, twins
 from data_convert.splits.mmseqs import mmseqs_pairs
 from data_convert.splits.near import join_near
-from data_convert.splits.pool import DEV, SPLITS, TEST, Ints, Pool, Space, read_pool
+from data_convert.splits.pool import DEV, SPLITS, TEST, Ints, Pool, read_pool
 from data_convert.splits.register import in_register
 from data_convert.splits.residual import BINS, Nearest, described, nearest
 from data_convert.splits.union import Parents
@@ -27,7 +27,7 @@ MOST_MENDS = 8
 """Rounds of joining what the measurement still finds alike."""
 
 
-class AuditRecipe(Recipe):
+class AuditRecipe(Grouping):
     """Leakage of the official split of a records folder, and a leak-controlled split beside it."""
 
     records: list[Path] = Field(min_length=1, max_length=1)
@@ -36,15 +36,6 @@ class AuditRecipe(Recipe):
     """Folder for audit.json, audit.md and audit.html; without it the tables are only printed."""
     write_split: Path | None = None
     """Folder for the leak-controlled records, of the same format as the official ones."""
-    identity: float = Field(0.8, ge=0.5, le=1)
-    """DNA and RNA this alike are near duplicates: equal letters of the best local alignment per letter of the shorter."""
-    protein_identity: float = Field(0.5, ge=0.3, le=1)
-    """The same for proteins."""
-    clusters: Literal["builtin", "mmseqs"] = "builtin"
-    """What finds near duplicates; mmseqs needs the program on PATH."""
-    pairs: Policy = "join"
-    """join: the inputs of a pair are one group, nothing is left out, one giant group is likely. unseen: sequences are split,
-    a pair is kept where all of its inputs fall on one side, mixed pairs are left out and counted."""
     measure: int | None = Field(None, ge=1)
     """Sequences per task and split whose residual identity is measured (null: all; then pairs still found alike are mended)."""
     seed: int = 0
@@ -68,9 +59,9 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
         raise UserError(f"{records}: the leak-controlled split goes beside the official one, not over it; choose another write_split")
     pool = read_pool(records)
     pairs, cluster = clusters(pool, recipe)
-    found, split, left = mended(pool, cluster, recipe)
-    official = nearest(pool, pool.split, TEST, recipe.measure, recipe.seed)
-    rule = _rule(recipe)
+    found, split, left = mended(pool, cluster, recipe, recipe.seed, recipe.measure)
+    official = nearest(pool, pool.split, TEST, recipe.measure, recipe.seed, recipe.clusters)
+    rule = f"leak-controlled split over all tasks of the folder: {recipe.rule}, seed {recipe.seed}"
     ways = twins(pool, pairs, found)
     document = {
         "records": {name: int((pool.split == side).sum()) for side, name in enumerate(SPLITS)},
@@ -104,51 +95,42 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     return document
 
 
-def clusters(pool: Pool, recipe: AuditRecipe) -> tuple[Ints, Ints]:
+def clusters(pool: Pool, how: Grouping) -> tuple[Ints, Ints]:
     """([places, 4] of `contained`, [nodes] clusters of near duplicates with these joined)."""
     pairs = np.concatenate([contained(space) for space in pool.spaces])
     parents = Parents(pool.nodes)
     parents.join(pairs[:, :2])
     for space in pool.spaces:
-        if recipe.clusters == "mmseqs":
-            parents.join(mmseqs_pairs(space, _least(recipe, space)))
+        least = how.least(space.alphabet.name)
+        if how.clusters == "mmseqs":
+            parents.join(mmseqs_pairs(space, least))
         else:
-            join_near(space, parents, _least(recipe, space))
+            join_near(space, parents, least)
     return pairs, parents.roots()
 
 
-def mended(pool: Pool, cluster: Ints, recipe: AuditRecipe) -> tuple[Ints, Split, dict[int, Nearest]]:
+def mended(pool: Pool, cluster: Ints, how: Grouping, seed: int, measure: int | None = None) -> tuple[Ints, Split, dict[int, Nearest]]:
     """Split, measure, and where a test or dev sequence still is as alike as a near duplicate, join the two and split again.
+
+    Args:
+        measure: sequences per task and side that are measured (None: all; then what is still alike is mended).
 
     Returns:
         clusters with what was joined, the split, and per side (dev, test) what the last measurement found.
     """
     parents = Parents(pool.nodes)
     parents.join(np.stack([cluster, np.arange(pool.nodes)], axis=1))
-    least = np.concatenate([np.full(len(space), _least(recipe, space)) for space in pool.spaces])
+    least = np.concatenate([np.full(len(space), how.least(space.alphabet.name)) for space in pool.spaces])
     for turn in range(MOST_MENDS + 1):
         found = parents.roots()
-        split = leak_controlled(pool, found, recipe.pairs, recipe.seed)
-        left = {side: nearest(pool, split.split, side, recipe.measure, recipe.seed) for side in (TEST, DEV)}
+        split = leak_controlled(pool, found, how.pairs, seed)
+        left = {side: nearest(pool, split.split, side, measure, seed, how.clusters) for side in (TEST, DEV)}
         alike = [np.stack([one.node, one.target], axis=1)[one.identity >= least[one.node]] for one in left.values()]
         again = np.concatenate(alike)
-        if not len(again) or recipe.measure is not None or turn == MOST_MENDS:
+        if not len(again) or measure is not None or turn == MOST_MENDS:
             break
         parents.join(again)
     return found, split, left
-
-
-def _least(recipe: AuditRecipe, space: Space) -> float:
-    return recipe.protein_identity if space.alphabet.name == "protein" else recipe.identity
-
-
-def _rule(recipe: AuditRecipe) -> str:
-    what = "MMseqs2" if recipe.clusters == "mmseqs" else "built-in"
-    pairs = "inputs of a pair joined" if recipe.pairs == "join" else "pairs only where all inputs are on one side"
-    return (
-        f"leak-controlled split over all tasks of the folder: exact, reverse-complement and containment duplicates, {what} clusters at "
-        f"{recipe.identity:g} (DNA, RNA) and {recipe.protein_identity:g} (protein) identity, {pairs}, seed {recipe.seed}"
-    )
 
 
 def _groups(pool: Pool, split: Split) -> dict[str, Any]:

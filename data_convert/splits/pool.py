@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,18 +127,25 @@ def read_pool(folder: Path) -> Pool:
         UserError: no records folder, no record in it, a line that is no record, a task without a card, a repeated id, or a letter
             outside the alphabet of its input.
     """
-    cards = read_cards(folder)
+    pool = pool_of(read_cards(folder), ((at(path, number), record) for path, number, record in stream(folder)))
+    if not len(pool.task):
+        raise UserError(f"{folder}: holds no record; convert the tasks again")
+    return pool
+
+
+def pool_of(cards: list[TaskCard], records: Iterable[tuple[str, dict[str, Any]]]) -> Pool:
+    """The same of records with the place where each was found (for messages): `id`, `task`, `split`, `label` and `inputs`."""
     places = {card.id: place for place, card in enumerate(cards)}
     nodes: dict[Alphabet, dict[bytes, int]] = {DNA: {}, PROTEIN: {}}
     task, split, label, sides, node, space, strand, turned = (array("q") for _ in range(8))
     sides.append(0)
     labels: dict[str, int] = {}
     ids: set[bytes] = set()
-    for path, number, record in tqdm(stream(folder), desc="read", unit="record", unit_scale=True, disable=None):
+    for where, record in tqdm(records, desc="read", unit="record", unit_scale=True, disable=None):
         if record["task"] not in places:
-            raise UserError(f"{at(path, number)}: task '{record['task']}' is not in cards.json; convert the tasks again")
+            raise UserError(f"{where}: task '{record['task']}' is not in cards.json; convert the tasks again")
         if (name := record["id"].encode()) in ids:
-            raise UserError(f"{at(path, number)}: id '{record['id']}' stands in the folder twice; ids must be unique")
+            raise UserError(f"{where}: id '{record['id']}' stands in the folder twice; ids must be unique")
         ids.add(name)
         task.append(places[record["task"]])
         split.append(SPLITS.index(record["split"]))
@@ -152,7 +159,7 @@ def read_pool(folder: Path) -> Pool:
                 letters = letters.replace("U", "T")
             if (foreign := alphabet.first_foreign(letters)) >= 0 or not letters:
                 what = f"'{letters[foreign]}' is no letter of {item['modality']}" if letters else f"empty {item['name']}"
-                raise UserError(f"{at(path, number)}: {what}; convert the tasks again")
+                raise UserError(f"{where}: {what}; convert the tasks again")
             key = letters.encode()
             other = key.translate(_COMPLEMENT)[::-1] if alphabet is DNA else key
             known = nodes[alphabet]
@@ -160,8 +167,6 @@ def read_pool(folder: Path) -> Pool:
             space.append(alphabet is PROTEIN)
             strand.append(other < key)
         sides.append(len(node))
-    if not task:
-        raise UserError(f"{folder}: holds no record; convert the tasks again")
     numbers = np.frombuffer(node, dtype=np.int64).copy()
     spaces, first = [], 0
     for place, (alphabet, letters_of) in enumerate(nodes.items()):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_convert.splits.mmseqs import mmseqs_hits
 from data_convert.splits.near import best_identity
 from data_convert.splits.pool import TRAIN, Ints, Pool
 
@@ -27,8 +28,15 @@ class Nearest:
     """[sought] The training sequence, -1 where none was found."""
 
 
-def nearest(pool: Pool, split: Ints, side: int, sample: int | None, seed: int) -> Nearest:
-    """Search every sequence of a split among those of train, both strands of DNA; or at most `sample` of each task, by seed."""
+def nearest(pool: Pool, split: Ints, side: int, sample: int | None, seed: int, clusters: str = "builtin") -> Nearest:
+    """Search every sequence of a split among those of train, both strands of DNA; or at most `sample` of each task, by seed.
+
+    Args:
+        clusters: `mmseqs`: MMseqs2 searches too, and the better of both counts.
+
+    Raises:
+        UserError: no `mmseqs` on PATH, or it failed.
+    """
     of = split[pool.side_record]
     task = pool.task[pool.side_record]
     wanted = np.flatnonzero(of == side)
@@ -44,6 +52,11 @@ def nearest(pool: Pool, split: Ints, side: int, sample: int | None, seed: int) -
         mine = (sought >= space.first) & (sought < space.first + len(space))
         among = trained[(trained >= space.first) & (trained < space.first + len(space))]
         identity[mine], target[mine] = best_identity(space, sought[mine], among)
+        if clusters == "mmseqs":
+            for place, hits in zip(np.flatnonzero(mine).tolist(), mmseqs_hits(space, sought[mine], among), strict=True):
+                node = max(hits, key=lambda node: hits[node], default=-1)
+                if node >= 0 and hits[node] > identity[place]:
+                    identity[place], target[place] = hits[node], node
     return Nearest(sought, identity, target)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from artefacts.errors import Ledger, UserError, at
+from artefacts.errors import Ledger, UserError, at, ensure
 from artefacts.folder import MANIFEST, fingerprint, new_folder, read_manifest, write_manifest
 from data_convert.examples import Example
 from data_convert.records import RecordWriter
@@ -34,7 +34,7 @@ def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[s
     Raises:
         UserError: output exists; or the records were made by something else than `convert tasks`.
     """
-    assert not crossing(pool, split).any(), "a group stands on two sides"
+    ensure(not crossing(pool, split).any(), "a group stands on two sides")
     made = (read_manifest(source).get("recipe") if (source / MANIFEST).is_file() else None) or {}
     writers = {card.id: RecordWriter(card, made.get("wording", "held_out"), made.get("seed", 0)) for card in pool.cards}
     ledgers = {card.id: Ledger() for card in pool.cards}

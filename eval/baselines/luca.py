@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from artefacts.errors import ensure
 from eval.baselines.embedding.encoder import Encoder
 from eval.baselines.recipe import LucaOptions
 from eval.baselines.split import CLASSIFICATION, Record, Task
@@ -28,7 +29,7 @@ def why_not(task: Task) -> str | None:
 
 def luca_base(task: Task, encoder: Encoder, options: LucaOptions, *, seed: int) -> list[Record]:
     """Train on at most `max_train` records and predict the test records. The same seed gives the same predictions on a CPU."""
-    assert why_not(task) is None
+    ensure(why_not(task) is None, f"{task.id} has no such head")
     recipe = head_recipe(task, options, seed)
     data = drawn(from_task(task), recipe)
     features = Features(recipe, encoders=[encoder])

@@ -171,6 +171,11 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str], error: BaseException, co
     assert (printed.out, printed.err) == ("", line)
 
 
+def test_a_pipe_that_is_not_the_output_is_a_defect(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BrokenPipeError):
+        guarded(raising(BrokenPipeError()))
+
+
 def test_success_is_0_and_handlers_are_put_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
     seen: list[Any] = []

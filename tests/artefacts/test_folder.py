@@ -253,5 +253,5 @@ def test_a_lost_record_is_a_defect() -> None:
     ledger = Ledger()
     ledger.read = 2
     ledger.written = 1
-    with pytest.raises(RuntimeError, match="2 read != 1 written"):
+    with pytest.raises(AssertionError, match="2 read != 1 written"):
         ledger.as_dict()

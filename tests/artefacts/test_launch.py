@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from artefacts.errors import UserError
-from artefacts.launch import deepspeed_config, run_child
+from artefacts.launch import child, cores, deepspeed_config, launch, run_child
 from configs import CONFIGS
 
 
@@ -63,6 +63,33 @@ def test_a_launcher_s_ranks_are_waited_for(tmp_path: Path, number: signal.Signal
         process.send_signal(number)
         assert process.wait(timeout=30) == code
         assert not file.exists()
+
+
+@pytest.mark.parametrize("deaf", ["", "(trap '' TERM; sleep 60) & "])
+def test_what_does_not_end_in_the_grace_is_killed(deaf: str) -> None:
+    """A child that ignores the signal, alone or with a process of its own that does: the grace counts from the signal."""
+    begun = time.monotonic()
+    with child(["sh", "-c", f"trap '' TERM; {deaf}echo; sleep 60; sleep 60"], grace=0.5) as process:
+        time.sleep(0.3)
+    assert process.returncode == -signal.SIGKILL
+    assert time.monotonic() - begun < 5
+    done = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout.split("\n")
+    left = [line.split()[1] for line in done if line.strip() and int(line.split()[0]) == process.pid]
+    assert all(state.startswith("Z") for state in left), "killed, and at most not yet waited for by init"
+
+
+def test_cores_where_the_system_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS and Windows have no sched_getaffinity."""
+    assert cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores() == os.cpu_count()
+
+
+def test_a_module_of_the_same_name_in_the_working_folder_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks import `tokenizer`; a user's tokenizer.py beside the data is another thing."""
+    (tmp_path / "tokenizer.py").write_text("raise SystemExit(99)\n")
+    monkeypatch.chdir(tmp_path)
+    assert launch("pretrain", 1, ["--help"]) == 0
 
 
 def test_deepspeed_configs_by_name_or_path(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,6 +97,48 @@ def test_wrong_values_and_broken_yaml_name_the_line(tmp_path: Path, text: str, s
     assert "\n" not in message
 
 
+UNFOLDED = [f"{after}: &{after} [{','.join([f'*{before}'] * 9)}]\n" for before, after in pairwise("abcdefghi")]
+BOMB = "a: &a [1,2,3,4,5,6,7,8,9]\n" + "".join(UNFOLDED)
+WHOLE = st.integers(-(10**18), 10**18)
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("out: x\nsteps: 2020-99-99\n", "HERE/job.yaml: not valid YAML: month must be in 1..12"),
+        ("out: x\nsteps: " + "1" * 5000 + "\n", "HERE/job.yaml:2: a number of 5,000 digits; no field takes more than 19"),
+        ("out: x\nsteps: " + "1" * 30 + "\n", "HERE/job.yaml:2: a number of 30 digits; no field takes more than 19"),
+        ("out: x\nlayers: &a [1, *a]\n", "HERE/job.yaml:2: more than 50 levels or 100,000 values; does an alias (*name) hold itself?"),
+        ("out: x\nmain: &a {name: *a}\n", "HERE/job.yaml:2: more than 50 levels or 100,000 values"),
+        (BOMB, "HERE/job.yaml:1: more than 50 levels or 100,000 values"),
+        ("out: x\nlayers: " + "[" * 20_000 + "\n", "HERE/job.yaml"),
+        ("out: x\n? [a]\n: 1\n", "HERE/job.yaml:2: a key is a name, not a list or section"),
+        ("out: x\n? {a: 1}\n: 1\n", "HERE/job.yaml:2: a key is a name, not a list or section"),
+    ],
+)
+def test_values_that_would_not_end_are_refused_at_once(tmp_path: Path, text: str, start: str) -> None:
+    """In the file and, but for keys, as the value of an override; in little memory."""
+    tracemalloc.start()
+    message = refusal(tmp_path, text)
+    assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    tracemalloc.stop()
+    assert message.startswith(start)
+    assert "\n" not in message
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize("value", ["2020-99-99", "1" * 5000, "&a [*a]", "[" * 20_000])
+def test_so_are_such_overrides(tmp_path: Path, value: str) -> None:
+    message = refusal(tmp_path, "out: x\n", f"layers={value}")
+    assert message.endswith("': the value is not valid YAML; quote it")
+    assert len(message) < 300
+
+
+def test_an_alias_within_reason_is_read(tmp_path: Path) -> None:
+    text = "out: x\nmain: &m {name: a, weight: 2}\nparts: [*m, {<<: *m, name: b}]\n"
+    assert load(Job, write(tmp_path, text)).parts == [Part(name="a", weight=2), Part(name="b", weight=2)]
+
+
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     assert refusal(tmp_path, "out: x\nstep: 1\nlearning_rate: fast\n").count("HERE/job.yaml:") == 2
 
@@ -171,12 +215,12 @@ jobs = st.builds(
     Job,
     out=st.from_regex(r"[a-z0-9 :#'.-]{1,12}", fullmatch=True).map(Path),
     learning_rate=st.floats(allow_nan=False),
-    steps=st.none() | st.integers(),
+    steps=st.none() | WHOLE,
     title=texts,
     parts=st.lists(parts, max_size=3),
     main=parts,
     named=st.dictionaries(texts, parts, max_size=3),
-    layers=st.lists(st.integers(), max_size=3),
+    layers=st.lists(WHOLE, max_size=3),
 )
 
 

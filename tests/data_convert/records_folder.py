@@ -14,7 +14,13 @@ from data_convert.cards import TaskCard, load_card
 from data_convert.prompts import answer, choices, render
 
 SPLITS = ("train", "dev", "test")
-CARDS = {"one": "sim/promoter", "two": "sim/promoter", "pair": "sim/gene_protein", "protein": "sim/stability"}
+CARDS = {
+    "one": "sim/promoter",
+    "two": "sim/promoter",
+    "pair": "sim/gene_protein",
+    "protein": "sim/stability",
+    "ppi": "lucaone_type/ppi_yeast",
+}
 """Task -> the card it is a copy of; `one` and `two` have the same labels."""
 
 Row = tuple[str, str, Sequence[str], Any]

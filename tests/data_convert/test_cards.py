@@ -84,6 +84,12 @@ def test_label_values_are_text_and_keep_their_order(tmp_path):
         ({"format": "fasta"}, "header line is the label"),
         ({"files": {"dev": "dev.csv"}}, "name a train file"),
         ({"inputs": [{"column": "seq", "modality": "rna", "name": "sequence"}], "strand_symmetric": True}, "all dna"),
+        ({"symmetric": True}, "symmetric is for tasks with two inputs of the same modality"),
+        (
+            {"symmetric": True, "inputs": [{"modality": "dna", "name": "a"}, {"modality": "rna", "name": "b"}]}
+            | {"prompts": {"train": ["{a}{b} {choices}"], "eval": "{a}{b}"}},
+            "symmetric is for tasks with two inputs of the same modality",
+        ),
         ({"crop": "left"}, "crop"),
         ({"max_leters": 5}, "did you mean 'max_letters'?"),
         ({"id": "x/toys"}, "its id 'x/toys' is not its path"),

@@ -146,6 +146,21 @@ def test_a_tie_of_labels_counts_half(tmp_path):
     assert row["exact"] == {"records": 1, "compared": 1, "equal": 0.5}
 
 
+def test_a_swapped_pair_is_an_exact_twin(tmp_path):
+    """(A, B) in test and (B, A) in train are one input of a symmetric card, and stand on one side of the new split."""
+    rng = random.Random(0)
+    proteins = [letters(rng, AMINO, 60) for _ in range(40)]
+    rows = [("ppi", "train", (a, b), 1) for a, b in zip(proteins[::2], proteins[1::2], strict=True)]
+    rows += [("ppi", "test", (rows[0][2][1], rows[0][2][0]), 0)]
+    document = audit(AuditRecipe(records=[write_records(tmp_path / "r", rows)], write_split=tmp_path / "out"))
+    assert card_of("ppi").symmetric
+    row = next(row for row in document["leakage"]["official"]["test against train"] if row["input"] == PAIR)
+    assert (row["exact"]["records"], row["n"]) == (1, 1)
+    sides = {record["split"] for split in SPLITS for record in read_records(tmp_path / "out" / f"{split}.jsonl")
+             if proteins[0] in record["prompt"][0]["content"]}  # fmt: skip
+    assert len(sides) == 1
+
+
 # groups and splits
 
 

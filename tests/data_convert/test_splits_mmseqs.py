@@ -66,3 +66,22 @@ def test_the_audit_takes_its_clusters(tmp_path):
     assert "MMseqs2 clusters" in document["split"]["rule"]
     assert document["leakage"]["official"]["test against train"]
     assert not any(document["leakage"]["leak_controlled"].values())
+
+
+def test_what_its_search_still_finds_alike_is_mended_too(tmp_path):
+    """With no cluster joined and the built-in measurement blind, MMseqs2's own search leaves nothing at the threshold: the
+    built-in one, no longer blind, agrees."""
+    rng = random.Random(7)
+    rows = []
+    for place in range(60):
+        gene = letters(rng, "ACGT", 120)
+        rows += [("one", SPLITS[(place + copy) % 3], (mutated(rng, gene, 0.97, "ACGT"),), place % 2) for copy in range(3)]
+    records = write_records(tmp_path / "r", rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data_convert.splits.audit.mmseqs_pairs", lambda space, least: np.zeros((0, 2), dtype=np.int64))
+        blind = lambda space, queries, targets: (np.zeros(len(queries)), np.full(len(queries), -1))  # noqa: E731
+        patch.setattr("data_convert.splits.residual.best_identity", blind)
+        audit(AuditRecipe(records=[records], clusters="mmseqs", write_split=tmp_path / "out"))
+    left = audit(AuditRecipe(records=[tmp_path / "out"], clusters="mmseqs"))["residual"]["official"][0]
+    assert left["sequences"] > 30
+    assert left["most"] < 0.8

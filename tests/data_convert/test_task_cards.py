@@ -35,6 +35,14 @@ def test_the_benchmarks_are_whole():
     assert {name.split("/")[1].split("_")[0] for name in symmetric} == {"emp", "tf", "mouse"}
 
 
+def test_every_pair_of_one_kind_says_whether_its_order_matters():
+    """Proteins bind each other, and a distance or relation of two strains has no direction."""
+    pairs = {card.id: card for card in find_cards(["*"]) if len(card.inputs) == 2 and card.inputs[0].modality == card.inputs[1].modality}
+    assert all("symmetric" in card.model_fields_set for card in pairs.values()), "decided, not left at its default"
+    symmetric = {"lucaone/ppi", "lucaone/inf_a", "lucaone_type/ppi_yeast", "lucaone_type/infa_h3n2"}
+    assert {name for name, card in pairs.items() if card.symmetric} == symmetric
+
+
 def test_the_originals_splice_names_are_mended(tmp_path):
     """Built from the motifs: AG ends an intron at 198-199, GT begins one at 200-201."""
     card = load_card("llama_gene/splice")

@@ -14,7 +14,7 @@ import llama_gene
 from artefacts.errors import UserError
 from artefacts.loss import score_in_head
 from eval.recipe import RetentionRecipe
-from eval.retention import english_bits, paragraphs, retention
+from eval.retention import _subject, english_bits, paragraphs, retention
 from pretrain.bits import english_blocks, heldout_bits
 
 
@@ -71,3 +71,20 @@ def test_command(extended_folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 def read_manifest_of(file: Path) -> dict:
     return json.loads(file.with_name(f"{file.name}.manifest.json").read_text(encoding="utf-8"))
+
+
+def test_a_plus_in_a_path_is_no_adapter(tmp_path: Path) -> None:
+    for name in ("a+b", "a+b/model", "a+c", "adapter+2"):
+        (tmp_path / name).mkdir(parents=True)
+    for name, model, adapter in [
+        ("a+b", "a+b", None),
+        ("a+b/model+adapter+2", "a+b/model", "adapter+2"),
+        ("a+b+a+c", "a+b", "a+c"),
+        ("absent+more", "absent", "more"),
+    ]:
+        parts = name if adapter is None else f"{tmp_path / model}+{tmp_path / adapter}"
+        found = _subject(str(tmp_path / name) if adapter is None else parts)
+        if model != "absent":
+            assert (found.model, found.adapter) == (tmp_path / model, tmp_path / adapter if adapter else None)
+        else:
+            assert found.adapter == tmp_path / "more"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import UserError
-from instruct.limits import BESIDE, POSTS_PER_QUESTION, Guard, RateLimit
+from instruct.limits import BESIDE, POSTS_PER_QUESTION, Guard, Hosts, RateLimit
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.sampled_from("ab")), max_size=40), st.integers(1, 5))
@@ -95,3 +95,31 @@ def test_a_refused_body_is_read_before_the_answer_up_to_a_bound(chunks: int, lef
     scope = {"type": "http", "method": "POST", "headers": [(b"content-length", b"%d" % (chunks << 20))], "client": ("10.0.0.1", 5)}
     asyncio.run(Guard(answering, most_bytes=1000, per_minute=1)(scope, receiver(waiting), send))
     assert still[0] == left
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *(
+            (host, 200)
+            for host in ("127.0.0.1", "127.0.0.1:7860", "[::1]:7860", "LOCALHOST:80", "192.168.0.5", "gene.example", "gene.example:443")
+        ),
+        *(
+            (host, 403)
+            for host in ("evil.example", "evil.example:7860", "", "localhost.evil.example", "127.0.0.1.evil.example", "[", "a@b:c")
+        ),
+    ],
+)
+def test_requests_under_foreign_names_are_refused(host: str, status: int) -> None:
+    """A page from elsewhere whose name was made to mean this machine sends its own name."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "headers": [(b"host", host.encode())]}
+    asyncio.run(Hosts(answering, ["gene.example"])(scope, receiver([b""]), send))
+    assert sent[0]["status"] == status
+    if status == 403:
+        asyncio.run(Hosts(answering)({**scope, "type": "websocket"}, receiver([b""]), send))
+        assert sent[-1] == {"type": "websocket.close", "code": 1008}

@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from data_convert.cards import load_card
+from data_convert.prompts import choices, render
 from instruct.limits import POSTS_PER_QUESTION
 
 pytest.importorskip("gradio", reason="the page needs gradio")
@@ -60,9 +62,6 @@ class Served:
 
 def records(folder: Path) -> Path:
     """Two held-out records of sim/promoter, as `convert tasks` lays them out."""
-    from data_convert.cards import load_card
-    from data_convert.prompts import choices, render
-
     card = load_card("sim/promoter")
     folder.mkdir()
     lines = []
@@ -192,6 +191,116 @@ def test_a_fasta_file_is_uploaded_and_put_into_the_prompt(page: Any, tmp_path: P
     assert "of sim/promoter" in page.inner_text("#result")
 
 
+def test_a_limit_is_told_when_the_file_is_read(page: Any, tmp_path: Path) -> None:
+    """Before anything is asked: the context of the model, and the number of sequences that a task has."""
+    path = tmp_path / "mine.fa"
+    path.write_text(">seq1\n" + "N" * 1500 + "\n")
+    page.set_input_files("input[type=file]", path)
+    page.wait_for_selector("#read .said.error")
+    shown = page.inner_text("#read .said.error")
+    assert re.fullmatch(
+        r"Read seq1 \(1,500 letters\) as dna\. But: the conversation has 1,5\d\d tokens, more than the model's 1,024; .*", shown
+    )
+    assert page.input_value("#sequence textarea").startswith(">seq1")
+    page.click("#compose")
+    page.wait_for_function("document.querySelector('#read').innerText.startsWith('the conversation has')")
+    assert page.input_value("#prompt textarea") == ""
+    choose_promoter(page)
+    two = tmp_path / "two.fa"
+    two.write_text(">seq1\nACGT\n>seq2\nACGT\n")
+    page.set_input_files("input[type=file]", two)
+    page.wait_for_function("document.querySelector('#read').innerText.includes('2 sequences where 1 is needed')")
+
+
+def test_probabilities_are_of_the_card_s_words_and_modality_alone(page: Any) -> None:
+    """With a card chosen, a question about something else has none, and a prompt in the card's words has."""
+    card = load_card("sim/promoter")
+    own = choose_promoter(page)
+    for prompt in ("Is this a kinase? <protein>MKVLAAGWMKVLAAGW</protein>", own.replace("dna>", "protein>"), f"Well: {own}"):
+        page.fill("#prompt textarea", prompt)
+        page.click("#ask")
+        page.wait_for_function("document.querySelector('#result').innerText.includes('no labels to compare')")
+        assert f"writes a sequence in the words of {card.id}." in page.inner_text("#result")
+        assert page.locator("#result .bar").count() == 0
+    page.fill("#prompt textarea", own)
+    page.click("#ask")
+    page.wait_for_selector("#result .bar")
+
+
+def test_an_answer_that_contradicts_its_probabilities_is_marked(page: Any) -> None:
+    page.fill("#prompt textarea", choose_promoter(page))
+    page.click("#ask")
+    page.wait_for_selector("#result .bar")
+    answer, likeliest = page.text_content("#result .answer"), page.locator("#result .bar .name").first.inner_text()
+    assert answer != likeliest, "a model of random weights does not answer with a label"
+    doubt = page.inner_text("#result .said.doubt")
+    assert re.fullmatch(
+        rf"The answer is none of the labels, but the likeliest label is '{likeliest}' \([\d.]+ %\): they contradict each other\.", doubt
+    )
+
+
+def test_an_answer_goes_when_its_prompt_changes(page: Any) -> None:
+    """Typed or filled in, at once or while the answer is being written; it is there again with its question."""
+    page.fill("#prompt textarea", "Name it")
+    posts: list[str] = []
+    page.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
+    page.type("#prompt textarea", " and name it once more" * 3)
+    assert posts == [], "writing asks the server nothing"
+    for wait in (0, 50, 1500):
+        page.click("#ask")
+        page.wait_for_timeout(wait)
+        page.type("#prompt textarea", "x")
+        page.wait_for_timeout(400)
+        assert not page.locator("#result .answer").is_visible() or page.text_content("#result .answer") == ""
+        page.wait_for_timeout(1200)  # what was still on its way has come
+        assert not page.locator("#result .answer").is_visible() or page.text_content("#result .answer") == ""
+    page.keyboard.press("Backspace")
+    page.wait_for_function("!document.querySelector('#result').classList.contains('stale')")
+    page.wait_for_function("document.querySelector('#result .answer').innerText.length > 0")
+    choose_promoter(page)
+    page.wait_for_function("document.querySelector('#result').classList.contains('stale')")
+
+
+def test_ctrl_enter_asks_and_enter_does_not(page: Any) -> None:
+    page.fill("#prompt textarea", "Name it")
+    page.press("#prompt textarea", "Enter")
+    page.wait_for_timeout(500)
+    assert page.input_value("#prompt textarea") == "Name it\n"
+    assert page.locator("#result [data-number]").count() == 0
+    page.press("#prompt textarea", "Control+Enter")
+    page.wait_for_selector("#result .tokens")
+    assert page.input_value("#prompt textarea") == "Name it\n"
+
+
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_every_width_keeps_its_layout_and_a_phone_scrolls_to_the_answer(served: Served, browser: Any, width: int) -> None:
+    opened = browser.new_page(viewport={"width": width, "height": 800})
+    try:
+        opened.goto(served.page)
+        opened.wait_for_selector("#ask")
+        choose_promoter(opened)
+        opened.evaluate("scrollTo(0, 0)")
+        opened.press("#prompt textarea", "Control+Enter")
+        opened.wait_for_selector("#result .bar")
+        opened.wait_for_timeout(500)
+        assert opened.evaluate("document.scrollingElement.scrollWidth") <= width, "nothing is cut off at the right"
+        boxes = {
+            name: opened.locator(name).bounding_box()
+            for name in ("#task", "#sequence", "#prompt", "#ask", "#stop", "#result", "#result .tokens")
+        }
+        for name, box in boxes.items():
+            assert box["x"] >= 0, name
+            assert box["x"] + box["width"] <= width, name
+        beside = boxes["#result"]["x"] > boxes["#prompt"]["x"] + boxes["#prompt"]["width"]
+        assert beside == (width == 1280) or width == 820
+        assert beside or boxes["#result"]["y"] >= boxes["#ask"]["y"] + boxes["#ask"]["height"] - 1, "nothing lies over anything"
+        answer = opened.locator("#result .answer").bounding_box()
+        assert answer["y"] >= 0
+        assert answer["y"] + min(answer["height"], 100) <= 800, "the answer is on the screen"
+    finally:
+        opened.close()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -230,8 +339,13 @@ def test_an_answer_stays_where_a_label_does_not_fit(page: Any, extended_folder: 
     from instruct.session import Sampling, Session
 
     session = Session(extended_folder)
-    text = f"<dna>{'N' * (session.context - len(session.prompt([{'role': 'user', 'content': ''}])) - 4)}</dna>"
-    choose_promoter(page)
+    card = load_card("sim/promoter")
+
+    def asked(size: int) -> str:
+        return render(card, {"sequence": "N" * size}, card.prompts.eval)
+
+    text = asked(session.context - len(session.prompt([{"role": "user", "content": asked(1)}])) - 1)
+    assert session.context - len(session.prompt([{"role": "user", "content": text}])) == 2
     page.fill("#prompt textarea", text)
     page.click("#ask")
     page.wait_for_function("(document.querySelector('#result .said.error')?.innerText || '').includes('prompt and label have')")
@@ -278,6 +392,19 @@ def test_no_file_of_the_machine_is_given_out(served: Served, extended_folder: Pa
         assert status(f"{served.page}{route}{path}") in (400, 403, 404, 405, 422)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        *(("queue/join", body) for body in (b"", b"{", b"[]", b"\xff", b"[" * 50_000, b'{"data": 1}', b'{"data": [], "fn_index": 0}')),
+        ("queue/join", b'{"data": [], "fn_index": 9999, "session_hash": "x"}'),
+        ("component_server", b'{"data": [], "component_id": 9999, "session_hash": "a", "fn_name": "x"}'),
+        *((path, b"{}") for path in ("run/ask", "api/predict", "cancel", "reset", "upload", "component_server", "process_recording")),
+    ],
+)
+def test_malformed_requests_to_the_page_are_refused(served: Served, path: str, body: bytes) -> None:
+    assert 400 <= status(f"{served.page}gradio_api/{path}", body, {"Content-Type": "application/json"}) < 500
+
+
 def test_an_uploaded_name_does_not_choose_its_place(served: Served, tmp_path: Path) -> None:
     boundary = "x" * 20
     name = f"../../../../..{tmp_path}/evil.fa"
@@ -312,7 +439,52 @@ def test_the_endpoint_answers_the_openai_client_like_a_plain_pipeline(served: Se
     client = openai.OpenAI(base_url=served.endpoint, api_key="none")
     answered = client.chat.completions.create(model="tiny gene", messages=messages, max_tokens=12, temperature=0)
     assert answered.choices[0].message.content == expected[0]["generated_text"][-1]["content"]
-    assert list(client.models.list()) == []
+    assert [model.id for model in client.models.list()] == ["tiny gene"]
+    assert client.models.retrieve("tiny gene").id == "tiny gene"
+
+
+def test_one_request_does_not_stop_the_endpoint_for_all(served: Served, extended_folder: Path) -> None:
+    """An answer ends with the context at the latest, whatever is asked for, and however."""
+    client = openai.OpenAI(base_url=served.endpoint, api_key="none", max_retries=0)
+    messages: Any = [{"role": "user", "content": "Name it"}]
+    for asked in ({"max_tokens": 10**9}, {"max_completion_tokens": 10**9}, {}):
+        answered = client.chat.completions.create(model="tiny gene", messages=messages, temperature=0, **asked)
+        assert answered.usage.total_tokens <= 1024
+        *_, last = client.chat.completions.create(model="tiny gene", messages=messages, temperature=0, stream=True, **asked)
+        assert last.usage.total_tokens <= 1024
+    assert client.completions.create(model="tiny gene", prompt="Name it", max_tokens=10**9, temperature=0).usage.total_tokens <= 1024
+    drawn = {
+        client.chat.completions.create(model="tiny gene", messages=messages, temperature=1.5, max_tokens=20, seed=s)
+        .choices[0]
+        .message.content
+        for s in range(3)
+    }
+    assert len(drawn) == 3, "a temperature is not ignored, though the folder answers greedily"
+    for refused in ({"generation_config": '{"max_new_tokens": 1000000000}'}, {"max_tokens": 0}, {"max_tokens": 2**70, "messages": "x"}):
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(model="tiny gene", messages=messages, extra_body=refused)
+    with pytest.raises(openai.BadRequestError, match=r"the prompt has .* tokens, and the model's context 1,024 with the answer"):
+        client.chat.completions.create(model="tiny gene", messages=[{"role": "user", "content": "word " * 2000}])
+
+
+def test_no_other_model_is_loaded_and_the_loaded_one_stays(served: Served, extended_folder: Path) -> None:
+    root = served.endpoint.removesuffix("/v1")
+    json_type = {"Content-Type": "application/json"}
+    other = json.dumps({"model": str(extended_folder), "messages": [{"role": "user", "content": "a"}]}).encode()
+    assert status(f"{root}/load_model", other, json_type) == 404
+    assert status(f"{root}/reset", b"", json_type) == 404
+    assert status(f"{root}/v1/responses", other, json_type) == 404
+    assert status(f"{root}/docs") == status(f"{root}/openapi.json") == 404
+    assert status(f"{root}/v1/chat/completions", other, json_type) == 400
+
+
+@pytest.mark.parametrize("of", ["page", "endpoint"])
+def test_foreign_names_are_refused(served: Served, of: str) -> None:
+    address = served.page if of == "page" else f"{served.endpoint}/models"
+    assert status(address) == 200
+    for host, expected in (("evil.example", 403), ("evil.example:7860", 403), ("localhost", 200)):
+        assert status(address, headers={"Host": host}) == expected
+    assert status(served.page if of == "page" else f"{served.endpoint}/completions", b"{}", {"Host": "evil.example"}) == 403
 
 
 def test_nothing_was_asked_of_the_world(served: Served) -> None:
@@ -321,15 +493,51 @@ def test_nothing_was_asked_of_the_world(served: Served) -> None:
     assert served.outside.calls == []
 
 
-def test_ctrl_c_ends_the_server(extended_folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "llama_gene", "serve", "--model", str(extended_folder), "--no-endpoint", "port=0"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def test_ctrl_c_ends_the_server_and_uploads_do_not_stay(extended_folder: Path, tmp_path: Path) -> None:
+    soon = "import sys, instruct.serve, llama_gene; instruct.serve.KEPT = 1; sys.exit(llama_gene.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", soon, "serve", "--model", str(extended_folder), "--no-endpoint", "port=0"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
         assert process.stdout is not None
-        assert any(line.startswith("Ctrl-C") for line in process.stdout)
+        address = ""
+        for line in process.stdout:
+            address = line.removeprefix("page: ").strip() if line.startswith("page: ") else address
+            if line.startswith("Ctrl-C"):
+                break
+        # uploads that nobody asks about go: here after a second
+        boundary = "x" * 20
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="left.fa"\r\n\r\n'
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        assert status(f"{address}gradio_api/upload", f"{head}>a\nAC\n\r\n--{boundary}--\r\n".encode(), headers) == 200
+        assert list(tmp_path.rglob("left.fa"))
+        deadline = time.monotonic() + 20
+        while list(tmp_path.rglob("left.fa")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         left = process.stdout.read()
         assert process.wait(60) == 0, left
         assert "Traceback" not in left
+    finally:
+        process.kill()
+
+
+def test_sigterm_ends_an_endpoint_that_does_not_hear_it(extended_folder: Path, tmp_path: Path) -> None:
+    """Stopped altogether, as one that computes for hours is: the grace passes, here a second, and it is killed."""
+    soon = "import sys, instruct.serve, llama_gene; instruct.serve.GRACE = 1; sys.exit(llama_gene.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", soon, "serve", "--model", str(extended_folder), "--no-page", "endpoint_port=0", "engine=transformers"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert process.stdout is not None
+        assert any(line.startswith("Ctrl-C") for line in process.stdout)
+        found = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True, check=True)
+        (endpoint,) = map(int, found.stdout.split())
+        os.kill(endpoint, signal.SIGSTOP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 143
+        with pytest.raises(ProcessLookupError):
+            os.kill(endpoint, 0)
     finally:
         process.kill()

@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from artefacts.errors import Ledger, UserError, say_read
+from artefacts.errors import Ledger, UserError, ensure, say_read
 from artefacts.recipe import Recipe
 from sequences.alphabets import ALPHABETS
 from sequences.readers import read_sequences
@@ -166,7 +166,7 @@ def _sequences(base: Tokenizer, extended: Tokenizer, new: NewIds, name: str, win
     after = between_tags(encoder(extended, name))(name, windows)
     pieces = {index: piece for piece, index in new.pieces[name].items()}
     used = Counter(index for ids in after for index in ids)
-    assert used.keys() <= pieces.keys(), f"ids {used.keys() - pieces.keys()} between {name} tags are no {name} pieces"
+    ensure(used.keys() <= pieces.keys(), f"ids {used.keys() - pieces.keys()} between {name} tags are no {name} pieces")
     letters = sum(map(len, windows))
     tokens_before, tokens_after = sum(map(len, before)), used.total()
     example = windows[0][:60]

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from artefacts.errors import ensure
 from eval.baselines.heads.encoders import Bert, LucaTransformer
 from eval.baselines.heads.pooling import pooling
 from eval.baselines.training.recipe import Network
@@ -23,7 +24,7 @@ class Head(nn.Module):
     def __init__(self, network: Network, widths: Sequence[int], outputs: int) -> None:
         """Args: widths: of the embeddings of each input."""
         super().__init__()
-        assert len(widths) == 1 + network.pair, "a width per input"
+        ensure(len(widths) == 1 + network.pair, "a width per input")
         self.network, self.outputs = network, outputs
         self.ends = ["_a", "_b"] if network.net == "lucappi2" else [""]
         if network.net == "lucappi" and widths[0] != widths[1]:
