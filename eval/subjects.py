@@ -14,6 +14,7 @@ from artefacts.adapter import add_adapter
 from artefacts.command import path_exists
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint
+from artefacts.generation import load_causal
 from eval.recipe import Subject
 
 
@@ -95,9 +96,8 @@ def open_model(subject: Subject) -> Any:
         UserError: the adapter does not fit the model.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model: Any = AutoModelForCausalLM.from_pretrained(located(subject.model), dtype="auto")
+    model: Any = load_causal(located(subject.model), dtype="auto")
     if subject.adapter is not None:
         model = add_adapter(model, subject.adapter, str(subject.model))
     return model.eval().cuda() if torch.cuda.is_available() else model.eval()

@@ -11,8 +11,8 @@ from typing import Any
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError
+from artefacts.generation import load_causal
 from data_convert.conversations import answer_ids, prompt_ids
-from sequences.alphabets import TAGS
 
 Messages = list[dict[str, str]]
 
@@ -48,7 +48,7 @@ class Session:
     def __init__(self, folder: Path) -> None:
         check_model(folder)
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
         self.folder = folder
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -58,14 +58,11 @@ class Session:
             )
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token  # only ever stands where a mask hides it
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True).eval()
+        self.model: Any = load_causal(folder, dtype="auto", use_safetensors=True).eval()
         if torch.cuda.is_available():
             self.model = self.model.cuda()
         self.context: int = self.model.config.max_position_embeddings
         """Tokens that prompt and answer may have together."""
-        added = self.tokenizer.added_tokens_decoder
-        self._unseen = {index for index, token in added.items() if token.special and token.content not in TAGS}
-        """Ends of turns, padding and the like. Tags are special tokens too, but a sequence without them is another text."""
 
     def prompt(self, messages: Messages) -> list[int]:
         """Ids up to where the answer begins.
@@ -132,10 +129,9 @@ class Session:
         answer, text = list[int](), ""
         try:
             while (token := tokens.get()) is not None:
-                if token not in self._unseen:
-                    answer.append(token)
+                answer.append(token)
                 # decoded as a whole: pieces decoded one by one lose blanks, and a character may need several tokens
-                text = self.tokenizer.decode(answer)
+                text = self.tokenizer.decode(answer, skip_special_tokens=True)
                 if not text.endswith("�"):
                     yield text
             yield text

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, set_seed
 from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.generation import load_causal
 from artefacts.launch import keep_cpu_simple, leave, share_cores
 from artefacts.precision import DTYPES
 from artefacts.training import accumulation_of, check_hardware, check_rows
@@ -200,8 +201,7 @@ def _write(
 
 def _plain_model(recipe: InstructRecipe, final: Path, folder: Path) -> None:
     """What the trainer saved, read and written once more: of a tied model DeepSpeed saves the one matrix twice."""
-    from transformers import AutoModelForCausalLM
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     unset_hf_deepspeed_config()  # else ZeRO-3 would spread what is read here over ranks that are not here
-    AutoModelForCausalLM.from_pretrained(final, dtype=DTYPES[recipe.precision]).save_pretrained(folder)
+    load_causal(final, dtype=DTYPES[recipe.precision]).save_pretrained(folder)

@@ -21,6 +21,7 @@ from artefacts.errors import UserError, at
 from artefacts.recipe import Recipe
 from sequences.alphabets import ALPHABETS, TAGS
 from sequences.spans import TAG, spans
+from tokenizer.private import letterless
 
 SHADES = {"text": (254, 249), "dna": (153, 111), "rna": (158, 115), "protein": (223, 216), "special": (183, 183)}
 """Two light backgrounds of the 256-colour palette per modality; letters are black on all of them, so any theme will do."""
@@ -93,7 +94,7 @@ def read_extended(path: Path) -> Tokenizer:
 def cut(tokenizer: Tokenizer, text: str) -> Iterator[Shown]:
     """Every token of the text in order; their texts joined give the text back."""
     tags = {index: tag for tag in TAGS if (index := tokenizer.token_to_id(tag)) is not None}
-    special = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    special = set(letterless(tokenizer.get_added_tokens_decoder()))
     encoding = tokenizer.encode(text, add_special_tokens=False)
     shown, modality = 0, "text"
     for index, (_, end) in zip(encoding.ids, encoding.offsets, strict=True):

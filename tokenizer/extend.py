@@ -70,7 +70,9 @@ def extend_base(recipe: Extend, *, overwrite: bool = False) -> None:
         check_disk(plan, recipe.out)
         used += [parts.source / name for name in ("config.json", *(shard.name for shard in plan.shards))]
     report = compare(base.tokenizer, extended, new, recipe.heldout, base.family, genes=parts.genes, base_model=base.sentencepiece_model)
-    report["notes"] = base.notes
+    report["notes"] = _notes(parts, plan)
+    for note in report["notes"]:
+        print(f"note: {note}")
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
         matrices = _extend_model(recipe, parts, plan, folder) if plan is not None else {}
@@ -102,14 +104,12 @@ def preview(recipe: Extend) -> None:
 
     parts = gather(recipe.base, recipe.dna, recipe.protein, weights=False)
     print(f"tokenizer: {parts.base.family}, {next_id(parts.base.tokenizer)} ids and {len(parts.new.all)} new ones")
-    for note in parts.base.notes:
+    remote = parts.revision is not None and not recipe.tokenizer_only and not (parts.source / "config.json").is_file()
+    plan = None if remote else _plan(recipe, parts)
+    for note in _notes(parts, plan):
         print(f"note: {note}")
-    if parts.revision is not None and not recipe.tokenizer_only and not (parts.source / "config.json").is_file():
-        print("weights: not in the local hub cache; they would be fetched first")
-        return
-    plan = _plan(recipe, parts)
     if plan is None:
-        print("weights: none")
+        print("weights: not in the local hub cache; they would be fetched first" if remote else "weights: none")
         return
     print(f"matrices: {', '.join(plan.matrices)}{' (tied)' if plan.tied else ''}, {plan.kept_rows} rows kept, {plan.rows} in all")
     for shard in plan.shards:
@@ -127,6 +127,19 @@ def _plan(recipe: Extend, parts: Parts) -> Plan | None:
     if recipe.tokenizer_only or not parts.source.is_dir() or not has_weights(parts.source):
         return None
     return plan(parts.source, min(parts.new.all), max(parts.new.all) + 1, recipe.pad_to_multiple_of)
+
+
+def _notes(parts: Parts, plan: Plan | None) -> list[str]:
+    """What the reader of the extension report should know."""
+    if plan is None:
+        return parts.base.notes
+    from tokenizer.weights import generation_of
+
+    _, left_out = generation_of(parts.source)
+    if not left_out:
+        return parts.base.notes
+    settings = ", ".join(f"{name}={value}" for name, value in left_out.items())
+    return [*parts.base.notes, f"greedy answers by default; left out of the base's generation_config.json: {settings}"]
 
 
 def _extend_model(recipe: Extend, parts: Parts, plan: Plan, folder: Path) -> dict[str, Stored]:

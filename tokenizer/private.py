@@ -8,7 +8,7 @@ tokenizer.json works wherever that library does.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from tokenizers import AddedToken, Regex, decoders, normalizers
@@ -111,8 +111,16 @@ def decoder_steps(private: PrivateAlphabets) -> list[decoders.Decoder]:
 
 
 def tag_tokens() -> list[AddedToken]:
-    """`normalized=True`, or the normalizer would never see the tag beside its span (special tokens are cut out first)."""
-    return [AddedToken(tag, special=True, normalized=True) for tag in TAGS]
+    """`normalized=True`, or the normalizer would never see the tag beside its span (other added tokens are cut out first).
+
+    Not special: tags are part of what a model says, and readers leave special tokens out of its answers.
+    """
+    return [AddedToken(tag, special=False, normalized=True) for tag in TAGS]
+
+
+def letterless(added: Mapping[int, AddedToken]) -> list[int]:
+    """Of a tokenizer's added tokens, by id: the tags and the special ones, which spell no letter of any text or sequence."""
+    return [index for index, token in added.items() if token.special or token.content in TAGS]
 
 
 def _marker(private: PrivateAlphabets, alphabet: Alphabet) -> str:

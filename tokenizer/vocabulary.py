@@ -101,7 +101,7 @@ def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, N
         extended.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(run, "isolated"), base.tokenizer.pre_tokenizer])
     extended.decoder = _decoder(base, private)
     extended.add_special_tokens([PAD])
-    extended.add_special_tokens(tag_tokens())
+    extended.add_tokens(tag_tokens())
     new = NewIds(pad, tags, glue, pieces)
     for tag, index in tags.items():
         assert extended.token_to_id(tag) == index, f"{tag} moved from {index} to {extended.token_to_id(tag)}"
