@@ -15,6 +15,7 @@ from data_convert.cards import load_card
 from instruct.labels import Asked, asked_of, shipped
 from instruct.sequences import Read, read_fasta, wrap_sequences
 from instruct.session import Messages, Sampling, Session, check_model
+from sequences.spans import remarks
 
 MOST_LOADED = 8
 """Records that `/load` takes: they all go into one prompt."""
@@ -118,8 +119,8 @@ class Talk:
 
     def say(self, text: str, wrapped: list[Read]) -> None:
         """Print the answer to a prompt as it is written, and the probabilities of the labels that it asks for."""
-        for read in wrapped:
-            print(f"[read {read}]", file=sys.stderr)
+        for note in [*(f"read {read}" for read in wrapped), *remarks(text)]:
+            print(f"[{note}]", file=sys.stderr)
         messages = [*self.messages, {"role": "user", "content": text}]
         answer = ""
         for so_far in self.session.stream(messages, self.sampling):
@@ -149,6 +150,7 @@ class Talk:
             "probabilities": ranked or None,
             "no_probabilities": why_not,
             "wrapped": [{"modality": read.modality, "letters": read.letters} for read in wrapped],
+            "remarks": [note for message in messages if message["role"] == "user" for note in remarks(message["content"])],
         }
 
 

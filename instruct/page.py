@@ -22,6 +22,7 @@ from instruct.labels import Asked, Recogniser, asked_of
 from instruct.limits import RateLimit
 from instruct.sequences import Read, read_box, read_fasta, wrap_sequences
 from instruct.session import Sampling, Session
+from sequences.spans import remarks
 from tokenizer.colours import as_html, cut, read_extended
 
 FREE = "free prompt"
@@ -108,7 +109,7 @@ class Page:
             text, wrapped = wrap_sequences(prompt.strip())
             messages = [{"role": "user", "content": text}]
             self.session.prompt(messages)
-            notes = said(_how(wrapped)) if wrapped else ""
+            notes = said("\n".join(filter(None, [_how(wrapped), *remarks(text)])))
             tokens = panel("Tokens of the prompt", as_html(list(cut(self._tokenizer, text))))
             answer = ""
             for answer in self.session.stream(messages, self.sampling):

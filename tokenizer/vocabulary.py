@@ -97,7 +97,8 @@ def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, N
     extended.normalizer = steps
     if byte_level:
         # A run of private characters is a word of its own, whatever the base's pattern makes of its neighbours.
-        run = Regex("[" + "".join(private.characters) + "]+")
+        # Its first character is spelled out, since a search for one of these skips over text and one for a class does not.
+        run = Regex(f"(?:{'|'.join(private.characters)})[{''.join(private.characters)}]*")
         extended.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(run, "isolated"), base.tokenizer.pre_tokenizer])
     extended.decoder = _decoder(base, private)
     extended.add_special_tokens([PAD])
