@@ -12,10 +12,10 @@ from typing import Any
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe
 from data_convert.cards import load_card
+from data_convert.conversations import content_remarks
 from instruct.labels import Asked, asked_of, shipped
 from instruct.sequences import Read, read_fasta, wrap_sequences
 from instruct.session import Messages, Sampling, Session, check_model
-from sequences.spans import remarks
 
 MOST_LOADED = 8
 """Records that `/load` takes: they all go into one prompt."""
@@ -119,7 +119,7 @@ class Talk:
 
     def say(self, text: str, wrapped: list[Read]) -> None:
         """Print the answer to a prompt as it is written, and the probabilities of the labels that it asks for."""
-        for note in [*(f"read {read}" for read in wrapped), *remarks(text)]:
+        for note in [*(f"read {read}" for read in wrapped), *content_remarks(self.session.tokenizer, text)]:
             print(f"[{note}]", file=sys.stderr)
         messages = [*self.messages, {"role": "user", "content": text}]
         answer = ""
@@ -150,7 +150,7 @@ class Talk:
             "probabilities": ranked or None,
             "no_probabilities": why_not,
             "wrapped": [{"modality": read.modality, "letters": read.letters} for read in wrapped],
-            "remarks": [note for message in messages if message["role"] == "user" for note in remarks(message["content"])],
+            "remarks": [note for message in messages for note in content_remarks(self.session.tokenizer, message["content"])],
         }
 
 

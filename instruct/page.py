@@ -16,13 +16,13 @@ import gradio as gr
 
 from artefacts.errors import UserError
 from data_convert.cards import TaskCard
+from data_convert.conversations import as_text, content_remarks
 from data_convert.prompts import render
 from instruct.examples import Examples
 from instruct.labels import Asked, Recogniser, asked_of
 from instruct.limits import RateLimit
 from instruct.sequences import Read, read_box, read_fasta, wrap_sequences
 from instruct.session import Sampling, Session
-from sequences.spans import remarks
 from tokenizer.colours import as_html, cut, read_extended
 
 FREE = "free prompt"
@@ -109,8 +109,8 @@ class Page:
             text, wrapped = wrap_sequences(prompt.strip())
             messages = [{"role": "user", "content": text}]
             self.session.prompt(messages)
-            notes = said("\n".join(filter(None, [_how(wrapped), *remarks(text)])))
-            tokens = panel("Tokens of the prompt", as_html(list(cut(self._tokenizer, text))))
+            notes = said("\n".join(filter(None, [_how(wrapped), *content_remarks(self.session.tokenizer, text)])))
+            tokens = panel("Tokens of the prompt", as_html(list(cut(self._tokenizer, as_text(self.session.tokenizer, text)))))
             answer = ""
             for answer in self.session.stream(messages, self.sampling):
                 yield notes + answer_panel(answer, running=True) + tokens
