@@ -44,7 +44,7 @@ def load_model(recipe: InstructRecipe, arguments: TrainingArguments) -> Any:
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
     model = load_causal(
-        recipe.model,
+        recipe.model.resolve(),  # the adapter notes this name, and a relative one is elsewhere taken for a hub id
         dtype=dtype,
         attn_implementation=recipe.attention,
         **({"quantization_config": four_bits} if recipe.train == "qlora" else {}),
