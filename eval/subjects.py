@@ -57,6 +57,7 @@ def open_tokenizer(subject: Subject) -> Any:
     """
     from transformers import AutoTokenizer
 
+    from tokenizer.private import check_tags
     from tokenizer.saving import with_fixed_date
 
     tokenizer: Any = AutoTokenizer.from_pretrained(located(subject.model))
@@ -64,6 +65,8 @@ def open_tokenizer(subject: Subject) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(subject.adapter)
     if tokenizer.chat_template is None:
         raise UserError(f"{subject.model}: its tokenizer has no chat template; extend the base with `llama-gene tokenizer extend`")
+    if tokenizer.is_fast:
+        check_tags(tokenizer.backend_tokenizer, subject.model)
     tokenizer.chat_template = with_fixed_date(tokenizer.chat_template)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # only ever stands where a mask hides it

@@ -13,6 +13,7 @@ from artefacts.command import path_exists
 from artefacts.errors import UserError
 from artefacts.generation import load_causal
 from data_convert.conversations import answer_ids, prompt_ids
+from tokenizer.private import check_tags
 
 Messages = list[dict[str, str]]
 
@@ -52,6 +53,7 @@ class Session:
 
         self.folder = folder
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        check_tags(self.tokenizer.backend_tokenizer, folder)
         if self.tokenizer.chat_template is None:
             raise UserError(
                 f"{folder}: a base without a chat template cannot chat; extend it with `llama-gene tokenizer extend` and tune it"

@@ -25,6 +25,7 @@ from instruct.recipe import InstructRecipe
 from instruct.rows import Rows, order_of, plan, weights_of
 from instruct.trainer import AnswerTrainer, training_arguments
 from instruct.watch import FEW, Watch, counts_of, history, scored_records
+from tokenizer.private import check_tags
 from tokenizer.saving import carry_tokenizer, with_fixed_date
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
@@ -116,6 +117,7 @@ def check(recipe: InstructRecipe) -> Any:
             that is not there.
     """
     tokenizer = AutoTokenizer.from_pretrained(recipe.model)
+    check_tags(tokenizer.backend_tokenizer, recipe.model)
     config = AutoConfig.from_pretrained(recipe.model)
     check_rows(config.vocab_size, len(tokenizer), recipe.model)
     if tokenizer.chat_template is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
+from tokenizers import Tokenizer
 
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
@@ -19,7 +20,7 @@ from tokenizer.base import LICENCES, next_id
 from tokenizer.parts import Parts, gather
 from tokenizer.report.compare import Heldout, compare
 from tokenizer.report.page import write_page
-from tokenizer.saving import END_OF_TURN, save_tokenizer
+from tokenizer.saving import END_OF_TURN, save_tokenizer, self_test
 from tokenizer.vocabulary import PAD, NewIds
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def extend_base(recipe: Extend, *, overwrite: bool = False) -> None:
         add_model_figures(report, parts, plan, matrices, folder, recipe.heldout, recipe.seed, _loss_skipped(recipe, plan))
         for file in [file for pattern in LICENCES for file in parts.source.glob(pattern) if file.is_file()]:
             shutil.copyfile(file, folder / file.name)
-        (folder / "new_ids.json").write_text(_new_ids(new), encoding="utf-8")
+        (folder / "new_ids.json").write_text(_new_ids(new, extended), encoding="utf-8")
         (folder / "extension_report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_manifest(
             folder,
@@ -165,6 +166,7 @@ def _loss_skipped(recipe: Extend, plan: Plan | None) -> str | None:
     return None
 
 
-def _new_ids(new: NewIds) -> str:
+def _new_ids(new: NewIds, extended: Tokenizer) -> str:
     ranges = {name: [min(pieces.values()), max(pieces.values())] for name, pieces in new.pieces.items()}
-    return json.dumps({"pad": new.pad, "tags": new.tags, "glue": list(new.glue.values()), "pieces": ranges}, indent=1) + "\n"
+    found = {"pad": new.pad, "tags": new.tags, "glue": list(new.glue.values()), "pieces": ranges, "self_test": self_test(extended)}
+    return json.dumps(found, indent=1) + "\n"

@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
 
-from tokenizers import AddedToken, Regex, decoders, normalizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers
 
 from artefacts.errors import UserError
 from sequences.alphabets import DNA, PROTEIN, RNA, TAGS, Alphabet
@@ -108,6 +109,21 @@ def tag_tokens() -> list[AddedToken]:
     Not special: tags are part of what a model says, and readers leave special tokens out of its answers.
     """
     return [AddedToken(tag, special=False, normalized=True) for tag in TAGS]
+
+
+def check_tags(tokenizer: Tokenizer, where: str | Path) -> None:
+    """Refuse an extended tokenizer whose tags another library has declared once more, and saved so.
+
+    Raises:
+        UserError: letters between tags would be read as English.
+    """
+    mapped = tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("<dna>A</dna>") != "<dna>A</dna>"
+    again = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.content in TAGS and not token.normalized]
+    if mapped and again:
+        raise UserError(
+            f"{where}: {', '.join(again)} was declared once more as a special token (add_special_tokens), so what stands between tags is "
+            "read as English; put back the tokenizer.json that `llama-gene tokenizer extend` wrote, and declare nothing"
+        )
 
 
 def letterless(added: Mapping[int, AddedToken]) -> list[int]:
