@@ -238,7 +238,7 @@ def _kept(config: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     """
     special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
     ends = next(({"bos_token": begin, "eos_token": end} for begin, end in ENDS if {begin, end} <= special), {})
-    kept = {name: token for name, token in ends.items() if name not in config}  # null means that there is none
+    kept: dict[str, Any] = {name: token for name, token in ends.items() if name not in config}  # null means that there is none
 
     def content(token: Any) -> Any:
         return token["content"] if isinstance(token, dict) else token
