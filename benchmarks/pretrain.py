@@ -85,8 +85,9 @@ def heldout_of(options: argparse.Namespace, model: Any) -> dict[str, float]:
     from data_convert.shards import load_shards
     from pretrain.bits import heldout_bits
     from pretrain.train import _first_per_modality
+    from tokenizer.private import letterless
 
-    silent = [index for index, token in AutoTokenizer.from_pretrained(options.model).added_tokens_decoder.items() if token.special]
+    silent = letterless(AutoTokenizer.from_pretrained(options.model).added_tokens_decoder)
     found = heldout_bits(model, _first_per_modality(load_shards(options.shards, "heldout"), options.heldout), silent, 4)
     return {name: round(value["bits_per_letter"], 4) for name, value in found.items()}
 

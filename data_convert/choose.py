@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import Ledger, UserError
+from data_convert.conversations import SPELLS_CONTROL
 from data_convert.corpus import PackRecipe, Source
 from data_convert.parts import BEGINS, HELD_OUT, SPECIAL, read_rows
 from data_convert.plan import Part, file_fingerprint
@@ -25,7 +26,6 @@ from data_convert.shards import COUNTS, SPLITS
 DOCUMENTS_AT_ONCE = 8_000_000
 """Digests sorted at once; more are sorted in several goes."""
 DUPLICATE = "exact duplicate"
-SPECIAL_TOKEN = "spells a special token of the tokenizer"
 Numbers = NDArray[np.int64]
 
 
@@ -219,10 +219,10 @@ def _draw(index: Index, pool: Pool, limit: int | None, repeats: int, seed: list[
         else:
             ledger.read, ledger.written = len(order), len(order) - len(special)
             spelt, lost = int(pool.letters[order].sum()), int(pool.letters[special].sum())
-            letters = {SPECIAL_TOKEN: lost, "left_out_by_budget": int(pool.letters.sum()) - spelt, "packed": spelt - lost}
+            letters = {SPELLS_CONTROL: lost, "left_out_by_budget": int(pool.letters.sum()) - spelt, "packed": spelt - lost}
             if len(special):
-                ledger.reasons[SPECIAL_TOKEN] = len(special)
-                ledger.examples[SPECIAL_TOKEN] = _names(index, pool.piece[np.sort(special)[:5]])
+                ledger.reasons[SPELLS_CONTROL] = len(special)
+                ledger.examples[SPELLS_CONTROL] = _names(index, pool.piece[np.sort(special)[:5]])
         if len(order) < len(pool.piece) or not tokens:
             break
     report = {**ledger.as_dict(), "left_out_by_budget": len(pool.piece) - ledger.read, "tokens": tokens, "letters": letters}

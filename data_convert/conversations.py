@@ -2,15 +2,43 @@
 
 Prompt and answer are joined as ids, never as text that is tokenised again: a token that spanned the boundary would make
 the answer's ids depend on the prompt.
+
+What people and databases write is text. A control token in it, such as an end of turn, is written with a blank inside, or it would
+pass for the real one; our own chat templates do the same, for those who read the folder without this code.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from jinja2 import TemplateError
 
 from artefacts.errors import UserError
+from sequences.alphabets import TAGS
+from sequences.spans import position, remarks
+
+SPELLS_CONTROL = "spells a special token of the tokenizer"
+"""Why a text or a record is set aside."""
+
+
+def controls(tokenizer: Any) -> re.Pattern[str]:
+    """Finds control tokens in a text: the special ones and those that the chat template writes. Tags are content."""
+    template = str(tokenizer.chat_template)
+    added = (token for token in tokenizer.added_tokens_decoder.values() if token.special or token.content in template)
+    contents = sorted({token.content for token in added} - set(TAGS), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, contents)) or r"(?!)")
+
+
+def as_text(tokenizer: Any, text: str) -> str:
+    """The text with a blank behind the first letter of every control token in it."""
+    return controls(tokenizer).sub(lambda control: f"{control[0][0]} {control[0][1:]}", text)
+
+
+def content_remarks(tokenizer: Any, text: str) -> list[str]:
+    """What is not as it seems in a message: control tokens, and spans (`sequences.spans.remarks`)."""
+    found = controls(tokenizer).finditer(text)
+    return [f"{position(one.start())}: {one[0]} is a control token of the model, so it is read as text" for one in found] + [*remarks(text)]
 
 
 def conversations(tokenizer: Any, prompts: list[list[dict[str, str]]], answers: list[str]) -> list[tuple[list[int], list[int]]]:
@@ -46,11 +74,12 @@ def answer_ids(tokenizer: Any, messages: list[dict[str, str]], answer: str) -> l
 
 
 def rendered(tokenizer: Any, messages: list[dict[str, str]], **options: bool) -> str:
-    """A conversation as the tokenizer's chat template writes it.
+    """A conversation as the tokenizer's chat template writes it, its contents as text.
 
     Raises:
         UserError: as `prompt_ids`.
     """
+    messages = [{**message, "content": as_text(tokenizer, message["content"])} for message in messages]
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
         text.encode()

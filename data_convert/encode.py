@@ -24,6 +24,7 @@ from data_convert.documents import Document
 from sequences.alphabets import ALPHABETS, Alphabet
 from tokenizer.bpe.encode import GeneEncoder, read_encoders
 from tokenizer.bpe.words import read_word_encoder
+from tokenizer.private import check_tags, letterless
 
 log = logging.getLogger(__name__)
 BLANK_LINES = re.compile(rb"\n(?:[ \t\r]*\n)+")
@@ -58,10 +59,11 @@ class Encoder:
         self.start: list[int] = [] if begin is None else [begin]
         self.end: list[int] = [end]
         self.pad: int = end if pad is None else pad
+        check_tags(self._backend, folder)
         self._backend.no_truncation()
         self._backend.no_padding()
         self._special = np.zeros(max(self._backend.get_vocab().values()) + 1, dtype=bool)
-        self._special[[number for number, token in self._backend.get_added_tokens_decoder().items() if token.special]] = True
+        self._special[letterless(self._backend.get_added_tokens_decoder())] = True
         for modality in sorted(modalities - {"text"}):
             self._probe(ALPHABETS[modality])
         self._genes = self._gene_encoders(sorted(modalities - {"text"}))

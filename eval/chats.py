@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +11,11 @@ import numpy as np
 
 from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM
 from eval.probability import probabilities
-from sequences.alphabets import ALPHABETS
+from sequences.spans import sequences
 
 HEAD, TAIL = 36, 18
 """Letters shown of a long sequence."""
 MOST_CHOICES = 6
-SPAN = re.compile(rf"(<({'|'.join(ALPHABETS)})>)(.*?)(</\2>)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -67,23 +65,23 @@ def draw(lines: Sequence[dict[str, Any]], records: dict[str, dict[str, Any]], co
 def pieces(prompt: str) -> list[Piece]:
     """Split a prompt at its sequence spans and shorten long ones in the middle."""
     found, end = [], 0
-    for match in SPAN.finditer(prompt):
-        opening, name, letters, closing = match.groups()
-        if match.start() > end:
-            found.append(Piece(prompt[end : match.start()]))
+    for span in sequences(prompt):
+        letters = prompt[span.start : span.end]
+        if span.tag > end:
+            found.append(Piece(prompt[end : span.tag]))
         hidden = len(letters) - HEAD - TAIL
         # leaving out a letter or two would cost more room than it saves
         shortened = hidden > TAIL
         found.append(
             Piece(
                 letters[:HEAD] if shortened else letters,
-                (opening, closing),
+                (span.alphabet.open_tag, span.alphabet.close_tag),
                 hidden if shortened else 0,
                 letters[-TAIL:] if shortened else "",
-                ALPHABETS[name].unit,
+                span.alphabet.unit,
             )
         )
-        end = match.end()
+        end = span.past
     return found + ([Piece(prompt[end:])] if end < len(prompt) else [])
 
 

@@ -9,13 +9,11 @@ or below. A score that survives a control was not earned by what the control tak
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable
 from typing import Any
 
 from data_convert.card_fields import CHOICE_SEPARATOR, CLASSIFICATION
-
-SPAN = re.compile(r"(<(dna|rna|protein)>)(.*?)(</\2>)", re.DOTALL)
+from sequences.spans import with_letters
 
 NAMED = (*CLASSIFICATION, "multilabel")
 
@@ -53,10 +51,7 @@ def permuted(record: Line, seed: int) -> Line:
 
 
 def _with_sequences(record: Line, change: Callable[[str], str]) -> Line:
-    prompt = [
-        {**message, "content": SPAN.sub(lambda found: found[1] + change(found[3]) + found[4], message["content"])}
-        for message in record["prompt"]
-    ]
+    prompt = [{**message, "content": with_letters(message["content"], change)} for message in record["prompt"]]
     return {**record, "prompt": prompt}
 
 

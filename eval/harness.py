@@ -6,6 +6,9 @@
 template is applied, so the choices hold all that the template writes behind a prompt: a leading blank, the label, the
 end-of-turn token. The prompt goes in as the one user message. The choices stand in the YAML, in the card's order.
 
+The folder may be moved: a task's records are read from beside its YAML (records.py). There is no `acc_norm`: the harness moves white
+space at the end of a prompt, which chat templates have, into every choice, and then divides by lengths without it.
+
 Kinds without one right label out of a closed set (regression, text, sets) are left out and named: the harness has no metric of
 ours for them.
 """
@@ -25,6 +28,18 @@ from data_convert.records import read_records
 from eval.recipe import ExportRecipe, Subject
 
 GROUP = "llama_gene"
+READ = "records"
+"""What every task's YAML includes. The harness knows no path beside a YAML but that of a function."""
+RECORDS = '''"""Reads the records of a task that lie beside this file, wherever the folder is."""
+
+from pathlib import Path
+
+import datasets
+
+
+def read(file, **_):
+    return datasets.load_dataset("json", data_files={"test": str(Path(__file__).with_name(file))})
+'''
 
 
 def export(recipe: ExportRecipe, *, overwrite: bool = False) -> dict[str, Any]:
@@ -61,8 +76,8 @@ def export(recipe: ExportRecipe, *, overwrite: bool = False) -> dict[str, Any]:
             config = {
                 "task": f"{GROUP}_{name}",
                 "tag": GROUP,
-                "dataset_path": "json",
-                "dataset_kwargs": {"data_files": {"test": str((recipe.out / f"{name}.jsonl").resolve())}},
+                "include": READ,
+                "dataset_kwargs": {"file": f"{name}.jsonl"},
                 "test_split": "test",
                 "output_type": "multiple_choice",
                 "doc_to_text": "text",
@@ -70,7 +85,7 @@ def export(recipe: ExportRecipe, *, overwrite: bool = False) -> dict[str, Any]:
                 "doc_to_choice": written_behind(tokenizer, its, choices) if tokenizer is not None else choices,
                 "target_delimiter": "",
                 # no mcc: the harness resamples it 100,000 times, which takes minutes a task
-                "metric_list": [{"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in ("acc", "acc_norm")],
+                "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
                 "metadata": {
                     "version": cards[task].version,
                     "records": fingerprint(recipe.records),
@@ -81,6 +96,8 @@ def export(recipe: ExportRecipe, *, overwrite: bool = False) -> dict[str, Any]:
             written.append(config["task"])
         if not written:
             raise UserError(f"{recipe.records}: no task here can be exported: " + "; ".join(f"{t}: {why}" for t, why in left_out.items()))
+        (folder / READ).write_text("custom_dataset: !function records.read\n", encoding="utf-8")
+        (folder / "records.py").write_text(RECORDS, encoding="utf-8")
         counts = {"written": written, "left_out": left_out}
         inputs = {"records": fingerprint(recipe.records)}
         write_manifest(folder, "harness", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)

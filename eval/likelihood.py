@@ -89,9 +89,6 @@ def greedy(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new
     out = model.generate(
         input_ids=ids_PT.to(device),
         attention_mask=mask_PT.to(device),
-        do_sample=False,
-        num_beams=1,
-        repetition_penalty=1.0,  # some models bring one along
         max_new_tokens=max_new_tokens,
         pad_token_id=pad_id,
     )

@@ -14,6 +14,7 @@ from artefacts.adapter import add_adapter
 from artefacts.command import path_exists
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint
+from artefacts.generation import load_causal
 from eval.recipe import Subject
 
 
@@ -56,6 +57,7 @@ def open_tokenizer(subject: Subject) -> Any:
     """
     from transformers import AutoTokenizer
 
+    from tokenizer.private import check_tags
     from tokenizer.saving import with_fixed_date
 
     tokenizer: Any = AutoTokenizer.from_pretrained(located(subject.model))
@@ -63,6 +65,8 @@ def open_tokenizer(subject: Subject) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(subject.adapter)
     if tokenizer.chat_template is None:
         raise UserError(f"{subject.model}: its tokenizer has no chat template; extend the base with `llama-gene tokenizer extend`")
+    if tokenizer.is_fast:
+        check_tags(tokenizer.backend_tokenizer, subject.model)
     tokenizer.chat_template = with_fixed_date(tokenizer.chat_template)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # only ever stands where a mask hides it
@@ -95,9 +99,8 @@ def open_model(subject: Subject) -> Any:
         UserError: the adapter does not fit the model.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model: Any = AutoModelForCausalLM.from_pretrained(located(subject.model), dtype="auto")
+    model: Any = load_causal(located(subject.model), dtype="auto")
     if subject.adapter is not None:
         model = add_adapter(model, subject.adapter, str(subject.model))
     return model.eval().cuda() if torch.cuda.is_available() else model.eval()

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 from artefacts.errors import UserError
-from artefacts.folder import MANIFEST, fingerprint
+from artefacts.folder import MANIFEST
+from tokenizer.weights import CHUNK, read_header
+
+NOTES = ("transformers_version", "dtype", "torch_dtype", "_name_or_path", "truncation", "padding")
+"""Keys of a configuration or a tokenizer.json that make no other model: who wrote it, and what the weights themselves say."""
 
 
 def base_fingerprint(model: Path) -> str:
-    """Of weights, tokenizer and configuration; a README beside them changes nothing."""
-    names = ("config.json", "tokenizer.json")
-    return fingerprint(*sorted(model.glob("*.safetensors")), *(model / name for name in names if (model / name).is_file()))
+    """SHA-256 (16 hex digits) of weights, configuration and tokenizer as they are read: into which files, and in which order, they
+    were written changes nothing, nor does a README beside them.
+
+    Raises:
+        UserError: a damaged safetensors file.
+    """
+    from transformers import AutoConfig
+
+    digest = hashlib.sha256()
+    tensors = {name: tensor for path in model.glob("*.safetensors") for name, tensor in read_header(path)[0].items()}
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}\0{tensor.dtype}\0{tensor.shape}\0".encode())
+        with tensor.file.open("rb") as handle:
+            handle.seek(tensor.start)
+            for start in range(0, tensor.size, CHUNK):
+                digest.update(handle.read(min(CHUNK, tensor.size - start)))
+    tokenizer = model / "tokenizer.json"
+    for document in (
+        AutoConfig.from_pretrained(model).to_dict() if (model / "config.json").is_file() else {},
+        json.loads(tokenizer.read_text(encoding="utf-8")) if tokenizer.is_file() else {},
+    ):
+        kept = {name: value for name, value in document.items() if name not in NOTES}
+        digest.update(json.dumps(kept, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
 
 
 def check_base(adapter: Path, model: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe
 from data_convert.cards import load_card
+from data_convert.conversations import content_remarks
 from instruct.labels import Asked, asked_of, shipped
 from instruct.sequences import Read, read_fasta, wrap_sequences
 from instruct.session import Messages, Sampling, Session, check_model
@@ -137,8 +138,8 @@ class Talk:
 
         Of an answer that Ctrl-C stops, what was written stays in the conversation.
         """
-        for read in wrapped:
-            print(f"[read {read}]", file=sys.stderr)
+        for note in [*(f"read {read}" for read in wrapped), *content_remarks(self.session.tokenizer, text)]:
+            print(f"[{note}]", file=sys.stderr)
         messages = [*self.messages, {"role": "user", "content": text}]
         answer = ""
         try:
@@ -174,6 +175,7 @@ class Talk:
             "probabilities": ranked or None,
             "no_probabilities": why_not,
             "wrapped": [{"modality": read.modality, "letters": read.letters} for read in wrapped],
+            "remarks": [note for message in messages for note in content_remarks(self.session.tokenizer, message["content"])],
         }
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from artefacts.errors import Ledger, UserError
-from data_convert.conversations import conversations
+from data_convert.conversations import SPELLS_CONTROL, controls, conversations
 from data_convert.records import read_records
 
 BATCH = 512
@@ -42,7 +42,7 @@ class Encoded:
 def encode(
     tokenizer: Any, path: Path, max_tokens: int, ledger: Ledger, most: int | None = None, seed: int = 0, aside: list[str] | None = None
 ) -> Encoded:
-    """Read and tokenise records. One that is too long is counted in the ledger, and its id goes to `aside`.
+    """Read and tokenise records. One that is too long, or spells a control token, is counted in the ledger, and its id goes to `aside`.
 
     Args:
         most: records used, drawn by the seed, as evenly over the tasks as these have them.
@@ -53,14 +53,19 @@ def encode(
     records = read_records(path)
     if most is not None and len(records) > most:
         records = [records[index] for index in draw([record["task"] for record in records], most, seed)]
-    found = Encoded()
+    found, control = Encoded(), controls(tokenizer)
     for start in tqdm(range(0, len(records), BATCH), desc=f"encode {path.name}", unit=f"{BATCH} records", disable=None):
         batch = records[start : start + BATCH]
         pairs = conversations(tokenizer, [record["prompt"] for record in batch], [record["completion"][0]["content"] for record in batch])
         for record, (prompt, answer) in zip(batch, pairs, strict=True):
             ledger.read += 1
-            if len(prompt) + len(answer) > max_tokens:
-                ledger.reject(f"longer than max_tokens={max_tokens}", record["id"])
+            reason = None
+            if any(control.search(message["content"]) for message in (*record["prompt"], *record["completion"])):
+                reason = SPELLS_CONTROL
+            elif len(prompt) + len(answer) > max_tokens:
+                reason = f"longer than max_tokens={max_tokens}"
+            if reason is not None:
+                ledger.reject(reason, record["id"])
                 if aside is not None:
                     aside.append(record["id"])
                 continue
@@ -69,7 +74,10 @@ def encode(
             found.starts.append(len(prompt))
             ledger.written += 1
     if not len(found):
-        raise UserError(f"{path}: none of {ledger.read} records fits max_tokens={max_tokens}; raise it or crop the sequences in the card")
+        why = ", ".join(f"{count} {reason}" for reason, count in ledger.reasons.items())
+        raise UserError(
+            f"{path}: none of {ledger.read} records fits max_tokens={max_tokens}; raise it or crop the sequences in the card ({why})"
+        )
     return found
 
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from artefacts.command import path_exists
 from artefacts.errors import UserError, ensure
 from artefacts.folder import check_absent, new_folder, write_manifest
+from artefacts.generation import load_causal
 from artefacts.recipe import Recipe
 from instruct.base import base_fingerprint
 from instruct.card import write_card
@@ -47,13 +48,12 @@ def export(recipe: ExportRecipe, *, overwrite: bool = False) -> None:
     check_absent(recipe.out, overwrite)
     converter = find_converter(recipe.llama_cpp) if recipe.gguf is not None else None
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype="auto")
+    model = load_causal(recipe.model, dtype="auto")
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         model.save_pretrained(folder, max_shard_size=recipe.max_shard)
         carry_tokenizer(recipe.model, folder)
-        written = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").state_dict()
+        written = load_causal(folder, dtype="auto").state_dict()
         for name, tensor in model.state_dict().items():  # savers have renamed weights before, silently
             ensure(torch.equal(tensor, written[name]), f"{name} was not written as it was read")
         if converter is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from artefacts.adapter import add_adapter
 from artefacts.command import path_exists
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.generation import load_causal
 from artefacts.recipe import Recipe
 from instruct.base import base_fingerprint, check_base
 from tokenizer.saving import carry_tokenizer
@@ -32,9 +33,7 @@ def merge(recipe: MergeRecipe, *, overwrite: bool = False) -> None:
     path_exists(recipe.adapter / "adapter_config.json", "adapter", "train one with `llama-gene instruct`")
     check_absent(recipe.out, overwrite)
     check_base(recipe.adapter, recipe.model)
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype="auto")
+    model = load_causal(recipe.model, dtype="auto")
     merged = add_adapter(model, recipe.adapter, recipe.model).merge_and_unload()
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         merged.save_pretrained(folder)

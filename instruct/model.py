@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, TrainingArguments
+from transformers import BitsAndBytesConfig, TrainingArguments
 
 from artefacts.errors import UserError
+from artefacts.generation import load_causal
 from artefacts.launch import deepspeed_config
 from artefacts.precision import DTYPES
 from artefacts.vocabulary import VOCABULARY, is_vocabulary, keep_old_rows
@@ -42,8 +43,8 @@ def load_model(recipe: InstructRecipe, arguments: TrainingArguments) -> Any:
     four_bits = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
-    model = AutoModelForCausalLM.from_pretrained(
-        recipe.model,
+    model = load_causal(
+        recipe.model.resolve(),  # the adapter notes this name, and a relative one is elsewhere taken for a hub id
         dtype=dtype,
         attn_implementation=recipe.attention,
         **({"quantization_config": four_bits} if recipe.train == "qlora" else {}),

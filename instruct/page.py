@@ -17,6 +17,7 @@ import gradio as gr
 
 from artefacts.errors import UserError
 from data_convert.cards import TaskCard
+from data_convert.conversations import as_text, content_remarks
 from data_convert.prompts import render
 from eval.parse import parse_label
 from instruct.examples import Examples
@@ -129,8 +130,8 @@ class Page:
             text, wrapped = wrap_sequences(prompt.strip())
             messages = [{"role": "user", "content": text}]
             self.session.prompt(messages)
-            notes = said(_how(wrapped)) if wrapped else ""
-            tokens = panel("Tokens of the prompt", as_html(list(cut(self._tokenizer, text))))
+            notes = said("\n".join(filter(None, [_how(wrapped), *content_remarks(self.session.tokenizer, text)])))
+            tokens = panel("Tokens of the prompt", as_html(list(cut(self._tokenizer, as_text(self.session.tokenizer, text)))))
             answer = ""
             for answer in self.session.stream(messages, self.sampling):
                 yield notes + answer_panel(answer, running=True) + tokens

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artefacts.errors import UserError, at
-from sequences.alphabets import ALPHABETS, DNA, PROTEIN, RNA, Alphabet
+from sequences.alphabets import ALPHABETS, PROTEIN, Alphabet, guess
 from sequences.formats import fasta
 from sequences.readers import fasta_records
+from sequences.spans import spans
 
 BARE = re.compile(r"(?<![\w<>/*])[A-Za-z]+\*?(?![\w<>*])")
 """A word outside tags, a final stop included."""
@@ -19,9 +20,6 @@ SHORTEST = {"dna": 16, "rna": 16, "protein": 30}
 capitals reaches 25 letters (PHOSPHORIBOSYLTRANSFERASE); shorter peptides go between tags."""
 SOFT_MASKED = re.compile("[ACGTUNacgtun]+")
 """A word with small letters is a sequence only if it has none but these, or every long word would be a protein."""
-SPAN = re.compile(r"<(dna|rna|protein)>(.*?)</\1>", re.DOTALL)
-SURELY_NUCLEOTIDES = 0.9
-"""Share of A, C, G, T, U and N from which a record of nucleotide codes is no protein; LucaOne guesses by the same share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +43,14 @@ class Read:
 def wrap_sequences(text: str) -> tuple[str, list[Read]]:
     """Check the tagged sequences of a text and put bare ones between tags; the second value is what was put there.
 
+    Words between tags are left as they are.
+
     Lines below one another that hold nothing but letters of one kind are one sequence, as files and mails break it.
 
     Raises:
         UserError: a tagged sequence with a letter outside its alphabet, or an empty one; a bare one with both T and U.
     """
     found: list[Read] = []
-
-    def checked(match: re.Match[str]) -> str:
-        alphabet = ALPHABETS[match[1]]
-        letters = re.sub(r"\s", "", match[2])
-        return f"{alphabet.open_tag}{alphabet.clean(letters, f'{alphabet.open_tag} in the prompt')}{alphabet.close_tag}"
 
     def wrapped(match: re.Match[str]) -> str:
         alphabet = _recognised(match[0])
@@ -67,9 +62,14 @@ def wrap_sequences(text: str) -> tuple[str, list[Read]]:
     pieces = []
     end = 0
     text = _joined(text)
-    for span in SPAN.finditer(text):
-        pieces += [BARE.sub(wrapped, text[end : span.start()]), checked(span)]
-        end = span.end()
+    for span in spans(text):
+        letters = "".join(text[span.start : span.end].split())
+        if not span.closed or (span.words >= 0 and letters):
+            continue
+        alphabet = span.alphabet
+        clean = alphabet.clean(letters, f"{alphabet.open_tag} in the prompt")
+        pieces += [BARE.sub(wrapped, text[end : span.tag]), f"{alphabet.open_tag}{clean}{alphabet.close_tag}"]
+        end = span.past
     return "".join(pieces) + BARE.sub(wrapped, text[end:]), found
 
 
@@ -106,15 +106,6 @@ def _goes_on(above: Alphabet, word: str) -> bool:
     if found is not None:
         return found is above
     return word.isupper() if above is PROTEIN else guess(word) is not PROTEIN
-
-
-def guess(letters: str) -> Alphabet:
-    """The alphabet of a whole record: nucleotide codes of which nine in ten are plain ones, or else protein."""
-    used = set(letters.upper())
-    plain = sum(letters.upper().count(letter) for letter in "ACGTUN")
-    if used <= set(DNA.letters) | {"U"} and plain >= SURELY_NUCLEOTIDES * len(letters):
-        return RNA if "U" in used and "T" not in used else DNA
-    return PROTEIN
 
 
 def read_fasta(path: Path, most: int, modality: str | None = None) -> list[Read]:

@@ -11,8 +11,9 @@ from typing import Any
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError
+from artefacts.generation import load_causal
 from data_convert.conversations import answer_ids, prompt_ids
-from sequences.alphabets import TAGS
+from tokenizer.private import check_tags
 
 Messages = list[dict[str, str]]
 
@@ -48,24 +49,22 @@ class Session:
     def __init__(self, folder: Path) -> None:
         check_model(folder)
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
         self.folder = folder
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        check_tags(self.tokenizer.backend_tokenizer, folder)
         if self.tokenizer.chat_template is None:
             raise UserError(
                 f"{folder}: a base without a chat template cannot chat; extend it with `llama-gene tokenizer extend` and tune it"
             )
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token  # only ever stands where a mask hides it
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True).eval()
+        self.model: Any = load_causal(folder, dtype="auto", use_safetensors=True).eval()
         if torch.cuda.is_available():
             self.model = self.model.cuda()
         self.context: int = self.model.config.max_position_embeddings
         """Tokens that prompt and answer may have together."""
-        added = self.tokenizer.added_tokens_decoder
-        self._unseen = {index for index, token in added.items() if token.special and token.content not in TAGS}
-        """Ends of turns, padding and the like. Tags are special tokens too, but a sequence without them is another text."""
 
     def prompt(self, messages: Messages) -> list[int]:
         """Ids up to where the answer begins.
@@ -132,10 +131,9 @@ class Session:
         try:
             worker.start()
             while (token := tokens.get()) is not None:
-                if token not in self._unseen:
-                    answer.append(token)
+                answer.append(token)
                 # decoded as a whole: pieces decoded one by one lose blanks, and a character may need several tokens
-                text = self.tokenizer.decode(answer)
+                text = self.tokenizer.decode(answer, skip_special_tokens=True)
                 if not text.endswith("�"):
                     yield text
             yield text

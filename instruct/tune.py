@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, set_seed
 from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.generation import load_causal
 from artefacts.launch import keep_cpu_simple, leave, share_cores
 from artefacts.precision import DTYPES
 from artefacts.training import accumulation_of, check_hardware, check_rows
@@ -24,6 +25,7 @@ from instruct.recipe import InstructRecipe
 from instruct.rows import Rows, order_of, plan, weights_of
 from instruct.trainer import AnswerTrainer, training_arguments
 from instruct.watch import FEW, Watch, counts_of, history, scored_records
+from tokenizer.private import check_tags
 from tokenizer.saving import carry_tokenizer, with_fixed_date
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
@@ -115,6 +117,7 @@ def check(recipe: InstructRecipe) -> Any:
             that is not there.
     """
     tokenizer = AutoTokenizer.from_pretrained(recipe.model)
+    check_tags(tokenizer.backend_tokenizer, recipe.model)
     config = AutoConfig.from_pretrained(recipe.model)
     check_rows(config.vocab_size, len(tokenizer), recipe.model)
     if tokenizer.chat_template is None:
@@ -200,8 +203,7 @@ def _write(
 
 def _plain_model(recipe: InstructRecipe, final: Path, folder: Path) -> None:
     """What the trainer saved, read and written once more: of a tied model DeepSpeed saves the one matrix twice."""
-    from transformers import AutoModelForCausalLM
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     unset_hf_deepspeed_config()  # else ZeRO-3 would spread what is read here over ranks that are not here
-    AutoModelForCausalLM.from_pretrained(final, dtype=DTYPES[recipe.precision]).save_pretrained(folder)
+    load_causal(final, dtype=DTYPES[recipe.precision]).save_pretrained(folder)

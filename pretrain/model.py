@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
+from transformers import AutoConfig, TrainingArguments
 
+from artefacts.generation import load_causal
 from artefacts.loss import score_in_head, way_for
 from artefacts.precision import DTYPES, widen_trained
 from artefacts.vocabulary import VOCABULARY, is_vocabulary, keep_old_rows
@@ -23,7 +24,7 @@ def load_model(recipe: PretrainRecipe, arguments: TrainingArguments) -> Any:
     the weights over the ranks while it reads them. Nothing is resized here or later: under ZeRO-3 an embedding has size 0
     outside of its own forward (transformers#26112), and the extended base was made offline.
     """
-    model = AutoModelForCausalLM.from_pretrained(
+    model = load_causal(
         recipe.model,
         dtype=DTYPES[recipe.precision],
         attn_implementation=recipe.attention,
@@ -77,12 +78,12 @@ def write_plain(trained: Path, recipe: PretrainRecipe, folder: Path) -> None:
     if recipe.train == "lora":
         from peft import PeftModel
 
-        base = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=dtype)
+        base = load_causal(recipe.model, dtype=dtype)
         PeftModel.from_pretrained(base, trained).merge_and_unload().save_pretrained(folder)
     elif AutoConfig.from_pretrained(trained).tie_word_embeddings or recipe.deepspeed is None:
         # DeepSpeed clones tensors before they are saved, so the one matrix of a tied model is written twice; without it what was
         # trained is in float32
-        AutoModelForCausalLM.from_pretrained(trained, dtype=dtype).save_pretrained(folder)
+        load_causal(trained, dtype=dtype).save_pretrained(folder)
     else:
         for item in trained.iterdir():
             if item.name != "training_args.bin":  # a pickle, and nothing a model folder needs

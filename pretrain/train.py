@@ -38,6 +38,7 @@ from pretrain.recipe import PretrainRecipe
 from pretrain.trainer import GeneTrainer, training_arguments
 from pretrain.universal import BY_RANKS, AfterUniversal, is_universal
 from pretrain.watch import Recorder, history
+from tokenizer.private import letterless
 from tokenizer.saving import carry_tokenizer
 
 NOT_OF_THE_RUN = ("english", "sample_tokens", "planned", "nodes", "peak_tflops")
@@ -76,7 +77,7 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     # before the model: ZeRO-3 must be known when it is loaded
     arguments = training_arguments(recipe, work, steps, ranks, universal)
     model = load_model(recipe, arguments)
-    silent = [index for index, token in tokenizer.added_tokens_decoder.items() if token.special]
+    silent = letterless(tokenizer.added_tokens_decoder)
     recorder, stop = Recorder(heldout, silent, recipe, tokenizer), StopWhenAsked(work)
     trainer = GeneTrainer(
         recipe,

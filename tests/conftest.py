@@ -17,7 +17,8 @@ from tokenizers import Tokenizer, models, trainers
 from transformers import AutoTokenizer
 
 from artefacts.errors import Ledger
-from sequences.alphabets import DNA, PROTEIN, Alphabet
+from artefacts.generation import answering_greedily
+from sequences.alphabets import DNA, PROTEIN, TAGS, Alphabet
 from tokenizer.base import Base, from_sentencepiece
 from tokenizer.create import CreateBase, create_base, train_byte_level
 from tokenizer.extend import Extend, extend_base
@@ -136,8 +137,11 @@ def talker(family, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # half a character is no answer, and the decoder of streams stops at it
     broken = [index for index in range(len(tokenizer)) if "�" in tokenizer.decode([index])]
     model.lm_head.weight.data[broken] = 0
+    # it writes sequences, tags and all
+    tags = [index for index, token in tokenizer.added_tokens_decoder.items() if token.content in TAGS]
+    model.lm_head.weight.data[tags] *= 3
     model.generation_config.eos_token_id = list(dict.fromkeys(ends))
-    model.save_pretrained(folder)
+    answering_greedily(model).save_pretrained(folder)
     return folder
 
 

@@ -11,6 +11,7 @@ A base lies on this machine or on the hub; what the local hub cache holds is fou
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ MODEL_FILES = ["config*.json", "generation_config.json", "model*.safetensors", "
 LICENCES = ["LICENSE*", "NOTICE*", "USE_POLICY*"]
 ENDS = [("<s>", "</s>"), ("<|begin_of_text|>", "<|end_of_text|>")]
 """Begin and end of a text, where no configuration names them: Llama 2 and Mistral, Llama 3."""
+OTHER_ROLES = ("unk_token", "sep_token", "cls_token", "mask_token")
+SETTINGS = ("chat_template", "model_max_length", "padding_side", "truncation_side")
+TIKTOKEN = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
+"""How a tokenizer.model of Meta's begins: pieces in base64, each with its rank."""
 
 
 @dataclass
@@ -39,7 +44,7 @@ class Base:
     tokenizer: Tokenizer
     family: str
     config: dict[str, Any] = field(default_factory=dict)
-    """bos_token, eos_token, chat_template (one, or name -> template) and model_max_length, where known."""
+    """Special tokens by role, further ones, chat_template (one, or name -> template) and SETTINGS, where known."""
     files: list[Path] = field(default_factory=list)
     """What it was read from."""
     sentencepiece_model: Path | None = None
@@ -60,9 +65,15 @@ def read_base(path: str | Path) -> Base:
     model = sentencepiece_file(path)
     if path == document and not _is_byte_level(_read_json(path)):
         model = sentencepiece_file(folder)  # what the json was made from knows the merge order better
-    names = ("tokenizer_config.json", "chat_template.jinja", "added_tokens.json")
+    names = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "added_tokens.json")
     beside = [folder / name for name in names if (folder / name).is_file()]
-    config = _read_json(folder / names[0]) if folder / names[0] in beside else {}
+    # what the second says counts where the first does not
+    config = {name: value for file in names[1::-1] if folder / file in beside for name, value in _read_json(folder / file).items()}
+    if code := (config.get("auto_map") or {}).get("AutoTokenizer"):
+        raise UserError(
+            f"{folder}: its tokenizer is Python code of its own ({code[0] if isinstance(code, list) else code}, by auto_map), which is not "
+            "run here and which no tokenizer.json can hold: ids would be others than its model was trained on; give another base"
+        )
     beside += _read_templates(folder, config)
     if model is not None and document.is_file() and not _is_byte_level(_read_json(document)):
         base = _from_both(model, document, config)
@@ -71,6 +82,11 @@ def read_base(path: str | Path) -> Base:
         base = from_sentencepiece(model, config, {int(index): token for index, token in added.items()})
     elif document.is_file():
         base = _from_json(document, config)
+    elif tiktoken := next(filter(is_tiktoken, [path] if path.is_file() else sorted(path.glob("*.model"))), None):
+        raise UserError(
+            f"{tiktoken}: Meta's own format (tiktoken), which holds neither the split pattern nor the special tokens; put the "
+            "tokenizer.json of the same model beside it, as it lies on the hub beside the safetensors, or give that folder or hub id"
+        )
     else:
         raise UserError(f"{path}: neither tokenizer.json nor a .model file; give a LLaMA-type tokenizer or model folder")
     base.files = [file for file in (model, document) if file is not None and file.is_file()] + beside
@@ -85,11 +101,17 @@ def next_id(tokenizer: Tokenizer) -> int:
 def sentencepiece_file(path: Path) -> Path | None:
     """The SentencePiece model that `path` is or holds, if any. Raises UserError when a folder holds several."""
     if path.is_file():
-        return path if path.suffix != ".json" else None
-    found = sorted(path.glob("*.model"))
+        return path if path.suffix != ".json" and not is_tiktoken(path) else None
+    found = [file for file in sorted(path.glob("*.model")) if not is_tiktoken(file)]
     if len(found) > 1:
         raise UserError(f"{path}: several .model files ({', '.join(file.name for file in found)}); name one of them")
     return found[0] if found else None
+
+
+def is_tiktoken(path: Path) -> bool:
+    """Whether a .model file is no SentencePiece model but Meta's own format."""
+    with path.open("rb") as handle:
+        return TIKTOKEN.match(handle.read(1 << 12)) is not None
 
 
 def locate(base: str | Path, *, weights: bool = False) -> tuple[Path, str | None]:
@@ -120,7 +142,7 @@ def locate(base: str | Path, *, weights: bool = False) -> tuple[Path, str | None
 def _from_json(path: Path, config: dict[str, Any]) -> Base:
     document = _read_bpe(path)
     tokenizer = _load(document, path)
-    kept = _with_ends(_kept(config), tokenizer)
+    kept = _kept(config, tokenizer)
     if _is_byte_level(document):
         if '"add_prefix_space": true' in json.dumps(document["pre_tokenizer"]):
             raise UserError(f"{path}: puts a blank before every stretch of text (add_prefix_space), sequences included; give another base")
@@ -134,7 +156,7 @@ def _from_both(model: Path, path: Path, config: dict[str, Any]) -> Base:
     """A SentencePiece model with the `tokenizer.json` beside it, whose merge order alone is not taken over."""
     read = read_model(model)
     tokenizer = with_free_tags(_load(with_merges(_read_bpe(path), read, path), path), path)
-    kept = _with_ends(_kept(config), tokenizer)
+    kept = _kept(config, tokenizer)
     return Base(tokenizer, SENTENCEPIECE, kept, sentencepiece_model=model, notes=text_notes(tokenizer, read))
 
 
@@ -209,12 +231,28 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _with_ends(kept: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
-    """bos_token and eos_token of the family, where the configuration names none."""
-    for begin, end in ENDS:
-        if tokenizer.token_to_id(begin) is not None and tokenizer.token_to_id(end) is not None:
-            return {"bos_token": begin, "eos_token": end} | kept
-    return kept
+def _kept(config: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
+    """What is carried over of tokenizer_config.json. Begin and end of a text are those of the family where it does not name them.
+
+    Only special tokens count: what passes for `<s>` may be an ordinary piece, and a role would make a control token of it.
+    """
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    ends = next(({"bos_token": begin, "eos_token": end} for begin, end in ENDS if {begin, end} <= special), {})
+    kept: dict[str, Any] = {name: token for name, token in ends.items() if name not in config}  # null means that there is none
+
+    def content(token: Any) -> Any:
+        return token["content"] if isinstance(token, dict) else token
+
+    if isinstance(config.get("chat_template"), list):  # several templates, as they were written before they had files of their own
+        config = config | {"chat_template": {one["name"]: one["template"] for one in config["chat_template"]}}
+    kept |= {name: content(config[name]) for name in ("bos_token", "eos_token", "pad_token") if config.get(name)}
+    kept |= {name: content(config[name]) for name in OTHER_ROLES if content(config.get(name)) in special}
+    more = config.get("extra_special_tokens") or config.get("additional_special_tokens")  # by name, or a list
+    if isinstance(more, list):
+        kept["additional_special_tokens"] = [token for token in map(content, more) if token in special]
+    elif more:
+        kept["extra_special_tokens"] = {name: content(token) for name, token in more.items() if content(token) in special}
+    return kept | {name: config[name] for name in SETTINGS if config.get(name)}
 
 
 def from_sentencepiece(path: Path, config: dict[str, Any], added: dict[int, dict[str, Any]] | None = None) -> Base:
@@ -231,24 +269,15 @@ def from_sentencepiece(path: Path, config: dict[str, Any], added: dict[int, dict
     model = read_model(path)
     tokenizer = build(model)
     notes = check_text(tokenizer, model)
-    kept = {"bos_token": "<s>", "eos_token": "</s>"} | _kept(config)
     _carry_added(tokenizer, added or {}, path)
-    for role in ("bos_token", "eos_token"):
-        if tokenizer.token_to_id(kept[role]) is None:
-            raise UserError(f"{path}: {role} '{kept[role]}' is no piece of the model")
-    before = [kept["bos_token"]] if config.get("add_bos_token", True) else []
-    after = [kept["eos_token"]] if config.get("add_eos_token", False) else []
+    kept = _kept(config, tokenizer)
+    begin, end = ([kept[role]] if role in kept else [] for role in ("bos_token", "eos_token"))
+    for token in begin + end:
+        if tokenizer.token_to_id(token) is None:
+            raise UserError(f"{path}: '{token}', which tokenizer_config.json names, is no piece of the model")
+    before = begin if config.get("add_bos_token", True) else []
+    after = end if config.get("add_eos_token", False) else []
     if ends := before + after:
         special = [(end, tokenizer.token_to_id(end)) for end in dict.fromkeys(ends)]
         tokenizer.post_processor = processors.TemplateProcessing(single=" ".join([*before, "$A", *after]), special_tokens=special)
     return Base(tokenizer, SENTENCEPIECE, kept, [path], path, notes)
-
-
-def _kept(config: dict[str, Any]) -> dict[str, Any]:
-    def content(token: Any) -> Any:
-        return token["content"] if isinstance(token, dict) else token
-
-    if isinstance(config.get("chat_template"), list):  # several templates, as they were written before they had files of their own
-        config = config | {"chat_template": {one["name"]: one["template"] for one in config["chat_template"]}}
-    kept = {name: content(config[name]) for name in ("bos_token", "eos_token", "pad_token") if config.get(name)}
-    return kept | {name: config[name] for name in ("chat_template", "model_max_length") if config.get(name)}

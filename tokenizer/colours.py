@@ -19,8 +19,9 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import UserError, at
 from artefacts.recipe import Recipe
+from sequences import spans
 from sequences.alphabets import ALPHABETS, TAGS
-from sequences.spans import TAG, spans
+from tokenizer.private import letterless
 
 SHADES = {"text": (254, 249), "dna": (153, 111), "rna": (158, 115), "protein": (223, 216), "special": (183, 183)}
 """Two light backgrounds of the 256-colour palette per modality; letters are black on all of them, so any theme will do."""
@@ -29,7 +30,6 @@ NOTHING = "·"
 """Stands for a token that covers no letter of its own: sentencepiece's first blank, or the later bytes of one character."""
 PICTURES = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | dict.fromkeys(range(127, 160), "�")
 """Control characters are shown by these, so that a text cannot steer the terminal."""
-NOT_MAPPED = "so this span is read as text, not as a sequence"
 
 
 class InspectRecipe(Recipe):
@@ -93,7 +93,7 @@ def read_extended(path: Path) -> Tokenizer:
 def cut(tokenizer: Tokenizer, text: str) -> Iterator[Shown]:
     """Every token of the text in order; their texts joined give the text back."""
     tags = {index: tag for tag in TAGS if (index := tokenizer.token_to_id(tag)) is not None}
-    special = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    special = set(letterless(tokenizer.get_added_tokens_decoder()))
     encoding = tokenizer.encode(text, add_special_tokens=False)
     shown, modality = 0, "text"
     for index, (_, end) in zip(encoding.ids, encoding.offsets, strict=True):
@@ -161,33 +161,20 @@ def legend(tokens: list[Shown], colour: bool) -> list[str]:
 
 
 def warnings(tokenizer: Tokenizer, text: str, file: Path | None = None) -> Iterator[str]:
-    """Spans that are not what they seem: unclosed, closed by another tag, or with a letter outside the alphabet."""
+    """Spans that are not what they seem, with their places (`sequences.spans.remarks`)."""
     cuts = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special and token.content not in TAGS]
-    # other special tokens cut the text before the tags are looked at
+    # special tokens cut the text before the tags are looked at
     ends = [match.span() for match in re.finditer("|".join(map(re.escape, cuts)), text)] if cuts else []
     start = 0
     for end, following in [*ends, (len(text), len(text))]:
-        part = text[start:end]
-        for span in spans(part):
-            tag, place = span.alphabet.open_tag, _place(text, start + span.tag, file)
-            if span.foreign >= 0:
-                where = _place(text, start + span.foreign, file)
-                yield f"{where}: '{part[span.foreign]}' is not a {span.alphabet.name} letter, {NOT_MAPPED} ({tag} at {place})"
-            elif span.follows and not span.closed:
-                yield f"{place}: {tag} meets {span.follows} before {span.alphabet.close_tag}, {NOT_MAPPED}"
-            elif not span.closed:
-                yield f"{place}: {tag} is never closed; the letters behind it are read as a sequence to be continued"
-        opened = {span.end for span in spans(part)}
-        for closing in TAG.finditer(part):
-            if closing[0].startswith("</") and closing.start() not in opened:
-                yield f"{_place(text, start + closing.start(), file)}: {closing[0]} closes nothing"
+        yield from spans.remarks(text[start:end], lambda position: _place(text, start + position, file))  # noqa: B023 - used at once
         start = following
 
 
 def _place(text: str, position: int, file: Path | None) -> str:
     """1-based place: `file:line, column` or `position`."""
     if file is None:
-        return f"position {position + 1}"
+        return spans.position(position)
     line = text.count("\n", 0, position) + 1
     return f"{at(file, line)}, column {position - text.rfind(chr(10), 0, position)}"
 

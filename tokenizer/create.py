@@ -14,6 +14,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 
 from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read, write_set_aside
 from artefacts.folder import fingerprint, new_folder, write_manifest
+from artefacts.generation import answering_greedily
 from artefacts.recipe import Recipe
 from sequences.texts import read_texts
 from tokenizer.base import BYTE_LEVEL, Base, next_id, read_base
@@ -121,4 +122,4 @@ def _random_llama(recipe: CreateBase, base: Base) -> Any:
     model = LlamaForCausalLM(config).to(getattr(torch, recipe.dtype))
     if (end := base.tokenizer.token_to_id(END_OF_TURN)) is not None:  # the chat template ends answers with it
         model.generation_config.eos_token_id = [config.eos_token_id, end]
-    return model
+    return answering_greedily(model)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
+from tokenizers import Tokenizer
 
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
@@ -19,7 +20,7 @@ from tokenizer.base import LICENCES, next_id
 from tokenizer.parts import Parts, gather
 from tokenizer.report.compare import Heldout, compare
 from tokenizer.report.page import write_page
-from tokenizer.saving import END_OF_TURN, save_tokenizer
+from tokenizer.saving import END_OF_TURN, save_tokenizer, self_test
 from tokenizer.vocabulary import PAD, NewIds
 
 if TYPE_CHECKING:
@@ -70,14 +71,16 @@ def extend_base(recipe: Extend, *, overwrite: bool = False) -> None:
         check_disk(plan, recipe.out)
         used += [parts.source / name for name in ("config.json", *(shard.name for shard in plan.shards))]
     report = compare(base.tokenizer, extended, new, recipe.heldout, base.family, genes=parts.genes, base_model=base.sentencepiece_model)
-    report["notes"] = base.notes
+    report["notes"] = _notes(parts, plan)
+    for note in report["notes"]:
+        print(f"note: {note}")
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
         matrices = _extend_model(recipe, parts, plan, folder) if plan is not None else {}
         add_model_figures(report, parts, plan, matrices, folder, recipe.heldout, recipe.seed, _loss_skipped(recipe, plan))
         for file in [file for pattern in LICENCES for file in parts.source.glob(pattern) if file.is_file()]:
             shutil.copyfile(file, folder / file.name)
-        (folder / "new_ids.json").write_text(_new_ids(new), encoding="utf-8")
+        (folder / "new_ids.json").write_text(_new_ids(new, extended), encoding="utf-8")
         (folder / "extension_report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_manifest(
             folder,
@@ -102,14 +105,12 @@ def preview(recipe: Extend) -> None:
 
     parts = gather(recipe.base, recipe.dna, recipe.protein, weights=False)
     print(f"tokenizer: {parts.base.family}, {next_id(parts.base.tokenizer)} ids and {len(parts.new.all)} new ones")
-    for note in parts.base.notes:
+    remote = parts.revision is not None and not recipe.tokenizer_only and not (parts.source / "config.json").is_file()
+    plan = None if remote else _plan(recipe, parts)
+    for note in _notes(parts, plan):
         print(f"note: {note}")
-    if parts.revision is not None and not recipe.tokenizer_only and not (parts.source / "config.json").is_file():
-        print("weights: not in the local hub cache; they would be fetched first")
-        return
-    plan = _plan(recipe, parts)
     if plan is None:
-        print("weights: none")
+        print("weights: not in the local hub cache; they would be fetched first" if remote else "weights: none")
         return
     print(f"matrices: {', '.join(plan.matrices)}{' (tied)' if plan.tied else ''}, {plan.kept_rows} rows kept, {plan.rows} in all")
     for shard in plan.shards:
@@ -127,6 +128,19 @@ def _plan(recipe: Extend, parts: Parts) -> Plan | None:
     if recipe.tokenizer_only or not parts.source.is_dir() or not has_weights(parts.source):
         return None
     return plan(parts.source, min(parts.new.all), max(parts.new.all) + 1, recipe.pad_to_multiple_of)
+
+
+def _notes(parts: Parts, plan: Plan | None) -> list[str]:
+    """What the reader of the extension report should know."""
+    if plan is None:
+        return parts.base.notes
+    from tokenizer.weights import generation_of
+
+    _, left_out = generation_of(parts.source)
+    if not left_out:
+        return parts.base.notes
+    settings = ", ".join(f"{name}={value}" for name, value in left_out.items())
+    return [*parts.base.notes, f"greedy answers by default; left out of the base's generation_config.json: {settings}"]
 
 
 def _extend_model(recipe: Extend, parts: Parts, plan: Plan, folder: Path) -> dict[str, Stored]:
@@ -152,6 +166,7 @@ def _loss_skipped(recipe: Extend, plan: Plan | None) -> str | None:
     return None
 
 
-def _new_ids(new: NewIds) -> str:
+def _new_ids(new: NewIds, extended: Tokenizer) -> str:
     ranges = {name: [min(pieces.values()), max(pieces.values())] for name, pieces in new.pieces.items()}
-    return json.dumps({"pad": new.pad, "tags": new.tags, "glue": list(new.glue.values()), "pieces": ranges}, indent=1) + "\n"
+    found = {"pad": new.pad, "tags": new.tags, "glue": list(new.glue.values()), "pieces": ranges, "self_test": self_test(extended)}
+    return json.dumps(found, indent=1) + "\n"

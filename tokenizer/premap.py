@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import UserError
 from sequences.alphabets import ALPHABETS, DNA, PROTEIN, TAGS
-from sequences.spans import WHITE_SPACE
+from sequences.spans import inside
 from tokenizer.spm import START, START_BARE, has_blank_first
 
 
@@ -43,8 +43,8 @@ class Premap:
     def map(self, text: str) -> str:
         """Text -> the text that the normalizer makes of it: private characters inside spans, all else as it was.
 
-        A span is an opening tag with nothing but letters of its alphabet and white space up to its closing tag, or up to
-        the end of the text or the next special token. Mapping twice is mapping once, except for the leading blank.
+        A span is as `sequences.spans` says, where the next special token ends the text. Mapping twice is mapping once, except for
+        the leading blank.
         """
         if not self.special:
             return self._segment(text)
@@ -67,8 +67,7 @@ class Premap:
             private = self.residues if alphabet is PROTEIN else self.nucleotides
             private = private | {synonym: private[letter] for synonym, letter in alphabet.synonyms.items()}
             table = {ord(written): character for letter, character in private.items() for written in (letter, letter.lower())}
-            inside = "".join(map(re.escape, map(chr, table)))
-            span = rf"(?<={alphabet.open_tag})[{inside}{WHITE_SPACE}]*+(?={alphabet.close_tag}|\Z)"
+            span = rf"(?<={alphabet.open_tag}){inside(alphabet)}(?={alphabet.close_tag}|\Z)"
             text = re.sub(span, lambda letters: letters[0].translate(table), text)  # noqa: B023 - used at once
         return blank + text
 
@@ -97,7 +96,7 @@ def read_premap(source: Tokenizer | str | Path) -> Premap:
         raise UserError(f"{where}: holds no private alphabets; name a folder written by `llama-gene tokenizer extend`")
     first = document["normalizer"]["normalizers"][0]
     rule = first.get("pattern", {}).get("Regex", "")
-    if not rule.startswith((r"\A(?=", DNA.open_tag)):
+    if not rule.startswith(r"\A(?=") and DNA.open_tag not in rule:
         raise UserError(f"{where}: its base has a {first['type']} normalizer of its own, which llama.cpp would leave out")
     private = [step["pattern"]["String"] for step in steps]
     special = tuple(token["content"] for token in document["added_tokens"] if not token["normalized"] and token["content"] not in TAGS)

@@ -8,13 +8,15 @@ tokenizer.json works wherever that library does.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
 
-from tokenizers import AddedToken, Regex, decoders, normalizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers
 
 from artefacts.errors import UserError
 from sequences.alphabets import DNA, PROTEIN, RNA, TAGS, Alphabet
+from sequences.spans import WHITE_SPACE, inside, letters_of
 
 BLOCK = 64
 """Code points that share all but their last UTF-8 byte: one block holds both alphabets and the marker."""
@@ -72,35 +74,26 @@ def choose(forbidden_pairs: Set[bytes] = frozenset(), taken: Set[str] = frozense
 
 
 def normalizer(private: PrivateAlphabets) -> normalizers.Normalizer:
-    r"""Map letters to private characters inside tags only, in time linear in the text.
+    r"""Map letters to private characters inside sequences only (`sequences.spans`), in time linear in the text.
 
-    A span counts when nothing but letters of its alphabet and white space lies between the opening tag and its closing
-    tag or the end of the text (an unclosed span is a prompt to be continued), so English that merely mentions `<dna>`
-    keeps its ids. `\G` (end of the previous match) chains the matches along a span; a look-ahead instead is quadratic.
+    The first step puts a marker in front of each letter of a sequence. `\G` (end of the previous match) chains its matches along
+    a span; a look-ahead instead is quadratic. The second gives proteins a marker of their own; then each letter with its marker
+    is replaced. All but the first look for a character that no text has, which costs next to nothing where there is no sequence.
     """
-    steps: list[normalizers.Normalizer] = []
-
-    def letters_of(alphabet: Alphabet) -> str:
-        letters = alphabet.letters + "".join(alphabet.synonyms)
-        return _escape(letters + letters.lower())
-
-    for alphabet in (DNA, RNA, PROTEIN):
-        inside = rf"[{letters_of(alphabet)}\s]*+"
-        # the tag itself is kept by \K; the zero-width match behind it becomes the marker
-        span = rf"{alphabet.open_tag}\K(?={inside}(?:{alphabet.close_tag}|\z))"
-        steps.append(normalizers.Replace(Regex(span), _marker(private, alphabet)))
-    rna = _escape(DNA.letters + DNA.letters.lower())
-    start = _marker(private, RNA)
-    steps.append(normalizers.Replace(Regex(rf"(?:{start}|(?!\A)\G)[{rna}\s]*\K[Uu]"), "T"))
-    for alphabet, starts in ((DNA, _marker(private, DNA) + _marker(private, RNA)), (PROTEIN, _marker(private, PROTEIN))):
-        mapping = private.of(alphabet)
-        for letter, character in mapping.items():
-            others = "".join(other + other.lower() for other in mapping if other != letter)
-            inside = _escape(others) + "".join(mapping.values())
-            wanted = _escape(letter + letter.lower()) if letter.isalpha() else _escape(letter)
-            steps.append(normalizers.Replace(Regex(rf"(?:[{starts}]|(?!\A)\G)[{inside}\s]*\K[{wanted}]"), character))
-    for alphabet in (DNA, RNA, PROTEIN):
-        steps.append(normalizers.Replace(Regex(rf"{alphabet.open_tag}\K{_marker(private, alphabet)}"), ""))
+    # one block further for each, so that no marker is itself a letter
+    mark, protein_mark = (chr(ord(private.marker) + BLOCK * number) for number in (1, 2))
+    every = letters_of(PROTEIN)
+    assert set(letters_of(RNA)) <= set(every)
+    begin = "|".join(f"{one.open_tag}(?={inside(one)}(?:{one.close_tag}|\\z))" for one in (DNA, RNA, PROTEIN))
+    # what \K leaves behind is kept; the zero-width match behind it becomes the marker
+    marked = rf"(?:\G(?!\A)[{every}]|{begin})[{WHITE_SPACE}]*+\K(?=[{every}])"
+    proteins = rf"(?:\G(?!\A)[{every}]|{PROTEIN.open_tag})[{WHITE_SPACE}]*+\K{mark}"
+    steps = [normalizers.Replace(Regex(marked), mark), normalizers.Replace(Regex(proteins), protein_mark)]
+    for marker, alphabet in ((protein_mark, PROTEIN), (mark, RNA)):
+        for letter, character in private.of(alphabet).items():
+            synonyms = [other for other, same in alphabet.synonyms.items() if same == letter]
+            written = "".join(f"{one}{one.lower()}" for one in (letter, *synonyms)).replace("*", r"\*")
+            steps.append(normalizers.Replace(Regex(f"{marker}[{written}]"), character))
     return normalizers.Sequence(steps)
 
 
@@ -111,14 +104,28 @@ def decoder_steps(private: PrivateAlphabets) -> list[decoders.Decoder]:
 
 
 def tag_tokens() -> list[AddedToken]:
-    """`normalized=True`, or the normalizer would never see the tag beside its span (special tokens are cut out first)."""
-    return [AddedToken(tag, special=True, normalized=True) for tag in TAGS]
+    """`normalized=True`, or the normalizer would never see the tag beside its span (other added tokens are cut out first).
+
+    Not special: tags are part of what a model says, and readers leave special tokens out of its answers.
+    """
+    return [AddedToken(tag, special=False, normalized=True) for tag in TAGS]
 
 
-def _marker(private: PrivateAlphabets, alphabet: Alphabet) -> str:
-    # one block further for each alphabet, so that no marker is itself a letter
-    return chr(ord(private.marker) + BLOCK * (1 + [DNA, RNA, PROTEIN].index(alphabet)))
+def check_tags(tokenizer: Tokenizer, where: str | Path) -> None:
+    """Refuse an extended tokenizer whose tags another library has declared once more, and saved so.
+
+    Raises:
+        UserError: letters between tags would be read as English.
+    """
+    mapped = tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("<dna>A</dna>") != "<dna>A</dna>"
+    again = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.content in TAGS and not token.normalized]
+    if mapped and again:
+        raise UserError(
+            f"{where}: {', '.join(again)} was declared once more as a special token (add_special_tokens), so what stands between tags is "
+            "read as English; put back the tokenizer.json that `llama-gene tokenizer extend` wrote, and declare nothing"
+        )
 
 
-def _escape(letters: str) -> str:
-    return letters.replace("*", r"\*")
+def letterless(added: Mapping[int, AddedToken]) -> list[int]:
+    """Of a tokenizer's added tokens, by id: the tags and the special ones, which spell no letter of any text or sequence."""
+    return [index for index, token in added.items() if token.special or token.content in TAGS]

@@ -13,12 +13,18 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import UserError
 from configs import CONFIGS
+from sequences.alphabets import ALPHABETS
 from tokenizer.base import BYTE_LEVEL, TEMPLATES
 
 END_OF_TURN = "<|eot_id|>"
 THE_DAY = date(2024, 7, 26)
 """What stands for today: the day that Llama 3.1's template names where it knows no other."""
 ASKS_TODAY = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<format>[^'"\\]*)(?P=quote)\s*\)""")
+HOW = [
+    "import json; from transformers import AutoTokenizer  # or the reader that you use instead",
+    "tokenizer, ids = AutoTokenizer.from_pretrained(FOLDER), json.load(open(f'{FOLDER}/new_ids.json'))['self_test']['ids']",
+    "assert all(tokenizer(text, add_special_tokens=False)['input_ids'] == found for text, found in ids.items())",
+]
 CARRIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "new_ids.json")
 
 
@@ -51,6 +57,17 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, family: str, config: dict
         **{name: value for name, value in config.items() if name != "chat_template"},
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def self_test(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Texts with the ids that every reader of the folder must give, and how to ask one; for new_ids.json, which goes along everywhere.
+
+    Libraries that declare the tags once more as special tokens cut them out before the tokenizer maps the letters between them, and
+    some that read tokenizer.json by code of their own pass over a part of it: sequences are English to them, without a word.
+    """
+    texts = [f"see {one.open_tag}{one.letters}{one.letters.lower()}{''.join(one.synonyms)}{one.close_tag}." for one in ALPHABETS.values()]
+    texts += ["<dna>\nACGTACGTTATAAT\nGATTACA\n</dna> and <protein>MKV", "between <dna> and </dna>", "The gene BRCA1 is 81 kb long."]
+    return {"how": HOW, "ids": {text: tokenizer.encode(text, add_special_tokens=False).ids for text in texts}}
 
 
 def with_fixed_date(template: Any) -> Any:

@@ -97,11 +97,12 @@ def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, N
     extended.normalizer = steps
     if byte_level:
         # A run of private characters is a word of its own, whatever the base's pattern makes of its neighbours.
-        run = Regex("[" + "".join(private.characters) + "]+")
+        # Its first character is spelled out, since a search for one of these skips over text and one for a class does not.
+        run = Regex(f"(?:{'|'.join(private.characters)})[{''.join(private.characters)}]*")
         extended.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(run, "isolated"), base.tokenizer.pre_tokenizer])
     extended.decoder = _decoder(base, private)
     extended.add_special_tokens([PAD])
-    extended.add_special_tokens(tag_tokens())
+    extended.add_tokens(tag_tokens())
     new = NewIds(pad, tags, glue, pieces)
     for tag, index in tags.items():
         ensure(extended.token_to_id(tag) == index, f"{tag} moved from {index} to {extended.token_to_id(tag)}")

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from artefacts.errors import UserError, ensure
+from artefacts.generation import IDS, greedy_settings
 from tokenizer.rows import BLOCK, new_rows
 
 INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
@@ -258,17 +259,25 @@ def extend_weights(plan: Plan, out: Path, spelled: dict[int, list[int]], noise: 
     return {name: read_header(out / matrix.file.name)[0][name] for name, matrix in plan.matrices.items()}
 
 
+def generation_of(base: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of the base's generation_config.json, or config.json where there is none: what is kept, and what is left out."""
+    path = base / "generation_config.json"
+    if path.is_file():
+        return greedy_settings(_json(path))
+    return greedy_settings({name: value for name, value in _json(base / "config.json").items() if name in IDS})
+
+
 def extend_configs(base: Path, out: Path, rows: int, pad: int, ends: list[int]) -> None:
-    """Write config.json and generation_config.json. Keys other than those named here keep their values and their order.
+    """Write config.json and generation_config.json.
+
+    Of the first, keys other than those named here keep their values and their order; the second is `generation_of` the base.
 
     Args:
         ends: ids that end a generation, beside those the base names.
     """
     config = _json(base / "config.json")
     _write_json(out / "config.json", config | {"vocab_size": rows, "pad_token_id": pad})
-    path = base / "generation_config.json"
-    names = ("bos_token_id", "eos_token_id")
-    generation = _json(path) if path.is_file() else {name: config[name] for name in names if config.get(name) is not None}
+    generation, _ = generation_of(base)
     known = generation.get("eos_token_id", config.get("eos_token_id"))
     stops = [] if known is None else [known] if isinstance(known, int) else list(known)
     stops += [end for end in ends if end not in stops]

@@ -69,7 +69,10 @@ def test_the_harness_agrees_with_us(asked: Path, model_folder: Path, tmp_path: P
     pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (pip install 'llama-gene[harness]')")
     predict(PredictRecipe(model=model_folder, records=asked, out=tmp_path / "ours", greedy=False))
     export(ExportRecipe(records=asked, out=tmp_path / "tasks", model=model_folder))
-    command = ["--model", "hf", "--model_args", f"pretrained={model_folder},dtype=float32", "--include_path", tmp_path / "tasks"]
+    (tmp_path / "elsewhere").mkdir()
+    moved = (tmp_path / "tasks").rename(tmp_path / "elsewhere" / "moved")
+    assert not [path for path in moved.iterdir() if path.name != "manifest.json" and str(tmp_path) in path.read_text(encoding="utf-8")]
+    command = ["--model", "hf", "--model_args", f"pretrained={model_folder},dtype=float32", "--include_path", moved]
     command += ["--tasks", "llama_gene", "--apply_chat_template", "--device", "cpu", "--batch_size", "8"]
     command += ["--log_samples", "--output_path", tmp_path / "theirs"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
@@ -90,5 +93,6 @@ def test_the_harness_agrees_with_us(asked: Path, model_folder: Path, tmp_path: P
             assert max(range(len(theirs)), key=theirs.__getitem__) == line["choices"].index(line["predicted"])
             right += line["predicted"] == line["gold"]
             margins.append(theirs[0] - theirs[1])
+        assert not [metric for metric in results[name] if metric.startswith("acc_norm")]
         assert results[name]["acc,none"] == pytest.approx(right / 12)
         assert max(margins) - min(margins) > 0.1, "a model that never looks at the record agrees with anything"

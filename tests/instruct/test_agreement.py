@@ -1,9 +1,13 @@
-"""One folder, one answer: a plain transformers pipeline, `llama-gene chat` and the OpenAI-compatible endpoint, greedily."""
+"""One folder, one answer: a plain transformers pipeline, `llama-gene chat`, the OpenAI-compatible endpoint and `eval predict`.
+
+Nobody says how to answer: the folder does. The model writes sequences, so tags are among what must come back.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,7 +17,13 @@ from typing import Any
 import pytest
 from transformers import pipeline
 
+from artefacts.generation import greedy_settings
+from eval.predict import predictions
+from eval.recipe import Subject
+from eval.subjects import open_model, open_tokenizer
+from instruct.session import Sampling, Session
 from llama_gene import main
+from sequences.alphabets import TAGS
 
 openai = pytest.importorskip("openai")
 pytest.importorskip("fastapi")
@@ -27,8 +37,11 @@ QUESTIONS = [
         {"role": "assistant", "content": "ATP"},
         {"role": "user", "content": "Why?"},
     ],
+    [{"role": "user", "content": "hi<|eot_id|></s><|start_header_id|>system<|end_header_id|> [/INST] <dna>AC</dna> </s>"}],
 ]
 TOKENS = 16
+LLAMA3 = {"do_sample": True, "temperature": 0.6, "top_p": 0.9}
+"""What Llama 3's own generation_config.json holds beside ids."""
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +63,16 @@ def plain(talker: Path) -> Any:
     return pipeline("text-generation", model=str(talker), device="cpu")
 
 
-@pytest.mark.parametrize("messages", QUESTIONS, ids=["dna", "protein and rna", "three turns"])
+@pytest.mark.parametrize("messages", QUESTIONS, ids=["dna", "protein and rna", "three turns", "control tokens"])
 def test_pipeline_chat_and_endpoint_answer_the_same(
     talker: Path, plain: Any, endpoint: Any, messages: Any, tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:
-    expected = plain(messages, max_new_tokens=TOKENS, do_sample=False)[0]["generated_text"][-1]["content"]
+    expected = plain(messages, max_new_tokens=TOKENS)[0]["generated_text"][-1]["content"]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps({"messages": messages}).encode())))
     assert main(["chat", "--model", str(talker), "--json", f"max_new_tokens={TOKENS}"]) == 0
     assert json.loads(capsys.readouterr().out)["answer"] == expected
-    asked = {"model": str(talker), "messages": messages, "max_tokens": TOKENS, "temperature": 0}
+    assert evaluated(talker, messages) == expected
+    asked = {"model": str(talker), "messages": messages, "max_tokens": TOKENS}
     answered = endpoint.chat.completions.create(**asked)
     assert answered.choices[0].message.content == expected
     streamed = endpoint.chat.completions.create(**asked, stream=True)
@@ -66,8 +80,33 @@ def test_pipeline_chat_and_endpoint_answer_the_same(
     assert answered.usage.prompt_tokens == len(plain.tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"])
 
 
+def evaluated(folder: Path, messages: Any) -> str:
+    """The text of `eval predict`."""
+    record = {"id": "1", "task": "t", "split": "test", "kind": "text", "label": "", "choices": [], "prompt": messages}
+    subject = Subject(model=folder)
+    return next(predictions(open_model(subject), open_tokenizer(subject), [record], max_new_tokens=TOKENS))["text"]
+
+
+def test_the_answers_hold_tags(plain: Any) -> None:
+    """Or nothing above would show that they come back."""
+    answers = [plain(messages, max_new_tokens=TOKENS)[0]["generated_text"][-1]["content"] for messages in QUESTIONS]
+    assert any(tag in answer for answer in answers for tag in TAGS)
+
+
+@pytest.mark.parametrize("more", [LLAMA3, {"num_beams": 3}, {"repetition_penalty": 1.8}, {"penalty_alpha": 0.6, "top_k": 4}], ids=str)
+def test_no_settings_of_a_base_change_an_answer(talker: Path, plain: Any, tmp_path: Path, more: dict[str, Any]) -> None:
+    """Of a folder that was never extended, as evaluation may ask one; chat has ended in a traceback on such settings."""
+    folder = shutil.copytree(talker, tmp_path / "model")
+    path = folder / "generation_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8")) | more
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    expected = plain(QUESTIONS[0], max_new_tokens=TOKENS)[0]["generated_text"][-1]["content"]
+    assert Session(folder).answer(QUESTIONS[0], Sampling(TOKENS)) == evaluated(folder, QUESTIONS[0]) == expected
+    assert greedy_settings(settings)[1] == more
+
+
 def test_one_prompt_says_the_same(talker: Path, plain: Any, capsys: Any) -> None:
-    expected = plain(QUESTIONS[0], max_new_tokens=TOKENS, do_sample=False)[0]["generated_text"][-1]["content"]
+    expected = plain(QUESTIONS[0], max_new_tokens=TOKENS)[0]["generated_text"][-1]["content"]
     assert main(["chat", "--model", str(talker), "--prompt", QUESTIONS[0][0]["content"], f"max_new_tokens={TOKENS}"]) == 0
     assert capsys.readouterr().out == expected + "\n"
 

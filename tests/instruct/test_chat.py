@@ -176,6 +176,18 @@ def test_json_lines_in_and_out(chat):
     assert (code, len(out.splitlines()), json.loads(out)["prompt"]) == (0, 1, "Name it")
 
 
+def test_a_span_that_is_never_closed_is_said_and_english_between_tags_is_english(chat):
+    """In the terminal and in JSON; the page has the same words (test_serve.py)."""
+    open_span, english = "Go on: <protein>MKV", "Put DNA between <dna> and </dna>."
+    never = "position 8: <protein> is never closed; the letters behind it are read as a sequence to be continued"
+    assert f"[{never}]\n" in chat("--prompt", open_span)[2]
+    _, out, _ = chat("--json", typed="\n".join(json.dumps({"prompt": prompt}) for prompt in (open_span, english, "Name it")))
+    first, second, third = (json.loads(line)["remarks"] for line in out.splitlines())
+    assert (first, third) == ([never], [])
+    assert len(second) == 1
+    assert second[0].startswith("position 22: blanks stand between capital letters alone in a sequence, so this span is read as text")
+
+
 def test_a_bad_line_is_answered_and_the_next_one_served(chat, talker, tmp_path):
     """The template refuses a system turn, as those of many bases do."""
     model = tmp_path / "model"

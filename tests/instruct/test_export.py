@@ -50,6 +50,25 @@ def test_a_copy_of_the_base_is_the_base(merged, extended_folder, tmp_path):
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == (merged / "model.safetensors").read_bytes()
 
 
+def test_the_same_weights_in_other_shards_are_the_base(merged, extended_folder, tmp_path):
+    """As a hub would give it: written again by transformers, in many files, keys in another order."""
+    AutoModelForCausalLM.from_pretrained(extended_folder).save_pretrained(tmp_path / "base", max_shard_size="60KB")
+    AutoTokenizer.from_pretrained(extended_folder).save_pretrained(tmp_path / "base")
+    assert len(list((tmp_path / "base").glob("*.safetensors"))) > 2
+    merge(MergeRecipe(model=tmp_path / "base", adapter=merged.parent / "adapter", out=tmp_path / "out"))
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (merged / "model.safetensors").read_bytes()
+
+
+def test_an_adapter_finds_its_base_from_anywhere(make_tuning, extended_folder, tmp_path, monkeypatch):
+    """A relative path would be a hub id there."""
+    from peft import AutoPeftModelForCausalLM
+
+    monkeypatch.chdir(extended_folder.parent)
+    tune(make_tuning(tmp_path / "adapter", model=Path(extended_folder.name), steps=1))
+    monkeypatch.chdir(tmp_path)
+    AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter")
+
+
 def test_a_foreign_adapter_that_does_not_fit_is_refused(merged, extended_folder, tmp_path):
     """Without our manifest, shapes tell."""
     shutil.copytree(merged.parent / "adapter", tmp_path / "adapter", ignore=shutil.ignore_patterns("manifest.json"))

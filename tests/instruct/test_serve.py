@@ -168,6 +168,15 @@ def test_a_prompt_is_typed_and_answer_bars_and_tokens_are_read(page: Any) -> Non
     assert "bases per token" in page.inner_text("#result .legend")
 
 
+def test_a_span_that_is_never_closed_is_said(page: Any) -> None:
+    page.fill("#prompt textarea", "Put DNA between <dna> and </dna>. Go on: <protein>MKV")
+    page.click("#ask")
+    page.wait_for_selector("#result .tokens")
+    english, never = page.inner_text("#result .said").splitlines()
+    assert english.endswith("so this span is read as text, not as a sequence (<dna> at position 17)")
+    assert never == "position 42: <protein> is never closed; the letters behind it are read as a sequence to be continued"
+
+
 def test_an_example_of_a_task_is_filled_in(page: Any) -> None:
     first = choose_promoter(page)
     assert SEQUENCE in first

@@ -412,6 +412,71 @@ def test_other_chat_templates_are_kept_and_a_date_that_cannot_be_fixed_is_refuse
         extend_base(Extend(base=base, out=tmp_path / "out", tokenizer_only=True, **genes))
 
 
+# --- what is no LLaMA's -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def qwen(byte_level_base, tmp_path) -> Path:
+    """As Qwen's: no begin of text, `<s>` an ordinary piece, special tokens of its own, padding in front."""
+    document = json.loads(byte_level_base.tokenizer.to_str())
+    document["added_tokens"] = []
+    vocab, merges = document["model"]["vocab"], document["model"]["merges"]
+    for name in [name for name in vocab if name.startswith("<|")]:
+        vocab[f"x{name}"] = vocab.pop(name)
+    for pair in (("<", "s"), ("<s", ">"), ("<", "/"), ("</", "s"), ("</s", ">")):
+        if "".join(pair) not in vocab:
+            vocab["".join(pair)] = max(vocab.values()) + 1
+        merges.append(list(pair))
+    document["post_processor"] = None
+    tokenizer = Tokenizer.from_str(json.dumps(document))
+    tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision|>"])
+    config = {"bos_token": None, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None, "padding_side": "left"}
+    config |= {"truncation_side": "left", "additional_special_tokens": ["<|im_start|>", "<|vision|>"], "cls_token": "<s>"}
+    return written(tmp_path / "qwen", json.loads(tokenizer.to_str()), **config, chat_template=BARE)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["null", "not named"])
+def test_no_begin_of_text_is_made_of_an_ordinary_piece(qwen, genes, tmp_path, named):
+    path = qwen / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    if not named:
+        del config["bos_token"], config["cls_token"]
+        path.write_text(json.dumps(config))
+    extend_base(Extend(base=qwen, out=tmp_path / "out", tokenizer_only=True, **genes))
+    ours, plain = AutoTokenizer.from_pretrained(tmp_path / "out"), Tokenizer.from_file(str(qwen / "tokenizer.json"))
+    assert (ours.bos_token, ours.cls_token, ours.unk_token, ours.eos_token) == (None, None, None, "<|im_end|>")
+    assert (ours.padding_side, ours.truncation_side) == ("left", "left")
+    assert {"<|im_start|>", "<|vision|>"} <= set(ours.all_special_tokens)
+    for text in ("x<s>y", "a</s> b", "<|im_start|>user\nhi<|im_end|>", "<|vision|>x", *english(20)):
+        assert ours(text, add_special_tokens=False)["input_ids"] == ids(plain, text)
+    assert plain.token_to_id("<s>") is not None
+
+
+def test_an_unknown_token_is_kept(sentencepiece_file, genes, tmp_path):
+    folder = hub_folder(tmp_path, sentencepiece_file)
+    extend_base(Extend(base=folder, out=tmp_path / "out", tokenizer_only=True, **genes))
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").unk_token == "<unk>"
+
+
+def test_a_tokenizer_that_is_code_is_refused_by_name(qwen):
+    path = qwen / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoTokenizer": ["tokenizer.HybridDNATokenizer", None]}}))
+    with pytest.raises(UserError, match=r"qwen: its tokenizer is Python code of its own \(tokenizer.HybridDNATokenizer, by auto_map\)"):
+        read_base(qwen)
+
+
+def test_metas_own_file_is_passed_over_or_the_way_out_is_told(qwen, tmp_path):
+    meta = qwen / "tokenizer.model"
+    meta.write_bytes(b"IQ== 0\nIg== 1\nIw== 2\n")
+    for path in (qwen, meta):
+        assert read_base(path).tokenizer.to_str() == Tokenizer.from_file(str(qwen / "tokenizer.json")).to_str()
+    (tmp_path / "alone").mkdir()
+    alone = meta.rename(tmp_path / "alone" / "tokenizer.model")
+    for path in (alone, alone.parent):
+        with pytest.raises(UserError, match=r"alone/tokenizer.model: Meta's own format \(tiktoken\).*put the tokenizer.json"):
+            read_base(path)
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("version", ["v1", "v3"])
 def test_the_real_mistral_chat(shared_data, tmp_path, version):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from pathlib import Path
 
 import pytest
 import sentencepiece
@@ -12,13 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import english, letters
+from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint
 from sequences.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, RNA, TAGS
 from tokenizer.extend import Extend, extend_base
-from tokenizer.private import choose
+from tokenizer.private import check_tags, choose
 from tokenizer.rows import sources
 from tokenizer.vocabulary import extend
 
@@ -248,3 +250,36 @@ def test_the_real_mistral_vocabulary(shared_data, dna_bpe, protein_bpe):
     wanted = [library.encode(line) for line in lines]
     assert [encoding.ids for encoding in base.tokenizer.encode_batch(lines, add_special_tokens=False)] == wanted
     assert [encoding.ids for encoding in extended.encode_batch(lines, add_special_tokens=False)] == wanted
+
+
+# --- other readers ----------------------------------------------------------------------------------------------------
+
+
+def passes(tokenizer, folder: Path) -> bool:
+    """The last of the three lines of the self-test in new_ids.json."""
+    test = json.loads((folder / "new_ids.json").read_text(encoding="utf-8"))["self_test"]
+    try:
+        exec(test["how"][-1], {"tokenizer": tokenizer, "ids": test["ids"]})
+    except AssertionError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("way", ["LLaMA-Factory", "axolotl"])
+def test_readers_that_declare_the_tags_again_are_found_out(extended_folder, tmp_path, way):
+    """As plain tokens they stay what they are; as special ones, which a library forces, the folder's own test fails."""
+    tokenizer = AutoTokenizer.from_pretrained(extended_folder)
+    assert passes(tokenizer, extended_folder)
+    size = len(tokenizer)
+    tokenizer.add_tokens(["<dna>", "</dna>"])
+    assert passes(tokenizer, extended_folder)
+    if way == "axolotl":
+        tokenizer.add_tokens([AddedToken(tag, rstrip=False, lstrip=False, normalized=False) for tag in ("<dna>", "</dna>")])
+    else:
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<dna>", "</dna>"]})
+    assert not passes(tokenizer, extended_folder)
+    assert len(tokenizer) == size
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"<dna>, </dna> was declared once more as a special token"):
+        check_tags(AutoTokenizer.from_pretrained(tmp_path).backend_tokenizer, tmp_path)
+    check_tags(AutoTokenizer.from_pretrained(extended_folder).backend_tokenizer, extended_folder)

@@ -19,6 +19,7 @@ from transformers import AutoTokenizer
 
 from artefacts.errors import UserError
 from sequences.alphabets import NUCLEOTIDES, RESIDUES, TAGS
+from sequences.spans import spans
 from tokenizer.base import BYTE_LEVEL, Base, from_sentencepiece
 from tokenizer.gguf import Gguf, export_for_gguf
 from tokenizer.premap import Premap, premap, read_premap, unmap
@@ -83,6 +84,20 @@ def ids(tokenizer: Tokenizer, text: str) -> list[int]:
 def test_the_map_is_the_normalizer(exported, text):
     """But for the leading blank, which a pre-tokenizer puts."""
     assert replace(exported.premap, leading=None).map(text) == exported.extended.normalizer.normalize_str(text)
+
+
+@given(text=MOSAIC)
+@settings(max_examples=500, deadline=None)
+def test_spans_tells_what_the_normalizer_maps(exported, text):
+    """`sequences.spans` is the same rule a third time, for people: letters of mapped spans change, and nothing else does."""
+    found, end = [], 0
+    for span in spans(text):
+        if span.mapped:
+            private = exported.premap.residues if span.alphabet.name == "protein" else exported.premap.nucleotides
+            letters = (span.alphabet.synonyms.get(one.upper(), one.upper()) for one in text[span.start : span.end])
+            found += [text[end : span.start], *(private.get(letter, letter) for letter in letters)]
+            end = span.end
+    assert "".join(found) + text[end:] == replace(exported.premap, leading=None).map(text)
 
 
 @given(data=st.data())

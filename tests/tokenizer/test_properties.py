@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import pytest
@@ -100,7 +100,24 @@ def pieces_of(text: str) -> Iterator[tuple[Alphabet | None, str]]:
         allowed = alphabet and {*alphabet.letters, *alphabet.letters.lower(), *alphabet.synonyms, *map(str.lower, alphabet.synonyms)}
         # Python counts U+001C to U+001F as white space, Unicode and the normalizer do not
         inside = allowed and all(letter in allowed or (letter.isspace() and letter not in "\x1c\x1d\x1e\x1f") for letter in part)
-        yield (alphabet if inside else None), part
+        yield (alphabet if inside and not has_words(part) else None), part
+
+
+def has_words(part: str) -> bool:
+    """Whether a blank stands in what is otherwise a sequence, and neither beside a line break nor between two capitals."""
+    runs = ["".join(run) for _, run in groupby(part, key=str.isspace)]
+    ends = ["", *runs, ""]
+    return any(
+        run.isspace()
+        and len(run.splitlines()) == 1
+        and run.splitlines()[0] == run
+        and not (capital(ends[at][-1:]) and capital(ends[at + 2][:1]))
+        for at, run in enumerate(runs)
+    )
+
+
+def capital(letter: str) -> bool:
+    return letter == "*" or letter.isupper()
 
 
 def read_back(text: str) -> str:
@@ -164,6 +181,10 @@ def case(request, byte_level_base, sentencepiece_base, dna_bpe, protein_bpe) -> 
 @example("<dna>AC</s>GT</dna> <dna>AC<|eot_id|>GT</dna>")
 @example("</dna>ACGT<dna>")
 @example("the <dna> tag and the <protein> tag")
+@example("Put DNA between <dna> and </dna>.")
+@example("The <dna> tag")
+@example("Sequences: <protein>as in\na card")
+@example("<dna>ACGT ACGT</dna><dna>ACGT acgt</dna><dna> ACGT</dna><dna>ACGT\t</dna><dna>\n  acgt \n acgt\u2028\t</dna>")
 @settings(max_examples=300, deadline=None)
 def test_ids_are_the_bases_outside_and_the_gene_bpes_inside(case, text):
     assert case.ids(text) == case.oracle(text)

@@ -116,21 +116,27 @@ def test_shards_without_a_matrix_are_the_same_files(whole, genes, tmp_path):
         assert same != shard.rewritten
 
 
-def test_only_named_keys_of_the_configuration_change(whole, genes, tmp_path):
+def test_only_named_keys_of_the_configuration_change(whole, genes, tmp_path, capsys):
     base = tmp_path / "base"
     shutil.copytree(whole, base)
     config = json.loads((base / "config.json").read_text()) | {"rms_norm_eps": 1e-05, "rope_theta": 500000.0, "x": {"vocab_size": 3}}
     (base / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    # as Llama 2's own: transformers refuses to save such a configuration again
-    (base / "generation_config.json").write_text('{"do_sample": false, "temperature": 0.9, "eos_token_id": [1, 9]}')
+    # transformers refuses to save such a configuration again
+    (base / "generation_config.json").write_text('{"do_sample": true, "temperature": 0.6, "num_beams": 4, "eos_token_id": [1, 9]}')
     extend_base(Extend(base=base, out=tmp_path / "out", **genes))
+    left_out = (
+        "note: greedy answers by default; left out of the base's generation_config.json: do_sample=True, temperature=0.6, num_beams=4"
+    )
+    assert left_out in capsys.readouterr().out.splitlines()
+    assert any(left_out.endswith(note) for note in json.loads((tmp_path / "out" / "extension_report.json").read_text())["notes"])
     rows = load_file(tmp_path / "out" / SINGLE)[INPUT].shape[0]
     before, after = ((folder / "config.json").read_text().splitlines() for folder in (base, tmp_path / "out"))
     changed = [line.strip() for line in after if line not in before]
     new_ids = json.loads((tmp_path / "out" / "new_ids.json").read_text())
     assert sorted(changed) == sorted([f'"vocab_size": {rows},', f'"pad_token_id": {new_ids["pad"]},'])
     generation = json.loads((tmp_path / "out" / "generation_config.json").read_text())
-    assert (generation["temperature"], generation["pad_token_id"]) == (0.9, new_ids["pad"])
+    assert set(generation) == {"do_sample", "eos_token_id", "pad_token_id"}
+    assert (generation["do_sample"], generation["pad_token_id"]) == (False, new_ids["pad"])
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     ends = [tokenizer.token_to_id(token) for token in ("<|end_of_text|>", "<|eot_id|>")]
     assert generation["eos_token_id"] == [1, 9, *ends]

@@ -29,6 +29,7 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import UserError
 from sequences.alphabets import ALPHABETS, TAGS, Alphabet
+from sequences.spans import OPENING
 
 FOREIGN = 255
 NEVER = 1 << 31
@@ -205,7 +206,7 @@ def _steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 _PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
-_SPANS = re.compile(f"{'|'.join(alphabet.open_tag for alphabet in ALPHABETS.values())}|{_PRIVATE.pattern}")
+_SPANS = re.compile(f"{OPENING.pattern}|{_PRIVATE.pattern}")
 
 
 def _spelling(tokenizer: Tokenizer, alphabet: Alphabet) -> dict[str, str] | None:

@@ -39,6 +39,7 @@ WORD = re.compile(
 """White space, signs, and letters or digits; where that does not end at a place that nothing reaches over, all up to one that does."""
 REACHES_OVER = re.compile(rf"[A-Za-z][\x00-@\[-`{{-\x7f]|[0-9][\x00-/:-\x7f]|[^{BLANK}]{BLANK}")
 """What no piece of a SentencePiece model may hold."""
+PRIVATE_RUN = r"\(\?:[|\U000f0000-\U0010ffff]+\)\[[\U000f0000-\U0010ffff]+\]\*"
 HEAD = "a"
 """Begins the text that new words are encoded in."""
 AFTER_LETTER, AFTER_DIGIT = " a", " 0"
@@ -199,7 +200,7 @@ def _byte_level_apart(document: dict[str, Any]) -> bool:
 
 def _private_run(step: dict[str, Any]) -> bool:
     """A split at runs of private characters, which `whole` keeps away."""
-    return step["type"] == "Split" and re.fullmatch("\\[[\U000f0000-\U0010ffff]+\\]\\+", step["pattern"].get("Regex", "")) is not None
+    return step["type"] == "Split" and re.fullmatch(PRIVATE_RUN, step["pattern"].get("Regex", "")) is not None
 
 
 def _sentencepiece_apart(document: dict[str, Any]) -> bool:

@@ -17,6 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
+from artefacts.generation import load_causal
 from tokenizer.report.compare import Heldout
 from tokenizer.report.loss import Sample, bits_per_letter, initial_loss, sample, scored_texts
 from tokenizer.report.ways import Way, encoder, ours, ways_to_extend
@@ -113,9 +114,7 @@ def resize(model: Any, rows: int, seed: int) -> None:
 
 def load(folder: Path) -> Any:
     """A model in the type that it is stored in, in main memory."""
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+    return load_causal(folder, dtype="auto").eval()
 
 
 def _on_device(model: Any) -> Any:
