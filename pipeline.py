@@ -20,6 +20,7 @@ from artefacts.command import Verb
 from artefacts.errors import UserError, at
 from artefacts.folder import manifest_path
 from artefacts.launch import run_child
+from artefacts.owner import owned
 from artefacts.recipe import Recipe, apply_override, dump, read_yaml, validate
 from configs import CONFIGS
 
@@ -65,12 +66,12 @@ def main(argv: list[str], verb: Callable[[str], Verb[Any]]) -> None:
     overrides = list(options.overrides)
     overrides += [f"{name}={getattr(options, name)}" for name in ("data", "out") if getattr(options, name) is not None]
     pipeline, recipes = read(Path(options.recipe), overrides, verb)
-    commands = write_recipes(pipeline, recipes) if not options.dry_run else planned(pipeline)
     if options.dry_run:
-        for name, command in commands.items():
+        for name, command in planned(pipeline).items():
             print(f"{name}: llama-gene {' '.join(command)}")
         return
-    run_steps(pipeline, recipes, commands, options.overwrite)
+    with owned(pipeline.out):
+        run_steps(pipeline, recipes, write_recipes(pipeline, recipes), options.overwrite)
 
 
 def read(path: Path, overrides: list[str], verb: Callable[[str], Verb[Any]]) -> tuple[Pipeline, dict[str, Recipe]]:

@@ -9,13 +9,14 @@ merged in that order.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -23,6 +24,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent
+from artefacts.owner import owned
 from artefacts.recipe import Recipe, dump, load
 
 R = TypeVar("R", bound=Recipe)
@@ -43,6 +45,8 @@ class Verb(Generic[R]):
     """Prints more than the resolved recipe."""
     adds: bool = False
     """Adds to an output that exists, instead of refusing it."""
+    shares: Callable[[R], bool] = lambda recipe: False
+    """Whether several may work at one output at a time."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Further flags: their name without dashes -> field."""
 
@@ -118,9 +122,23 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
             verb.dry_run(recipe)
         return
     out = getattr(recipe, "out", None)
-    if out is not None and not verb.adds:
-        check_absent(out, options.overwrite)  # before the work imports anything heavy
-    verb.work(recipe, options.overwrite)
+    with owned(out, shared=verb.shares(recipe)) if out is not None else contextlib.nullcontext():
+        if out is not None and not verb.adds:
+            check_absent(out, options.overwrite, inputs_of(recipe))  # before the work imports anything heavy
+        verb.work(recipe, options.overwrite)
+
+
+def inputs_of(recipe: Recipe) -> list[Path]:
+    """Paths in a recipe, but that of its output."""
+
+    def walk(value: Any) -> Iterator[Path]:
+        if isinstance(value, Path):
+            yield value
+        elif isinstance(value, dict | list | tuple):
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from walk(item)
+
+    return list(walk(recipe.model_dump(exclude={"out"})))
 
 
 def guarded(work: Callable[[], Any]) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from artefacts.errors import UserError
+from artefacts.owner import release
 from configs import CONFIGS
 
 GRACE = 60.0
@@ -173,6 +174,7 @@ def launch_recipe(module: str, recipe: Any, overwrite: bool, ranks: int) -> None
     """Hand a validated recipe to the DeepSpeed launcher through a file, so that every rank reads the same one."""
     from artefacts.recipe import dump
 
+    release(recipe.out)  # the first rank takes it
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{module}.yaml"
         path.write_text(dump(recipe), encoding="utf-8")
