@@ -101,13 +101,13 @@ def save_head(folder: Path, recipe: TrainRecipe, data: Data, fitted: Fitted, wid
 
 def _write_csv(path: Path, recipe: TrainRecipe, data: Data, probabilities_NC: np.ndarray) -> None:
     test = data.splits["test"]
-    with (
-        new_file(path) as file,
-        PredictionTable(file, data.kind, data.names, pair=recipe.network.pair, topk=1, threshold=0.5, truth=True) as table,
-    ):
-        for example, row in zip(test, probabilities_NC, strict=True):
-            ids = [item.id for item in example.inputs] if example.source is None else [example.id] * len(example.inputs)
-            table.add(ids, [item.letters for item in example.inputs], row, _truth(example, data))
+    table = PredictionTable(path, data.kind, data.names, pair=recipe.network.pair, topk=1, threshold=0.5, truth=True)
+    rows = []
+    for example, row in zip(test, probabilities_NC, strict=True):
+        ids = [item.id for item in example.inputs] if example.source is None else [example.id] * len(example.inputs)
+        rows.append(table.row(ids, [item.letters for item in example.inputs], row, _truth(example, data)))
+    with new_file(path) as file:
+        table.write(file, rows)
 
 
 def _truth(example: Example, data: Data) -> str:
