@@ -22,6 +22,8 @@ from configs import CONFIGS
 
 GRACE = 60.0
 """Seconds that processes of a child may outlive it before they are killed."""
+WATCH = "import os, sys\nif not os.read(0, 1):\n    os.killpg(int(sys.argv[1]), 9)"
+"""Waits for the end of its parent, and kills the group of a child that nobody can end any more."""
 
 
 def run_child(command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
@@ -38,18 +40,31 @@ def child(
 
     `subprocess.run` kills its child a quarter of a second after Ctrl-C, half-written outputs and all. The child gets a
     process group of its own and SIGTERM, once: of Ctrl-C it would print a second line, and a traceback while it imports.
+    Where this process is killed, and can end nothing, a small one beside it sees its pipe close and kills that group: the
+    child with all that it launched, on any system with pipes (PR_SET_PDEATHSIG would reach the child alone).
     """
-    process = None
+    process = watcher = None
     try:
         with _signals_held_back():
             process = subprocess.Popen(command, env=environment, cwd=folder, process_group=0)
+            watcher = _watch(process)
         yield process
     except BaseException:
         if process is not None:
             _end(process)
         raise
-    if process.poll() is None:
-        _end(process)
+    else:
+        if process.poll() != 0:  # it works on, or has failed and left ranks behind
+            _end(process)
+    finally:
+        if watcher is not None:
+            watcher.communicate(b"x")  # all is in order
+
+
+def _watch(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-I", "-S", "-c", WATCH, str(process.pid)]
+    null = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True)
 
 
 @contextlib.contextmanager
