@@ -66,8 +66,20 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def continue_from(work: Path, run: dict[str, Any], free: Sequence[str] = (), other_ranks: str = "") -> Path | None:
+def continue_from(work: Path, run: dict[str, Any]) -> Path | None:
     """The newest complete checkpoint in `work`, None at a first start. Every rank calls this before training.
+
+    Raises:
+        UserError: the checkpoint belongs to a run with other settings (see `settings`).
+    """
+    checkpoint = newest_complete(work)
+    if checkpoint is not None:
+        check_run(checkpoint, run)
+    return checkpoint
+
+
+def check_run(checkpoint: Path, run: dict[str, Any], free: Sequence[str] = (), other_ranks: str = "") -> None:
+    """Refuse a checkpoint of another run.
 
     Args:
         free: settings that may differ this once.
@@ -76,19 +88,15 @@ def continue_from(work: Path, run: dict[str, Any], free: Sequence[str] = (), oth
     Raises:
         UserError: the checkpoint belongs to a run with other settings (see `settings`).
     """
-    checkpoint = newest_complete(work)
-    if checkpoint is None:
-        return None
     noted = read_run(checkpoint).get("run", {})
     for name, value in run.items():
         if name in free:
             continue
         if noted.get(name) != value:
             raise UserError(
-                f"{work}: holds checkpoints of a run with {name}={noted.get(name)}, now it is {value}. "
+                f"{checkpoint.parent}: holds checkpoints of a run with {name}={noted.get(name)}, now it is {value}. "
                 + _way_out(name, noted, checkpoint, other_ranks)
             )
-    return checkpoint
 
 
 def _way_out(name: str, noted: dict[str, Any], checkpoint: Path, other_ranks: str) -> str:

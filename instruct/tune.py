@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, set_seed
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PrinterCallback, set_seed
 
 from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
 from artefacts.errors import Ledger, UserError
@@ -71,6 +71,7 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
         peft_config=adapter(recipe, model),
         callbacks=[watch, NoLastCheckpoint(), stop],
     )
+    trainer.remove_callback(PrinterCallback)
     watch.trainer = trainer
     if checkpoint is not None:
         _check_position(checkpoint, rows, per_step)
@@ -101,7 +102,7 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
             "records": rows.consumed(trainer.state.global_step * per_step),
             "seconds": round(seconds, 1),
         }
-        _write(recipe, final, history(trainer.state.log_history), counts, aside, overwrite)
+        _write(recipe, final, history(trainer.state.log_history, recipe.log_every), counts, aside, overwrite)
         shutil.rmtree(work)
     leave()
 
