@@ -16,7 +16,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -124,21 +124,10 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
     out = getattr(recipe, "out", None)
     with owned(out, shared=verb.shares(recipe)) if out is not None else contextlib.nullcontext():
         if out is not None and not verb.adds:
-            check_absent(out, options.overwrite, inputs_of(recipe))  # before the work imports anything heavy
+            check_absent(
+                out, options.overwrite, [path for path in recipe.read_values() if isinstance(path, Path)]
+            )  # before the work imports anything heavy
         verb.work(recipe, options.overwrite)
-
-
-def inputs_of(recipe: Recipe) -> list[Path]:
-    """Paths in a recipe, but that of its output."""
-
-    def walk(value: Any) -> Iterator[Path]:
-        if isinstance(value, Path):
-            yield value
-        elif isinstance(value, dict | list | tuple):
-            for item in value.values() if isinstance(value, dict) else value:
-                yield from walk(item)
-
-    return list(walk(recipe.model_dump(exclude={"out"})))
 
 
 def guarded(work: Callable[[], Any]) -> int:

@@ -30,6 +30,7 @@ MOST_MENDS = 8
 class AuditRecipe(Recipe):
     """Leakage of the official split of a records folder, and a leak-controlled split beside it."""
 
+    WRITES = ("out", "write_split")
     records: list[Path] = Field(min_length=1, max_length=1)
     """Folder of `convert tasks`."""
     out: Path | None = None
