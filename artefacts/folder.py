@@ -54,17 +54,20 @@ def check_absent(out: str | Path, overwrite: bool = False, inputs: Iterable[str 
         return
     if not overwrite:
         raise UserError(f"{out}: already exists. Choose another output, remove it, or pass --overwrite.")
-    place = place_of(out)
-    for path in inputs:
-        if place in (place_of(path), *place_of(path).parents):
-            raise UserError(
-                f"{out}: is or holds {path}, which this command reads, so --overwrite does not remove it; choose another output"
-            )
+    check_no_input(out, inputs)
     if not _is_ours(out):
         raise UserError(
             f"{out}: has no {manifest_path(out).name} of llama-gene, so --overwrite does not remove it; choose another output, or "
             "remove it yourself"
         )
+
+
+def check_no_input(out: Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse to remove an output that is, or holds, what the command reads."""
+    place = place_of(out)
+    for path in inputs:
+        if place in (place_of(path), *place_of(path).parents):
+            raise UserError(f"{out}: is or holds {path}, which this command reads, so it is not removed; choose another output")
 
 
 def _is_ours(out: Path) -> bool:
@@ -231,7 +234,8 @@ def _undisturbed() -> Iterator[None]:
 
 
 def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, str], counts: dict[str, Any], **extra: Any) -> None:
-    """Write what made this artefact, from what, with which versions, and what was counted.
+    """Write what made this artefact, from what, with which versions, and what was counted. That of a file is written before the file
+    has its name: whoever finds the one finds the other.
 
     Args:
         target: a folder, which gets a `manifest.json`, or a single file, which gets a `<file>.manifest.json` beside it.

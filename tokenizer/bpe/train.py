@@ -85,13 +85,13 @@ def train_bpe(recipe: TrainBpe, *, overwrite: bool = False) -> Tokenizer:
     bpe = plain_tokenizer(store.letters, merges)
     with new_file(recipe.out, overwrite=overwrite) as path:
         bpe.save(str(path))
-    write_manifest(
-        recipe.out,
-        "gene-bpe",
-        recipe=recipe.model_dump(mode="json"),
-        inputs={str(file): fingerprint(file) for file in recipe.files},
-        counts={**ledger.as_dict(), **store.counts(), "letters": letters, "rarest_merge": int(merges.counts[-1])},
-    )
+        write_manifest(
+            recipe.out,
+            "gene-bpe",
+            recipe=recipe.model_dump(mode="json"),
+            inputs={str(file): fingerprint(file) for file in recipe.files},
+            counts={**ledger.as_dict(), **store.counts(), "letters": letters, "rarest_merge": int(merges.counts[-1])},
+        )
     return bpe
 
 
