@@ -156,6 +156,13 @@ def put_in_place(temporary: Path, out: Path, before: State) -> None:
         shutil.rmtree(old)
 
 
+def discard(work: Path, out: Path) -> None:
+    """Remove what an output was made from, once that is in place; where this is cut short, the next run does it."""
+    aside = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    work.rename(aside)
+    shutil.rmtree(aside)
+
+
 def flush(path: Path) -> None:
     """Have a file, or all files and folders of a folder, on the disk itself: a power cut does not undo it."""
     folders = [path] if path.is_dir() else []

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from artefacts.errors import UserError
-from artefacts.folder import differing, flush, manifest_path, new_file
+from artefacts.folder import differing, discard, flush, manifest_path, new_file
 from artefacts.owner import owned, tidy
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ def work_on(out: Path, plan: dict[str, Any], *, overwrite: bool = False) -> Iter
             if not work.pieces.exists() or not work.pieces.stat().st_size:  # nothing to go on with
                 shutil.rmtree(work.folder)
             raise
-        shutil.rmtree(work.folder)
+        discard(work.folder, out)
 
 
 class Work:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import UserError
-from artefacts.folder import SEAL, check_absent, fingerprint, new_file, new_folder, sound, write_manifest
+from artefacts.folder import SEAL, check_absent, discard, fingerprint, new_file, new_folder, sound, write_manifest
 from data_convert.blocks import ShardJob, write_shard
 from data_convert.choose import Choice, Index, choose
 from data_convert.corpus import PackRecipe, Source
@@ -91,7 +91,7 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
 
             counts["verified"] = verify(recipe, folder, counts)
             write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs | choice.inputs, counts=counts)
-    shutil.rmtree(work)
+    discard(work, recipe.out)
     return counts
 
 

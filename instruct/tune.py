@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PrinterCal
 
 from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
 from artefacts.errors import Ledger, UserError
-from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.folder import check_absent, discard, fingerprint, new_folder, write_manifest
 from artefacts.launch import keep_cpu_simple, leave, share_cores
 from artefacts.precision import DTYPES
 from artefacts.training import accumulation_of, check_hardware, check_rows
@@ -103,7 +103,7 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
             "seconds": round(seconds, 1),
         }
         _write(recipe, final, history(trainer.state.log_history, recipe.log_every), counts, aside, overwrite)
-        shutil.rmtree(work)
+        discard(work, recipe.out)
     leave()
 
 

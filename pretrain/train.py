@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from artefacts.checkpoints import (
 )
 from artefacts.errors import UserError
 from artefacts.estimate import checkpoint_bytes, sizes_of
-from artefacts.folder import check_absent, fingerprint, new_folder, read_manifest, write_manifest
+from artefacts.folder import check_absent, discard, fingerprint, new_folder, read_manifest, write_manifest
 from artefacts.launch import keep_cpu_simple, leave, share_cores
 from artefacts.training import accumulation_of, check_hardware, check_rows
 from data_convert.shards import load_shards
@@ -119,7 +118,7 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
                 inputs={"model": fingerprint(recipe.model), "shards": fingerprint(recipe.shards)},
                 counts={name: losses[name] for name in ("tokens", "steps", "parameters", "trained", "blocks")},
             )
-        shutil.rmtree(work)
+        discard(work, recipe.out)
     leave()
     return losses
 

@@ -199,7 +199,7 @@ def main() -> None:
     import peft  # noqa: F401
 
     import data_convert.pack  # noqa: F401
-    import eval.baselines.embedding.extract  # noqa: F401
+    import eval.baselines.embedding.extract
     import eval.baselines.training.predict  # noqa: F401
     import instruct.tune  # noqa: F401
     import pretrain.train  # noqa: F401

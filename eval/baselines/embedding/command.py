@@ -70,7 +70,7 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
                 store.put(item.id, digest(item.modality, item.letters), names[item.id], made, rows.passes)
         finally:
             store.flush()
-    counts = {"input": ledger.as_dict(), "embedded": len(todo), "in_store": len(store.done)}
+    counts = {"input": ledger.as_dict(), "in_store": len(store.done)}
     inputs = {} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)}
     write_manifest(folder, "embeddings", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
     if folder != recipe.out:
