@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test lint venv clean
+.PHONY: quickstart test torture lint venv clean
 
 quickstart: venv ## the whole way through on the simulated organism; ends with a report
 	$(BIN)/llama-gene quickstart
 
 test: venv ## the test suite
 	$(BIN)/python -m pytest
+
+torture: venv ## every long command, killed twenty times at random moments
+	LLAMA_GENE_KILLS=20 $(BIN)/python -m pytest tests/test_kills.py
 
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,7 +1,6 @@
 """Run a recipe's steps one after another, each as the command a user would type: `llama-gene quickstart`.
 
-A step whose output is complete, was made by the same recipe and is no older than the outputs of earlier steps is kept, so
-an interrupted run goes on where it stopped; once one step runs, all later ones run too.
+Steps that are done are kept (see artefacts/steps.py), so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -18,15 +17,16 @@ import yaml
 
 from artefacts.command import Verb
 from artefacts.errors import UserError, at
-from artefacts.folder import manifest_path
 from artefacts.launch import run_child
+from artefacts.owner import owned
 from artefacts.recipe import Recipe, apply_override, dump, read_yaml, validate
+from artefacts.steps import Step, run_steps
 from configs import CONFIGS
 
 DEFAULT = CONFIGS / "recipes" / "quickstart.yaml"
 
 
-class Step(Recipe):
+class Command(Recipe):
     """One command with its recipe."""
 
     run: str
@@ -43,7 +43,7 @@ class Pipeline(Recipe):
     seed: int = 0
     data: Path | None = None
     """Folder that `{data}` stands for; give it with --data where the recipe needs it."""
-    steps: dict[str, Step]
+    steps: dict[str, Command]
     """Name -> step, run in this order."""
 
 
@@ -66,12 +66,12 @@ def main(argv: list[str], verb: Callable[[str], Verb[Any]]) -> None:
     overrides = list(options.overrides)
     overrides += [f"{name}={getattr(options, name)}" for name in ("data", "out") if getattr(options, name) is not None]
     pipeline, recipes = read(Path(options.recipe), overrides, verb)
-    commands = write_recipes(pipeline, recipes) if not options.dry_run else planned(pipeline)
     if options.dry_run:
-        for name, command in commands.items():
+        for name, command in planned(pipeline).items():
             print(f"{name}: llama-gene {' '.join(command)}")
         return
-    run_steps(pipeline, recipes, commands, options.overwrite)
+    with owned(pipeline.out):
+        run_all(pipeline, recipes, write_recipes(pipeline, recipes), options.overwrite)
 
 
 def read(path: Path, overrides: list[str], verb: Callable[[str], Verb[Any]]) -> tuple[Pipeline, dict[str, Recipe]]:
@@ -120,41 +120,25 @@ def write_recipes(pipeline: Pipeline, recipes: dict[str, Recipe]) -> dict[str, l
     return commands
 
 
-def run_steps(pipeline: Pipeline, recipes: dict[str, Recipe], commands: dict[str, list[str]], overwrite: bool) -> None:
+def run_all(pipeline: Pipeline, recipes: dict[str, Recipe], commands: dict[str, list[str]], overwrite: bool) -> None:
     """Run the steps; raises SystemExit with the exit code of the first that fails."""
     started = time.monotonic()
-    stale, newest = overwrite, 0
-    for number, (name, command) in enumerate(commands.items(), 1):
+
+    def step(number: int, name: str, command: list[str]) -> Step:
         head = f"[{number}/{len(commands)}] {name}"
-        made = done_at(recipes[name])
-        if not stale and made is not None and made >= newest:
-            newest = made
-            print(f"{head}: done already", flush=True)
-            continue
-        replace = ["--overwrite"] if _out(recipes[name]).exists() else []
-        stale = True
-        print(f"{head}: llama-gene {' '.join([*command, *replace])}", flush=True)
-        begun = time.monotonic()
-        code = run_child([sys.executable, "-P", "-m", "llama_gene", *command, *replace])
-        if code:
-            print(f"{head}: failed with exit code {code}", file=sys.stderr)
-            raise SystemExit(code)
-        print(f"{head}: {time.monotonic() - begun:.0f} s", flush=True)
+
+        def run(replace: bool) -> None:
+            begun = time.monotonic()
+            code = run_child([sys.executable, "-P", "-m", "llama_gene", *command, *["--overwrite"] * replace])
+            if code:
+                print(f"{head}: failed with exit code {code}", file=sys.stderr)
+                raise SystemExit(code)
+            print(f"{head}: {time.monotonic() - begun:.0f} s", flush=True)
+
+        return Step(name, recipes[name], run, f": llama-gene {' '.join(command)}")
+
+    run_steps([step(number, *item) for number, item in enumerate(commands.items(), 1)], overwrite)
     print(f"{pipeline.title}: finished in {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
-
-
-def done_at(recipe: Recipe) -> int | None:
-    """When the output was finished (ns), or None where it is absent or its manifest holds another recipe."""
-    out = _out(recipe)
-    manifest = manifest_path(out)
-    if not (out.exists() and manifest.is_file()):
-        return None
-    same = json.loads(manifest.read_text(encoding="utf-8"))["recipe"] == recipe.model_dump(mode="json")
-    return manifest.stat().st_mtime_ns if same else None
-
-
-def _out(recipe: Recipe) -> Path:
-    return Path(recipe.out)  # type: ignore[attr-defined]
 
 
 def _filled(value: Any, fill: dict[str, str]) -> Any:

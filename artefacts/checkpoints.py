@@ -1,7 +1,7 @@
 """Checkpoints of an unfinished training run: complete or absent, and whether they are of the same run.
 
-A checkpoint is written to `.partial` and renamed when all ranks have written theirs; only then are older ones removed.
-`run.json` in it says which run it belongs to (recipe, ranks, inputs) and how far the data was read.
+A checkpoint is written to `.partial`, sealed by a hash of every file, and renamed when all ranks have written theirs; only then are
+older ones removed. `run.json` in it says which run it belongs to (recipe, ranks, inputs) and how far the data was read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import torch.distributed as dist
 from transformers import TrainerCallback
 
 from artefacts.errors import UserError
-from artefacts.folder import MANIFEST
+from artefacts.folder import MANIFEST, damage, flush, flush_folder, seal
 from artefacts.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -65,8 +66,20 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def continue_from(work: Path, run: dict[str, Any], free: Sequence[str] = (), other_ranks: str = "") -> Path | None:
+def continue_from(work: Path, run: dict[str, Any]) -> Path | None:
     """The newest complete checkpoint in `work`, None at a first start. Every rank calls this before training.
+
+    Raises:
+        UserError: the checkpoint belongs to a run with other settings (see `settings`).
+    """
+    checkpoint = newest_complete(work)
+    if checkpoint is not None:
+        check_run(checkpoint, run)
+    return checkpoint
+
+
+def check_run(checkpoint: Path, run: dict[str, Any], free: Sequence[str] = (), other_ranks: str = "") -> None:
+    """Refuse a checkpoint of another run.
 
     Args:
         free: settings that may differ this once.
@@ -75,19 +88,15 @@ def continue_from(work: Path, run: dict[str, Any], free: Sequence[str] = (), oth
     Raises:
         UserError: the checkpoint belongs to a run with other settings (see `settings`).
     """
-    checkpoint = newest_complete(work)
-    if checkpoint is None:
-        return None
     noted = read_run(checkpoint).get("run", {})
     for name, value in run.items():
         if name in free:
             continue
         if noted.get(name) != value:
             raise UserError(
-                f"{work}: holds checkpoints of a run with {name}={noted.get(name)}, now it is {value}. "
+                f"{checkpoint.parent}: holds checkpoints of a run with {name}={noted.get(name)}, now it is {value}. "
                 + _way_out(name, noted, checkpoint, other_ranks)
             )
-    return checkpoint
 
 
 def _way_out(name: str, noted: dict[str, Any], checkpoint: Path, other_ranks: str) -> str:
@@ -109,15 +118,13 @@ def read_run(checkpoint: Path) -> dict[str, Any]:
 
 
 def newest_complete(work: Path) -> Path | None:
-    """The newest `checkpoint-STEP` that holds all it should; one that lost files since (a crash of the machine) is passed over."""
+    """The newest `checkpoint-STEP` whose files are what was written; a damaged one is passed over, and named."""
     for checkpoint in sorted(work.glob("checkpoint-*"), key=_step, reverse=True):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-            sizes = read_run(checkpoint).get("files", {})
-        except (FileNotFoundError, ValueError):
-            continue
-        if all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in sizes.items()):
+        wrong = damage(checkpoint)
+        if wrong is None:
             return checkpoint
+        if int(os.environ.get("RANK") or 0) == 0:
+            print(f"{checkpoint}: {wrong}; the one before it is taken", file=sys.stderr, flush=True)
     return None
 
 
@@ -155,27 +162,21 @@ class WholeCheckpoints(Base):
         if self.args.should_save:
             written = work / PARTIAL / f"checkpoint-{self.state.global_step}"
             self.extra_files(written)
-            note = {"run": self.run, "position": self.position(), "files": _sizes(written)}
+            note = {"run": self.run, "position": self.position()}
             (written / RUN).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+            seal(written)
             put_in_place(written, work, int(self.args.save_total_limit or 2))
         self.accelerator.wait_for_everyone()
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 def put_in_place(written: Path, work: Path, keep: int) -> None:
     """Flush a checkpoint to disk, rename it into `work`, then remove all but the newest `keep`, each renamed first."""
-    for path in written.rglob("*"):
-        if path.is_file():
-            handle = os.open(path, os.O_RDONLY)
-            os.fsync(handle)
-            os.close(handle)
+    flush(written)
     target = work / written.name
     if target.exists():  # left behind by a machine that crashed, and passed over
         _remove(target)
     written.rename(target)
+    flush_folder(work)
     for old in sorted(work.glob("checkpoint-*"), key=_step)[:-keep]:
         _remove(old)
 

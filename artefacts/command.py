@@ -9,6 +9,7 @@ merged in that order.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import os
@@ -23,6 +24,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent
+from artefacts.owner import owned
 from artefacts.recipe import Recipe, dump, load
 
 R = TypeVar("R", bound=Recipe)
@@ -43,6 +45,8 @@ class Verb(Generic[R]):
     """Prints more than the resolved recipe."""
     adds: bool = False
     """Adds to an output that exists, instead of refusing it."""
+    shares: Callable[[R], bool] = lambda recipe: False
+    """Whether several may work at one output at a time."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Further flags: their name without dashes -> field."""
 
@@ -118,9 +122,12 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
             verb.dry_run(recipe)
         return
     out = getattr(recipe, "out", None)
-    if out is not None and not verb.adds:
-        check_absent(out, options.overwrite)  # before the work imports anything heavy
-    verb.work(recipe, options.overwrite)
+    with owned(out, shared=verb.shares(recipe)) if out is not None else contextlib.nullcontext():
+        if out is not None and not verb.adds:
+            check_absent(
+                out, options.overwrite, [path for path in recipe.read_values() if isinstance(path, Path)]
+            )  # before the work imports anything heavy
+        verb.work(recipe, options.overwrite)
 
 
 def guarded(work: Callable[[], Any]) -> int:

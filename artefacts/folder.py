@@ -1,8 +1,8 @@
 """Output folders that are complete or absent, each with a manifest that says how it came to be.
 
 A stage writes into a hidden sibling of its output and renames it when everything, the manifest included, is on disk.
-Ctrl-C, an exception or a full disk remove the temporary folder; a power cut leaves a `.name.partial-*` beside the
-output, never a half-written output.
+Ctrl-C, an exception or a full disk remove the temporary folder; SIGKILL or a power cut leave a `.name.partial-*` beside the
+output, which the next run names and removes, never a half-written output.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError
+from artefacts.owner import State, check_unchanged, noted, owned, place_of, state_of
 
 MANIFEST = "manifest.json"
 PACKAGES = (
@@ -41,10 +43,41 @@ PACKAGES = (
 )
 
 
-def check_absent(out: str | Path, overwrite: bool = False) -> None:
-    """Refuse an output that exists, before any expensive work starts."""
-    if Path(out).exists() and not overwrite:
+def check_absent(out: str | Path, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse an output that exists, before any expensive work starts.
+
+    Args:
+        overwrite: it may be replaced, if it is an artefact of ours (has a manifest, or is empty) and holds none of the inputs.
+    """
+    out = Path(out)
+    if not out.exists():
+        return
+    if not overwrite:
         raise UserError(f"{out}: already exists. Choose another output, remove it, or pass --overwrite.")
+    check_no_input(out, inputs)
+    if not _is_ours(out):
+        raise UserError(
+            f"{out}: has no {manifest_path(out).name} of llama-gene, so --overwrite does not remove it; choose another output, or "
+            "remove it yourself"
+        )
+
+
+def check_no_input(out: Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse to remove an output that is, or holds, what the command reads."""
+    place = place_of(out)
+    for path in inputs:
+        if place in (place_of(path), *place_of(path).parents):
+            raise UserError(f"{out}: is or holds {path}, which this command reads, so it is not removed; choose another output")
+
+
+def _is_ours(out: Path) -> bool:
+    if out.is_dir() and not any(out.iterdir()):
+        return True
+    try:
+        found = json.loads(manifest_path(out).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"stage", "recipe", "created"} <= found.keys()
 
 
 @contextlib.contextmanager
@@ -52,52 +85,145 @@ def new_folder(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that becomes `out` when the block ends without an exception.
 
     Raises:
-        UserError: `out` exists and `overwrite` is off.
+        UserError: `out` exists and `overwrite` is off, or it is none of ours; somebody is at work there; it appeared meanwhile.
     """
     out = Path(out)
-    check_absent(out, overwrite)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
-    try:
-        temporary.chmod(0o755)  # mkdtemp makes it private; an artefact is as readable as any other file
-        yield temporary
-        with _undisturbed():
-            _put_in_place(temporary, out)
-    except BaseException:
-        with _undisturbed():
-            shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with owned(out):
+        check_absent(out, overwrite)
+        temporary, before = out.with_name(f".{out.name}.partial-{os.getpid()}"), state_of(out)
+        temporary.mkdir()
+        with _whole(temporary):
+            yield temporary
+            with _undisturbed():
+                put_in_place(temporary, out, before)
 
 
 @contextlib.contextmanager
 def new_file(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """The same for a single file."""
+    """The same for a single file, for whoever holds it; with `overwrite`, any file of that name is replaced."""
     out = Path(out)
-    check_absent(out, overwrite)
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder, and a file is to be written; choose another output")
+    if not overwrite:
+        check_absent(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    try:
+    temporary, before = out.with_name(f".{out.name}.partial-{os.getpid()}"), state_of(out)
+    with _whole(temporary):
         yield temporary
-        os.replace(temporary, out)
+        put_in_place(temporary, out, before)
+
+
+@contextlib.contextmanager
+def _whole(temporary: Path) -> Iterator[None]:
+    """Remove it when anything goes wrong."""
+    try:
+        yield
     except BaseException:
         with _undisturbed():
-            temporary.unlink(missing_ok=True)
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
         raise
 
 
-def _put_in_place(temporary: Path, out: Path) -> None:
-    if not out.exists():
-        temporary.rename(out)
-        return
-    # rename(2) cannot replace a folder that is not empty: set the old one aside first, so that one of them always exists.
-    old = out.with_name(f".{out.name}.replaced-{os.getpid()}")
-    out.rename(old)
+def put_in_place(temporary: Path, out: Path, before: State) -> None:
+    """Flush what is complete to the disk, and give it its name. What is replaced goes afterwards.
+
+    Args:
+        before: `state_of(out)` when the work began.
+
+    Raises:
+        UserError: since then something appeared or was changed there.
+    """
+    flush(temporary)
+    check_unchanged(out, before)
+    if not (temporary.is_dir() and out.is_dir()):
+        os.replace(temporary, out)
+        old = None
+    else:
+        # rename(2) cannot replace a folder that is not empty: the old one is set aside first, where the next run would find it
+        old = out.with_name(f".{out.name}.replaced-{os.getpid()}")
+        out.rename(old)
+        try:
+            temporary.rename(out)
+        except BaseException:
+            old.rename(out)
+            raise
+    flush_folder(out.parent)
+    noted(out)
+    if old is not None:
+        shutil.rmtree(old)
+
+
+def discard(work: Path, out: Path) -> None:
+    """Remove what an output was made from, once that is in place; where this is cut short, the next run does it."""
+    aside = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    work.rename(aside)
+    shutil.rmtree(aside)
+
+
+def flush(path: Path) -> None:
+    """Have a file, or all files and folders of a folder, on the disk itself: a power cut does not undo it."""
+    folders = [path] if path.is_dir() else []
+    for file in [path] if not folders else path.rglob("*"):
+        if file.is_dir():
+            folders.append(file)
+        elif file.is_file():
+            flush_folder(file)
+    for folder in folders:
+        flush_folder(folder)
+
+
+def flush_folder(path: Path) -> None:
+    """The names in a folder (or the bytes of one file) alone."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        temporary.rename(out)
-    except BaseException:
-        old.rename(out)
-        raise
-    shutil.rmtree(old)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+SEAL = "sha256.json"
+"""Of a sealed folder: name of each file -> its SHA-256."""
+
+
+def seal(folder: Path) -> None:
+    """Note the hash of every file, so that damage shows."""
+    document = json.dumps(dict(zip(*_hashes(folder), strict=True)), indent=1)
+    (folder / SEAL).write_text(document + "\n", encoding="utf-8")
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a sealed folder; None where every file is as it was. Files that came later are not looked at."""
+    try:
+        noted = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        found = dict(zip(*_hashes(folder, noted), strict=True))
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).relative_to(folder)} is missing"
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return f"cannot be read ({error})"
+    return next((f"{name} is damaged" for name in noted if found[name] != noted[name]), None)
+
+
+def sound(folder: Path) -> bool:
+    """Whether a sealed folder is there and whole; says so where it is damaged, and is made again."""
+    if not folder.is_dir():
+        return False
+    if wrong := damage(folder):
+        print(f"{folder}: {wrong}; made again", file=sys.stderr)
+    return wrong is None
+
+
+def _hashes(folder: Path, names: Iterable[str] | None = None) -> tuple[list[str], list[str]]:
+    names = sorted(names or (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()))
+
+    def digest(name: str) -> str:
+        with (folder / name).open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+
+    with ThreadPoolExecutor() as pool:  # hashing leaves Python's lock: as fast as the disk
+        return names, list(pool.map(digest, names))
 
 
 @contextlib.contextmanager
@@ -115,7 +241,8 @@ def _undisturbed() -> Iterator[None]:
 
 
 def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, str], counts: dict[str, Any], **extra: Any) -> None:
-    """Write what made this artefact, from what, with which versions, and what was counted.
+    """Write what made this artefact, from what, with which versions, and what was counted. That of a file is written before the file
+    has its name: whoever finds the one finds the other.
 
     Args:
         target: a folder, which gets a `manifest.json`, or a single file, which gets a `<file>.manifest.json` beside it.

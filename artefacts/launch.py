@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from artefacts.errors import UserError
+from artefacts.owner import release
 from configs import CONFIGS
 
 GRACE = 60.0
 """Seconds that a child and its processes may take for their clean-up before they are killed."""
+WATCH = "import os, sys\nif not os.read(0, 1):\n    os.killpg(int(sys.argv[1]), 9)"
+"""Waits for the end of its parent, and kills the group of a child that nobody can end any more."""
 
 
 def run_child(command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
@@ -38,18 +41,31 @@ def child(
     `subprocess.run` kills its child a quarter of a second after Ctrl-C, half-written outputs and all. The child gets a
     process group of its own and SIGTERM, once: of Ctrl-C it would print a second line, and a traceback while it imports.
     What is still there after `grace` seconds is killed.
+    Where this process is killed, and can end nothing, a small one beside it sees its pipe close and kills that group: the
+    child with all that it launched, on any system with pipes (PR_SET_PDEATHSIG would reach the child alone).
     """
-    process = None
+    process = watcher = None
     try:
         with _signals_held_back():
             process = subprocess.Popen(command, env=environment, cwd=folder, process_group=0)
+            watcher = _watch(process)
         yield process
     except BaseException:
         if process is not None:
             _end(process, grace)
         raise
-    if process.poll() is None:
-        _end(process, grace)
+    else:
+        if process.poll() != 0:  # it works on, or has failed and left ranks behind
+            _end(process, grace)
+    finally:
+        if watcher is not None:
+            watcher.communicate(b"x")  # all is in order
+
+
+def _watch(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-I", "-S", "-c", WATCH, str(process.pid)]
+    null = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True)
 
 
 @contextlib.contextmanager
@@ -181,6 +197,7 @@ def launch_recipe(module: str, recipe: Any, overwrite: bool, ranks: int) -> None
     """Hand a validated recipe to the DeepSpeed launcher through a file, so that every rank reads the same one."""
     from artefacts.recipe import dump
 
+    release(recipe.out)  # the first rank takes it
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{module}.yaml"
         path.write_text(dump(recipe), encoding="utf-8")

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -30,6 +30,20 @@ class Recipe(BaseModel):
     """Base of every recipe section. Docstrings under the fields are their help text."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True, frozen=True)
+    WRITES: ClassVar[tuple[str, ...]] = ("out",)
+    """Fields that name what a command writes; all other paths are read."""
+
+    def read_values(self) -> list[Any]:
+        """Texts, numbers and paths of all fields but those that are written, in sections and lists too."""
+
+        def walk(value: Any) -> Iterator[Any]:
+            if isinstance(value, dict | list | tuple):
+                for item in value.values() if isinstance(value, dict) else value:
+                    yield from walk(item)
+            else:
+                yield value
+
+        return list(walk(self.model_dump(exclude=set(self.WRITES))))
 
 
 R = TypeVar("R", bound=Recipe)

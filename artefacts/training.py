@@ -149,7 +149,9 @@ def shared_arguments(recipe: TrainingRecipe, work: Path, ranks: int) -> dict[str
         "max_grad_norm": recipe.gradient_clip,
         "bf16": recipe.precision == "bf16",
         "activation_checkpointing": recipe.activation_checkpointing,
-        "logging_steps": recipe.log_every,
+        # checkpoints carry the loss of every step: of a mean over several, a stop would lose a part
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # it would write another number where the loss is none
         "save_strategy": "steps",
         "save_steps": recipe.save_every,
         "save_total_limit": recipe.keep_checkpoints,

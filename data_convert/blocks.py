@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from artefacts.folder import new_folder
+from artefacts.folder import new_folder, seal
 from data_convert.parts import FRAGMENT
 from data_convert.shards import COLUMNS, COUNTS
 
@@ -90,10 +91,12 @@ def write_shard(job: ShardJob) -> None:
             "blocks": len(packed),
         }
     order = np.random.default_rng(job.seed).permutation(len(blocks))
-    with new_folder(job.folder, overwrite=True) as folder:
+    shutil.rmtree(job.folder, ignore_errors=True)  # damaged
+    with new_folder(job.folder) as folder:
         files = np.array(job.files, dtype=np.int64)[owner]
         _write(folder, [blocks[i] for i in order], rows, tokens, ids, files, job.block_tokens, job.pad)
         (folder / COUNTS).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+        seal(folder)
 
 
 def _gather(job: ShardJob, numbers: NDArray[np.int64]) -> tuple[NDArray[np.void], list[NDArray[np.uint32]], list[str], NDArray[np.int64]]:

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import http.client
 import json
-import os
 import re
 import socket
 import ssl
@@ -22,6 +21,8 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
 
 from artefacts.errors import UserError
+from artefacts.folder import put_in_place
+from artefacts.owner import state_of
 from data_convert.checksums import CHUNK, RemoteFile, verify
 
 T = TypeVar("T")
@@ -155,7 +156,7 @@ class Client:
             UserError: not reachable (Unreachable), refused, or not what the publisher's checksum says (then nothing is left behind).
         """
         part = target.with_name(f"{target.name}.part")
-        note = part.with_name(f"{part.name}.json")
+        note, before = part.with_name(f"{part.name}.json"), state_of(target)
 
         def gained() -> int:
             return part.stat().st_size if part.exists() else 0
@@ -229,7 +230,7 @@ class Client:
         except UserError:
             discard()
             raise
-        os.replace(part, target)
+        put_in_place(part, target, before)
         note.unlink(missing_ok=True)
         return {"etag": told.get("etag"), "last_modified": told.get("last_modified")}
 

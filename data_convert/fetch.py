@@ -7,10 +7,8 @@ A file appears under its name only once its checksum is right; until then it is 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import fnmatch
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, write_manifest
+from artefacts.owner import owned
 from artefacts.recipe import Recipe
 from data_convert.checksums import RemoteFile, verify
 from data_convert.download import Client, Unreachable
@@ -162,7 +161,7 @@ def _fetch(plan: Plan, recipe: FetchRecipe, client: Client) -> None:
     records = {file.name: earlier.get(file.name, {}) for file in plan.kept}
     total = sum(file.size or 0 for file in plan.wanted)
     try:
-        with _alone(plan.folder), tqdm(total=total or None, unit="B", unit_scale=True, desc=plan.source.folder, disable=None) as bar:
+        with owned(plan.folder), tqdm(total=total or None, unit="B", unit_scale=True, desc=plan.source.folder, disable=None) as bar:
             for file in plan.wanted:
                 target = plan.folder / file.name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -191,26 +190,6 @@ def _fetch(plan: Plan, recipe: FetchRecipe, client: Client) -> None:
         files=files,
     )
     print(f"{plan.folder}: {len(plan.wanted)} files fetched, {len(plan.kept)} kept, all checksums right; licence {card.licence}")
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Make the folder and hold it against another run of ours."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}; choose another output") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder}: another fetch is writing there; wait until it has ended") from None
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

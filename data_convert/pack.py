@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read
-from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_manifest
+from artefacts.folder import SEAL, check_absent, discard, fingerprint, new_file, new_folder, sound, write_manifest
 from artefacts.launch import cores
 from data_convert.blocks import ShardJob, write_shard
 from data_convert.choose import Choice, Index, choose
@@ -87,7 +87,7 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
         for split in SPLITS:
             for shard in shards[split]:
                 # linked, not moved: what stops here must not lose finished shards
-                shutil.copytree(shard, folder / split / shard.name, copy_function=_link)
+                shutil.copytree(shard, folder / split / shard.name, copy_function=_link, ignore=shutil.ignore_patterns(SEAL))
             counts[split] = _counts(recipe, split, shards[split])
         _list_set_aside(folder, folders, excluded)
         write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs | choice.inputs, counts=counts)
@@ -96,7 +96,7 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
 
             counts["verified"] = verify(recipe, folder, counts)
             write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs | choice.inputs, counts=counts)
-    shutil.rmtree(work)
+    discard(work, recipe.out)
     _say(recipe, counts, excluded)
     return counts
 
@@ -160,7 +160,7 @@ def _write_shards(recipe: PackRecipe, index: Index, choice: Choice, work: Path, 
             )
             for number, (start, stop) in enumerate(itertools.pairwise(cuts))
         ]  # fmt: skip
-    missing = [job for of_split in jobs.values() for job in of_split if not (job.folder / COUNTS).is_file()]
+    missing = [job for of_split in jobs.values() for job in of_split if not sound(job.folder)]
     worth = 1 + sum(int(tokens[choice.fragments[split]].sum(dtype=np.int64)) for split in SPLITS) // TOKENS_WORTH_A_WORKER
     run_jobs(write_shard, missing, min(_workers(recipe, index.parts), worth), "write shards")
     return {split: [job.folder for job in of_split] for split, of_split in jobs.items()}

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import SET_ASIDE, Ledger, UserError
-from artefacts.folder import new_folder
+from artefacts.folder import new_folder, seal, sound
 from data_convert.corpus import PackRecipe, Source
 from data_convert.documents import Document, held_out_by, other_strand, read_documents, split_text
 from data_convert.encode import Encoder
@@ -57,23 +58,30 @@ def convert_part(job: tuple[PackRecipe, Part, Path]) -> None:
         UserError: an unusable file, or not one usable record in a whole one.
     """
     recipe, part, folder = job
+    shutil.rmtree(folder, ignore_errors=True)  # of another key, or damaged
+    with new_folder(folder) as temporary:
+        _convert(recipe, part, temporary)
+        seal(temporary)
+
+
+def _convert(recipe: PackRecipe, part: Part, folder: Path) -> None:
     source = recipe.sources[part.source]
     encoder = _encoder(recipe.tokenizer, tuple(sorted({source.modality for source in recipe.sources})), recipe.block_tokens)
     # of a range of a file the share of broken records tells nothing: choose.py sees all of them
     records, documents, letters = Ledger(recipe.max_broken if part.whole else 1.0), Ledger(), Counter[str]()
-    with new_folder(folder, overwrite=True) as temporary, content(part, temporary) as file:
+    with content(part, folder) as file:
         found = _documents(source, part, file, records, documents, letters)
         if recipe.exclude:
             found = _without(found, recipe, source, documents, letters)
         if not part.whole:
             found = _named(found, part)
-        with Writer(temporary) as writer:
+        with Writer(folder) as writer:
             for batch in _batches(_pieces(found, part, source, recipe.block_tokens)):
                 fragments = encoder.encode([piece for piece, _, _ in batch])
                 for (piece, digest, flags), of_piece in zip(batch, fragments, strict=True):
                     writer.add(piece, digest, flags, of_piece)
         aside = [f"{_placed(place, file, part)}\t{reason}\n" for ledger in (records, documents) for place, reason in ledger.listed()]
-        (temporary / SET_ASIDE).write_text("".join(aside), encoding="utf-8")
+        (folder / SET_ASIDE).write_text("".join(aside), encoding="utf-8")
         records.examples = {reason: [_placed(place, file, part) for place in places] for reason, places in records.examples.items()}
         counts = {
             "records": records.as_dict(),
@@ -84,13 +92,12 @@ def convert_part(job: tuple[PackRecipe, Part, Path]) -> None:
             "fragments": writer.fragments,
             "tokens": writer.tokens,
         }
-        (temporary / COUNTS).write_text(json.dumps({"key": part.key, **counts}, indent=1) + "\n", encoding="utf-8")
+        (folder / COUNTS).write_text(json.dumps({"key": part.key, **counts}, indent=1) + "\n", encoding="utf-8")
 
 
 def finished(folder: Path, part: Part) -> bool:
-    """Whether the folder holds this very part."""
-    path = folder / COUNTS
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["key"] == part.key
+    """Whether the folder holds this very part, undamaged."""
+    return sound(folder) and json.loads((folder / COUNTS).read_text(encoding="utf-8"))["key"] == part.key
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,7 @@ def _convert_fetch() -> Verb[Any]:
         positional="sources",
         dry_run=preview,
         adds=True,
+        shares=lambda recipe: True,  # each source has a folder of its own
     )
 
 
@@ -41,6 +42,7 @@ def _convert_pack() -> Verb[Any]:
         lambda recipe, overwrite: pack(recipe, overwrite=overwrite),
         "Pack genomes, proteins and text into token shards with document boundaries.",
         "llama-gene convert pack --recipe configs/corpora/example.yaml --tokenizer runs/extended --out runs/shards",
+        shares=lambda recipe: recipe.part not in (None, "merge"),  # each part has a folder of its own
     )
 
 

@@ -37,8 +37,13 @@ PRIMARY = {"binary": "mcc", "multiclass": "mcc", "regression": "spearman", "text
 LEGACY = ("lenient", "stripped", "exact")
 
 
-def score_answers(files: Sequence[Path], out: Path, seed: int, overwrite: bool = False) -> dict[str, Any]:
+def score_answers(
+    files: Sequence[Path], out: Path, seed: int, overwrite: bool = False, made: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Write and return a document like that of `eval score`, a task per instruction, a system per file.
+
+    Args:
+        made: the recipe, for the manifest.
 
     Raises:
         UserError: a row without the four fields; a gold output that its own instruction does not list; an id that stands there
@@ -74,7 +79,7 @@ def score_answers(files: Sequence[Path], out: Path, seed: int, overwrite: bool =
     for task in tasks:
         for system in task["systems"].values():
             del system["right"]
-    write_metrics(document, out, overwrite)
+    write_metrics(document, out, overwrite, made)
     return document
 
 

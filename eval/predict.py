@@ -17,6 +17,7 @@ from tqdm import tqdm
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, package_versions, write_manifest
 from artefacts.launch import share_cores
+from artefacts.resume import work_on
 from data_convert.card_fields import CLASSIFICATION
 from data_convert.cards import read_cards
 from data_convert.conversations import answer_ids, conversations
@@ -26,7 +27,6 @@ from eval.branches import PRUNE_FROM
 from eval.controls import controlled, undone
 from eval.likelihood import answered
 from eval.parse import Parsed, parse_items, parse_label, parse_number, parse_text
-from eval.partial import Partial
 from eval.predictions import head_of
 from eval.recipe import PredictRecipe
 from eval.subjects import Endpoint, check_fit, check_subject, identity, open_model, open_tokenizer
@@ -59,23 +59,23 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> None:
     asked = {recipe.system: records} | {f"{recipe.system}@{name}": controlled(name, records, recipe.seed) for name in recipe.controls}
     share_cores()
     batches, answer = _endpoint(recipe, asked) if recipe.endpoint is not None else _local(recipe, asked)
-    partial = Partial(recipe.out, _plan(recipe, inputs), overwrite=overwrite)
     found: dict[str, dict[str, Line]] = {system: {} for system in asked}
-    with tqdm(total=sum(map(len, asked.values())), desc="predict", unit="record", disable=None) as progress:
-        for (system, _), lines in zip(batches, partial.pieces(len(batches), lambda number: answer(batches[number][1])), strict=True):
-            found[system].update({line["id"]: line for line in lines})
-            progress.update(len(lines))
     originals = {record["id"]: record for record in records}
-    with new_folder(recipe.out, overwrite=overwrite) as folder:
-        for system, its in asked.items():
-            with (folder / f"{system}.jsonl").open("w", encoding="utf-8") as handle:
-                for record in its:
-                    line = found[system][record["id"]]
-                    line = undone(line, originals[record["id"]]) if system.endswith("@permuted") else line
-                    handle.write(json.dumps(line, ensure_ascii=False) + "\n")
-        counts = {"predictions": sum(map(len, asked.values()))}
-        write_manifest(folder, "predictions", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
-    partial.remove()
+    with work_on(recipe.out, _plan(recipe, inputs), overwrite=overwrite) as work:
+        with tqdm(total=sum(map(len, asked.values())), desc="predict", unit="record", disable=None) as progress:
+            for (system, _), lines in zip(batches, work.each(batches, lambda batch: answer(batch[1])), strict=True):
+                found[system].update({line["id"]: line for line in lines})
+                progress.update(len(lines))
+        with new_folder(recipe.out, overwrite=overwrite) as folder:
+            for system, its in asked.items():
+                work.check_rows(len(found[system]), len(its))
+                with (folder / f"{system}.jsonl").open("w", encoding="utf-8") as handle:
+                    for record in its:
+                        line = found[system][record["id"]]
+                        line = undone(line, originals[record["id"]]) if system.endswith("@permuted") else line
+                        handle.write(json.dumps(line, ensure_ascii=False) + "\n")
+            counts = {"predictions": sum(map(len, asked.values()))}
+            write_manifest(folder, "predictions", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
 
 
 def predictions(

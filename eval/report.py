@@ -99,10 +99,10 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
     with new_file(recipe.out.with_suffix(".md"), overwrite=True) as file:
         losses = context["pretrain"]["losses"] if recipe.pretrain else None
         file.write_text(as_markdown(recipe.title, recipe.simulated_note, metrics, losses, retention), encoding="utf-8")
+    inputs = {name: fingerprint(path) for name in ("metrics", "records", "predictions") if (path := getattr(recipe, name)) is not None}
     with new_file(recipe.out, overwrite=overwrite) as file:
         file.write_text(page, encoding="utf-8")
-    inputs = {name: fingerprint(path) for name in ("metrics", "records", "predictions") if (path := getattr(recipe, name)) is not None}
-    write_manifest(recipe.out, "report", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(metrics["tasks"])})
+        write_manifest(recipe.out, "report", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(metrics["tasks"])})
 
 
 def _decimal(number: float, sign: str = "") -> str:

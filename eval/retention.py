@@ -39,10 +39,10 @@ def retention(recipe: RetentionRecipe, *, overwrite: bool = False) -> dict[str, 
     for found in models.values():
         found["difference"] = found["bits_per_byte"] - first
     document = {"text": recipe.text, "bytes": sum(len(part.encode()) for part in parts), "paragraphs": len(parts), "models": models}
+    inputs = {f"{name}/{part}": value for name, subject in subjects.items() for part, value in identity(subject).items()}
     with new_file(recipe.out, overwrite=overwrite) as file:
         file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    inputs = {f"{name}/{part}": value for name, subject in subjects.items() for part, value in identity(subject).items()}
-    write_manifest(recipe.out, "retention", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"models": len(models)})
+        write_manifest(recipe.out, "retention", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"models": len(models)})
     return document
 
 

@@ -1,19 +1,19 @@
 """`llama-gene eval run`: predict with several models, measure their English, score them together, write the report.
 
-Every step is the command of that name with files between them, so each can be called again by hand. A step whose output is
-there, made by the same recipe from the same inputs, is kept.
+Every step is the command of that name with files between them, so each can be called again by hand. Steps that are done are kept
+(see artefacts/steps.py).
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from artefacts.command import Verb
 from artefacts.errors import UserError
-from artefacts.folder import fingerprint, manifest_path
+from artefacts.folder import fingerprint
 from artefacts.recipe import Recipe, validate
+from artefacts.steps import Step, run_steps
 from eval.recipe import PredictRecipe, RunRecipe
 from eval.subjects import check_subject, identity
 
@@ -36,16 +36,18 @@ def run(recipe: RunRecipe, verbs: dict[str, Verb[Any]], *, overwrite: bool = Fal
     for folder in recipe.predictions:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder of predictions; make it with `llama-gene eval predict` or `eval baselines`")
-    newest = max((manifest_path(folder).stat().st_mtime_ns for folder in recipe.predictions if manifest_path(folder).is_file()), default=0)
-    for number, (name, verb, step) in enumerate(steps, 1):
-        head = f"[{number}/{len(steps)}] {name}"
-        after = newest if name in ("score", "report") else 0  # the others read nothing that an earlier step made
-        if not overwrite and done(step, after):
-            print(f"{head}: done already", flush=True)
-        else:
-            print(head, flush=True)
-            verb.work(step, _out(step).exists())
-        newest = max(newest, manifest_path(_out(step)).stat().st_mtime_ns)
+    run_steps([_step(name, verb, its) for name, verb, its in steps], overwrite)
+
+
+def _step(name: str, verb: Verb[Any], recipe: Recipe) -> Step:
+    inputs = None
+    if isinstance(recipe, PredictRecipe):
+        inputs = partial(_inputs, recipe)
+    return Step(name, recipe, partial(verb.work, recipe), inputs=inputs)
+
+
+def _inputs(recipe: PredictRecipe) -> dict[str, str]:
+    return {**identity(recipe), "records": fingerprint(recipe.records)}
 
 
 def planned(recipe: RunRecipe, verbs: dict[str, Verb[Any]]) -> list[tuple[str, Verb[Any], Recipe]]:
@@ -70,20 +72,3 @@ def planned(recipe: RunRecipe, verbs: dict[str, Verb[Any]]) -> list[tuple[str, V
     shown = {"title": recipe.title, "metrics": out / "metrics.json", "records": recipe.records, "predictions": first}
     steps.append(step("report", "report", **shown, out=out / "report.html", **recipe.report))
     return steps
-
-
-def done(step: Recipe, after: int) -> bool:
-    """Whether a step's output is there, made by this recipe, no older than `after` (ns), and, for predictions, of these very inputs."""
-    manifest = manifest_path(_out(step))
-    if not (_out(step).exists() and manifest.is_file()) or manifest.stat().st_mtime_ns < after:
-        return False
-    noted = json.loads(manifest.read_text(encoding="utf-8"))
-    if noted["recipe"] != step.model_dump(mode="json"):
-        return False
-    if isinstance(step, PredictRecipe):
-        return noted["inputs"] == {**identity(step), "records": fingerprint(step.records)}
-    return True
-
-
-def _out(step: Recipe) -> Path:
-    return Path(step.out)  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from artefacts.errors import UserError
-from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, package_versions
+from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, package_versions, write_manifest
 from data_convert.card_fields import METRICS
 from data_convert.records import with_choices
 from data_convert.splits.groups import read_groups
@@ -39,6 +39,7 @@ def score(
     overwrite: bool = False,
     reference: str = MODEL,
     parts: Sequence[Path] = (),
+    made: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write and return the document of `metrics.json`. The same inputs and seed give the same bytes.
 
@@ -46,6 +47,7 @@ def score(
         predictions: one or more folders of `<system>.jsonl`; a system that is in several of them was trained several times.
         reference: the system that the others are compared with, where it is present.
         parts: other folders of records, all of whose test records are in `records`, that predictions may come from.
+        made: the recipe, for the manifest.
 
     Raises:
         UserError: a folder lacks its files; predictions were made from other records; a system's lines for a task are not
@@ -75,7 +77,7 @@ def score(
     }
     if any(card["kind"] == "text" for card in cards):
         document["provenance"]["bleu"] = bleu_signature()
-    write_metrics(document, out, overwrite)
+    write_metrics(document, out, overwrite, made)
     return document
 
 
@@ -91,10 +93,12 @@ def provenance(seed: int, systems: list[str], reference: str) -> dict[str, Any]:
     }
 
 
-def write_metrics(document: dict[str, Any], out: Path, overwrite: bool) -> None:
-    """metrics.json, whole or not at all."""
+def write_metrics(document: dict[str, Any], out: Path, overwrite: bool, made: dict[str, Any] | None) -> None:
+    """metrics.json with its manifest, whole or not at all. `made`: the recipe."""
     with new_file(out, overwrite=overwrite) as file:
         file.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        inputs = document["provenance"]["inputs"]
+        write_manifest(out, "metrics", recipe=made, inputs=inputs, counts={"tasks": len(document["tasks"])})
 
 
 def read_cards(records: Path) -> list[Line]:

@@ -115,17 +115,14 @@ def _eval_score() -> Verb[Any]:
     from eval.recipe import ScoreRecipe
 
     def work(recipe: Any, overwrite: bool) -> None:
-        from artefacts.folder import write_manifest
         from eval.alpaca import score_answers, summary
         from eval.score import score
 
+        made = recipe.model_dump(mode="json")
         if recipe.answers:
-            metrics = score_answers(recipe.answers, recipe.out, recipe.seed, overwrite)
-            print(summary(metrics))
+            print(summary(score_answers(recipe.answers, recipe.out, recipe.seed, overwrite, made)))
         else:
-            metrics = score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite, recipe.reference, recipe.parts)
-        inputs = metrics["provenance"]["inputs"]
-        write_manifest(recipe.out, "metrics", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(metrics["tasks"])})
+            score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite, recipe.reference, recipe.parts, made)
 
     return Verb(
         ScoreRecipe,

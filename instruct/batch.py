@@ -7,10 +7,7 @@ safe: an interrupted run goes on behind it and ends with the very bytes of an un
 from __future__ import annotations
 
 import csv
-import io
-import json
 import math
-import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,8 +17,9 @@ from pydantic import Field
 from tqdm import tqdm
 
 from artefacts.errors import UserError, say_read
-from artefacts.folder import fingerprint, new_file, write_manifest
+from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.recipe import Recipe
+from artefacts.resume import check_rejected, rejected_path, work_on, write_rejected
 from data_convert.cards import TaskCard, load_card, read_cards
 from data_convert.examples import Example
 from data_convert.prompts import choices
@@ -64,43 +62,40 @@ def predict(recipe: BatchRecipe, *, overwrite: bool = False) -> None:
     Raises:
         UserError: no such model, card or file; a header without the sequences; no usable row; the rest of another run.
     """
+    check_absent(recipe.out, overwrite, recipe.files)
+    check_rejected(recipe.out)
     check_model(recipe.model)
     card = card_of(recipe)
     for _ in Rows(card, recipe.files, recipe.ground_truth).read(recipe.max_broken):
         pass  # what is wrong with a file shows before a model is opened
     rows = Rows(card, recipe.files, recipe.ground_truth)
-    identity = {
-        "recipe": recipe.model_dump(mode="json", exclude={"out", "files", "model", "records"}),
-        "card": card.model_dump(mode="json"),
-        "inputs": {"model": fingerprint(recipe.model), "files": [fingerprint(path) for path in recipe.files]},
-    }
-    part = Part(recipe.out, identity, overwrite)
-    session = Session(recipe.model)
-    task = Task(card, recipe, rows.two_ids, session)
-    done = part.groups
-    if not part.size:
-        part.add([task.header])
-    with tqdm(desc="predict", unit="row", disable=None) as progress:
-        samples, number = task.fitting(rows), 0
-        while group := list(islice(samples, recipe.group_rows)):
-            if number >= done:
-                part.add(task.predict(group), group=True)
-            number += 1
-            progress.update(len(group))
-    if not rows.ledger.written:
-        part.remove()
-        raise UserError(f"{recipe.files[0]}: not one row fits the model ({', '.join(rows.ledger.reasons)}); take one with a longer context")
-    beside = recipe.out.with_name(f"{recipe.out.stem}.rejected.csv")
-    if rows.rejected:
-        with new_file(beside, overwrite=True) as file, file.open("w", newline="", encoding="utf-8") as handle:
-            csv.writer(handle).writerows([["where", "id", "reason"], *rows.rejected])
-    else:
-        beside.unlink(missing_ok=True)  # an earlier run's
-    say_read(", ".join(map(str, recipe.files)), rows.ledger.as_dict(), beside)
-    write_manifest(
-        recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=identity["inputs"], counts={"rows": rows.ledger.as_dict()}
-    )
-    part.finish()
+    inputs: dict[str, Any] = {"model": fingerprint(recipe.model), "files": [fingerprint(path) for path in recipe.files]}
+    settings = recipe.model_dump(mode="json", exclude={"out", "files", "model", "records"})
+    task = Task(card, recipe, rows.two_ids, Session(recipe.model))
+    written = 0
+    with (
+        work_on(recipe.out, {**settings, "card": card.model_dump(mode="json"), **inputs}, overwrite=overwrite) as work,
+        new_file(recipe.out, overwrite=overwrite) as file,
+        tqdm(desc="predict", unit="row", disable=None) as progress,
+    ):
+        with file.open("w", newline="", encoding="utf-8") as handle:
+            table = csv.writer(handle)
+            table.writerow(task.header)
+            samples = task.fitting(rows)
+            for lines in work.each(iter(lambda: list(islice(samples, recipe.group_rows)), []), task.predict):
+                table.writerows(lines)
+                written += len(lines)
+                progress.update(len(lines))
+        if not rows.ledger.written:
+            raise UserError(
+                f"{recipe.files[0]}: not one row fits the model ({', '.join(rows.ledger.reasons)}); take one with a longer context"
+            )
+        work.check_rows(written, rows.ledger.written)
+        rejected = write_rejected(recipe.out, ("where", "id", "reason"), rows.rejected)
+        say_read(", ".join(map(str, recipe.files)), rows.ledger.as_dict(), rejected_path(recipe.out))
+        # before the table: whoever finds that finds how it came to be
+        counts = {"rows": rows.ledger.as_dict()}
+        write_manifest(recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts, rejected=rejected)
 
 
 def card_of(recipe: BatchRecipe) -> TaskCard:
@@ -189,50 +184,6 @@ class Task:
             return best
         # lists as LucaOne's script writes them
         return [*best, [float(_short(shares[place])) for place in order], [self._labels[place] for place in order]]
-
-
-class Part:
-    """What is done of a table: `<out>.partial`, and beside it whose it is and how far it is whole.
-
-    Raises:
-        UserError: the rest of a run on other input, model or settings.
-    """
-
-    def __init__(self, out: Path, identity: dict[str, Any], overwrite: bool) -> None:
-        self.out, self.path = out, out.with_name(f"{out.name}.partial")
-        self._mark = out.with_name(f"{out.name}.partial.json")
-        self._identity = json.loads(json.dumps(identity))
-        self.groups, self.size = 0, 0
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if overwrite or not (self._mark.is_file() and self.path.is_file()):
-            self.path.write_bytes(b"")
-        else:
-            mark = json.loads(self._mark.read_text(encoding="utf-8"))
-            if mark["identity"] != self._identity:
-                raise UserError(f"{self.path}: the rest of a run with other input, model, card or settings; remove it or pass --overwrite")
-            self.groups, self.size = mark["groups"], mark["bytes"]
-            os.truncate(self.path, self.size)
-
-    def add(self, lines: list[list[Any]], *, group: bool = False) -> None:
-        """Append lines; they count once the mark names them."""
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows(lines)
-        with self.path.open("ab") as handle:
-            self.size += handle.write(text.getvalue().encode("utf-8"))
-            handle.flush()
-            os.fsync(handle.fileno())
-        self.groups += group
-        mark = {"identity": self._identity, "groups": self.groups, "bytes": self.size}
-        with new_file(self._mark, overwrite=True) as file:
-            file.write_text(json.dumps(mark), encoding="utf-8")
-
-    def finish(self) -> None:
-        os.replace(self.path, self.out)
-        self._mark.unlink()
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self._mark.unlink(missing_ok=True)
 
 
 def _short(value: float) -> str:

@@ -75,4 +75,5 @@ def training_arguments(recipe: InstructRecipe, work: Path, steps: int, ranks: in
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         eval_strategy="no",
+        disable_tqdm=True,
     )

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, set_seed
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PrinterCallback, set_seed
 
 from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
 from artefacts.errors import Ledger, UserError
-from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.folder import check_absent, discard, fingerprint, new_folder, write_manifest
 from artefacts.generation import load_causal
 from artefacts.launch import keep_cpu_simple, leave, share_cores
 from artefacts.precision import DTYPES
@@ -73,6 +73,7 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
         peft_config=adapter(recipe, model),
         callbacks=[watch, NoLastCheckpoint(), stop],
     )
+    trainer.remove_callback(PrinterCallback)
     watch.trainer = trainer
     if checkpoint is not None:
         _check_position(checkpoint, rows, per_step)
@@ -103,8 +104,8 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
             "records": rows.consumed(trainer.state.global_step * per_step),
             "seconds": round(seconds, 1),
         }
-        _write(recipe, final, history(trainer.state.log_history), counts, aside, overwrite)
-        shutil.rmtree(work)
+        _write(recipe, final, history(trainer.state.log_history, recipe.log_every), counts, aside, overwrite)
+        discard(work, recipe.out)
     leave()
 
 

@@ -42,7 +42,21 @@ class Watch(TrainerCallback):
         self.primary = {card.id: card.primary_metric for card in read_cards(recipe.records)} if scored else {}
         self.trainer: Any = None
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        hidden = None if self.trainer.is_world_process_zero() else True
+        self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="instruct", unit="step", disable=hidden)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar.close()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        step, every = state.global_step, self.recipe.log_every
+        if logs and "loss" in logs and (step % every == 0 or step >= state.max_steps):
+            line = history([line for line in state.log_history if "loss" in line and line["step"] > step - every], every)[-1]
+            self._print(f"step {step}/{state.max_steps}: loss {line['loss']:.4f}, lr {logs['learning_rate']:.2e}")
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar.update()
         last = state.global_step >= state.max_steps
         if last or state.global_step % self.recipe.evaluate_every == 0:
             self._measure_loss(state)
@@ -157,12 +171,21 @@ def _batches(dev: Encoded) -> list[list[int]]:
     return batches
 
 
-def history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of history.jsonl, of the trainer's log, which checkpoints carry: the curves that the report draws."""
+def history(log: list[dict[str, Any]], every: int) -> list[dict[str, Any]]:
+    """The lines of history.jsonl, of the trainer's log, which checkpoints carry: the curves that the report draws.
+
+    Args:
+        every: training steps whose losses make one line, their mean, wherever the run was stopped.
+    """
     kinds = (("loss",), ("eval_loss", "eval_loss_of"), ("eval_metric", "eval_metric_of"))
+    windows: dict[int, list[dict[str, Any]]] = {}
+    for line in log:
+        if "loss" in line:
+            windows.setdefault((line["step"] - 1) // every, []).append(line)
+    means = [{"step": w[-1]["step"], "loss": sum(line["loss"] for line in w) / len(w)} for w in windows.values()]
     lines = [
         (line["step"], place, {"step": line["step"], **{name: line[name] for name in kind}})
-        for line in log
+        for line in [*means, *(line for line in log if "loss" not in line)]
         for place, kind in enumerate(kinds)
         if kind[0] in line
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from artefacts.checkpoints import (
     STOPPED,
     NoLastCheckpoint,
     StopWhenAsked,
-    continue_from,
+    check_run,
     newest_complete,
     read_run,
     settings,
@@ -24,7 +23,7 @@ from artefacts.checkpoints import (
 )
 from artefacts.errors import UserError
 from artefacts.estimate import checkpoint_bytes, sizes_of
-from artefacts.folder import check_absent, fingerprint, new_folder, read_manifest, write_manifest
+from artefacts.folder import check_absent, discard, fingerprint, new_folder, read_manifest, write_manifest
 from artefacts.launch import keep_cpu_simple, leave, share_cores
 from artefacts.training import accumulation_of, check_hardware, check_rows
 from data_convert.shards import load_shards
@@ -67,11 +66,11 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     set_seed(recipe.seed)
     work = checkpoints_of(recipe)
     run = settings(recipe, ("model", "shards"), NOT_OF_THE_RUN)
-    newest = newest_complete(work)
-    universal = newest is not None and is_universal(newest) and read_run(newest)["run"]["ranks"] != ranks
-    checkpoint = continue_from(
-        work, run, BY_RANKS if universal else (), f"run `python -m pretrain.universal {newest}`, which makes the number free; "
-    )
+    checkpoint = newest_complete(work)
+    universal = checkpoint is not None and is_universal(checkpoint) and read_run(checkpoint)["run"]["ranks"] != ranks
+    if checkpoint is not None:
+        remedy = f"run `python -m pretrain.universal {checkpoint}`, which makes the number free; "
+        check_run(checkpoint, run, BY_RANKS if universal else (), remedy)
     blocks_per_step = recipe.micro_batch * accumulation_of(recipe, ranks) * ranks
     steps = recipe.steps or max(1, math.ceil(recipe.epochs * order.size / blocks_per_step - 1e-9))
     # before the model: ZeRO-3 must be known when it is loaded
@@ -120,7 +119,7 @@ def train(recipe: PretrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
                 inputs={"model": fingerprint(recipe.model), "shards": fingerprint(recipe.shards)},
                 counts={name: losses[name] for name in ("tokens", "steps", "parameters", "trained", "blocks")},
             )
-        shutil.rmtree(work)
+        discard(work, recipe.out)
     leave()
     return losses
 

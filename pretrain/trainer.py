@@ -109,8 +109,4 @@ def training_arguments(recipe: PretrainRecipe, work: Path, steps: int, ranks: in
     if universal and recipe.deepspeed is not None:
         config = json.loads(deepspeed_config(recipe.deepspeed).read_text(encoding="utf-8"))
         shared["deepspeed"] = {**config, "checkpoint": {"load_universal": True}}
-    shared |= {
-        "logging_steps": 1,  # the guard against spikes looks at every loss, and checkpoints carry them
-        "logging_nan_inf_filter": False,  # it would write another number where the loss is none
-    }
     return TrainingArguments(**shared, max_steps=steps, remove_unused_columns=False, disable_tqdm=True)

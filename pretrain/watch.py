@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -102,7 +103,8 @@ class Recorder(TrainerCallback):
 
     def _measure(self, state: Any) -> None:
         model = self.trainer.model
-        found = heldout_bits(model, self.heldout, self.silent, self.recipe.micro_batch)
+        # names in the order in which a checkpoint gives them back
+        found = json.loads(json.dumps(heldout_bits(model, self.heldout, self.silent, self.recipe.micro_batch), sort_keys=True))
         state.log_history.append({"step": state.global_step, "heldout": found})
         bits = {f"eval_{name}_bits_per_{value['unit']}": value["bits_per_letter"] for name, value in found.items()}
         self.trainer.callback_handler.on_log(self.trainer.args, state, self.trainer.control, bits)  # to the trackers

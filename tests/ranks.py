@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,14 @@ class Nursery:
         self.process.stdin.write(json.dumps(job) + "\n")
         codes = json.loads(self.process.stdout.readline())
         return Done(codes, log.read_text(encoding="utf-8", errors="replace"))
+
+    def call(self, argv: list[str], log: Path, after: float | None = None) -> tuple[int, float]:
+        """Give a `llama-gene` command, killed by SIGKILL after so many seconds; returns its exit code and how long it took."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"argv": argv, "log": str(log), "after": after}) + "\n")
+        code, seconds = json.loads(self.process.stdout.readline())
+        return code, seconds
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -156,17 +165,51 @@ def rank(job: dict[str, Any], number: int) -> int:
     return run_rank(job["room"], verb, ["--recipe", job["recipe"]])
 
 
+def command(job: dict[str, Any]) -> tuple[int, float]:
+    """A command in a process of its own, killed where it takes too long."""
+    begun = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            import llama_gene
+
+            code = llama_gene.main(job["argv"])
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    if job["after"] is not None:
+        time.sleep(job["after"])
+        os.kill(child, signal.SIGKILL)  # nothing to a child that has ended, and is not waited for yet
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), time.monotonic() - begun
+
+
 def main() -> None:
     import deepspeed
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  # imports torch's compiler: else half of the time of every run
     import peft  # noqa: F401
 
+    import data_convert.pack  # noqa: F401
+    import eval.baselines.embedding.extract
+    import eval.baselines.training.predict  # noqa: F401
     import instruct.tune  # noqa: F401
     import pretrain.train  # noqa: F401
 
     gc.freeze()  # the collector of a run need not walk, and so copy, what all runs share
     for line in sys.stdin:
         job = json.loads(line)
+        if "argv" in job:
+            print(json.dumps(command(job)), flush=True)
+            continue
         Path(job["log"]).write_text("")
         children = []
         for number in range(job["ranks"]):

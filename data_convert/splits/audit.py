@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from artefacts.errors import UserError
-from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.folder import check_absent, fingerprint, manifest_path, new_folder, write_manifest
+from artefacts.resume import read_plan
 from data_convert.splits.assign import Split, leak_controlled
 from data_convert.splits.contain import contained
 from data_convert.splits.grouping import Grouping
@@ -30,6 +31,7 @@ MOST_MENDS = 8
 class AuditRecipe(Grouping):
     """Leakage of the official split of a records folder, and a leak-controlled split beside it."""
 
+    WRITES = ("out", "write_split")
     records: list[Path] = Field(min_length=1, max_length=1)
     """Folder of `convert tasks`."""
     out: Path | None = None
@@ -52,11 +54,13 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     from data_convert.splits.tables import tables
 
     (records,) = recipe.records
-    for out in (recipe.out, recipe.write_split):
-        if out is not None:
-            check_absent(out, overwrite)
     if recipe.write_split is not None and recipe.write_split.resolve() == records.resolve():
         raise UserError(f"{records}: the leak-controlled split goes beside the official one, not over it; choose another write_split")
+    made = recipe.model_dump(mode="json")
+    written = _is_between(recipe, made)
+    for out in (recipe.out, None if written else recipe.write_split):
+        if out is not None:
+            check_absent(out, overwrite, recipe.records)
     pool = read_pool(records)
     pairs, cluster = clusters(pool, recipe)
     found, split, left = mended(pool, cluster, recipe, recipe.seed, recipe.measure)
@@ -80,8 +84,7 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     }
     text = tables(document)
     print(text)
-    if recipe.write_split is not None:
-        made = recipe.model_dump(mode="json")
+    if recipe.write_split is not None and not written:
         rewrite(pool, split, records, recipe.write_split, recipe=made, rule=rule, overwrite=overwrite)
         print(f"records: {recipe.write_split}")
     if recipe.out is not None:
@@ -90,9 +93,17 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
             (folder / "audit.md").write_text(text, encoding="utf-8")
             write_page(document, folder / "audit.html")
             counts = {"records": document["records"], "sequences": document["sequences"]}
-            write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs={"records": fingerprint(records)}, counts=counts)
+            write_manifest(folder, STAGE, recipe=made, inputs={"records": fingerprint(records)}, counts=counts)
         print(f"page: {recipe.out / 'audit.html'}")
     return document
+
+
+def _is_between(recipe: AuditRecipe, made: dict[str, Any]) -> bool:
+    """Whether a run of this very recipe, over these records, was stopped between its two outputs."""
+    if recipe.write_split is None or recipe.out is None or recipe.out.exists():
+        return False
+    noted = read_plan(manifest_path(recipe.write_split))
+    return isinstance(noted, dict) and noted.get("recipe") == made and noted.get("inputs") == {"records": fingerprint(recipe.records[0])}
 
 
 def clusters(pool: Pool, how: Grouping) -> tuple[Ints, Ints]:

@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from artefacts.checkpoints import RUN, continue_from, newest_complete, put_in_place, settings
 from artefacts.errors import UserError
+from artefacts.folder import SEAL, seal
 from pretrain.recipe import PretrainRecipe
 
 NAMES = ("model", "shards")
 
 
-def checkpoint(work: Path, step: int, state: str | None = "{}", run: dict | None = None) -> Path:
+def checkpoint(work: Path, step: int, run: dict | None = None) -> Path:
     folder = work / f"checkpoint-{step}"
     folder.mkdir(parents=True)
-    (folder / "weights").write_text("weights")
-    if state is not None:
-        (folder / "trainer_state.json").write_text(state)
+    (folder / "weights").write_text(f"weights of {step:3}")
+    (folder / "trainer_state.json").write_text("{}")
     if run is not None:
-        (folder / RUN).write_text(json.dumps({"run": run, "files": {"weights": 7}}))
+        (folder / RUN).write_text(json.dumps({"run": run}))
+    seal(folder)
     return folder
 
 
-def test_newest_complete(tmp_path):
+def test_newest_complete(tmp_path, capfd):
     assert newest_complete(tmp_path / "absent") is None
     checkpoint(tmp_path, 90)
     newest = checkpoint(tmp_path, 100, run={})  # by number, not by name
-    checkpoint(tmp_path, 110, state='{"global_step": 11')
-    checkpoint(tmp_path, 120, state=None)
-    (checkpoint(tmp_path, 130, run={}) / "weights").write_text("")  # what a power cut leaves of it
+    shutil.copy(newest / "weights", checkpoint(tmp_path, 110) / "weights")  # of another checkpoint, of the same size
+    (checkpoint(tmp_path, 120) / "trainer_state.json").write_text("{]")
+    (checkpoint(tmp_path, 130) / "weights").write_text("")  # what a power cut leaves of it
     (checkpoint(tmp_path, 140, run={}) / "weights").unlink()
+    (checkpoint(tmp_path, 150) / SEAL).unlink()
     assert newest_complete(tmp_path) == newest
+    told = capfd.readouterr().err.splitlines()
+    assert [line.partition("checkpoint-")[2] for line in told] == [
+        f"{step}: {what}; the one before it is taken"
+        for step, what in (
+            (150, f"{SEAL} is missing"),
+            (140, "weights is missing"),
+            (130, "weights is damaged"),
+            (120, "trainer_state.json is damaged"),
+            (110, "weights is damaged"),
+        )
+    ]
 
 
 def test_a_new_checkpoint_is_there_before_an_old_one_goes(tmp_path, monkeypatch):

@@ -15,12 +15,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import llama_gene
 from artefacts.errors import Ledger, UserError
-from artefacts.folder import fingerprint, new_file, new_folder, read_manifest, write_manifest
+from artefacts.folder import SEAL, check_absent, damage, fingerprint, new_file, new_folder, read_manifest, seal, write_manifest
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def put_old(out: Path) -> None:
+    """An artefact of an earlier run."""
+    out.mkdir()
+    (out / "old.txt").write_text("old", encoding="utf-8")
+    write_manifest(out, "test", recipe={}, inputs={}, counts={})
+
+
+OLD = ["manifest.json", "old.txt"]
 
 
 def fail_in_folder(out: Path, error: type[BaseException], overwrite: bool) -> None:
@@ -51,13 +62,12 @@ def test_a_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
 def test_a_folder_that_fails_leaves_things_as_they_were(tmp_path: Path, error: type[BaseException], overwrite: bool) -> None:
     out = tmp_path / "out"
     if overwrite:
-        out.mkdir()
-        (out / "old.txt").write_text("old", encoding="utf-8")
+        put_old(out)
     with pytest.raises(error):
         fail_in_folder(out, error, overwrite)
     assert names(tmp_path) == (["out"] if overwrite else [])
     if overwrite:
-        assert names(out) == ["old.txt"]
+        assert names(out) == OLD
 
 
 def test_an_existing_folder_is_refused_before_the_work(tmp_path: Path) -> None:
@@ -70,23 +80,21 @@ def test_an_existing_folder_is_refused_before_the_work(tmp_path: Path) -> None:
 
 def test_overwrite_replaces_the_whole_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "old.txt").write_text("old", encoding="utf-8")
+    put_old(out)
     with new_folder(out, overwrite=True) as folder:
         (folder / "new.txt").write_text("new", encoding="utf-8")
-        assert names(out) == ["old.txt"]
+        assert names(out) == OLD
     assert names(out) == ["new.txt"]
     assert names(tmp_path) == ["out"]
 
 
 def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "old.txt").write_text("old", encoding="utf-8")
+    put_old(out)
     with pytest.raises(FileNotFoundError), new_folder(out, overwrite=True) as folder:
         folder.rmdir()
     assert names(tmp_path) == ["out"]
-    assert names(out) == ["old.txt"]
+    assert names(out) == OLD
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
@@ -164,7 +172,7 @@ def test_signals_leave_nothing(tmp_path: Path, kind: str, number: signal.Signals
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "working\n"
-        assert len(names(tmp_path)) == 1
+        assert len([name for name in names(tmp_path) if ".partial-" in name]) == 1
         process.send_signal(number)
         _, errors = process.communicate(timeout=20)
     assert process.returncode == code
@@ -255,3 +263,112 @@ def test_a_lost_record_is_a_defect() -> None:
     ledger.written = 1
     with pytest.raises(AssertionError, match="2 read != 1 written"):
         ledger.as_dict()
+
+
+# --- what is already there ---
+
+
+def test_overwrite_removes_an_artefact_and_nothing_else(tmp_path: Path) -> None:
+    thesis = tmp_path / "documents"
+    thesis.mkdir()
+    (thesis / "thesis.txt").write_text("dear", encoding="utf-8")
+    with pytest.raises(UserError, match=r"documents: has no manifest\.json of llama-gene, so --overwrite does not remove it"):
+        check_absent(thesis, overwrite=True)
+    (thesis / "manifest.json").write_text('{"name": "a browser extension"}', encoding="utf-8")
+    with pytest.raises(UserError, match="of llama-gene"), new_folder(thesis, overwrite=True):
+        pytest.fail("the work began")
+    note = tmp_path / "note.csv"
+    note.write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=r"note\.csv: has no note\.csv\.manifest\.json"):
+        check_absent(note, overwrite=True)
+    with pytest.raises(UserError, match="documents: is a folder, and a file is to be written"), new_file(thesis, overwrite=True):
+        pytest.fail("the work began")
+    assert (thesis / "thesis.txt").read_text(encoding="utf-8") == "dear"
+
+
+def test_overwrite_never_removes_an_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The very output, a folder above it, and a link to it: even where it is an artefact."""
+    ours = tmp_path / "ours"
+    put_old(ours)
+    (ours / "genome.fa").write_text(">a\nACGT\n", encoding="utf-8")
+    (tmp_path / "link").symlink_to(ours)
+    for read in (ours / "genome.fa", tmp_path / "link" / "genome.fa"):
+        line = ["tokenizer", "train", "--alphabet", "dna", "--vocab-size", "16", "--out", str(ours), "--overwrite", str(read)]
+        assert llama_gene.main(line) == 2
+        assert f"ours: is or holds {read}, which this command reads" in capsys.readouterr().err
+    with pytest.raises(UserError, match="is or holds"):
+        check_absent(ours, overwrite=True, inputs=[ours])
+    assert (ours / "genome.fa").is_file()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("make", [new_file, new_folder])
+def test_what_appears_meanwhile_is_kept(tmp_path: Path, make: Any, overwrite: bool) -> None:
+    out = tmp_path / "out"
+    if overwrite and make is new_folder:
+        put_old(out)
+    elif overwrite:
+        out.write_text("old", encoding="utf-8")
+    other = out / "theirs" if make is new_folder and overwrite else out
+
+    def work() -> None:
+        with make(out, overwrite=overwrite) as path:
+            (path / "a" if make is new_folder else path).write_text("half", encoding="utf-8")
+            other.write_text("theirs", encoding="utf-8")
+
+    with pytest.raises(UserError, match="out: appeared or was changed while this command worked, and is kept"):
+        work()
+    assert other.read_text(encoding="utf-8") == "theirs"
+    assert names(tmp_path) == ["out"]
+
+
+def test_new_folders_obey_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with new_folder(tmp_path / "out") as folder:
+            (folder / "a").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
+
+
+def test_what_is_complete_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    sync, rename = os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        events.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")).split(".partial-")[0])
+        sync(handle)
+
+    def renamed(source: Any, target: Any) -> None:
+        events.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a").touch()
+    assert sorted(events[:3]) == [".out", "a", "deep"]
+    assert events[3:] == ["rename", tmp_path.name]
+
+
+@given(st.sampled_from(["a", "deep/b"]), st.integers(0, 2), st.sampled_from(["flip", "cut", "remove"]))
+def test_damage_to_a_sealed_folder_shows(tmp_path_factory: pytest.TempPathFactory, name: str, place: int, kind: str) -> None:
+    folder = tmp_path_factory.mktemp("sealed")
+    (folder / "deep").mkdir()
+    (folder / "a").write_bytes(b"abc")
+    (folder / "deep" / "b").write_bytes(b"def")
+    assert damage(folder) == f"{SEAL} is missing"
+    seal(folder)
+    (folder / "later").touch()
+    assert damage(folder) is None
+    content = bytearray((folder / name).read_bytes())
+    if kind == "flip":
+        content[place] ^= 1
+    (folder / name).write_bytes(content[:place] if kind == "cut" else content)
+    if kind == "remove":
+        (folder / name).unlink()
+    assert damage(folder) == f"{name} is {'missing' if kind == 'remove' else 'damaged'}"
+    (folder / SEAL).write_text("[1]", encoding="utf-8")
+    assert str(damage(folder)).startswith("cannot be read")

@@ -92,6 +92,38 @@ def test_a_module_of_the_same_name_in_the_working_folder_is_not_taken(tmp_path: 
     assert launch("pretrain", 1, ["--help"]) == 0
 
 
+def test_sigkill_leaves_none_of_the_tree(tmp_path: Path) -> None:
+    """The child, what it launched, and what a command below it launched in a group of its own."""
+    file = tmp_path / "at_work"
+    ticks = f"while :; do date +%s%N > {file}; sleep 0.02; done"
+    below = f"import sys; from artefacts.launch import run_child; run_child(['sh', '-c', {ticks!r}])"
+    launcher = f"(trap '' TERM HUP INT; '{sys.executable}' -c \"{below}\" & wait) & sleep 60"
+    with subprocess.Popen([sys.executable, "-c", PARENT, launcher]) as process:
+        until = time.monotonic() + 60
+        while not file.exists():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        process.kill()
+    time.sleep(0.5)
+    last = file.read_text()
+    time.sleep(0.3)
+    assert file.read_text() == last
+
+
+def test_a_child_that_ends_in_order_leaves_what_it_began(tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    assert run_child(["sh", "-c", f"(sleep 0.3; touch {late}) & true"]) == 0
+    time.sleep(0.8)
+    assert late.exists()
+
+
+def test_a_launcher_that_is_killed_leaves_no_ranks(tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    assert run_child(["sh", "-c", f"(sleep 0.5; touch {late}) & kill -9 $$"]) == -9
+    time.sleep(0.8)
+    assert not late.exists()
+
+
 def test_deepspeed_configs_by_name_or_path(tmp_path: Path) -> None:
     assert deepspeed_config("zero2").name == "zero2.json"
     own = tmp_path / "own.json"

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from holding import other
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +30,7 @@ from artefacts.folder import read_manifest
 from configs import CONFIGS
 from data_convert.checksums import RemoteFile, verify
 from data_convert.download import Client, redirected
-from data_convert.fetch import FetchRecipe, _alone, fetch, preview
+from data_convert.fetch import FetchRecipe, fetch, preview
 from data_convert.publishers import listing
 from data_convert.sources import SOURCES, load_source, safe_name
 from llama_gene import main
@@ -617,14 +618,14 @@ def test_names_that_collide_are_refused(tmp_path: Path, site: Site, names: list[
 def test_what_is_in_the_way_is_named(tmp_path: Path, site: Site) -> None:
     source, out = publish(tmp_path, site), tmp_path / "data"
     out.write_text("a file")
-    with pytest.raises(UserError, match=r"data/toy: Not a directory; choose another output"):
+    with pytest.raises(UserError, match=r"data/toy: cannot be written .*; choose another output"):
         get(source, out)
     out.unlink()
     (out / "toy/toy.dat.gz").mkdir(parents=True)
     with pytest.raises(UserError, match=r"toy.dat.gz: is no file"):
         get(source, out)
     (out / "toy/toy.dat.gz").rmdir()
-    with _alone(out / "toy"), pytest.raises(UserError, match="another fetch is writing there"):
+    with other(out / "toy"), pytest.raises(UserError, match=r"data/toy: process .* is at work there"):
         get(source, out)
     get(source, out)
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -106,14 +107,14 @@ def test_a_run_killed_anywhere_goes_on(recipe, whole, tmp_path):
     for turn in range(60):
         child = os.fork()
         if not child:
-            _die_at_folder(2, after=bool(turn % 2))
             try:
+                _die_at_folder(2, after=bool(turn % 2))
                 pack(made)
             finally:
                 os._exit(0 if made.out.exists() else 1)
         _, status = os.waitpid(child, 0)
-        found = {(str(path), path.stat().st_mtime_ns) for path in tmp_path.glob(f"killed.parts/*/*/{COUNTS}")}
-        found |= {(str(path), path.stat().st_mtime_ns) for path in tmp_path.glob(f"killed.parts/*/*/*/{COUNTS}")}
+        made_now = [path for depth in ("*/*", "*/*/*") for path in tmp_path.glob(f"killed.parts/{depth}/{COUNTS}")]
+        found = {(str(path), path.stat().st_mtime_ns) for path in made_now if ".partial-" not in str(path)}
         if not status:
             break
         assert os.WTERMSIG(status) == signal.SIGKILL
@@ -124,19 +125,36 @@ def test_a_run_killed_anywhere_goes_on(recipe, whole, tmp_path):
     assert not list(tmp_path.glob("killed.parts"))
 
 
+@pytest.mark.parametrize("what", ["parts/*/tokens", "shards/train-*/*/data-*"])
+def test_a_damaged_part_or_shard_is_made_again(recipe, whole, tmp_path, monkeypatch, capfd, what):
+    made = recipe("damaged")
+    with monkeypatch.context() as patch:
+        patch.delattr(packing, "_counts")
+        with pytest.raises(NameError):
+            pack(made)
+    file = sorted(tmp_path.glob(f"damaged.parts/{what}"))[-1]
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    capfd.readouterr()
+    pack(made)
+    assert capfd.readouterr().err.count(f"{file.parent}: {file.name} is damaged; made again") == 1
+    assert fingerprint(made.out) == whole
+
+
 def _die_at_folder(number: int, after: bool) -> None:
     """Let this process be killed when it puts its n-th folder in place."""
-    put, count = artefacts.folder._put_in_place, iter(range(1, 1000))
+    put, count = artefacts.folder.put_in_place, iter(range(1, 1000))
 
-    def dies(temporary: Path, out: Path) -> None:
-        last = next(count) == number
+    def dies(temporary: Path, out: Path, before: Any) -> None:
+        last = temporary.is_dir() and next(count) == number
         if last and not after:
             os.kill(os.getpid(), signal.SIGKILL)
-        put(temporary, out)
+        put(temporary, out, before)
         if last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    artefacts.folder._put_in_place = dies
+    artefacts.folder.put_in_place = dies
 
 
 def test_a_changed_file_is_converted_again(recipe, corpus, tmp_path):

@@ -344,6 +344,26 @@ def test_what_is_measured_after_the_split_is_below_the_threshold(tmp_path):
 # errors, and MMseqs2
 
 
+def test_a_run_stopped_between_its_two_outputs_goes_on(tmp_path, monkeypatch):
+    records = write_records(tmp_path / "r", independent_rows(20))
+    recipe = AuditRecipe(records=[records], out=tmp_path / "audit", write_split=tmp_path / "split")
+    with monkeypatch.context() as patch:
+        patch.setattr("data_convert.splits.page.write_page", None)
+        with pytest.raises(TypeError):
+            audit(recipe)
+    assert recipe.write_split is not None
+    assert recipe.write_split.is_dir()
+    assert not (tmp_path / "audit").exists()
+    before = (recipe.write_split / "manifest.json").stat().st_mtime_ns
+    with pytest.raises(UserError, match="split: already exists"):
+        audit(recipe.model_copy(update={"seed": 5}))
+    audit(recipe)
+    assert (tmp_path / "audit" / "audit.json").is_file()
+    assert (recipe.write_split / "manifest.json").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="already exists"):
+        audit(recipe)
+
+
 def test_bad_folders_are_refused_before_work(tmp_path):
     with pytest.raises(UserError, match=r"no cards\.json"):
         audit(AuditRecipe(records=[tmp_path]))

@@ -301,7 +301,7 @@ def test_nothing_is_removed_for_a_run_that_cannot_begin(table: Path) -> None:
 
 def test_other_settings_do_not_mix(table: Path) -> None:
     embed(recipe(table))
-    with pytest.raises(UserError, match="was made with truncation_seq_length=4094, not 3"):
+    with pytest.raises(UserError, match="was made with truncation_seq_length=4094, now it is 3"):
         embed(recipe(table, truncation_seq_length=3))
     assert embed(recipe(table, truncation_seq_length=3), overwrite=True) == 3
     assert len(StoreReader(table.parent / "out").read("p1")) == 3

@@ -874,13 +874,13 @@ def test_prediction_goes_on_where_it_was_stopped(heads: dict[str, Path], tmp_pat
         ({"threshold": 0.9}, "threshold=0.5"),
         ({"topk": 2}, "topk=1"),
     ):
-        with pytest.raises(UserError, match=f"its rows were made with {differs}, now .* choose another --out, or pass --overwrite"):
+        with pytest.raises(UserError, match=f"was made with {differs}, now .* choose another --out, or pass --overwrite"):
             predicted(heads["binary"], out, **more)
     other = shutil.copytree(heads["binary"], tmp_path / "binary")
     state = load_file(other / "model.safetensors")
     save_file({name: tensor + 0.5 for name, tensor in state.items()}, other / "model.safetensors")
     shutil.copytree(heads["binary"].parent / "binary_data", tmp_path / "binary_data")
-    with pytest.raises(UserError, match="its rows were made with head="):
+    with pytest.raises(UserError, match="was made with head="):
         predicted(other, out)
     assert predicted(heads["binary"], out) == again
     (tmp_path / "p.csv.plan.json").unlink()  # as an older run, or the original, leaves a table

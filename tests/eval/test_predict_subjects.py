@@ -65,7 +65,7 @@ def same_files(one: Path, other: Path) -> None:
 
 def test_killed_and_continued_gives_the_same_bytes(model_folder, asked, whole, tmp_path):
     out = tmp_path / "out"
-    pieces = tmp_path / "out.partial" / "pieces.jsonl"
+    pieces = tmp_path / "out.partial" / "pieces"
     command = ["--model", model_folder, "--records", asked, "--out", out, "--batch-tokens", "300", "--max-new-tokens", "5"]
     command += ["controls=[shuffled, removed, permuted]"]
     child = subprocess.Popen([sys.executable, "-m", "llama_gene", "eval", "predict", *map(str, command)], stderr=subprocess.DEVNULL)
@@ -115,10 +115,10 @@ def test_pieces_of_another_run_are_refused(model_folder, asked, whole, tmp_path)
         partial.mkdir(exist_ok=True)
         plan = {"records": "another file's"}
         (partial / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
-        (partial / "pieces.jsonl").write_text("[]\n", encoding="utf-8")
+        (partial / "pieces").write_text("[]\n", encoding="utf-8")
 
     begun()
-    with pytest.raises(UserError, match=r"out\.partial: begun with .* remove that folder to start over, or pass --overwrite"):
+    with pytest.raises(UserError, match=r"out\.partial: was made with .* remove that folder to start over, or pass --overwrite"):
         predict(recipe(model_folder, asked, out))
     predict(recipe(model_folder, asked, out), overwrite=True)
     same_files(out, whole)

@@ -312,9 +312,13 @@ def test_predictions_that_do_not_fit_are_refused(invented: Path, change: Callabl
 
 def test_an_existing_output_is_kept_unless_overwritten(invented: Path) -> None:
     (invented / "metrics.json").write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match="already exists"):
-        run(invented)
+    for overwrite, message in ((False, "already exists"), (True, "so --overwrite does not remove it")):
+        with pytest.raises(UserError, match=message):
+            run(invented, overwrite=overwrite)
     assert (invented / "metrics.json").read_text(encoding="utf-8") == "mine"
+    (invented / "metrics.json").unlink()
+    run(invented)
+    (invented / "metrics.json").write_text("mine", encoding="utf-8")
     run(invented, overwrite=True)
     assert (invented / "metrics.json").read_text(encoding="utf-8") != "mine"
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import UserError
-from instruct.sequences import guess, read_box, read_fasta
+from instruct.sequences import read_box, read_fasta
 from instruct.sequences import wrap_sequences as wrap_and_say
-from sequences.alphabets import DNA, PROTEIN
+from sequences.alphabets import DNA, PROTEIN, guess
 
 ENGLISH = [
     "DNA",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from holding import other
 
 from artefacts.checkpoints import PARTIAL, newest_complete
 from instruct.recipe import InstructRecipe
 
 WAYS: dict[str, dict[str, Any]] = {
-    "lora": {"rows": "all", "lora": {"rank": 4, "alpha": 8, "dropout": 0.2}},
+    "lora": {"rows": "all", "lora": {"rank": 4, "alpha": 8, "dropout": 0.2}, "log_every": 5},
     "new-rows-packed-metric": {"rows": "new", "packing": True, "micro_batch": 2, "steps": 16, "metric_every": 4, "loss_per": "task"},
     "all-balanced-zero2": {"train": "all", "rows": "all", "balance": True, "deepspeed": "zero2", "learning_rate": 3e-3},
 }
@@ -43,6 +45,28 @@ def assert_same(one: Path, other: Path) -> None:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(nursery, make_tuning, whole, tmp_path, name):
+    wanted = make_tuning(tmp_path / "out", save_every=6, **WAYS["lora"])
+    assert nursery.run(wanted, die={"event": "step", "step": 14}).codes == [-9]
+    file = tmp_path / "out.checkpoints" / "checkpoint-12" / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    done = nursery.run(wanted)
+    assert done.codes == [0], done.text[-3000:]
+    assert f"checkpoint-12: {name} is damaged; the one before it is taken" in done.text
+    assert_same(whole("lora"), wanted.out)
+
+
+def test_two_at_one_output(nursery, make_tuning, tmp_path):
+    with other(tmp_path / "out") as process:
+        refused = nursery.run(make_tuning(tmp_path / "out"))
+        assert refused.codes == [2]
+        assert f"out: process {process.pid} on" in refused.text
+    assert not (tmp_path / "out.checkpoints").exists()
+
+
 @pytest.mark.parametrize(("way", "die"), KILLS)
 def test_a_killed_run_continues_exactly(nursery, make_tuning, whole, tmp_path, way, die):
     wanted: InstructRecipe = make_tuning(tmp_path / "out", save_every=6, **WAYS[way])
@@ -57,6 +81,9 @@ def test_a_killed_run_continues_exactly(nursery, make_tuning, whole, tmp_path, w
     done = nursery.run(wanted)
     assert done.codes == [0], done.text[-3000:]
     assert_same(whole(way), wanted.out)
+    told, told_undisturbed = (re.findall(r"step \d+/\d+: loss.+", text) for text in (done.text, whole(way).with_suffix(".log").read_text()))
+    assert told
+    assert set(told) <= set(told_undisturbed)
     assert not work.exists()
 
 

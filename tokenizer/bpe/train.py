@@ -87,17 +87,16 @@ def train_bpe(recipe: TrainBpe, *, overwrite: bool = False) -> Tokenizer:
     bpe = plain_tokenizer(store.letters, merges)
     with new_file(recipe.out, overwrite=overwrite) as path:
         bpe.save(str(path))
-    counts = ledger.as_dict()
+        write_manifest(
+            recipe.out,
+            "gene-bpe",
+            recipe=recipe.model_dump(mode="json"),
+            inputs={str(file): fingerprint(file) for file in recipe.files},
+            counts={**ledger.as_dict(), **store.counts(), "letters": letters, "rarest_merge": int(merges.counts[-1])},
+        )
     beside = recipe.out.with_name(f"{recipe.out.name}.set_aside.tsv")
     write_set_aside(beside, ledger)
-    say_read(", ".join(map(str, recipe.files)), counts, beside)
-    write_manifest(
-        recipe.out,
-        "gene-bpe",
-        recipe=recipe.model_dump(mode="json"),
-        inputs={str(file): fingerprint(file) for file in recipe.files},
-        counts={**counts, **store.counts(), "letters": letters, "rarest_merge": int(merges.counts[-1])},
-    )
+    say_read(", ".join(map(str, recipe.files)), ledger.as_dict(), beside)
     return bpe
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read, write_set_aside
-from artefacts.folder import fingerprint, write_manifest
+from artefacts.folder import check_no_input, fingerprint, put_in_place, write_manifest
+from artefacts.owner import owned, state_of
 from eval.baselines.embedding.inputs import Item, check_seq_type, read_inputs, read_letters
 from eval.baselines.embedding.recipe import EmbedRecipe
 from sequences.alphabets import BadSequence
@@ -23,15 +24,20 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
     """Embed what the output does not hold yet; return how many that were.
 
     Args:
-        overwrite: begin anew where the output holds embeddings; they are removed once input and encoder have been read.
+        overwrite: begin anew where the output holds embeddings; they go once the new ones are complete.
 
     Raises:
         UserError: bad input, an encoder that cannot be read, an output made with other settings, or to be replaced and no store.
     """
+    with owned(recipe.out):
+        return _embed(recipe, overwrite)
+
+
+def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
     items, ledger = _items(recipe)  # before torch is imported
     from eval.baselines.embedding.extract import Extent, extract
     from eval.baselines.embedding.open import identity
-    from eval.baselines.embedding.store import StoreWriter, digest, safe_names
+    from eval.baselines.embedding.store import StoreWriter, digest, read_settings, safe_names
 
     extent = Extent.model_validate({name: getattr(recipe, name) for name in EXTENT})
     settings: dict[str, Any] = {
@@ -39,11 +45,14 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
         **extent.model_dump(),
         **{name: getattr(recipe, name) for name in SHAPE},
     }
-    encoder = None
+    encoder, folder, before = None, recipe.out, state_of(recipe.out)
     if overwrite and _is_store(recipe.out, settings):
+        check_no_input(recipe.out, [] if recipe.input_file is None else [recipe.input_file])
         encoder = _opened(recipe, items)
-        shutil.rmtree(recipe.out)
-    store = StoreWriter(recipe.out, settings, recipe.save_type, recipe.embedding_type)
+        folder = recipe.out.with_name(f"{recipe.out.name}.partial")
+        if read_settings(folder) != settings:
+            shutil.rmtree(folder, ignore_errors=True)
+    store = StoreWriter(folder, settings, recipe.save_type, recipe.embedding_type)
     for item in items:
         if store.done.get(item.id, sequence := digest(item.modality, item.letters)) != sequence:
             raise UserError(f"{item.where}: {recipe.out} holds another sequence under the id '{item.id}'; choose another output")
@@ -62,11 +71,13 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
                 store.put(item.id, digest(item.modality, item.letters), names[item.id], made, rows.passes)
         finally:
             store.flush()
-    write_set_aside(recipe.out / SET_ASIDE, ledger)
+    write_set_aside(folder / SET_ASIDE, ledger)
     say_read(str(recipe.input_file or "seq"), ledger.as_dict(), recipe.out / SET_ASIDE)
-    counts = {"input": ledger.as_dict(), "embedded": len(todo), "in_store": len(store.done)}
+    counts = {"input": ledger.as_dict(), "in_store": len(store.done)}
     inputs = {} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)}
-    write_manifest(recipe.out, "embeddings", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
+    write_manifest(folder, "embeddings", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
+    if folder != recipe.out:
+        put_in_place(folder, recipe.out, before)
     return len(todo)
 
 

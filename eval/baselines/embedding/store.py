@@ -22,7 +22,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from artefacts.errors import UserError
-from artefacts.folder import differing, new_file
+from artefacts.folder import new_file
+from artefacts.owner import tidy
+from artefacts.resume import same_plan, whole_lines, write_plan
 
 SaveType = Literal["numpy", "tensor", "safetensors"]
 SETTINGS = "settings.json"
@@ -84,13 +86,11 @@ class StoreWriter:
         if folder.is_dir() and before is None and any(folder.iterdir()):
             raise UserError(f"{folder}: not empty, and no settings.json says what is in it; choose another output")
         if before is not None:
-            if changed := differing(before, settings):
-                old, new = before.get(changed[0]), settings.get(changed[0])
-                raise UserError(f"{folder}: was made with {changed[0]}={old!r}, not {new!r}; choose another output or remove it")
+            same_plan(folder, before, settings, "choose another output, or remove it")
+            tidy(folder)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            with new_file(folder / SETTINGS) as file:
-                file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+            write_plan(folder / SETTINGS, settings)
         self.done: dict[str, str] = {line["id"]: line["sequence"] for line in read_index(folder)}
         """Id -> digest of its sequence."""
         self._waiting: list[tuple[dict[str, Any], np.ndarray]] = []
@@ -163,15 +163,7 @@ def _next_shard(folder: Path) -> int:
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "index.jsonl"
-    if not path.is_file():
-        return []
-    raw = path.read_bytes()
-    whole = raw[: raw.rfind(b"\n") + 1]
-    if whole != raw:
-        with new_file(path, overwrite=True) as file:
-            file.write_bytes(whole)
-    return [json.loads(line) for line in whole.splitlines()]
+    return [json.loads(line) for line in whole_lines(folder / "index.jsonl")]
 
 
 class StoreReader:

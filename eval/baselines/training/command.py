@@ -9,7 +9,7 @@ test_prediction.csv   as predict_v1 writes it, with ground_truth
 rejected.csv          rows that were set aside, with reason and place
 predictions/          <system>.jsonl for `eval score`, where the data are instruction records
 
-The folder appears with the head, before test is measured: what is wrong with a test record costs its figures, not the training.
+What is wrong with a test record costs its figures, not the training: the folder then holds all the rest.
 """
 
 from __future__ import annotations
@@ -66,19 +66,21 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
                 csv.writer(handle).writerows([["reason", "where"], *data.rejected])
         counts = {"splits": {split: len(examples) for split, examples in data.splits.items()}, "ledgers": data.ledgers, "notes": data.notes}
         write_manifest(folder, "head", recipe=recipe.model_dump(mode="json"), inputs={"data": fingerprint(recipe.data)}, counts=counts)
-    try:
-        found_NC = predict(fitted, data.splits["test"], features, device)
-    except UserError as error:
-        raise UserError(f"{error}; the head is in {recipe.out}: once that is mended, `baseline predict` tests it") from None
-    figures["test"] = measure(data, data.splits["test"], found_NC, recipe.metric, recipe.seed)
-    figures["notes"] = data.notes
-    _write_csv(recipe.out / "test_prediction.csv", recipe, data, found_NC)
-    lines = score_lines(data, data.splits["test"], found_NC)
-    if lines:
-        gather(recipe.out / "predictions" / f"{recipe.system}.jsonl", lines)
-        if recipe.predictions is not None:
-            gather(recipe.predictions / f"{recipe.system}.jsonl", lines)
-    _write_json(recipe.out / "metrics.json", figures)
+        wrong = None
+        try:
+            found_NC = predict(fitted, data.splits["test"], features, device)
+        except UserError as error:
+            wrong = error
+        else:
+            figures["test"] = measure(data, data.splits["test"], found_NC, recipe.metric, recipe.seed)
+            figures["notes"] = data.notes
+            _write_csv(folder / "test_prediction.csv", recipe, data, found_NC)
+            _write_json(folder / "metrics.json", figures)
+            lines = score_lines(data, data.splits["test"], found_NC)
+            for gathered in [folder / "predictions", *([recipe.predictions] if recipe.predictions is not None else [])] if lines else []:
+                gather(gathered / f"{recipe.system}.jsonl", lines)
+    if wrong is not None:
+        raise UserError(f"{wrong}; the head is in {recipe.out}: once that is mended, `baseline predict` tests it")
     return figures
 
 
@@ -101,13 +103,13 @@ def save_head(folder: Path, recipe: TrainRecipe, data: Data, fitted: Fitted, wid
 
 def _write_csv(path: Path, recipe: TrainRecipe, data: Data, probabilities_NC: np.ndarray) -> None:
     test = data.splits["test"]
-    with (
-        new_file(path) as file,
-        PredictionTable(file, data.kind, data.names, pair=recipe.network.pair, topk=1, threshold=0.5, truth=True) as table,
-    ):
-        for example, row in zip(test, probabilities_NC, strict=True):
-            ids = [item.id for item in example.inputs] if example.source is None else [example.id] * len(example.inputs)
-            table.add(ids, [item.letters for item in example.inputs], row, _truth(example, data))
+    table = PredictionTable(path, data.kind, data.names, pair=recipe.network.pair, topk=1, threshold=0.5, truth=True)
+    rows = []
+    for example, row in zip(test, probabilities_NC, strict=True):
+        ids = [item.id for item in example.inputs] if example.source is None else [example.id] * len(example.inputs)
+        rows.append(table.row(ids, [item.letters for item in example.inputs], row, _truth(example, data)))
+    with new_file(path) as file:
+        table.write(file, rows)
 
 
 def _truth(example: Example, data: Data) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from artefacts.errors import Ledger, UserError, at, say_read
-from artefacts.folder import fingerprint, new_file, write_manifest
+from artefacts.errors import Ledger, UserError, at
+from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
+from artefacts.owner import owned
 from artefacts.recipe import load
+from artefacts.resume import check_rejected, work_on, write_rejected
 from data_convert.labels import read_label_file
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.embedding.inputs import check_seq_type, open_table, read_letters
@@ -29,7 +31,6 @@ from eval.baselines.training.fit import predict as probabilities
 from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
 from eval.baselines.training.records import from_task, gather, score_lines, test_task
 from eval.baselines.training.table import PredictionTable
-from eval.partial import Partial
 from sequences.alphabets import BadSequence
 from sequences.formats import FASTA
 from sequences.readers import fasta_records, sequence_format
@@ -62,6 +63,9 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
     )
     if recipe.records is not None:
         return _predict_records(recipe, trained, fitted, names, overwrite=overwrite)
+    check_rejected(recipe.out)
+    if overwrite:
+        check_absent(recipe.out, overwrite, [path for path in (recipe.input_file, recipe.model) if path is not None])
     ledger, rejected = Ledger(recipe.max_broken), []
     samples = []
     for sample, row, wrong in _samples(recipe, pair=trained.network.pair):
@@ -93,27 +97,31 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
         features.check([s.example for s in todo])
     device = pick_device(recipe.gpu_id)
     fitted.head.to(device)
-    with table:
-        for start in tqdm(range(0, len(todo), recipe.batch), desc="predict", unit="batch", disable=None):
-            assert features is not None
-            chosen = todo[start : start + recipe.batch]
-            found_NC = probabilities(fitted, [s.example for s in chosen], features, device)
-            for sample, row_C in zip(chosen, found_NC, strict=True):
-                table.add([i.id for i in sample.example.inputs], sample.letters, row_C, sample.truth)
-            table.flush()
-    beside = recipe.out.with_name(f"{recipe.out.stem}.rejected.csv")
-    if rejected:
-        with new_file(beside, overwrite=True) as file, file.open("w", newline="", encoding="utf-8") as handle:
-            csv.writer(handle).writerows([["reason", "where"], *rejected])
-    say_read(str(recipe.input_file or "command line"), ledger.as_dict(), beside)
+
+    def rows(chosen: list[Sample]) -> list[list[Any]]:
+        assert features is not None
+        found_NC = probabilities(fitted, [s.example for s in chosen], features, device)
+        return [
+            table.row([i.id for i in sample.example.inputs], sample.letters, row_C, sample.truth)
+            for sample, row_C in zip(chosen, found_NC, strict=True)
+        ]
+
+    of_rows = [[[i.id, i.modality, i.letters] for i in sample.example.inputs] + [sample.truth] for sample in todo]
+    plan = {**(table.plan or {}), "batch": recipe.batch, "rows": hashlib.sha256(json.dumps(of_rows).encode()).hexdigest()[:16]}
+    batches = [todo[start : start + recipe.batch] for start in range(0, len(todo), recipe.batch)]
     inputs = {"head": fingerprint(recipe.model)} | ({} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)})
-    write_manifest(
-        recipe.out,
-        "prediction",
-        recipe=recipe.model_dump(mode="json"),
-        inputs=inputs,
-        counts={"rows": ledger.as_dict(), "predicted": len(todo)},
-    )
+    with work_on(recipe.out, plan, overwrite=overwrite) as work, new_file(recipe.out, overwrite=True) as file:
+        made = work.each(tqdm(batches, desc="predict", unit="batch", disable=None), rows)
+        work.check_rows(table.write(file, (row for batch in made for row in batch)), len(table.done) + len(todo))
+        write_manifest(
+            recipe.out,
+            "prediction",
+            recipe=recipe.model_dump(mode="json"),
+            inputs=inputs,
+            counts={"rows": ledger.as_dict(), "predicted": len(todo)},
+            rejected=write_rejected(recipe.out, ("reason", "where"), rejected),
+        )
+    table.note()
     return len(todo)
 
 
@@ -170,23 +178,17 @@ def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted
     fitted.head.to(device)
     made_from = {"head": fingerprint(recipe.model), "records": fingerprint(recipe.records)}
     plan = _plan(recipe, trained, fitted, names) | {"records": made_from["records"], "batch": recipe.batch}
-    partial = Partial(recipe.out.with_name(f"{recipe.out.stem}-{task.id.replace('/', '_')}"), plan, overwrite=overwrite)
-    starts = range(0, len(examples), recipe.batch)
-    bar = tqdm(total=len(starts), desc="predict", unit="batch", disable=None)
-    found: list[list[float]] = []
-    for rows in partial.pieces(
-        len(starts), lambda n: probabilities(fitted, examples[starts[n] : starts[n] + recipe.batch], features, device).tolist()
-    ):
-        found += rows
-        bar.update()
-    bar.close()
-    found_NC = np.array(found)
-    if task.kind == "multiclass":
-        found_NC = found_NC[:, [names.index(choice) for choice in task.choices]]
-    elif task.kind == "binary" and names != task.choices:
-        found_NC = 1 - found_NC
-    gather(recipe.out, score_lines(data, examples, found_NC))
-    partial.remove()
+    starts = tqdm(range(0, len(examples), recipe.batch), desc="predict", unit="batch", disable=None)
+    own = recipe.out.with_name(f"{recipe.out.stem}-{task.id.replace('/', '_')}")
+    with owned(recipe.out), work_on(own, plan, overwrite=overwrite) as work:
+        made = work.each(starts, lambda start: probabilities(fitted, examples[start : start + recipe.batch], features, device).tolist())
+        found_NC = np.array([row for rows in made for row in rows])
+        work.check_rows(len(found_NC), len(examples))
+        if task.kind == "multiclass":
+            found_NC = found_NC[:, [names.index(choice) for choice in task.choices]]
+        elif task.kind == "binary" and names != task.choices:
+            found_NC = 1 - found_NC
+        gather(recipe.out, score_lines(data, examples, found_NC))
     write_manifest(recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=made_from, counts={task.id: len(examples)})
     return len(examples)
 

@@ -94,6 +94,7 @@ class Schedule(Recipe):
 class TrainRecipe(Recipe):
     """Train a head; the best epoch on dev predicts test."""
 
+    WRITES = ("out", "predictions")
     data: Path
     """Folder of the original (train/train.csv, dev/dev.csv, test/test.csv, label.txt), or of instruction records (`convert tasks`)."""
     task: str | None = None

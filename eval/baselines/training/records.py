@@ -10,6 +10,7 @@ import numpy as np
 
 from artefacts.errors import UserError
 from artefacts.folder import new_file
+from artefacts.owner import owned
 from data_convert.records import with_choices
 from eval.baselines.split import SPLITS, Record, Task, classified, predicted
 from eval.baselines.training.examples import Data, Example, Input
@@ -98,6 +99,11 @@ def score_lines(data: Data, examples: list[Example], probabilities_NC: np.ndarra
 def gather(path: Path, lines: list[Record]) -> None:
     """Put a task's lines into a file, in place of those that it held for the task."""
     task = lines[0]["task"]
+    with owned(path, wait=True):  # several trainings put theirs into one file
+        _gather(path, task, lines)
+
+
+def _gather(path: Path, task: str, lines: list[Record]) -> None:
     kept = [line for line in read_lines(path) if line["task"] != task] if path.is_file() else []
     with new_file(path, overwrite=True) as file, file.open("w", encoding="utf-8") as handle:
         handle.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in [*kept, *lines])

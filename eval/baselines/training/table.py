@@ -1,4 +1,4 @@
-"""The prediction CSV of the original's predict_v1: its columns, its labels, and going on where it ended.
+"""The prediction CSV of the original's predict_v1: its columns, its labels, and rows that are added to those of earlier runs.
 
 `<table>.plan.json` beside it says what its rows are made by, so that nothing of another head or of other settings can slip in.
 """
@@ -6,16 +6,14 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
+from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from artefacts.errors import UserError
-from artefacts.folder import differing, new_file
+from artefacts.resume import read_plan, same_plan, whole_lines, write_plan
 from eval.baselines.training.recipe import Kind
 from sequences.tables import Table
 
@@ -36,11 +34,11 @@ class PredictionTable:
         plan: dict[str, Any] | None = None,
         overwrite: bool = False,
     ) -> None:
-        """Look whether there are rows to go on with; a last one that was cut off is removed. The file is begun on entering.
+        """Look whether there are rows to add to; a last one that was cut off is removed.
 
         Args:
-            plan: everything that decides a row, plain JSON values; None: not kept, so the table cannot be gone on with.
-            overwrite: begin anew.
+            plan: everything that decides a row, plain JSON values; None: not kept, so that nothing can be added.
+            overwrite: begin anew, once the new rows are complete.
 
         Raises:
             UserError: the file was made by another plan, or nobody knows by which, or has other columns.
@@ -56,8 +54,8 @@ class PredictionTable:
         self.header = [*ids, *texts, *found, *(["ground_truth"] if truth else [])]
         self.done: dict[tuple[str, ...], list[str]] = {}
         """Ids -> sequences as the table has them."""
-        self._begun = path.is_file() and path.stat().st_size > 0 and not overwrite
-        if self._begun:
+        self._old: list[bytes] = []
+        if path.is_file() and path.stat().st_size > 0 and not overwrite:
             self._continue(path, len(ids))
 
     @property
@@ -67,29 +65,38 @@ class PredictionTable:
     def _continue(self, path: Path, ids: int) -> None:
         if not self._noted.is_file():
             raise UserError(f"{path}: exists, and no {self._noted.name} says what made its rows; choose another --out, or pass --overwrite")
-        before, now = json.loads(self._noted.read_text(encoding="utf-8")), self.plan or {}
-        if differs := differing(before, now):
-            old, new = before.get(differs[0]), now.get(differs[0])
-            raise UserError(
-                f"{path}: its rows were made with {differs[0]}={old}, now it is {new}; choose another --out, or pass --overwrite "
-                "to predict all of them anew"
-            )
-        raw = path.read_bytes()
-        whole = raw[: raw.rfind(b"\n") + 1]
-        if whole != raw:
-            with new_file(path, overwrite=True) as file:
-                file.write_bytes(whole)
+        same_plan(path, read_plan(self._noted), self.plan or {}, "choose another --out, or pass --overwrite to predict all rows anew")
+        self._old = whole_lines(path)
         table = Table(path, delimiter=",")
         if table.names != self.header:
             found = ",".join(table.names)
             raise UserError(f"{path}: has the columns {found}, not {','.join(self.header)}; choose another --out, or pass --overwrite")
         self.done = {tuple(row.cells[:ids]): row.cells[ids : 2 * ids] for row in table}
 
-    def add(self, ids: list[str], letters: list[str], probabilities_C: np.ndarray, truth: str | None = None) -> None:
-        """Write one row."""
-        row: list[Any] = [*ids, *letters, *self._found(probabilities_C)]
-        self._writer.writerow([*row, truth] if "ground_truth" in self.header else row)
-        self.done[tuple(ids)] = letters
+    def row(self, ids: list[str], letters: list[str], probabilities_C: np.ndarray, truth: str | None = None) -> list[Any]:
+        """The cells of one row."""
+        cells: list[Any] = [*ids, *letters, *self._found(probabilities_C)]
+        return [*cells, truth] if "ground_truth" in self.header else cells
+
+    def write(self, file: Path, rows: Iterable[list[Any]]) -> int:
+        """Write the table to `file`: the rows it had and these; returns how many there are."""
+        count = max(0, len(self._old) - 1)
+        with file.open("wb") as handle:
+            handle.writelines(self._old)
+        with file.open("a", newline="", encoding="utf-8") as text:
+            writer = csv.writer(text)
+            if not self._old:
+                writer.writerow(self.header)
+            for row in rows:
+                writer.writerow(row)
+                count += 1
+        if self.plan is not None and not self.path.exists():
+            self.note()  # before the table, which could not be added to without
+        return count
+
+    def note(self) -> None:
+        """Say what the rows are made by."""
+        write_plan(self._noted, self.plan or {})
 
     def _found(self, p_C: np.ndarray) -> list[Any]:
         if self.kind == "regression":
@@ -102,25 +109,3 @@ class PredictionTable:
         order = np.argsort(-p_C, kind="stable")[: self.topk]
         best = [float(p_C[order[0]]), self.names[order[0]]]
         return best if self.topk == 1 else [*best, [float(p_C[i]) for i in order], [self.names[i] for i in order]]
-
-    def flush(self) -> None:
-        """Rows so far are on disk."""
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
-
-    def __enter__(self) -> PredictionTable:
-        if not self._begun:
-            self.path.unlink(missing_ok=True)  # before its plan is another one
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.plan is not None:
-                with new_file(self._noted, overwrite=True) as file:
-                    file.write_text(json.dumps(self.plan, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            with new_file(self.path, overwrite=True) as file, file.open("w", newline="", encoding="utf-8") as handle:
-                csv.writer(handle).writerow(self.header)
-        self._handle = self.path.open("a", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._handle)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.flush()
-        self._handle.close()
