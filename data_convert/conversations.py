@@ -10,6 +10,7 @@ pass for the real one; our own chat templates do the same, for those who read th
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
@@ -24,7 +25,12 @@ SPELLS_CONTROL = "spells a special token of the tokenizer"
 
 def controls(tokenizer: Any) -> re.Pattern[str]:
     """Finds control tokens in a text: the special ones and those that the chat template writes. Tags are content."""
-    template = str(tokenizer.chat_template)
+    return _controls(tokenizer, str(tokenizer.chat_template))
+
+
+@lru_cache(maxsize=8)
+def _controls(tokenizer: Any, template: str) -> re.Pattern[str]:
+    # a call for every message: to list the added tokens takes longer than to render one
     added = (token for token in tokenizer.added_tokens_decoder.values() if token.special or token.content in template)
     contents = sorted({token.content for token in added} - set(TAGS), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, contents)) or r"(?!)")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST
-from tokenizer.weights import CHUNK, read_header
 
 NOTES = ("transformers_version", "dtype", "torch_dtype", "_name_or_path", "truncation", "padding")
 """Keys of a configuration or a tokenizer.json that make no other model: who wrote it, and what the weights themselves say."""
@@ -21,7 +20,9 @@ def base_fingerprint(model: Path) -> str:
     Raises:
         UserError: a damaged safetensors file.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig  # torch with it, once an input is known to be there
+
+    from tokenizer.weights import CHUNK, read_header
 
     digest = hashlib.sha256()
     tensors = {name: tensor for path in model.glob("*.safetensors") for name, tensor in read_header(path)[0].items()}

@@ -96,7 +96,7 @@ def read_premap(source: Tokenizer | str | Path) -> Premap:
         raise UserError(f"{where}: holds no private alphabets; name a folder written by `llama-gene tokenizer extend`")
     first = document["normalizer"]["normalizers"][0]
     rule = first.get("pattern", {}).get("Regex", "")
-    if not rule.startswith(r"\A(?=") and DNA.open_tag not in rule:
+    if not rule.startswith(r"\A(?=") and f"{DNA.name}>(" not in rule:
         raise UserError(f"{where}: its base has a {first['type']} normalizer of its own, which llama.cpp would leave out")
     private = [step["pattern"]["String"] for step in steps]
     special = tuple(token["content"] for token in document["added_tokens"] if not token["normalized"] and token["content"] not in TAGS)

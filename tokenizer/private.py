@@ -84,9 +84,10 @@ def normalizer(private: PrivateAlphabets) -> normalizers.Normalizer:
     mark, protein_mark = (chr(ord(private.marker) + BLOCK * number) for number in (1, 2))
     every = letters_of(PROTEIN)
     assert set(letters_of(RNA)) <= set(every)
-    begin = "|".join(f"{one.open_tag}(?={inside(one)}(?:{one.close_tag}|\\z))" for one in (DNA, RNA, PROTEIN))
+    # < is looked for once, not for every tag: this is tried at each letter of a text
+    begin = "|".join(f"{one.name}>(?={inside(one)}(?:{one.close_tag}|\\z))" for one in (DNA, RNA, PROTEIN))
     # what \K leaves behind is kept; the zero-width match behind it becomes the marker
-    marked = rf"(?:\G(?!\A)[{every}]|{begin})[{WHITE_SPACE}]*+\K(?=[{every}])"
+    marked = rf"(?:\G(?!\A)[{every}]|<(?:{begin}))[{WHITE_SPACE}]*+\K(?=[{every}])"
     proteins = rf"(?:\G(?!\A)[{every}]|{PROTEIN.open_tag})[{WHITE_SPACE}]*+\K{mark}"
     steps = [normalizers.Replace(Regex(marked), mark), normalizers.Replace(Regex(proteins), protein_mark)]
     for marker, alphabet in ((protein_mark, PROTEIN), (mark, RNA)):
