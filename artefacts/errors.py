@@ -144,7 +144,10 @@ def say_read(what: str, counts: dict, beside: Path | None = None) -> None:
 
 
 def write_set_aside(path: Path, *ledgers: Ledger) -> None:
-    """The places of all records that were set aside, with their reasons, as TSV; no file where there are none."""
+    """The places of all records that were set aside, with their reasons, as TSV; where there are none, no list, an old one goes."""
+    head = "place\treason\n"
     rows = [f"{place}\t{reason}\n" for ledger in ledgers for place, reason in ledger.listed()]
     if rows:
-        path.write_text("".join(["place\treason\n", *rows]), encoding="utf-8")
+        path.write_text("".join([head, *rows]), encoding="utf-8")
+    elif path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith(head):
+        path.unlink()
