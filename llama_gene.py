@@ -5,43 +5,29 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable
 from typing import Any
 
-import data_convert.verbs
-import eval.baselines.verbs
-import eval.verbs
-import instruct.verbs
-import pretrain.verbs
-import tokenizer.verbs
+import commands
 from artefacts.command import Verb, add_arguments, guarded, run
 from artefacts.errors import UserError
-
-VERBS: dict[str, tuple[str, Callable[[], Verb[Any]]]] = {
-    **tokenizer.verbs.VERBS,
-    **data_convert.verbs.VERBS,
-    **pretrain.verbs.VERBS,
-    **instruct.verbs.VERBS,
-    **eval.verbs.VERBS,
-    **eval.baselines.verbs.VERBS,
-}
+from commands import COMMANDS
 
 
 def verb(name: str) -> Verb[Any]:
     """Look a verb up by its words. Raises UserError naming the known ones."""
-    if name not in VERBS:
-        known = _group(name.split()[0]) or ["quickstart", *VERBS]
-        if name.split()[1:] or len(known) > len(VERBS):  # not just the first word of a group
+    if name not in COMMANDS:
+        known = _group(name.split()[0]) or ["quickstart", *COMMANDS]
+        if name.split()[1:] or len(known) > len(COMMANDS):  # not just the first word of a group
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
             hint = f"did you mean '{close[0]}'? The commands are" if close else "the commands are"
             raise UserError(f"'{name}': no such command; {hint}: {', '.join(known)}")
         raise UserError(f"'{name}' is a group of commands; choose one of: {', '.join(known)}")
-    return VERBS[name][1]()
+    return commands.verb(name)
 
 
 def _group(word: str) -> list[str]:
     """The commands of a group, such as `tokenizer`."""
-    return [name for name in VERBS if name.startswith(f"{word} ")]
+    return [name for name in COMMANDS if name.startswith(f"{word} ")]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,7 +46,7 @@ def _command(arguments: list[str]) -> None:
         return
     first, *others = arguments
     if _group(first) and others in (["-h"], ["--help"]):
-        print("\n".join(f"  {name:<19}{VERBS[name][0]}" for name in _group(first)))
+        print("\n".join(f"  {name:<19}{COMMANDS[name].short}" for name in _group(first)))
         return
     if _group(first) and others and not others[0].startswith("-"):
         name, rest = f"{first} {others[0]}", others[1:]
@@ -74,7 +60,7 @@ def _command(arguments: list[str]) -> None:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<19}{summary}" for name, (summary, _) in VERBS.items()]
+    lines = [f"  {name:<19}{entry.short}" for name, entry in COMMANDS.items()]
     return "\n".join(
         [
             "usage: llama-gene COMMAND [--recipe YAML] [key=value …] [--dry-run] [--overwrite]",

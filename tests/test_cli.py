@@ -38,7 +38,7 @@ ALL_HELP = """
 import contextlib, io, json, sys
 import llama_gene
 pages = {}
-for name in llama_gene.VERBS:
+for name in llama_gene.COMMANDS:
     with contextlib.redirect_stdout(io.StringIO()) as page, contextlib.suppress(SystemExit):
         llama_gene.main([*name.split(), "--help"])
     pages[name] = page.getvalue()
@@ -59,7 +59,7 @@ def call(*arguments: str | Path, folder: Path | None = None) -> tuple[int, list[
 def test_help_is_an_overview_without_heavy_imports() -> None:
     code, heavy, printed, errors = call("--help")
     assert (code, heavy, errors) == (0, [], "")
-    for name in ["quickstart", *llama_gene.VERBS]:
+    for name in ["quickstart", *llama_gene.COMMANDS]:
         assert re.search(rf"^  {name}  +\w", printed, re.MULTILINE), name
 
 
@@ -74,7 +74,7 @@ def test_no_command_needs_a_heavy_import_for_its_help(pages: dict[str, Any]) -> 
     assert pages["heavy"] == []
 
 
-@pytest.mark.parametrize("name", llama_gene.VERBS)
+@pytest.mark.parametrize("name", llama_gene.COMMANDS)
 def test_every_help_page_holds_its_fields_and_its_example(pages: dict[str, Any], name: str) -> None:
     page, found = pages["pages"][name], llama_gene.verb(name)
     assert page.startswith(f"usage: llama-gene {name} ")
@@ -86,7 +86,7 @@ def test_every_help_page_holds_its_fields_and_its_example(pages: dict[str, Any],
     assert "Undefined" not in page
 
 
-EXAMPLES = [(name, line) for name in llama_gene.VERBS for line in llama_gene.verb(name).example.splitlines()]
+EXAMPLES = [(name, line) for name in llama_gene.COMMANDS for line in llama_gene.verb(name).example.splitlines()]
 
 
 @pytest.mark.parametrize(("name", "line"), EXAMPLES)
@@ -133,7 +133,7 @@ def test_commands_that_are_none(capsys: pytest.CaptureFixture[str], words: list[
 def test_help_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert llama_gene.main(["eval", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert [line.split()[:2] for line in printed.splitlines()] == [name.split() for name in llama_gene.VERBS if name.startswith("eval ")]
+    assert [line.split()[:2] for line in printed.splitlines()] == [name.split() for name in llama_gene.COMMANDS if name.startswith("eval ")]
 
 
 GOOD = {
@@ -283,8 +283,8 @@ eval/test_run.py)."""
 
 
 def test_every_command_with_an_output_is_tried_below() -> None:
-    assert {name for name in llama_gene.VERBS if "out" in llama_gene.verb(name).kind.model_fields} == set(REQUIRED) | ADDING
-    assert {name for name in llama_gene.VERBS if llama_gene.verb(name).adds} == ADDING
+    assert {name for name in llama_gene.COMMANDS if "out" in llama_gene.verb(name).kind.model_fields} == set(REQUIRED) | ADDING
+    assert {name for name in llama_gene.COMMANDS if llama_gene.verb(name).adds} == ADDING
 
 
 @pytest.mark.parametrize("name", REQUIRED)

@@ -18,8 +18,6 @@ RELEASED = {
 }
 """(version, step) -> hub id."""
 DEFAULT_STEP = {"lucaone": 36000000, "lucaone-gene": 36800000, "lucaone-prot": 38200000}
-ALIASES = {"save_path": "out", "llm_dir": "encoder", "llm_dirpath": "encoder", "emb_dir": "embeddings", "input": "input_file"}
-"""Further names of the original."""
 
 
 class EmbedRecipe(Recipe):

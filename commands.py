@@ -1,0 +1,327 @@
+"""Every command: its recipe, its work, what it is for, an example. What a command needs is imported only when it is called."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from artefacts.command import Verb, path_exists
+from data_convert.records import check_inputs
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One command of the table; `module:name` is imported late."""
+
+    recipe: str
+    work: str | Callable[[Any, bool], Any]
+    """`module:function`, called with the recipe and, if it takes that, `overwrite`; or a function of this module."""
+    short: str
+    """One line for the overview."""
+    summary: str
+    example: str
+    positional: str | None = None
+    dry_run: str | Callable[[Any], None] | None = None
+    adds: bool = False
+    shares: Callable[[Any], bool] = lambda recipe: False
+    aliases: dict[str, str] = field(default_factory=dict)
+
+
+def verb(name: str) -> Verb[Any]:
+    """The command of this name, its recipe imported. See `Verb` for what the fields mean."""
+    entry = COMMANDS[name]
+    dry_run = (lambda recipe: _found(str(entry.dry_run))(recipe)) if isinstance(entry.dry_run, str) else entry.dry_run
+    return Verb(
+        _found(entry.recipe), _late(entry.work) if isinstance(entry.work, str) else entry.work, entry.summary, entry.example,
+        entry.positional, dry_run, entry.adds, entry.shares, entry.aliases,
+    )  # fmt: skip
+
+
+def _found(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(import_module(module), name)
+
+
+def _late(place: str) -> Callable[[Any, bool], Any]:
+    def work(recipe: Any, overwrite: bool) -> Any:
+        function = _found(place)
+        takes = "overwrite" in inspect.signature(function).parameters
+        return function(recipe, overwrite=overwrite) if takes else function(recipe)
+
+    return work
+
+
+# Work with something to check before torch is imported, which takes seconds, or to print at the end.
+
+
+def _tasks(recipe: Any, overwrite: bool) -> None:
+    from data_convert.task_summary import summary
+    from data_convert.tasks import convert
+
+    convert(recipe, overwrite=overwrite)
+    print(summary(recipe.out))
+
+
+def _trained(module: str, place: str, recipe: Any, overwrite: bool) -> None:
+    """In this process, or under the DeepSpeed launcher."""
+    from artefacts.launch import deepspeed_config, launch_recipe
+
+    if recipe.deepspeed is None:
+        _found(place)(recipe, overwrite=overwrite)
+    else:
+        deepspeed_config(recipe.deepspeed)
+        launch_recipe(module, recipe, overwrite, recipe.ranks)
+
+
+def _pretrain(recipe: Any, overwrite: bool) -> None:
+    from artefacts.folder import read_manifest
+
+    path_exists(recipe.model / "config.json", "model", "make one with `llama-gene tokenizer extend`")
+    read_manifest(recipe.shards, "shards")
+    _trained("pretrain", "pretrain.train:train", recipe, overwrite)
+
+
+def _instruct(recipe: Any, overwrite: bool) -> None:
+    check_inputs(recipe.model, recipe.records, "train", "dev")
+    _trained("instruct", "instruct.tune:tune", recipe, overwrite)
+
+
+def _serve(recipe: Any, overwrite: bool) -> None:
+    from artefacts.launch import end
+    from instruct.serve import serve
+
+    end(serve(recipe))  # the libraries' destructors took up to twenty seconds
+
+
+def _eval_predict(recipe: Any, overwrite: bool) -> None:
+    from eval.subjects import check_subject
+
+    check_subject(recipe)
+    check_inputs(None, recipe.records, recipe.split)
+    _found("eval.predict:predict")(recipe, overwrite=overwrite)
+
+
+def _steps() -> dict[str, Verb[Any]]:
+    return {name: verb(f"eval {name}") for name in ("predict", "retention", "score", "report")}
+
+
+def _eval_run(recipe: Any, overwrite: bool) -> None:
+    check_inputs(None, recipe.records, recipe.predict.split)
+    _found("eval.run:run")(recipe, _steps(), overwrite=overwrite)
+
+
+def _eval_run_plan(recipe: Any) -> None:
+    for name, _, step in _found("eval.run:planned")(recipe, _steps()):
+        print(f"# {name}: {step.model_dump_json(exclude_defaults=True)}")
+
+
+def _retention(recipe: Any, overwrite: bool) -> None:
+    from eval.retention import retention, table
+
+    print(table(retention(recipe, overwrite=overwrite)))
+
+
+def _eval_export(recipe: Any, overwrite: bool) -> None:
+    counts = _found("eval.harness:export")(recipe, overwrite=overwrite)
+    for task, reason in counts["left_out"].items():
+        print(f"left out: {task} ({reason})")
+    print(f"lm_eval --model hf --model_args pretrained={recipe.model or 'MODEL'} --include_path {recipe.out} --apply_chat_template \\")
+    print(f"    --tasks {','.join(counts['written'])}")
+
+
+def _eval_baselines(recipe: Any, overwrite: bool) -> None:
+    check_inputs(None, recipe.records, "train", "test")
+    _found("eval.baselines.run:run")(recipe, overwrite=overwrite)
+
+
+def _score(recipe: Any, overwrite: bool) -> None:
+    made = recipe.model_dump(mode="json")
+    if recipe.answers:
+        from eval.alpaca import score_answers, summary
+
+        print(summary(score_answers(recipe.answers, recipe.out, recipe.seed, overwrite, made)))
+    else:
+        from eval.score import score
+
+        score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite, recipe.reference, recipe.parts, made)
+
+
+def _report(recipe: Any, overwrite: bool) -> None:
+    from eval.report import report
+    from eval.tables import terminal_table
+
+    report(recipe, overwrite=overwrite)
+    print(terminal_table(json.loads(Path(recipe.metrics).read_text(encoding="utf-8"))))
+    print(f"report: {recipe.out}")
+
+
+def _baseline_train(recipe: Any, overwrite: bool) -> None:
+    figures = _found("eval.baselines.training.command:train")(recipe, overwrite=overwrite)
+    print(", ".join(f"{name} {value}" for name, value in figures["test"].items() if name != "interval"))
+    for note in figures["notes"]:
+        print(f"note: {note}")
+
+
+COMMANDS: dict[str, Entry] = {
+    "tokenizer create": Entry(
+        "tokenizer.create:CreateBase", "tokenizer.create:create_base", "make a tiny random base LLaMA",
+        "Make a tiny random base LLaMA, its vocabulary trained on text or taken from an existing tokenizer.",
+        "llama-gene tokenizer create --text corpus.jsonl --vocab-size 1024 --out runs/base",
+    ),
+    "tokenizer train": Entry(
+        "tokenizer.bpe.train:TrainBpe", "tokenizer.bpe.train:train_bpe", "train a gene BPE",
+        "Train a gene BPE on FASTA files.",
+        "llama-gene tokenizer train --alphabet dna --vocab-size 4096 --out runs/dna.json genome.fa.gz",
+        positional="files",
+    ),
+    "tokenizer extend": Entry(
+        "tokenizer.extend:Extend", "tokenizer.extend:extend_base", "extend a base LLaMA with gene vocabularies",
+        "Extend a base LLaMA (tokenizer and embedding rows) with gene vocabularies. Text keeps exactly its ids.",
+        "llama-gene tokenizer extend --base runs/base --dna runs/dna.json --protein runs/protein.json --out runs/extended",
+        dry_run="tokenizer.extend:preview",
+    ),
+    "tokenizer inspect": Entry(
+        "tokenizer.colours:InspectRecipe", "tokenizer.colours:inspect", "show how a text is cut into tokens",
+        "Show how an extended tokenizer cuts a text, in colour, with counts per modality.",
+        "llama-gene tokenizer inspect 'The promoter <dna>TATAAATGGC</dna> binds.' --tokenizer runs/extended",
+        positional="text",
+    ),
+    "tokenizer gguf": Entry(
+        "tokenizer.gguf:Gguf", "tokenizer.gguf:export_for_gguf", "export a model for llama.cpp",
+        "Write a folder that llama.cpp's converter reads; text is mapped before it is encoded (docs/gguf.md).",
+        "llama-gene tokenizer gguf --model runs/model --out runs/for-gguf",
+    ),
+    "convert fetch": Entry(
+        "data_convert.fetch:FetchRecipe", "data_convert.fetch:fetch", "fetch public data with licences and checksums",
+        "Fetch public data: checksums verified, licences shown, broken downloads continued.",
+        "llama-gene convert fetch swissprot --out data\n"
+        "llama-gene convert fetch refseq:GCF_000005845.2 gue --out data",
+        positional="sources", dry_run="data_convert.fetch:preview", adds=True,
+        shares=lambda recipe: True,  # each source has a folder of its own
+    ),
+    "convert simulate": Entry(
+        "data_convert.simulate.organism:SimulateRecipe", "data_convert.simulate.organism:simulate", "generate the simulated organism",
+        "Generate the simulated organism: genomes, proteins, text and tasks, from a seed.",
+        "llama-gene convert simulate --out runs/organism --seed 0",
+    ),
+    "convert pack": Entry(
+        "data_convert.corpus:PackRecipe", "data_convert.pack:pack", "pack corpora into token shards",
+        "Pack genomes, proteins and text into token shards with document boundaries.",
+        "llama-gene convert pack --recipe configs/corpora/example.yaml --tokenizer runs/extended --out runs/shards",
+        shares=lambda recipe: recipe.part not in (None, "merge"),  # each part has a folder of its own
+    ),
+    "convert tasks": Entry(
+        "data_convert.task_recipe:TasksRecipe", _tasks, "turn benchmarks into instruction records",
+        "Turn benchmark files into instruction records, as their task cards say.",
+        "llama-gene convert tasks --cards 'gue/*,lucaone/ppi' --source DATA --out runs/records\n"
+        "llama-gene convert tasks --out runs/records 'tasks=[{card: gue/splice, source: DATA, train: 5000}]'",
+    ),
+    "convert audit": Entry(
+        "data_convert.splits.audit:AuditRecipe", "data_convert.splits.audit:audit", "leakage between splits, and a split without it",
+        "Leakage within and across tasks, and a leak-controlled split beside the official one (docs/splits.md).",
+        "llama-gene convert audit runs/records --out runs/audit --write-split runs/records-controlled",
+        positional="records",
+    ),
+    "pretrain": Entry(
+        "pretrain.recipe:PretrainRecipe", _pretrain, "continued pre-training under DeepSpeed",
+        "Continued pre-training on token shards, under the DeepSpeed launcher.",
+        "llama-gene pretrain --model runs/extended --shards runs/shards --out runs/pretrained learning_rate=5e-4\n"
+        "deepspeed --num_gpus 8 --module pretrain --recipe configs/pretrain/llama3-8b.yaml",
+        dry_run="pretrain.preview:preview",
+    ),
+    "instruct": Entry(
+        "instruct.recipe:InstructRecipe", _instruct, "instruction tuning",
+        "Instruction tuning with TRL: LoRA, DoRA, QLoRA or all weights, loss on the answer only.",
+        "llama-gene instruct --model runs/pretrained --records runs/records --out runs/adapter metric_every=200 patience=3\n"
+        "deepspeed --num_gpus 8 --module instruct --recipe configs/instruct/llama3-8b.yaml",
+        dry_run="instruct.preview:preview",
+    ),
+    "merge": Entry(
+        "instruct.merge:MergeRecipe", "instruct.merge:merge", "merge an adapter into its model",
+        "Merge a LoRA adapter into its model.",
+        "llama-gene merge --model runs/pretrained --adapter runs/adapter --out runs/model",
+    ),
+    "export": Entry(
+        "instruct.export:ExportRecipe", "instruct.export:export", "write a model for others, GGUF too",
+        "Write a finished model for others: sharded safetensors, model card, GGUF.",
+        "llama-gene export --model runs/model --out runs/exported max_shard=2GB",
+    ),
+    "chat": Entry(
+        "instruct.chat:ChatRecipe", "instruct.chat:chat", "chat in the terminal",
+        "Chat with a gene model in the terminal.",
+        "llama-gene chat --model runs/quickstart/model --prompt 'Is this a promoter? <dna>TATAAATGGC</dna>'",
+        aliases={"json": "as_json"},
+    ),
+    "predict": Entry(
+        "instruct.batch:BatchRecipe", "instruct.batch:predict", "predict a table or FASTA file",
+        "Predict a task for every row of a CSV or FASTA file.",
+        "llama-gene predict promoters.csv --model runs/quickstart/model --task sim/promoter --out runs/promoters.csv",
+        positional="files",
+    ),
+    "serve": Entry(
+        "instruct.serve:ServeRecipe", _serve, "an endpoint and a web page",
+        "Serve a gene model: an OpenAI-compatible endpoint and a web page.",
+        "llama-gene serve --model runs/quickstart/model --records runs/quickstart/records",
+    ),
+    "eval predict": Entry(
+        "eval.recipe:PredictRecipe", _eval_predict, "predict held-out records with a model",
+        "Predict held-out records: label log-likelihoods and greedy text.",
+        "llama-gene eval predict --model runs/model --records runs/records --out runs/predictions/model",
+    ),
+    "eval run": Entry(
+        "eval.recipe:RunRecipe", _eval_run, "predict with several models, score, report",
+        "Predict with several models, measure their English, score them together, write the report; finished steps are kept.",
+        "llama-gene eval run --records runs/records --out runs/eval models.llama-gene.model=runs/model models.base.model=runs/pretrained",
+        dry_run=_eval_run_plan, adds=True,
+    ),
+    "eval retention": Entry(
+        "eval.recipe:RetentionRecipe", _retention, "measure whether models still read English",
+        "Measure whether models still read English: bits per byte and perplexity of a fixed text, the first model's beside the others'.",
+        "llama-gene eval retention --models runs/base runs/pretrained runs/pretrained+runs/adapter --out runs/retention.json",
+    ),
+    "eval export": Entry(
+        "eval.recipe:ExportRecipe", _eval_export, "write tasks for lm-evaluation-harness",
+        "Write the tasks for lm-evaluation-harness: YAML and JSON lines, scored there as here.",
+        "llama-gene eval export --records runs/records --model runs/model --out runs/harness",
+    ),
+    "eval baselines": Entry(
+        "eval.baselines.recipe:BaselinesRecipe", _eval_baselines, "train and run the baselines",
+        "Train and run the baselines: majority, k-mer regression, nearest training sequence, LucaOne's heads on frozen embeddings.",
+        "llama-gene eval baselines --records runs/records --encoder runs/pretrained --out runs/baselines",
+    ),
+    "eval score": Entry(
+        "eval.recipe:ScoreRecipe", _score, "score predictions",
+        "Score predictions, or a file of answers made elsewhere: metrics with 95 % intervals, baselines and published figures beside them.",
+        "llama-gene eval score --records runs/records --predictions runs/predictions runs/baselines --out runs/metrics.json\n"
+        "llama-gene eval score answers.json --out runs/metrics.json",
+        positional="answers",
+    ),
+    "eval report": Entry(
+        "eval.report:ReportRecipe", _report, "write the HTML report",
+        "Write the report, one self-contained HTML page, and print its table.",
+        "llama-gene eval report --metrics runs/metrics.json --records runs/records --predictions runs/predictions --out runs/report.html",
+    ),
+    "baseline embed": Entry(
+        "eval.baselines.embedding.recipe:EmbedRecipe", "eval.baselines.embedding.command:embed", "embed sequences with frozen encoders",
+        "Embed sequences with LucaOne, ESM-2, DNABERT-2, a gene LLaMA, any AutoModel, or none (one-hot, kmer, placed).",
+        "llama-gene baseline embed --input-file proteins.fasta --seq-type prot --encoder facebook/esm2_t6_8M_UR50D --out runs/embeddings",
+        adds=True,
+        aliases={"save_path": "out", "llm_dir": "encoder", "llm_dirpath": "encoder", "emb_dir": "embeddings", "input": "input_file"},
+    ),
+    "baseline train": Entry(
+        "eval.baselines.training.recipe:TrainRecipe", _baseline_train, "train LucaOne's heads on embeddings",
+        "Train LucaBase, LucaPPI or LucaPPI2 on frozen embeddings; the best dev epoch predicts test.",
+        "llama-gene baseline train --recipe configs/baselines/protstab.yaml --data ProtStab/protein/regression --out runs/protstab",
+    ),
+    "baseline predict": Entry(
+        "eval.baselines.training.recipe:PredictRecipe", "eval.baselines.training.predict:predict", "predict with a trained head",
+        "Predict with a trained or shipped head, CSV in and out as the original's predict_v1.",
+        "llama-gene baseline predict --model runs/protstab --input-file proteins.csv --out runs/proteins_prediction.csv",
+        adds=True, aliases={"save_path": "out", "model_path": "model", "emb_dir": "embeddings"},
+    ),
+}  # fmt: skip
