@@ -147,7 +147,7 @@ def sequences_of(path: Path | None, seq_type: str, length: int, residues: int, l
     else:
         from sequences.readers import fasta_records
 
-        found = ["".join(b"".join(body).decode().split()) for _, _, body in fasta_records(path)]
+        found = [letters for _, _, letters in fasta_records(path)]
     rng.shuffle(found)
     drawn: list[str] = []
     for letters in found:

@@ -21,8 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import uniprot_writers as write
 from Bio import SwissProt
 
-from artefacts.errors import Ledger
-from sequences.uniprot import read_uniprot
+from sequences.uniprot import checked_entries
 
 
 def invented(number: int) -> write.Invented:
@@ -60,7 +59,7 @@ def main() -> None:
         for name, content in contents.items():
             path = Path(folder) / name
             path.write_bytes(gzip.compress(content, 6) if name.endswith(".gz") else content)
-            rate = speed(lambda path=path: sum(1 for _ in read_uniprot(path, Ledger())), len(content), len(entries))  # type: ignore[misc]
+            rate = speed(lambda path=path: sum(1 for _ in checked_entries(path)), len(content), len(entries))  # type: ignore[misc]
             print(f"{name:20} {rate:6.0f} MB/s")
 
         def biopython() -> int:

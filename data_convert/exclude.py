@@ -149,8 +149,7 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     """Line and cells of each row, whatever its columns are; of FASTA and records of `convert tasks` the sequences."""
     form = sniff(with_head(blocks(file))[0])[0]
     if form == FASTA:
-        for line, _, body in fasta_records(file):
-            yield line, ["".join(b"".join(body).decode("latin-1").split())]
+        yield from ((line, [letters]) for line, _, letters in fasta_records(file))
     elif form == "JSON":
         for line, record in json_objects(file):
             try:

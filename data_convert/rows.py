@@ -69,8 +69,8 @@ def read_sequences_by_id(path: Path) -> dict[str, str]:
 
 def _named_letters(path: Path) -> Iterator[tuple[int, str, str]]:
     if sniff(with_head(blocks(path))[0])[0] == FASTA:
-        for line, header, body in fasta_records(path):
-            yield line, [*header.split(), ""][0], "".join(b"".join(body).decode("latin-1").split())
+        for line, header, letters in fasta_records(path):
+            yield line, [*header.split(), ""][0], letters
     else:
         for row in Table(path, names=[], delimiter="\t"):
             name, letters = [*row.cells, "", ""][:2]
@@ -78,8 +78,7 @@ def _named_letters(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _fasta_rows(card: TaskCard, path: Path) -> Iterator[Row]:
-    for line, header, body in fasta_records(path):
-        letters = "".join(b"".join(body).decode("latin-1").split())
+    for line, header, letters in fasta_records(path):
         if not card.columns:
             yield Row(line, {"label": header, card.inputs[0].column: letters})
             continue

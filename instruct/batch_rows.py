@@ -131,5 +131,5 @@ def _names(card: TaskCard) -> tuple[list[tuple[str, ...]], list[str]]:
 
 
 def _fasta_rows(path: Path) -> Iterator[tuple[int, dict[str, str], str]]:
-    for line, header, body in fasta_records(path):
-        yield line, {"seq_id": [*header.split(), ""][0], "seq": "".join(b"".join(body).decode("latin-1").split())}, ""
+    for line, header, letters in fasta_records(path):
+        yield line, {"seq_id": [*header.split(), ""][0], "seq": letters}, ""

@@ -116,11 +116,11 @@ def read_fasta(path: Path, most: int, modality: str | None = None) -> list[Read]
             more records.
     """
     found: list[Read] = []
-    for line, header, body in fasta_records(path):
+    for line, header, letters in fasta_records(path):
         if len(found) == most:
             raise UserError(f"{path}: more than {most} sequences; a prompt holds a few, `llama-gene predict` reads any number")
         name = header.split()[0] if header.split() else f"line{line}"
-        found.append(_read(b"".join(body).decode("latin-1"), modality, name, f"{at(path, line)} ({name[:60]})"))
+        found.append(_read(letters, modality, name, f"{at(path, line)} ({name[:60]})"))
     return found
 
 

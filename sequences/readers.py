@@ -51,8 +51,8 @@ class Sequence:
     """1-based line where the record starts."""
 
 
-def fasta_records(path: str | Path) -> Iterator[tuple[int, str, list[bytes]]]:
-    """Line of the header, header without `>`, and the raw bytes below it; nothing is validated but the format.
+def fasta_records(path: str | Path) -> Iterator[tuple[int, str, str]]:
+    """Line of the header, header without `>`, and what stands below it without white space; nothing is judged but the format.
 
     Raises:
         UserError: missing or damaged file, no record at all, or a file in another format.
@@ -64,7 +64,7 @@ def fasta_records(path: str | Path) -> Iterator[tuple[int, str, list[bytes]]]:
         shown = line[:30].decode("utf-8", "replace").strip()
         raise UserError(f"{at(path, above + 1)}: not FASTA: expected a header that starts with '>', found '{shown}'")
     for record in formats.fasta(content):
-        yield record.line, record.header, record.body
+        yield record.line, record.header, "".join(b"".join(record.body).decode("latin-1").split())
 
 
 def sequence_format(path: str | Path) -> str:

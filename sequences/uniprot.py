@@ -5,10 +5,9 @@ Not supported: RDF, JSON, GFF; the feature table; isoform sequences other than t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from artefacts.errors import Ledger, at
 from sequences.alphabets import PROTEIN
 from sequences.files import blocks, lines_of, with_head
 from sequences.tables import Table
@@ -17,47 +16,24 @@ from sequences.uniprot_flat import flat_entries
 from sequences.uniprot_tsv import tsv_entries
 from sequences.uniprot_xml import xml_entries
 
-__all__ = ["Entry", "Function", "GoTerm", "read_uniprot"]
+__all__ = ["Entry", "Function", "GoTerm", "checked_entries"]
 RESIDUES = frozenset(PROTEIN.letters + PROTEIN.letters.lower())
 WITHOUT_FUNCTION = "without a function"
 
 
-def read_uniprot(path: str | Path, ledger: Ledger, progress: Callable[[int], object] | None = None) -> Iterator[Entry]:
-    """Read the entries of a UniProt file, one in memory at a time.
+def checked_entries(path: str | Path, content: Iterable[bytes] | None = None, needed: str | None = None) -> Iterator[Entry | Broken]:
+    """All entries in the file's order, one in memory at a time; those that cannot be used come as `Broken`.
 
-    An entry that is broken or cut short, whose sequence is not as long as it says, or has a letter outside the alphabet
-    of proteins, is set aside in `ledger` with file:line. Entries without a function are counted in `ledger.notes`.
-    `progress`: see `files.blocks`.
-
-    Raises:
-        UserError: missing, damaged or empty file, XML that is not well formed or has a DTD; not one usable entry.
-    """
-    mark = ledger.mark()
-    for found in checked_entries(path, progress):
-        ledger.read += 1
-        if isinstance(found, Broken):
-            ledger.reject(found.reason, at(path, found.line))
-            continue
-        if not found.function:
-            ledger.notes[WITHOUT_FUNCTION] += 1
-        ledger.written += 1
-        yield found
-    ledger.close(path, mark, "UniProt entry", hint="Known are the flat file (.dat), XML, and TSV with the columns Entry and Sequence")
-
-
-def checked_entries(
-    path: str | Path, progress: Callable[[int], object] | None = None, content: Iterable[bytes] | None = None, needed: str | None = None
-) -> Iterator[Entry | Broken]:
-    """All entries in the file's order, those that cannot be used as `Broken`; for callers with a ledger of their own.
+    Broken is an entry that is cut short, whose sequence is not as long as it says, or has a letter outside the alphabet of proteins.
 
     Args:
         content: the file's blocks, where they are read already.
         needed: a field of `Entry` that a TSV file must have a column for.
 
     Raises:
-        UserError: a TSV file without that column, or one of Entry and Sequence.
+        UserError: missing or damaged file, XML that is not well formed or has a DTD, a TSV file without a column that is needed.
     """
-    head, content = with_head(iter(content) if content is not None else blocks(path, progress))
+    head, content = with_head(iter(content) if content is not None else blocks(path))
     for found in _entries(head.lstrip(), content, path, needed):
         if isinstance(found, Entry):
             found.sequence = found.sequence.upper()

@@ -187,7 +187,7 @@ MISTAKES = {
     "empty FASTA": (f"{TRAIN} empty.fa", ["empty.fa:1: no sequence record", "remove it from the recipe"]),
     "foreign letters": (f"{TRAIN} foreign.fa", ["foreign.fa: not one usable dna record: letter outside dna: 2", "Is this file dna?"]),
     "too many pieces": (f"{TRAIN} good.fa", ["good.fa: only ", "pieces can be learned", "ask for vocab_size="]),
-    "unusable text": ("tokenizer create --out out --text text.jsonl", ["text.jsonl: not one usable text document", "mend the file"]),
+    "unusable text": ("tokenizer create --out out --text text.jsonl", ["text.jsonl: not one usable text document", "Mend the file"]),
     "no BPE": ("tokenizer extend --base absent --dna a --protein b --out out", ["a: no such dna BPE; train one with"]),
     "no tokenizer": (
         "convert pack --tokenizer absent --out out --sources {modality:\\ dna,\\ files:\\ [good.fa]}",

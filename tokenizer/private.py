@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers
 
-from artefacts.errors import UserError
+from artefacts.errors import UserError, ensure
 from sequences.alphabets import DNA, PROTEIN, RNA, TAGS, Alphabet
 from sequences.spans import WHITE_SPACE, inside, letters_of
 
@@ -83,7 +83,7 @@ def normalizer(private: PrivateAlphabets) -> normalizers.Normalizer:
     # one block further for each, so that no marker is itself a letter
     mark, protein_mark = (chr(ord(private.marker) + BLOCK * number) for number in (1, 2))
     every = letters_of(PROTEIN)
-    assert set(letters_of(RNA)) <= set(every)
+    ensure(set(letters_of(RNA)) <= set(every), "residue codes hold all nucleotide codes")
     # < is looked for once, not for every tag: this is tried at each letter of a text
     begin = "|".join(f"{one.name}>(?={inside(one)}(?:{one.close_tag}|\\z))" for one in (DNA, RNA, PROTEIN))
     # what \K leaves behind is kept; the zero-width match behind it becomes the marker

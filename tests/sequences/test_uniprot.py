@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import re
+from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
 
@@ -17,11 +18,23 @@ from uniprot_writers import Invented
 from artefacts.errors import Ledger, UserError
 from data_convert.documents import Document, read_documents
 from sequences.formats import UNIPROT, sniff
-from sequences.uniprot import Entry, read_uniprot
+from sequences.uniprot import WITHOUT_FUNCTION, Entry, checked_entries
 from sequences.uniprot_entry import clean, join_lines, locations
 from sequences.uniprot_tsv import main_name
 
 BROWSED = (" (PubMed:123, PubMed:4567)", " (Ref.4)")
+
+
+def read_uniprot(path: Path, ledger: Ledger) -> Iterator[Entry]:
+    """The usable entries; all are counted."""
+    for entry in checked_entries(path):
+        ledger.read += 1
+        if isinstance(entry, Entry):
+            ledger.written += 1
+            ledger.notes[WITHOUT_FUNCTION] += not entry.function
+            yield entry
+        else:
+            ledger.reject(entry.reason, f"{path}:{entry.line}")
 
 
 def read(folder: Path, content: str | bytes, name: str = "x") -> tuple[list[Entry], Ledger]:

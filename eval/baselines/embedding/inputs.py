@@ -121,8 +121,7 @@ def read_inputs(
 
 
 def _fasta(path: Path) -> Iterator[tuple[int, str, str, str]]:
-    for line, header, body in fasta_records(path):
-        yield line, header.strip(), "".join(b"".join(body).decode("latin-1").split()), ""
+    yield from ((line, header, letters, "") for line, header, letters in fasta_records(path))
 
 
 def _table(path: Path, id_idx: int | str | None, seq_idx: int | str | None) -> Iterator[tuple[int, str, str, str]]:

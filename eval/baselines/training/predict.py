@@ -257,8 +257,8 @@ def _rows(recipe: PredictRecipe, *, pair: bool) -> Iterator[Row]:
     if sequence_format(path) == FASTA:
         if pair or types[0] is None:
             raise UserError(f"{path}: " + ("pairs come as CSV or TSV" if pair else "a FASTA file needs --seq-type gene or prot"))
-        for line, title, body in fasta_records(path):
-            yield at(path, line), [title.strip()], [str(types[0])], ["".join(b"".join(body).decode("latin-1").split())], None, [title]
+        for line, title, letters in fasta_records(path):
+            yield at(path, line), [title.strip()], [str(types[0])], [letters], None, [title]
         return
     table = open_table(path)
     header, rows = table.names, list(table)
