@@ -20,7 +20,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger
-from sequences.readers import read_text
+from sequences.texts import read_texts
 from tokenizer.base import read_base
 from tokenizer.bpe.encode import may_hold_spans
 from tokenizer.vocabulary import extend
@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     base = read_base(options.base)
     extended, _, _ = extend(base, Tokenizer.from_file(str(options.dna)), Tokenizer.from_file(str(options.protein)))
-    texts = [document.text for path in options.text for document in read_text(path, Ledger())]
+    texts = [document.text for path in options.text for document in read_texts(path, Ledger())]
     whole = "\n".join(texts)[: options.characters]
     parts = {"lines": whole.split("\n"), "documents": [whole[at : at + DOCUMENT] for at in range(0, len(whole), DOCUMENT)]}
     for unit, found in parts.items():

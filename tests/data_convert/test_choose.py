@@ -19,6 +19,7 @@ from data_convert.corpus import PackRecipe, Source
 from data_convert.pack import pack
 from data_convert.shards import load_shards
 from sequences.alphabets import reverse_complement
+from sequences.spans import TAG
 
 BLOCK = 64
 
@@ -46,7 +47,8 @@ def packed(extended_folder: Path, out: Path, sources: list[Source], **changes: o
         for row in load_shards(out, split):
             start = 0
             for length in row["seq_lengths"]:
-                found[split][row["modality"], "".join(tokenizer.decode(row["input_ids"][start : start + length]).split())] += 1
+                text = TAG.sub("", tokenizer.decode(row["input_ids"][start : start + length]))
+                found[split][row["modality"], "".join(text.split())] += 1
                 start += length
     return counts, found
 
