@@ -128,7 +128,8 @@ def _tidy(out: Path) -> None:
         else:  # killed between the two renames
             old.rename(out)
             print(f"{out}: set aside by a run that was killed; it is back", file=sys.stderr)
-    tidy(out.parent, name)
+    for beside in (out.name, f"{out.name}.manifest.json", f"{out.stem}.rejected.csv"):
+        tidy(out.parent, glob.escape(beside))
 
 
 def _remove(path: Path) -> None:

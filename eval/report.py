@@ -56,7 +56,7 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
     Raises:
         UserError: output exists, or a file that a given folder should hold is missing or malformed.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     check_absent(recipe.out, overwrite)
     metrics = _json(recipe.metrics)
@@ -89,7 +89,7 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
         "missing": [name for name in ("tokenizer", "pretrain", "instruct") if getattr(recipe, name) is None],
     }
     environment = Environment(
-        loader=PackageLoader("eval", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(share=share, count=lambda number: f"{number:,}", decimal=_decimal, signed=lambda x: _decimal(x, "+"))
     environment.filters.update(system=name_of, published=published)

@@ -14,10 +14,10 @@ SPLIT_NAMES = {"official": "official split", "leak_controlled": "leak-controlled
 
 def write_page(document: dict[str, Any], path: Path) -> None:
     """Write the page of what `audit.audit` returns."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("data_convert.splits", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(count=lambda number: f"{number:,}", decimal=lambda number: f"{number:.3f}")
     page = environment.get_template("page.html.jinja").render(

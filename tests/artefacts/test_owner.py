@@ -110,3 +110,12 @@ def test_where_a_file_stands_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="out: cannot be written"), owned(tmp_path / "file" / "out"):
         pytest.fail("held")
+
+
+def test_what_lay_beside_the_output_of_a_killed_run_goes_too(tmp_path: Path) -> None:
+    left = [tmp_path / f".{name}.partial-1" for name in ("out.csv", "out.csv.manifest.json", "out.rejected.csv")]
+    other = tmp_path / ".out.csv.gz.partial-1"
+    for path in [*left, other]:
+        path.write_text("half")
+    with owned(tmp_path / "out.csv"):
+        assert [path for path in [*left, other] if path.exists()] == [other]

@@ -541,7 +541,7 @@ def test_sigterm_ends_an_endpoint_that_does_not_hear_it(extended_folder: Path, t
     try:
         assert process.stdout is not None
         assert any(line.startswith("Ctrl-C") for line in process.stdout)
-        found = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid=,args="], capture_output=True, text=True, check=True)
+        found = subprocess.run(["ps", "-ww", "--ppid", str(process.pid), "-o", "pid=,args="], capture_output=True, text=True, check=True)
         # beside it stands the small process that would end it if this one were killed
         (endpoint,) = (int(line.split()[0]) for line in found.stdout.splitlines() if "os.killpg" not in line)
         os.kill(endpoint, signal.SIGSTOP)

@@ -29,11 +29,11 @@ def write_page(report: dict[str, Any], path: Path) -> None:
         report: what `tokenizer.report.compare.compare` returned, with what `tokenizer.report.models` adds where a model was extended.
         path: the page; a manifest in its folder, written before, gives commit, seed and files.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     manifest = path.parent / MANIFEST
     environment = Environment(
-        loader=PackageLoader("tokenizer.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
         count=lambda number: f"{number:,}",
