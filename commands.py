@@ -167,6 +167,11 @@ def _baseline_train(recipe: Any, overwrite: bool) -> None:
         print(f"note: {note}")
 
 
+def _baseline_predict(recipe: Any, overwrite: bool) -> None:
+    path_exists(recipe.model, "head", "give a folder of `baseline train` or of a shipped head")
+    _found("eval.baselines.training.predict:predict")(recipe, overwrite=overwrite)
+
+
 COMMANDS: dict[str, Entry] = {
     "tokenizer create": Entry(
         "tokenizer.create:CreateBase", "tokenizer.create:create_base", "make a tiny random base LLaMA",
@@ -319,7 +324,7 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene baseline train --recipe configs/baselines/protstab.yaml --data ProtStab/protein/regression --out runs/protstab",
     ),
     "baseline predict": Entry(
-        "eval.baselines.training.recipe:PredictRecipe", "eval.baselines.training.predict:predict", "predict with a trained head",
+        "eval.baselines.training.recipe:PredictRecipe", _baseline_predict, "predict with a trained head",
         "Predict with a trained or shipped head, CSV in and out as the original's predict_v1.",
         "llama-gene baseline predict --model runs/protstab --input-file proteins.csv --out runs/proteins_prediction.csv",
         adds=True, aliases={"save_path": "out", "model_path": "model", "emb_dir": "embeddings"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PrinterCallback, set_seed
 
 from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
-from artefacts.errors import Ledger, UserError
+from artefacts.errors import Ledger, UserError, say_read
 from artefacts.folder import check_absent, discard, fingerprint, new_folder, write_manifest
 from artefacts.generation import load_causal
 from artefacts.launch import keep_cpu_simple, leave, share_cores
@@ -48,6 +49,9 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
     aside: list[str] = []
     train = encode(tokenizer, recipe.records / "train.jsonl", recipe.max_tokens, ledgers["train"], aside=aside)
     dev = encode(tokenizer, recipe.records / "dev.jsonl", recipe.max_tokens, ledgers["dev"], recipe.dev_records, recipe.seed)
+    if not int(os.environ.get("RANK") or 0):  # the others read the same
+        for split, ledger in ledgers.items():
+            say_read(str(recipe.records / f"{split}.jsonl"), ledger.as_dict(), recipe.out / "set_aside.txt")
     scored = scored_records(dev.records, recipe.metric_records) if recipe.metric_every is not None else []
     scored_of = counts_of(train.tasks, scored) if recipe.metric_every is not None else {}
     ranks = world_size()

@@ -97,7 +97,7 @@ def from_csv(recipe: TrainRecipe) -> Data:
         ledger = Ledger(recipe.max_broken)
         data.splits[split] = _read_split(path, data, recipe.network.pair, ledger, named=named)
         data.ledgers[split] = ledger.as_dict()
-        say_read(str(path), data.ledgers[split])
+        say_read(str(path), data.ledgers[split], recipe.out / "rejected.csv")
         if ledger.rejected:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(ledger.reasons.items()))
             data.notes.append(f"{split}: {ledger.rejected} of {ledger.read} rows set aside ({reasons})")
