@@ -12,12 +12,13 @@ from artefacts.errors import UserError
 from data_convert.cards import TaskCard, find_cards, read_cards
 from data_convert.prompts import render
 from data_convert.records import each_record
+from sequences.alphabets import PLAIN_LETTERS
 
 KEPT = 20
 """Records kept of each task."""
 RECORDS = 20_000
 """Records of a file that are looked at: the page opens at once, however large the records are."""
-LETTERS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
+LETTERS = {**PLAIN_LETTERS, "rna": "ACGU"}
 LONGEST = 60
 """Letters of a made-up sequence."""
 

@@ -13,6 +13,8 @@ from artefacts.errors import UserError
 
 NUCLEOTIDES = "ACGTNRYSWKMBDHV"  # IUPAC; N and the ambiguity codes are letters of their own, never dropped
 RESIDUES = "ACDEFGHIKLMNPQRSTVWYXBZJUO*"  # 20 + unknown, ambiguous, selenocysteine, pyrrolysine, stop
+PLAIN_LETTERS = {"dna": "ACGT", "rna": "ACGT", "protein": "ACDEFGHIKLMNPQRSTVWY"}
+"""Letters without the ambiguous and rare ones, by modality; RNA as it is stored, T for U."""
 PLAIN_NUCLEOTIDES = b"ACGTUNacgtun"
 SURELY_NUCLEOTIDES = 50
 """Letters from which a protein spelled in plain nucleotides is none."""

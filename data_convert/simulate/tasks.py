@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from artefacts.errors import UserError
+from data_convert.mixing import SPLITS
 from data_convert.simulate.genes import INITIATOR, INITIATOR_START, IUPAC, TATA
 from data_convert.simulate.genome import Placed
 from data_convert.simulate.proteins import function_text, measured_stability
 from sequences.alphabets import reverse_complement
 
-SPLITS = ("train", "dev", "test")
 Row = tuple[str, ...]
 """The inputs, then the label."""
 

@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError, at
 from data_convert.cards import TaskCard, read_cards
+from data_convert.mixing import SPLITS
 from data_convert.records import REVERSED
 from sequences.alphabets import COMPLEMENT, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, Alphabet
 
-SPLITS = ("train", "dev", "test")
 TRAIN, DEV, TEST = range(3)
 Ints = NDArray[np.int64]
 _COMPLEMENT = bytes(COMPLEMENT.get(code, code) for code in range(256))

@@ -25,8 +25,8 @@ from artefacts.errors import UserError
 from eval.answers import Answers, value
 from eval.baselines.split import CLASSIFICATION, OPEN, Record, Task, classified, predicted, sample
 from eval.metrics import Floats
+from sequences.alphabets import PLAIN_LETTERS
 
-LETTERS = {"dna": "ACGT", "rna": "ACGT", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 LONGEST = {"dna": 5, "rna": 5, "protein": 3}
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 """L2 strengths tried, times the squared weights, against the summed loss of the train records."""
@@ -65,7 +65,7 @@ def features(records: Sequence[Record]) -> sparse.csr_matrix:
 
 def block_widths(record: Record) -> list[int]:
     """Number of columns of each input's each length, in the order of `features`."""
-    return [len(LETTERS[item["modality"]]) ** k for item in record["inputs"] for k in range(1, LONGEST[item["modality"]] + 1)]
+    return [len(PLAIN_LETTERS[item["modality"]]) ** k for item in record["inputs"] for k in range(1, LONGEST[item["modality"]] + 1)]
 
 
 def block_factors(train_x: sparse.csr_matrix, widths: list[int]) -> sparse.dia_matrix:
@@ -79,7 +79,7 @@ def block_factors(train_x: sparse.csr_matrix, widths: list[int]) -> sparse.dia_m
 
 def kmer_shares(sequences: Sequence[str], modality: str) -> sparse.csr_matrix:
     """Each k-mer's count over the number of windows of its length, `[sequences, sum of letters**k]`."""
-    letters, longest = LETTERS[modality], LONGEST[modality]
+    letters, longest = PLAIN_LETTERS[modality], LONGEST[modality]
     width = sum(len(letters) ** k for k in range(1, longest + 1))
     chunk = max(1, CELLS_AT_ONCE // width)
     return sparse.vstack([_count(sequences[i : i + chunk], letters, longest, width) for i in range(0, len(sequences), chunk)], format="csr")

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import UserError
+from data_convert.mixing import SPLITS
 from data_convert.records import with_choices
 from eval.metrics import Floats
 from eval.predictions import by_task, head_of, read_lines
 
 Record = dict[str, Any]
-SPLITS = ("train", "dev", "test")
 CLASSIFICATION = ("binary", "multiclass")
 OPEN = ("text", "set", "multilabel")
 """Kinds whose answer is none of a list of choices."""

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from eval.baselines.embedding.encoder import Encoder, Piece
-
-LETTERS = {"dna": "ACGT", "rna": "ACGT", "protein": "ACDEFGHIKLMNPQRSTVWY"}
+from sequences.alphabets import PLAIN_LETTERS
 
 
 class OneRow(Encoder):
@@ -40,7 +39,7 @@ class Words(OneRow):
     """A nucleic acid uses the first 4 + 16 + 64 + 256 channels."""
 
     def ids(self, modality: str, letters: str) -> np.ndarray:
-        size, codes, row_1D = len(LETTERS[modality]), _codes(modality, letters), np.zeros((1, self.width), dtype=np.float32)
+        size, codes, row_1D = len(PLAIN_LETTERS[modality]), _codes(modality, letters), np.zeros((1, self.width), dtype=np.float32)
         word, known, column = np.zeros(len(codes), dtype=np.int64), np.ones(len(codes), dtype=bool), 0
         for k in range(1, self.LONGEST[modality] + 1):
             windows = max(len(codes) - k + 1, 0)  # the word that begins at each place, one letter longer in each round
@@ -57,7 +56,7 @@ class Placed(OneRow):
     name, width = "placed", 1280
 
     def ids(self, modality: str, letters: str) -> np.ndarray:
-        size, row_1D = len(LETTERS[modality]), np.zeros((1, self.width), dtype=np.float32)
+        size, row_1D = len(PLAIN_LETTERS[modality]), np.zeros((1, self.width), dtype=np.float32)
         codes = _codes(modality, letters[: self.width // size])
         places = np.flatnonzero(codes >= 0)
         row_1D[0, places * size + codes[places]] = 1
@@ -67,7 +66,7 @@ class Placed(OneRow):
 def _codes(modality: str, letters: str) -> np.ndarray:
     """The place of each letter in its alphabet, -1 for others."""
     table = np.full(256, -1)
-    table[np.frombuffer(LETTERS[modality].encode(), dtype=np.uint8)] = np.arange(len(LETTERS[modality]))
+    table[np.frombuffer(PLAIN_LETTERS[modality].encode(), dtype=np.uint8)] = np.arange(len(PLAIN_LETTERS[modality]))
     if modality == "rna":
         letters = letters.replace("U", "T")
     return table[np.frombuffer(letters.encode("latin-1", "replace"), dtype=np.uint8)]

@@ -14,13 +14,13 @@ from typing import Any
 
 from artefacts.errors import Ledger, UserError, at, say_read
 from data_convert.labels import read_label_file, read_number
+from data_convert.mixing import SPLITS
 from eval.baselines.embedding.inputs import check_seq_type, open_table, read_letters
 from eval.baselines.training.examples import Data, Example, Input
 from eval.baselines.training.recipe import Kind, TrainRecipe
 from sequences.alphabets import BadSequence
 from sequences.tables import Table
 
-SPLITS = ("train", "dev", "test")
 SINGLE, PAIR = 4, 7
 """Columns."""
 
