@@ -446,7 +446,7 @@ def test_one_row_of_words_or_of_placed_letters(texts: list[str], gene: bool) -> 
         assert rows.own[0, : len(chance)] == pytest.approx(np.sqrt(counted[i, : len(chance)] * chance) - 1, abs=1e-5)
         assert not rows.own[0, len(chance) :].any()
     for i, rows in extract(placed, items, Extent()):
-        alphabet, seen = kmers.LETTERS[modality], texts[i][: 1280 // size]
+        alphabet, seen = kmers.PLAIN_LETTERS[modality], texts[i][: 1280 // size]
         table = rows.own[0].reshape(-1, size)
         assert [("".join(alphabet[c] for c in np.flatnonzero(row)) or "-") for row in table[: len(seen)]] == [
             letter if letter in alphabet else "-" for letter in seen
