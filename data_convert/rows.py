@@ -117,8 +117,7 @@ def _header(card: TaskCard, table: Table) -> list[str]:
     missing = [column for column in needed if column not in names]
     if missing:
         raise UserError(f"{where}: no column '{missing[0]}'; columns found: {', '.join(names)}. Mend the header or the card of {card.id}")
-    if repeated := next((name for name in needed if names.count(name) > 1), None):
-        raise UserError(f"{where}: two columns are called '{repeated}'; mend the header")
+    table.check_once(needed, names)
     return names
 
 

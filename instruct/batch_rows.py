@@ -120,6 +120,8 @@ class Rows:
         if self.ground_truth is not None and self.ground_truth not in header:
             raise UserError(f"{where}: no column '{self.ground_truth}' for the ground truth; found: {', '.join(header)}")
         ids = PAIR_IDS if len(inputs) == 2 and set(PAIR_IDS) <= set(header) else tuple([n for n in SINGLE_IDS if n in header][:1])
+        beside = [item.type_column for item in inputs if item.type_column]
+        table.check_once([*ids, *beside, *(item.column for item in inputs), *filter(None, [self.ground_truth])])
         return path, card.model_copy(update={"format": "csv", "inputs": inputs, "label": None, "label_key": None}), ids
 
 

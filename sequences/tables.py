@@ -99,9 +99,17 @@ class Table:
                 yield TableRow(number, list(map(str.strip, cells)))
 
     def place(self, names: Iterable[str]) -> int | None:
-        """Index of the first of these columns that is there, in either case."""
+        """Index of the first of these columns that is there, in either case. Raises UserError where it is there twice."""
         known = [name.removeprefix("#").casefold() for name in self.names]
-        return next((known.index(name) for name in names if name in known), None)
+        found = next((name for name in names if name in known), None)
+        self.check_once([] if found is None else [found], known)
+        return None if found is None else known.index(found)
+
+    def check_once(self, needed: Iterable[str], names: Sequence[str] | None = None) -> None:
+        """Raise UserError where two columns have a name that is needed: nobody could say which is meant."""
+        for name in needed:
+            if (names or self.names).count(name) > 1:
+                raise UserError(f"{at(self.path, self.header_line)}: two columns are called '{name}'; mend the header")
 
     def _quoted(self, text: str, delimiter: str, width: int) -> list[str] | None:
         """Cells of a row with quotation marks, or None. Lines taken in vain are given back, so that only one row is lost."""

@@ -51,10 +51,9 @@ def tsv_entries(table: Table, needed: str | None = None) -> Iterator[Entry | Bro
     Raises:
         UserError: no column Entry, Sequence or of what is needed, or a column twice.
     """
-    places: dict[str, int] = {}
-    for place, name in enumerate(table.names):
-        if places.setdefault(name.casefold(), place) != place:
-            raise UserError(f"{at(table.path, table.header_line)}: two columns are called '{name}'; download the file again")
+    folded = [name.casefold() for name in table.names]
+    table.check_once(folded, folded)
+    places = {name: place for place, name in enumerate(folded)}
     for name in ("Entry", "Sequence", *COLUMNS.get(needed or "", ())):
         if _place(places, name) is None:
             old = OLD_NAMES.get(name.casefold())

@@ -173,6 +173,19 @@ def test_the_name_of_a_table_proves_nothing(tmp_path):
         assert [sample.inputs for sample in Rows(toy_card(), [path], None).read(0.1)] == [{"sequence": "ACGT"}]
 
 
+def test_a_column_that_stands_twice_is_refused_by_every_reader(tmp_path):
+    path = write(tmp_path / "x.csv", "id,sequence,sequence\na,ACGT,GGGG\n")
+    inputs = [{"modality": "dna", "name": "sequence"}]
+    for read in (
+        lambda: sequences(path),
+        lambda: read_inputs(path, "gene", "id", "sequence", "refuse"),
+        lambda: list(Rows(toy_card(inputs=inputs), [path], None).read(0.1)),
+        lambda: list(read_rows(toy_card(inputs=inputs, label="id"), path)),
+    ):
+        with pytest.raises(UserError, match=r"x\.csv:1: two columns are called 'sequence'; mend the header"):
+            read()
+
+
 # F6: UniProt
 
 

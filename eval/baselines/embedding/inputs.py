@@ -70,14 +70,15 @@ def open_table(path: Path) -> Table:
     return table
 
 
-def column(header: list[str], given: int | str, path: Path) -> int:
+def column(table: Table, given: int | str) -> int:
     """The place of a column given by index from 0 or by name."""
-    text = str(given)
-    if text in header:
+    header, text = table.names, str(given)
+    if text in header and not isinstance(given, int):
+        table.check_once([text])
         return header.index(text)
     if text.isdigit() and int(text) < len(header):
         return int(text)
-    raise UserError(f"{path}: no column '{given}'; the header has {', '.join(f'{i} {name}' for i, name in enumerate(header))}")
+    raise UserError(f"{table.path}: no column '{given}'; the header has {', '.join(f'{i} {name}' for i, name in enumerate(header))}")
 
 
 def read_inputs(
@@ -126,8 +127,8 @@ def _fasta(path: Path) -> Iterator[tuple[int, str, str, str]]:
 
 def _table(path: Path, id_idx: int | str | None, seq_idx: int | str | None) -> Iterator[tuple[int, str, str, str]]:
     table = open_table(path)
-    name = column(table.names, 0 if id_idx is None else id_idx, path)
-    letters = column(table.names, (2 if len(table.names) > 2 else 1) if seq_idx is None else seq_idx, path)
+    name = column(table, 0 if id_idx is None else id_idx)
+    letters = column(table, (2 if len(table.names) > 2 else 1) if seq_idx is None else seq_idx)
     table.one_line = [name, letters]
     for row in table:
         yield row.line, *((row.cells[name].lstrip(">"), row.cells[letters]) if row.cells else ("", "")), row.problem
