@@ -102,7 +102,6 @@ def _scrambled(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return (numbers ^ (numbers >> np.uint64(29))) * SCRAMBLE
 
 
-@lru_cache(maxsize=2)
 def read_excluded(files: tuple[Path, ...], max_broken: float = 1.0) -> tuple[dict[str, Excluded], dict[str, Ledger]]:
     """Modality -> benchmark sequences of all files, and file -> ledger of its rows. Letters of unknown kind are guessed.
 
@@ -110,6 +109,13 @@ def read_excluded(files: tuple[Path, ...], max_broken: float = 1.0) -> tuple[dic
         UserError: missing or damaged files, files of another kind, a file without one sequence long enough to be found, or with
             more than `max_broken` rows without a sequence.
     """
+    # a file that has changed since is another one
+    states = tuple((state.st_size, state.st_mtime_ns) for file in files if file.is_file() for state in [file.stat()])
+    return _read(files, max_broken, states)
+
+
+@lru_cache(maxsize=2)
+def _read(files: tuple[Path, ...], max_broken: float, states: tuple[tuple[int, int], ...]) -> tuple[dict[str, Excluded], dict[str, Ledger]]:
     found: dict[str, set[str]] = {name: set() for name in STRETCH}
     ledgers: dict[str, Ledger] = {}
     least = " or ".join(f"{size} letters of {name}" for name, (size, _) in STRETCH.items())

@@ -58,6 +58,8 @@ def test_every_format(tmp_path: Path):
     documents = [letters_of(seed) for seed in range(5)]
     assert sets["dna"].held_by(documents).tolist() == sets["rna"].held_by(documents).tolist() == [False, True, True, True, False]
     assert sets["protein"].held_by([f"M{protein}*", protein]).tolist() == [True, True]
+    (tmp_path / "a.fa").write_text(f">x\n{letters_of(4)}{letters_of(4)}\n")
+    assert read_excluded((tmp_path / "a.fa",))[0]["dna"].held_by([letters_of(4) * 2]).tolist() == [True], "read anew once it has changed"
     (tmp_path / "d.csv").write_text("a,b\nACGT,1\n")
     with pytest.raises(UserError, match=r"d\.csv: not one usable benchmark sequence: too short: 1"):
         read_excluded((tmp_path / "d.csv",))
