@@ -140,7 +140,7 @@ TAGS = [tag for alphabet in ALPHABETS.values() for tag in (alphabet.open_tag, al
 
 def guess(letters: str) -> Alphabet:
     """The alphabet of letters of unknown kind: nucleotide codes of which nine in ten are plain ones, or else protein."""
-    used, raw = set(letters.upper()), letters.encode()
+    used, raw = set(letters.upper()), letters.encode("latin-1", "replace")
     plain = len(raw) - len(raw.translate(None, PLAIN_NUCLEOTIDES))
     if used <= set(NUCLEOTIDES + "U") and plain >= PLAIN_SHARE * len(raw):
         return RNA if "U" in used and "T" not in used else DNA
