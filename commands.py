@@ -27,7 +27,7 @@ class Entry:
     example: str
     positional: str | None = None
     dry_run: str | Callable[[Any], None] | None = None
-    adds: bool = False
+    adds: str = ""
     shares: Callable[[Any], bool] = lambda recipe: False
     aliases: dict[str, str] = field(default_factory=dict)
 
@@ -206,7 +206,7 @@ COMMANDS: dict[str, Entry] = {
         "Fetch public data: checksums verified, licences shown, broken downloads continued.",
         "llama-gene convert fetch swissprot --out data\n"
         "llama-gene convert fetch refseq:GCF_000005845.2 gue --out data",
-        positional="sources", dry_run="data_convert.fetch:preview", adds=True,
+        positional="sources", dry_run="data_convert.fetch:preview", adds="folder",
         shares=lambda recipe: True,  # each source has a folder of its own
     ),
     "convert simulate": Entry(
@@ -282,7 +282,7 @@ COMMANDS: dict[str, Entry] = {
         "eval.recipe:RunRecipe", _eval_run, "predict with several models, score, report",
         "Predict with several models, measure their English, score them together, write the report; finished steps are kept.",
         "llama-gene eval run --records runs/records --out runs/eval models.llama-gene.model=runs/model models.base.model=runs/pretrained",
-        dry_run=_eval_run_plan, adds=True,
+        dry_run=_eval_run_plan, adds="folder",
     ),
     "eval retention": Entry(
         "eval.recipe:RetentionRecipe", _retention, "measure whether models still read English",
@@ -315,7 +315,7 @@ COMMANDS: dict[str, Entry] = {
         "eval.baselines.embedding.recipe:EmbedRecipe", "eval.baselines.embedding.command:embed", "embed sequences with frozen encoders",
         "Embed sequences with LucaOne, ESM-2, DNABERT-2, a gene LLaMA, any AutoModel, or none (one-hot, kmer, placed).",
         "llama-gene baseline embed --input-file proteins.fasta --seq-type prot --encoder facebook/esm2_t6_8M_UR50D --out runs/embeddings",
-        adds=True,
+        adds="folder",
         aliases={"save_path": "out", "llm_dir": "encoder", "llm_dirpath": "encoder", "emb_dir": "embeddings", "input": "input_file"},
     ),
     "baseline train": Entry(
@@ -327,6 +327,6 @@ COMMANDS: dict[str, Entry] = {
         "eval.baselines.training.recipe:PredictRecipe", _baseline_predict, "predict with a trained head",
         "Predict with a trained or shipped head, CSV in and out as the original's predict_v1.",
         "llama-gene baseline predict --model runs/protstab --input-file proteins.csv --out runs/proteins_prediction.csv",
-        adds=True, aliases={"save_path": "out", "model_path": "model", "emb_dir": "embeddings"},
+        adds="file", aliases={"save_path": "out", "model_path": "model", "emb_dir": "embeddings"},
     ),
 }  # fmt: skip
