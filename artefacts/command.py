@@ -24,6 +24,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent
+from artefacts.inputs import broken_input
 from artefacts.owner import owned
 from artefacts.recipe import Recipe, dump, load
 
@@ -125,13 +126,19 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
         return
     out = getattr(recipe, "out", None)
     with owned(out, shared=verb.shares(recipe)) if out is not None else contextlib.nullcontext():
+        read = [path for path in recipe.read_values() if isinstance(path, Path)]
         if out is not None and not verb.adds:
-            check_absent(
-                out, options.overwrite, [path for path in recipe.read_values() if isinstance(path, Path)]
-            )  # before the work imports anything heavy
+            check_absent(out, options.overwrite, read)  # before the work imports anything heavy
         elif out is not None and out.exists() and not (out.is_dir() if verb.adds == "folder" else out.is_file()):
             raise UserError(f"{out}: exists and is no {verb.adds}; choose another output")
-        verb.work(recipe, options.overwrite)
+        try:
+            verb.work(recipe, options.overwrite)
+        except UserError:
+            raise
+        except Exception as error:
+            if of_the_system(error) or not (wrong := broken_input(read)):
+                raise
+            raise UserError(f"{wrong}; make or fetch it again") from error
 
 
 def guarded(work: Callable[[], Any]) -> int:

@@ -15,6 +15,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -63,11 +64,16 @@ class Nursery:
         codes = json.loads(self.process.stdout.readline())
         return Done(codes, log.read_text(encoding="utf-8", errors="replace"))
 
-    def call(self, argv: list[str], log: Path, after: float | None = None) -> tuple[int, float]:
-        """Give a `llama-gene` command, killed by SIGKILL after so many seconds; returns its exit code and how long it took."""
+    def call(self, argv: list[str], log: Path, after: float | None = None, largest: int | None = None) -> tuple[int, float]:
+        """Give a `llama-gene` command; returns its exit code and how long it took.
+
+        Args:
+            after: seconds until it is killed by SIGKILL.
+            largest: bytes that a file of it may have, as where the disk is full.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"argv": argv, "log": str(log), "after": after}) + "\n")
+        self.process.stdin.write(json.dumps({"argv": argv, "log": str(log), "after": after, "largest": largest}) + "\n")
         code, seconds = json.loads(self.process.stdout.readline())
         return code, seconds
 
@@ -177,6 +183,8 @@ def command(job: dict[str, Any]) -> tuple[int, float]:
             os.dup2(log, 2)
             import llama_gene
 
+            if job["largest"] is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest"], job["largest"]))
             code = llama_gene.main(job["argv"])
         except BaseException:
             import traceback
