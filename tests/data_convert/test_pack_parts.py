@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 import artefacts.folder
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint, read_manifest
-from data_convert import pack as packing
-from data_convert.corpus import PackRecipe, Source
-from data_convert.pack import Share, pack
-from data_convert.plan import plan
-from data_convert.shards import COUNTS, load_shards, shard_folders
+from data_convert.corpus import pack as packing
+from data_convert.corpus.pack import Share, pack
+from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.plan import plan
+from data_convert.corpus.shards import COUNTS, load_shards, shard_folders
 
 BLOCK = 64
 

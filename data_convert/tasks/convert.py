@@ -19,14 +19,14 @@ from tqdm import tqdm
 
 from artefacts.errors import SET_ASIDE, UserError, write_set_aside
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
-from data_convert.card_fields import CLASSIFICATION
-from data_convert.cards import TaskCard, find_cards, load_card
-from data_convert.examples import Reader, TaskLedger
-from data_convert.mixing import SPLITS, Ints, Mix, balanced_size, cut, draw, shares, task_stream
-from data_convert.records import RecordWriter
 from data_convert.splits.grouping import Grouping
-from data_convert.task_recipe import TaskEntry, TasksRecipe
-from data_convert.token_lengths import TokenLengths
+from data_convert.tasks.card_fields import CLASSIFICATION
+from data_convert.tasks.cards import TaskCard, find_cards, load_card
+from data_convert.tasks.examples import Reader, TaskLedger
+from data_convert.tasks.mixing import SPLITS, Ints, Mix, balanced_size, cut, draw, shares, task_stream
+from data_convert.tasks.records import RecordWriter
+from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
+from data_convert.tasks.token_lengths import TokenLengths
 
 STAGE = "tasks"
 DEV_SHARE = 0.1

@@ -28,14 +28,14 @@ import numpy as np
 from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read
 from artefacts.folder import SEAL, check_absent, discard, fingerprint, new_file, new_folder, sound, write_manifest
 from artefacts.launch import cores
-from data_convert.blocks import ShardJob, write_shard
-from data_convert.choose import Choice, Index, choose
-from data_convert.corpus import PackRecipe, Source
-from data_convert.crew import run_jobs
-from data_convert.exclude import read_excluded
-from data_convert.parts import check_encoder, convert_part, finished, read_rows
-from data_convert.plan import Part, plan
-from data_convert.shards import COUNTS, SPLITS, STAGE, tokenizer_fingerprint
+from data_convert.corpus.blocks import ShardJob, write_shard
+from data_convert.corpus.choose import Choice, Index, choose
+from data_convert.corpus.crew import run_jobs
+from data_convert.corpus.exclude import read_excluded
+from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.parts import check_encoder, convert_part, finished, read_rows
+from data_convert.corpus.plan import Part, plan
+from data_convert.corpus.shards import COUNTS, SPLITS, STAGE, tokenizer_fingerprint
 
 __all__ = ["PackRecipe", "Share", "Source", "pack"]
 
@@ -92,7 +92,7 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
         _list_set_aside(folder, folders, excluded)
         write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs | choice.inputs, counts=counts)
         if recipe.verify:
-            from data_convert.verify import verify
+            from data_convert.corpus.verify import verify
 
             counts["verified"] = verify(recipe, folder, counts)
             write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs | choice.inputs, counts=counts)

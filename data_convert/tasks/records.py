@@ -15,10 +15,10 @@ from typing import Any
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError, at
-from data_convert.card_fields import CLASSIFICATION, METRICS
-from data_convert.cards import TaskCard, read_cards
-from data_convert.examples import Example
-from data_convert.prompts import choices, fill
+from data_convert.tasks.card_fields import CLASSIFICATION, METRICS
+from data_convert.tasks.cards import TaskCard, read_cards
+from data_convert.tasks.examples import Example
+from data_convert.tasks.prompts import choices, fill
 from sequences.alphabets import ALPHABETS, reverse_complement
 
 INPUT = ("name", "modality", "letters")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import Ledger, at
-from data_convert.cards import TaskCard
-from data_convert.labels import BadLabel, read_label, resolve_labels
-from data_convert.rows import Row, read_rows, read_sequences_by_id
+from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.labels import BadLabel, read_label, resolve_labels
+from data_convert.tasks.rows import Row, read_rows, read_sequences_by_id
 from sequences.alphabets import ALPHABETS, BadSequence
 
 TYPES = {"gene": ("dna", "rna"), "prot": ("protein",)}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError, at
-from data_convert.cards import TaskCard
+from data_convert.tasks.cards import TaskCard
 from sequences.files import blocks, with_head
 from sequences.formats import FASTA, sniff
 from sequences.json_lines import json_objects
