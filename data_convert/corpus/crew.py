@@ -6,16 +6,16 @@ import logging
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
-import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from tqdm import tqdm
 
 from artefacts.errors import UserError
-
-log = logging.getLogger(__name__)
 
 
 def run_jobs(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, name: str) -> None:
@@ -28,68 +28,51 @@ def run_jobs(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, name
         UserError: the first that a job raised; RuntimeError with the traceback of any other error, or for a worker that
             was killed.
     """
+    workers = min(workers, len(jobs))
     with tqdm(total=len(jobs), desc=name, disable=None) as bar:
-        if min(workers, len(jobs)) <= 1:
+        if workers <= 1:
             for job in jobs:
                 work(job)
                 bar.update()
             return
-        context = multiprocessing.get_context("spawn")
-        taken = context.Value("q", 0)
-        crew: dict[Any, Any] = {}
+        context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
+        pool = ProcessPoolExecutor(workers, context, _begin, (context.Value("q", 0),))
+        crew: list[Any] = []
         try:
-            for _ in range(min(workers, len(jobs))):
-                ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_worker, args=(work, jobs, taken, theirs, len(crew)), daemon=True)
-                process.start()
-                theirs.close()
-                crew[ours] = process
-            while crew:
-                for ready in multiprocessing.connection.wait(list(crew)):
-                    _hear(ready, crew, bar)
+            results = [pool.submit(work, job) for job in jobs]
+            crew = [process for process in multiprocessing.active_children() if process not in others]
+            pool.shutdown(wait=False)  # makes the pool look at its workers once more: it may miss the death of its newest
+            for result in as_completed(results):
+                result.result()
+                bar.update()
+        except BrokenProcessPool:
+            _end(crew)
+            # the pool itself ends the others by SIGTERM
+            codes = sorted((process.exitcode or 0 for process in crew), key=lambda code: code in (0, -signal.SIGTERM))
+            raise RuntimeError(f"a worker ended with exit code {codes[0]}; if memory ran out, use fewer workers") from None
+        except UserError as error:
+            raise error from None
+        except Exception as error:
+            raise RuntimeError(f"in a worker:\n{error.__cause__ or repr(error)}") from None
         finally:
-            for process in crew.values():
-                process.terminate()
-            for process in crew.values():
-                process.join()
+            _end([process for process in multiprocessing.active_children() if process not in others])
 
 
-def _hear(pipe: Any, crew: dict[Any, Any], bar: Any) -> None:
-    """One message of a worker: None for a finished job, or what went wrong; the end of the pipe when it is done."""
-    try:
-        message = pipe.recv()
-    except EOFError:
-        process = crew.pop(pipe)
+def _end(crew: list[Any]) -> None:
+    for process in crew:
+        process.terminate()
+    for process in crew:
         process.join()
-        if process.exitcode:
-            raise RuntimeError(f"a worker ended with exit code {process.exitcode}; if memory ran out, use fewer workers") from None
-        return
-    if message is None:
-        bar.update()
-        return
-    kind, text = message
-    raise UserError(text) if kind == "user" else RuntimeError(f"in a worker:\n{text}")
 
 
-def _worker(work: Callable[[Any], Any], jobs: Sequence[Any], taken: Any, pipe: Any, number: int) -> None:
+def _begin(started: Any) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process per core already
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-    if number:
-        logging.disable(logging.WARNING)  # what the tokenizer has to say, once
+    with started.get_lock():
+        if started.value:
+            logging.disable(logging.WARNING)  # what the tokenizer has to say, once
+        started.value += 1
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        while True:
-            with taken.get_lock():
-                mine = taken.value
-                taken.value += 1
-            if mine >= len(jobs):
-                return
-            work(jobs[mine])
-            pipe.send(None)
-    except UserError as error:
-        pipe.send(("user", str(error)))
-    except Exception:
-        pipe.send(("bug", traceback.format_exc()))
 
 
 def _end_with_parent() -> None:
