@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import Ledger, at
+from data_convert.tasks.card_fields import Input
 from data_convert.tasks.cards import TaskCard
 from data_convert.tasks.labels import BadLabel, read_label, resolve_labels
 from data_convert.tasks.rows import Row, read_rows, read_sequences_by_id
@@ -30,7 +31,7 @@ class Example:
     """Input name -> letters, upper case, cropped."""
     label: str | float | list[str]
     answer: str
-    meta: dict[str, Any]
+    meta: dict[str, Any] | None
 
 
 class TaskLedger(Ledger):
@@ -55,6 +56,7 @@ class Reader:
         self.source = source
         labels, self.note = resolve_labels(card, source)
         self.card = card.model_copy(update={"labels": labels})
+        self._row_id = card.row_id or ["id"]
         files = {item.sequences for item in card.inputs if item.sequences}
         self._inputs = InputReader(card, {file: read_sequences_by_id(source / file) for file in sorted(files)})
 
@@ -81,11 +83,9 @@ class Reader:
         for column, pattern in card.where.items():
             if not fnmatch.fnmatchcase(str(values.get(column, "")), pattern):
                 raise Rejected("of another task", on_purpose=True)
-        name = (
-            "+".join([str(values.get(column, "")).strip() for column in card.row_id]) if card.row_id else str(values.get("id", "")).strip()
-        )
+        name = "+".join([str(values.get(column, "")).strip() for column in self._row_id])
         # eight bytes a row; two ids that share them are one chance in millions of millions
-        if name and hash(name) in seen:
+        if name and (identity := hash(name)) in seen:
             raise Rejected("duplicated id", f"'{name[:60]}'")
         try:
             label, answer, beyond = read_label(card, self._raw_label(values))
@@ -95,7 +95,7 @@ class Reader:
         ledger.changes["cropped"] += cropped
         ledger.changes["beyond_grid"] += beyond
         if name:
-            seen.add(hash(name))
+            seen.add(identity)
         return Example(name or str(row.line), row.line, inputs, label, answer, row.meta)
 
     def _raw_label(self, values: dict[str, Any]) -> Any:
@@ -119,19 +119,22 @@ class InputReader:
 
     def __init__(self, card: TaskCard, sequences: dict[str, dict[str, str]]) -> None:
         self.card, self._sequences = card, sequences
+        self._items = [(item, item.max_letters or card.max_letters, ALPHABETS[item.modality].read) for item in card.inputs]
 
     def read(self, values: dict[str, Any]) -> tuple[dict[str, str], bool]:
         """Input name -> letters, and whether one was cropped. Raises Rejected with the reason."""
         inputs, cropped = {}, False
-        for item in self.card.inputs:
-            letters = self._letters(values, item)
-            most = item.max_letters or self.card.max_letters
+        for item, most, clean in self._items:
+            try:
+                letters = clean(self._raw(values, item))
+            except BadSequence as problem:
+                raise Rejected(problem.reason, f"{item.name}: {problem.detail}" if problem.detail else item.name) from None
             if len(letters) > most:
                 letters, cropped = self._crop(letters, most, item.name, values), True
             inputs[item.name] = letters
         return inputs, cropped
 
-    def _letters(self, values: dict[str, Any], item: Any) -> str:
+    def _raw(self, values: dict[str, Any], item: Input) -> str:
         raw = str(values.get(item.column, "")).strip()
         if item.type_column is not None:
             said = str(values.get(item.type_column, "")).strip()
@@ -142,10 +145,7 @@ class InputReader:
             if not found:
                 raise Rejected("no sequence of this id", f"{item.name}: '{raw[:60]}'")
             raw = found
-        try:
-            return ALPHABETS[item.modality].read(raw)
-        except BadSequence as problem:
-            raise Rejected(problem.reason, f"{item.name}: {problem.detail}" if problem.detail else item.name) from None
+        return raw
 
     def _crop(self, letters: str, most: int, name: str, values: dict[str, Any]) -> str:
         crop = self.card.crop
