@@ -90,15 +90,17 @@ class Table:
             except UnicodeDecodeError:
                 yield number, [], NOT_UTF8
                 continue
-            cells: list[str] | None = text.split(delimiter)
-            if '"' in text and cells is not None:
+            cells = text.split(delimiter)
+            if '"' in text:
                 right = exact and len(cells) == (width or len(cells))
-                cells = [_unquoted(cell) for cell in cells] if right else self._quoted(text.rstrip("\n"), delimiter, width)
-            elif text.isspace() and delimiter not in text:
+                found = [_unquoted(cell) for cell in cells] if right else self._quoted(text.rstrip("\n"), delimiter, width)
+                if found is None:
+                    yield number, [], BAD_QUOTE
+                    continue
+                cells = found
+            elif len(cells) == 1 and text.isspace():
                 continue
-            if cells is None:
-                yield number, [], BAD_QUOTE
-            elif width and len(cells) != width:
+            if width and len(cells) != width:
                 yield number, [], BAD_WIDTH
             else:
                 yield number, list(map(str.strip, cells)), ""

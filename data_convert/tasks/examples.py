@@ -119,14 +119,18 @@ class InputReader:
 
     def __init__(self, card: TaskCard, sequences: dict[str, dict[str, str]]) -> None:
         self.card, self._sequences = card, sequences
-        self._items = [(item, item.max_letters or card.max_letters, ALPHABETS[item.modality].read) for item in card.inputs]
+        self._items = [
+            (item, item.max_letters or card.max_letters, ALPHABETS[item.modality].read, item.type_column or item.sequences)
+            for item in card.inputs
+        ]
 
     def read(self, values: dict[str, Any]) -> tuple[dict[str, str], bool]:
         """Input name -> letters, and whether one was cropped. Raises Rejected with the reason."""
         inputs, cropped = {}, False
-        for item, most, clean in self._items:
+        for item, most, clean, elsewhere in self._items:
+            raw = str(values.get(item.column, ""))
             try:
-                letters = clean(self._raw(values, item))
+                letters = clean(self._found(raw.strip(), values, item) if elsewhere else raw)
             except BadSequence as problem:
                 raise Rejected(problem.reason, f"{item.name}: {problem.detail}" if problem.detail else item.name) from None
             if len(letters) > most:
@@ -134,8 +138,8 @@ class InputReader:
             inputs[item.name] = letters
         return inputs, cropped
 
-    def _raw(self, values: dict[str, Any], item: Input) -> str:
-        raw = str(values.get(item.column, "")).strip()
+    def _found(self, raw: str, values: dict[str, Any], item: Input) -> str:
+        """The letters that a cell names, where it is an id, after checking what the type column says."""
         if item.type_column is not None:
             said = str(values.get(item.type_column, "")).strip()
             if item.modality not in TYPES.get(said, ()):
