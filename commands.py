@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.command import Verb, path_exists
-from data_convert.records import check_inputs
+from data_convert.tasks.records import check_inputs
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def _late(place: str) -> Callable[[Any, bool], Any]:
 
 
 def _tasks(recipe: Any, overwrite: bool) -> None:
-    from data_convert.task_summary import summary
-    from data_convert.tasks import convert
+    from data_convert.tasks.convert import convert
+    from data_convert.tasks.task_summary import summary
 
     convert(recipe, overwrite=overwrite)
     print(summary(recipe.out))
@@ -202,11 +202,11 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene tokenizer gguf --model runs/model --out runs/for-gguf",
     ),
     "convert fetch": Entry(
-        "data_convert.fetch:FetchRecipe", "data_convert.fetch:fetch", "fetch public data with licences and checksums",
+        "data_convert.fetch.fetch:FetchRecipe", "data_convert.fetch.fetch:fetch", "fetch public data with licences and checksums",
         "Fetch public data: checksums verified, licences shown, broken downloads continued.",
         "llama-gene convert fetch swissprot --out data\n"
         "llama-gene convert fetch refseq:GCF_000005845.2 gue --out data",
-        positional="sources", dry_run="data_convert.fetch:preview", adds="folder",
+        positional="sources", dry_run="data_convert.fetch.fetch:preview", adds="folder",
         shares=lambda recipe: True,  # each source has a folder of its own
     ),
     "convert simulate": Entry(
@@ -215,13 +215,13 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene convert simulate --out runs/organism --seed 0",
     ),
     "convert pack": Entry(
-        "data_convert.corpus:PackRecipe", "data_convert.pack:pack", "pack corpora into token shards",
+        "data_convert.corpus.pack_recipe:PackRecipe", "data_convert.corpus.pack:pack", "pack corpora into token shards",
         "Pack genomes, proteins and text into token shards with document boundaries.",
         "llama-gene convert pack --recipe configs/corpora/example.yaml --tokenizer runs/extended --out runs/shards",
         shares=lambda recipe: recipe.part not in (None, "merge"),  # each part has a folder of its own
     ),
     "convert tasks": Entry(
-        "data_convert.task_recipe:TasksRecipe", _tasks, "turn benchmarks into instruction records",
+        "data_convert.tasks.task_recipe:TasksRecipe", _tasks, "turn benchmarks into instruction records",
         "Turn benchmark files into instruction records, as their task cards say.",
         "llama-gene convert tasks --cards 'gue/*,lucaone/ppi' --source DATA --out runs/records\n"
         "llama-gene convert tasks --out runs/records 'tasks=[{card: gue/splice, source: DATA, train: 5000}]'",

@@ -35,8 +35,9 @@ from sequences.texts import read_texts
 from tokenizer.base import read_base
 from tokenizer.bpe.train import TrainBpe, train_bpe
 from tokenizer.create import CreateBase, create_base
-from tokenizer.report.loss import bits_per_letter, sequence_windows, text_windows
-from tokenizer.rows import initialise, sources
+from tokenizer.report.loss import bits_per_letter, cut_sequences, cut_texts, scored_sequences, scored_texts
+from tokenizer.report.ways import encoder, ours
+from tokenizer.rows import new_rows, sources
 from tokenizer.vocabulary import NewIds, extend
 
 BLOCK, BATCH, LETTERS = 64, 6, 6000
@@ -58,7 +59,9 @@ def means(noise: float, by_position: bool) -> Fill:
     def fill(model: Any, rows: Rows, seed: int) -> None:
         model.resize_token_embeddings(rows.total, mean_resizing=False)
         for offset, module in enumerate((model.get_input_embeddings(), model.get_output_embeddings())):
-            initialise(module.weight.data, rows.spelled, rows.kept, noise, seed + offset, by_position=by_position)
+            matrix_VD = module.weight.data
+            for block, rows_ND in new_rows(matrix_VD, rows.kept, rows.spelled, noise, seed + offset, by_position=by_position):
+                matrix_VD[torch.tensor(block)] = rows_ND.to(matrix_VD.dtype)
 
     return fill
 
@@ -164,8 +167,10 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, dict[str, list
     start = base.tokenizer.token_to_id(base.config["bos_token"])
     streams = {name: stream(files["train", name], name, extended, start) for name in MODALITIES}
     heldout: dict[str, Any] = {
-        name: list(sequence_windows(files["heldout", name], name, extended, new, start, LETTERS)) for name in ("dna", "protein")
-    } | {"text": list(text_windows(files["heldout", "text"], base.tokenizer, start, LETTERS))}
+        name: list(scored_sequences(ours(extended, new), name, list(cut_sequences(files["heldout", name], name, LETTERS)), start))
+        for name in ("dna", "protein")
+    }
+    heldout["text"] = list(scored_texts(encoder(base.tokenizer, "text"), list(cut_texts(files["heldout", "text"], LETTERS)), start))
     model: Any = AutoModelForCausalLM.from_pretrained(work / "base")
     train(model, {"text": streams["text"]}, options.base_steps, 0)
     rows = Rows(base.tokenizer, new)

@@ -82,7 +82,7 @@ def heldout_of(options: argparse.Namespace, model: Any) -> dict[str, float]:
     """Bits per letter of every modality."""
     from transformers import AutoTokenizer
 
-    from data_convert.shards import load_shards
+    from data_convert.corpus.shards import load_shards
     from pretrain.bits import heldout_bits
     from pretrain.train import _first_per_modality
     from tokenizer.private import letterless
@@ -99,7 +99,7 @@ def theirs(options: argparse.Namespace) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from artefacts.loss import score_in_head
-    from data_convert.shards import load_shards
+    from data_convert.corpus.shards import load_shards
     from pretrain.order import BlockOrder, columns
     from pretrain.recipe import Mixture
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import ensure
-from data_convert.card_fields import CLASSIFICATION, EC_METRICS, METRICS
+from data_convert.tasks.card_fields import CLASSIFICATION, EC_METRICS, METRICS
 from eval import itemsets, metrics, probability, texts
 from eval.metrics import Floats, Ints, Statistic, Weights
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM
+from data_convert.tasks.card_fields import ITEM_SEPARATOR, NO_ITEM
 from eval.probability import probabilities
 from sequences.spans import sequences
 

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from data_convert.card_fields import CHOICE_SEPARATOR, CLASSIFICATION
+from data_convert.tasks.card_fields import CHOICE_SEPARATOR, CLASSIFICATION
 from sequences.spans import with_letters
 
 NAMED = (*CLASSIFICATION, "multilabel")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_convert.card_fields import CLASSIFICATION
+from data_convert.tasks.card_fields import CLASSIFICATION
 from eval.answers import Answers, statistic
 from eval.bootstrap import bootstrap
 from eval.metrics import Floats, Ints

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM
+from data_convert.tasks.card_fields import ITEM_SEPARATOR, NO_ITEM
 from eval.texts import same_text
 
 Status = Literal["valid", "invalid", "refused"]

@@ -18,11 +18,10 @@ from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, package_versions, write_manifest
 from artefacts.launch import share_cores
 from artefacts.resume import work_on
-from data_convert.card_fields import CLASSIFICATION
-from data_convert.cards import read_cards
-from data_convert.conversations import answer_ids, conversations
-from data_convert.prompts import choices as card_choices
-from data_convert.records import read_records
+from data_convert.tasks.card_fields import CLASSIFICATION
+from data_convert.tasks.cards import read_cards
+from data_convert.tasks.prompts import choices as card_choices
+from data_convert.tasks.records import read_records
 from eval.branches import PRUNE_FROM
 from eval.controls import controlled, undone
 from eval.likelihood import answered
@@ -31,6 +30,7 @@ from eval.predictions import head_of
 from eval.recipe import PredictRecipe
 from eval.subjects import Endpoint, check_fit, check_subject, identity, open_model, open_tokenizer
 from eval.trie import Trie
+from tokenizer.conversations import answer_ids, conversations
 
 Line = dict[str, Any]
 Batch = list[tuple[Line, list[int]]]

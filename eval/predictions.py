@@ -13,8 +13,8 @@ import numpy as np
 
 from artefacts.errors import UserError, at
 from artefacts.folder import MANIFEST, fingerprint
-from data_convert.card_fields import CLASSIFICATION
-from data_convert.records import with_choices
+from data_convert.tasks.card_fields import CLASSIFICATION
+from data_convert.tasks.records import with_choices
 from eval.answers import Answers
 
 Line = dict[str, Any]

@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, package_versions, write_manifest
-from data_convert.card_fields import METRICS
-from data_convert.records import with_choices
 from data_convert.splits.groups import read_groups
+from data_convert.tasks.card_fields import METRICS
+from data_convert.tasks.records import with_choices
 from eval.answers import metrics_of
 from eval.bootstrap import LEVEL, RESAMPLES, Resamples
 from eval.details import details

@@ -20,10 +20,10 @@ from artefacts.errors import UserError, say_read
 from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.recipe import Recipe
 from artefacts.resume import check_rejected, rejected_path, work_on, write_rejected
-from data_convert.cards import TaskCard, load_card, read_cards
-from data_convert.examples import Example
-from data_convert.prompts import choices
-from data_convert.records import RecordWriter
+from data_convert.tasks.cards import TaskCard, load_card, read_cards
+from data_convert.tasks.examples import Example
+from data_convert.tasks.prompts import choices
+from data_convert.tasks.records import RecordWriter
 from instruct.batch_rows import Rows, Sample
 from instruct.session import Session, check_model
 
@@ -140,7 +140,7 @@ class Task:
 
     def fitting(self, rows: Rows) -> Iterator[tuple[Sample, dict[str, Any]]]:
         """Samples with their records; one whose prompt leaves no room for an answer is set aside."""
-        from data_convert.conversations import answer_ids, prompt_ids
+        from tokenizer.conversations import answer_ids, prompt_ids
 
         tokenizer, answer = self.session.tokenizer, 0
         for number, sample in enumerate(rows.read()):

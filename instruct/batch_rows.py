@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artefacts.errors import Ledger, UserError, at
-from data_convert.cards import TaskCard
-from data_convert.examples import InputReader, Rejected
+from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.examples import InputReader, Rejected
 from sequences.formats import FASTA
 from sequences.readers import fasta_records, sequence_format
 from sequences.tables import Table

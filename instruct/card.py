@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from artefacts.folder import MANIFEST
-from data_convert.cards import read_cards
+from data_convert.tasks.cards import read_cards
 
 FROM = ("model", "base", "adapter", "records", "shards", "tokenizer")
 """Fields of recipes that name the folder of an earlier stage."""

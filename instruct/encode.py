@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from artefacts.errors import Ledger, UserError
-from data_convert.conversations import SPELLS_CONTROL, controls, conversations
-from data_convert.records import read_records
+from data_convert.tasks.records import read_records
+from tokenizer.conversations import SPELLS_CONTROL, controls, conversations
 
 BATCH = 512
 

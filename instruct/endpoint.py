@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from artefacts.errors import UserError
-from data_convert.conversations import prompt_ids
 from instruct.limits import LOOPBACK, Hosts, read_body, respond
+from tokenizer.conversations import prompt_ids
 
 MOST_BYTES = 8 << 20
 """Of a request."""

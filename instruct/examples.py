@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError
-from data_convert.cards import TaskCard, find_cards, read_cards
-from data_convert.prompts import render
-from data_convert.records import each_record
+from data_convert.tasks.cards import TaskCard, find_cards, read_cards
+from data_convert.tasks.prompts import render
+from data_convert.tasks.records import each_record
 from sequences.alphabets import PLAIN_LETTERS
 
 KEPT = 20

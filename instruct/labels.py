@@ -7,9 +7,9 @@ import string
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from data_convert.card_fields import CHOICE_SEPARATOR, CLASSIFICATION
-from data_convert.cards import TaskCard, find_cards
-from data_convert.prompts import choices
+from data_convert.tasks.card_fields import CHOICE_SEPARATOR, CLASSIFICATION
+from data_convert.tasks.cards import TaskCard, find_cards
+from data_convert.tasks.prompts import choices
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from typing import Any
 import gradio as gr
 
 from artefacts.errors import UserError
-from data_convert.cards import TaskCard
-from data_convert.conversations import as_text, content_remarks
-from data_convert.prompts import render
+from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.prompts import render
 from eval.parse import parse_label
 from instruct.examples import Examples
 from instruct.labels import Asked, Recogniser
@@ -26,6 +25,7 @@ from instruct.limits import RateLimit
 from instruct.sequences import Read, read_box, read_fasta, wrap_sequences
 from instruct.session import Sampling, Session
 from tokenizer.colours import as_html, cut, read_extended
+from tokenizer.conversations import as_text, content_remarks
 
 FREE = "free prompt"
 MOST_RECORDS = 8

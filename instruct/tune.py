@@ -18,7 +18,6 @@ from artefacts.generation import load_causal
 from artefacts.launch import keep_cpu_simple, leave, share_cores
 from artefacts.precision import DTYPES
 from artefacts.training import accumulation_of, check_hardware, check_rows
-from data_convert.conversations import answer_ids
 from instruct.base import base_fingerprint
 from instruct.encode import Encoded, encode
 from instruct.model import adapter, check_way, load_model
@@ -26,6 +25,7 @@ from instruct.recipe import InstructRecipe
 from instruct.rows import Rows, order_of, plan, weights_of
 from instruct.trainer import AnswerTrainer, training_arguments
 from instruct.watch import FEW, Watch, counts_of, history, scored_records
+from tokenizer.conversations import answer_ids
 from tokenizer.private import check_tags
 from tokenizer.saving import carry_tokenizer, with_fixed_date
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from data_convert.cards import read_cards
+from data_convert.tasks.cards import read_cards
 from eval.answers import LOWER_IS_BETTER, value
 from eval.predict import predictions
 from eval.predictions import answers

@@ -9,7 +9,7 @@ from typing import Any
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from artefacts.training import accumulation_of
-from data_convert.shards import tokenizer_fingerprint
+from data_convert.corpus.shards import tokenizer_fingerprint
 from pretrain.recipe import PretrainRecipe
 
 GIB = 1 << 30

@@ -26,7 +26,7 @@ from artefacts.estimate import checkpoint_bytes, sizes_of
 from artefacts.folder import check_absent, discard, fingerprint, new_folder, read_manifest, write_manifest
 from artefacts.launch import keep_cpu_simple, leave, share_cores
 from artefacts.training import accumulation_of, check_hardware, check_rows
-from data_convert.shards import load_shards
+from data_convert.corpus.shards import load_shards
 from pretrain.bits import english_blocks, name_sources
 from pretrain.blocks import collate, unlearnt_ids
 from pretrain.card import write_card

@@ -206,7 +206,7 @@ def main() -> None:
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  # imports torch's compiler: else half of the time of every run
     import peft  # noqa: F401
 
-    import data_convert.pack  # noqa: F401
+    import data_convert.corpus.pack  # noqa: F401
     import eval.baselines.embedding.extract
     import eval.baselines.training.predict  # noqa: F401
     import instruct.tune  # noqa: F401

@@ -17,10 +17,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from data_convert.cards import CLASSIFICATION
 from data_convert.splits.grouping import Policy
 from data_convert.splits.pool import DEV, SPLITS, TEST, TRAIN, Ints, Pool, pair_inputs
 from data_convert.splits.union import Parents
+from data_convert.tasks.cards import CLASSIFICATION
 
 LEAST_ROWS = 20
 """A label with fewer records in all is not balanced on its own."""

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_convert.cards import CLASSIFICATION
 from data_convert.splits.pool import DEV, SPLITS, TEST, TRAIN, Ints, Pool, pair_inputs, ranges
+from data_convert.tasks.cards import CLASSIFICATION
 
 CLASSES = ("exact", "reverse_complement", "containment", "cluster")
 PAIR = "pair"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import UserError
-from data_convert.mixing import SPLITS
-from data_convert.records import with_choices
+from data_convert.tasks.mixing import SPLITS
+from data_convert.tasks.records import with_choices
 from eval.metrics import Floats
 from eval.predictions import by_task, head_of, read_lines
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
-from data_convert.card_fields import EC_METRICS, METRICS
+from data_convert.tasks.card_fields import EC_METRICS, METRICS
 from eval import itemsets, metrics, probability, texts
 from eval.answers import Answers, metrics_of, once, statistic, value
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from artefacts.errors import UserError
-from data_convert.cards import load_card
-from data_convert.prompts import choices, render
+from data_convert.tasks.cards import load_card
+from data_convert.tasks.prompts import choices, render
 from eval.predict import predictions
 from instruct.batch import BatchRecipe, Task, predict
 from instruct.session import Session

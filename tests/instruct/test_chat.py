@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from data_convert.cards import load_card
-from data_convert.conversations import answer_ids
-from data_convert.prompts import render
+from data_convert.tasks.cards import load_card
+from data_convert.tasks.prompts import render
 from eval.likelihood import choice_logprobs
 from instruct.session import Session
 from llama_gene import main
+from tokenizer.conversations import answer_ids
 
 SEQUENCE = "ACGTACGTACGTACGTACGT"
 CARD = load_card("sim/promoter")

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from artefacts.errors import Ledger, UserError
 from artefacts.loss import IGNORED
-from data_convert.conversations import answer_ids, content_remarks, conversations, prompt_ids
 from instruct.encode import draw, encode
 from instruct.rows import Rows, collate
+from tokenizer.conversations import answer_ids, content_remarks, conversations, prompt_ids
 
 PROMPTS = [
     "Is this a promoter? <dna>ACGTNACGGATTACA</dna> Answer promoter or background.",

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_convert.card_fields import CLASSIFICATION
-from data_convert.cards import find_cards, load_card
-from data_convert.prompts import choices, render
+from data_convert.tasks.card_fields import CLASSIFICATION
+from data_convert.tasks.cards import find_cards, load_card
+from data_convert.tasks.prompts import choices, render
 from instruct.labels import Recogniser, asked_of, shipped
 
 CARDS = find_cards(["*"])

@@ -23,8 +23,8 @@ from typing import Any
 
 import pytest
 
-from data_convert.cards import load_card
-from data_convert.prompts import choices, render
+from data_convert.tasks.cards import load_card
+from data_convert.tasks.prompts import choices, render
 from instruct.limits import POSTS_PER_QUESTION
 
 pytest.importorskip("gradio", reason="the page needs gradio")

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.folder import read_manifest
 from artefacts.recipe import load
-from data_convert.records import read_records
+from data_convert.tasks.records import read_records
 from eval.answers import value
 from eval.predict import predictions
 from eval.predictions import answers

@@ -58,7 +58,7 @@ def test_documents_beyond_the_context(make_recipe, model, tmp_path):
 
 def test_a_block_may_be_longer_than_the_context(make_recipe, model, tmp_path, corpus):
     """Positions begin anew at every document, so short ones may share a long block."""
-    from data_convert.pack import PackRecipe, Source, pack
+    from data_convert.corpus.pack import PackRecipe, Source, pack
 
     sources = [Source(modality="dna", files=[corpus / "dna.train.fa"], heldout_files=[corpus / "dna.heldout.fa"], window=60)]
     pack(PackRecipe(tokenizer=model, out=tmp_path / "shards", block_tokens=256, sources=sources))

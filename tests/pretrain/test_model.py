@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from test_train import losses
 
 from artefacts.errors import UserError
-from data_convert.pack import PackRecipe, Source, pack
+from data_convert.corpus.pack import PackRecipe, Source, pack
 from pretrain.model import new_ids
 from pretrain.optimiser import Guard, GuardedAdamW, parameter_groups
 from pretrain.recipe import PretrainRecipe, Spikes

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch.nn import functional as F
 
 from artefacts.errors import Ledger
@@ -27,8 +26,7 @@ from sequences.readers import read_sequences
 from sequences.spans import TAG
 from sequences.texts import read_texts
 from tokenizer.report.compare import Heldout
-from tokenizer.report.ways import Encode, Way, encoder, ours
-from tokenizer.vocabulary import NewIds
+from tokenizer.report.ways import Encode, Way
 
 WINDOW = 256
 """Tokens seen at once, at most."""
@@ -137,16 +135,6 @@ def scored_texts(encode: Encode, texts: list[str], start: int) -> Iterator[Windo
             part = ids[at : at + WINDOW - 1]
             # the bytes of a document are counted with its last window: a token may end within a character
             yield Window([start, *part], 1, len(text.encode()) if at + WINDOW > len(ids) else 0)
-
-
-def sequence_windows(files: list[Path], name: str, extended: Tokenizer, new: NewIds, start: int, letters: int) -> Iterator[Window]:
-    """Windows of held-out sequence between our tags."""
-    return scored_sequences(ours(extended, new), name, list(cut_sequences(files, name, letters)), start)
-
-
-def text_windows(files: list[Path], base: Tokenizer, start: int, letters: int) -> Iterator[Window]:
-    """Windows of held-out text in the base's ids, which our extension keeps."""
-    return scored_texts(encoder(base, "text"), list(cut_texts(files, letters)), start)
 
 
 @torch.no_grad()

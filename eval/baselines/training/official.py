@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import Ledger, UserError, at, say_read
-from data_convert.labels import read_label_file, read_number
-from data_convert.mixing import SPLITS
+from data_convert.tasks.labels import read_label_file, read_number
+from data_convert.tasks.mixing import SPLITS
 from eval.baselines.embedding.inputs import check_seq_type, open_table, read_letters
 from eval.baselines.training.examples import Data, Example, Input
 from eval.baselines.training.recipe import Kind, TrainRecipe

@@ -16,7 +16,7 @@ from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.owner import owned
 from artefacts.recipe import load
 from artefacts.resume import check_rejected, work_on, write_rejected
-from data_convert.labels import read_label_file
+from data_convert.tasks.labels import read_label_file
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.embedding.inputs import check_seq_type, open_table, read_letters
 from eval.baselines.embedding.open import identity

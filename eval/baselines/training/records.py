@@ -11,7 +11,7 @@ import numpy as np
 from artefacts.errors import UserError
 from artefacts.folder import new_file
 from artefacts.owner import owned
-from data_convert.records import with_choices
+from data_convert.tasks.records import with_choices
 from eval.baselines.split import SPLITS, Record, Task, classified, predicted
 from eval.baselines.training.examples import Data, Example, Input
 from eval.baselines.training.measure import two_columns

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint
-from data_convert.corpus import PackRecipe
-from data_convert.shards import tokenizer_fingerprint
+from data_convert.corpus.pack_recipe import PackRecipe
+from data_convert.corpus.shards import tokenizer_fingerprint
 from sequences.files import GZIP_MAGIC, open_bytes
 from sequences.formats import FASTA, sniff
 from sequences.readers import sequence_format

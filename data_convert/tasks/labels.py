@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError, at
-from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM, Label
-from data_convert.cards import TaskCard
-from data_convert.prompts import answer
+from data_convert.tasks.card_fields import ITEM_SEPARATOR, NO_ITEM, Label
+from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.prompts import answer
 from sequences.files import numbered_lines
 from sequences.tables import Table
 

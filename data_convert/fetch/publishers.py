@@ -17,9 +17,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST
-from data_convert.checksums import RemoteFile
-from data_convert.download import Client, redirected
-from data_convert.sources import ACCESSION, Source, SourceCard, safe_name
+from data_convert.fetch.checksums import RemoteFile
+from data_convert.fetch.download import Client, redirected
+from data_convert.fetch.sources import ACCESSION, Source, SourceCard, safe_name
 
 _DIGITS = {"md5": 32, "git-sha1": 40, "sha256": 64}
 """Hexadecimal digits of each kind of checksum."""

@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 
 from artefacts.errors import SET_ASIDE, Ledger, UserError
 from artefacts.folder import new_folder, seal, sound
-from data_convert.corpus import PackRecipe, Source
-from data_convert.documents import Document, held_out_by, other_strand, read_documents, split_text
-from data_convert.encode import Encoder
-from data_convert.exclude import HOLDS, read_excluded
-from data_convert.plan import Part, content, content_hash
-from data_convert.shards import COUNTS
+from data_convert.corpus.documents import Document, held_out_by, other_strand, read_documents, split_text
+from data_convert.corpus.encode import Encoder
+from data_convert.corpus.exclude import HOLDS, read_excluded
+from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.plan import Part, content, content_hash
+from data_convert.corpus.shards import COUNTS
 
 PIECE = np.dtype([("digest", "<u8"), ("tokens", "<u8"), ("first", "<u8"), ("letters", "<u8"), ("fragments", "<u4"), ("flags", "<u4")])
 """The document's digest; tokens; number of its first fragment in the part; bases, residues or bytes; how many fragments."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import UserError
-from data_convert.conversations import rendered
+from tokenizer.conversations import rendered
 
 SAMPLE = 500
 """Records per task and split that are counted, drawn by the seed; the one with the most letters comes on top."""

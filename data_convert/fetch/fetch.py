@@ -23,10 +23,10 @@ from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, write_manifest
 from artefacts.owner import owned
 from artefacts.recipe import Recipe
-from data_convert.checksums import RemoteFile, verify
-from data_convert.download import Client, Unreachable
-from data_convert.publishers import Listing, listing
-from data_convert.sources import Source, load_source
+from data_convert.fetch.checksums import RemoteFile, verify
+from data_convert.fetch.download import Client, Unreachable
+from data_convert.fetch.publishers import Listing, listing
+from data_convert.fetch.sources import Source, load_source
 
 SPARE = 1 << 26
 """Bytes of the disk that are left free."""

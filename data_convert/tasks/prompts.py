@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from artefacts.errors import UserError
-from data_convert.card_fields import CHOICE_SEPARATOR, CLASSIFICATION, Grid
-from data_convert.cards import TaskCard
+from data_convert.tasks.card_fields import CHOICE_SEPARATOR, CLASSIFICATION, Grid
+from data_convert.tasks.cards import TaskCard
 from sequences.alphabets import ALPHABETS
 
 

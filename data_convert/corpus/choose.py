@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import Ledger, UserError
-from data_convert.conversations import SPELLS_CONTROL
-from data_convert.corpus import PackRecipe, Source
-from data_convert.parts import BEGINS, HELD_OUT, SPECIAL, read_rows
-from data_convert.plan import Part, file_fingerprint
-from data_convert.shards import COUNTS, SPLITS
+from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.parts import BEGINS, HELD_OUT, SPECIAL, read_rows
+from data_convert.corpus.plan import Part, file_fingerprint
+from data_convert.corpus.shards import COUNTS, SPLITS
+from tokenizer.conversations import SPELLS_CONTROL
 
 DOCUMENTS_AT_ONCE = 8_000_000
 """Digests sorted at once; more are sorted in several goes."""

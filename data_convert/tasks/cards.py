@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe, load
 from configs import CONFIGS
-from data_convert.card_fields import CLASSIFICATION, METRICS, DataSource, Files, Grid, Input, Label, Prompts, Published
+from data_convert.tasks.card_fields import CLASSIFICATION, METRICS, DataSource, Files, Grid, Input, Label, Prompts, Published
 
 TASKS = CONFIGS / "tasks"
 UNIPROT_LABELS = ("function", "go_process", "go_function", "go_component", "ec", "locations", "keywords", "families", "domains")

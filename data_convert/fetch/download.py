@@ -23,7 +23,7 @@ from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandl
 from artefacts.errors import UserError
 from artefacts.folder import put_in_place
 from artefacts.owner import state_of
-from data_convert.checksums import CHUNK, RemoteFile, verify
+from data_convert.fetch.checksums import CHUNK, RemoteFile, verify
 
 T = TypeVar("T")
 LIST_BYTES = 1 << 25

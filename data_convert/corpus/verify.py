@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger
-from data_convert.corpus import PackRecipe
-from data_convert.documents import Document, is_held_out
-from data_convert.parts import check_encoder, documents_of, pieces_of
-from data_convert.shards import SPLITS, load_shards
+from data_convert.corpus.documents import Document, is_held_out
+from data_convert.corpus.pack_recipe import PackRecipe
+from data_convert.corpus.parts import check_encoder, documents_of, pieces_of
+from data_convert.corpus.shards import SPLITS, load_shards
 
 ROWS = 256
 UNNAMED = re.compile(r"^line\d+(@\d+)?")

@@ -19,14 +19,14 @@ from tqdm import tqdm
 
 from artefacts.errors import SET_ASIDE, UserError, write_set_aside
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
-from data_convert.card_fields import CLASSIFICATION
-from data_convert.cards import TaskCard, find_cards, load_card
-from data_convert.examples import Reader, TaskLedger
-from data_convert.mixing import SPLITS, Ints, Mix, balanced_size, cut, draw, shares, task_stream
-from data_convert.records import RecordWriter
 from data_convert.splits.grouping import Grouping
-from data_convert.task_recipe import TaskEntry, TasksRecipe
-from data_convert.token_lengths import TokenLengths
+from data_convert.tasks.card_fields import CLASSIFICATION
+from data_convert.tasks.cards import TaskCard, find_cards, load_card
+from data_convert.tasks.examples import Reader, TaskLedger
+from data_convert.tasks.mixing import SPLITS, Ints, Mix, balanced_size, cut, draw, shares, task_stream
+from data_convert.tasks.records import RecordWriter
+from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
+from data_convert.tasks.token_lengths import TokenLengths
 
 STAGE = "tasks"
 DEV_SHARE = 0.1
@@ -182,7 +182,8 @@ def _job(card: TaskCard, entry: TaskEntry, recipe: TasksRecipe) -> _Job:
 
 def _survey(job: _Job, max_broken: float) -> None:
     """Read every row once: ledgers, keys of the inputs, class codes."""
-    order = {label.name: code for code, label in enumerate(job.card.labels.values())} if job.card.kind in CLASSIFICATION else {}
+    card = job.card
+    order = {label.name: code for code, label in enumerate(card.labels.values())} if card.kind in CLASSIFICATION else {}
     for split, file in job.files.items():
         ledger = TaskLedger(max_broken)
         keys: list[int] = []
@@ -190,7 +191,7 @@ def _survey(job: _Job, max_broken: float) -> None:
         codes: list[int] = []
         for example in job.reader.read(file, ledger):
             letters = example.inputs.values()
-            keys.append(hash(tuple(sorted(letters) if job.card.symmetric else letters)))
+            keys.append(hash(tuple(sorted(letters) if card.symmetric else letters)))
             answers.append(hash(example.answer))
             codes.append(order.get(example.answer, 0))
         ledger.close(job.entry.source / file, TaskLedger(), "row", f" of {job.card.id}")
@@ -295,8 +296,10 @@ def _also_in_train(job: _Job) -> dict[str, int]:
 
 def _conflicts(job: _Job) -> dict[str, int]:
     """Split -> rows whose input also stands with another answer, in any split."""
-    keys = {split: job.keys[file][rows] for split, (file, rows) in job.rows.items()}
-    answers = [job.answers[file][rows] for file, rows in job.rows.values()]
-    pairs = np.unique(np.stack([np.concatenate([*keys.values()]), np.concatenate(answers)], axis=1), axis=0)
-    found, times = np.unique(pairs[:, 0], return_counts=True)
-    return {split: int(np.isin(mine, found[times > 1]).sum()) for split, mine in keys.items()}
+    of_split = {split: job.keys[file][rows] for split, (file, rows) in job.rows.items()}
+    keys = np.concatenate([*of_split.values()])
+    answers = np.concatenate([job.answers[file][rows] for file, rows in job.rows.values()])
+    order = np.lexsort((answers, keys))
+    keys, answers = keys[order], answers[order]
+    several = keys[1:][(keys[1:] == keys[:-1]) & (answers[1:] != answers[:-1])]
+    return {split: int(np.isin(mine, several).sum()) for split, mine in of_split.items()}

@@ -15,10 +15,10 @@ from typing import Any
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError, at
-from data_convert.card_fields import CLASSIFICATION, METRICS
-from data_convert.cards import TaskCard, read_cards
-from data_convert.examples import Example
-from data_convert.prompts import choices, fill
+from data_convert.tasks.card_fields import CLASSIFICATION, METRICS
+from data_convert.tasks.cards import TaskCard, read_cards
+from data_convert.tasks.examples import Example
+from data_convert.tasks.prompts import choices, fill
 from sequences.alphabets import ALPHABETS, reverse_complement
 
 INPUT = ("name", "modality", "letters")
@@ -32,6 +32,7 @@ class RecordWriter:
 
     def __init__(self, card: TaskCard, wording: str, seed: int) -> None:
         self.card, self.seed = card, seed
+        self._rng = random.Random()  # seeded anew for each row: making one seeds it twice
         self._templates = [*card.prompts.train, *([card.prompts.eval] if wording == "shared" else [])]
         self._choices = choices(card)
         self._listed = self._choices if card.list_choices else None
@@ -54,7 +55,8 @@ class RecordWriter:
         card = self.card
         template, names = card.prompts.eval, self._choices
         if split == "train":
-            rng = random.Random(f"{self.seed}/{identity}")  # its own stream: a row's prompt does not depend on the rows before it
+            rng = self._rng
+            rng.seed(f"{self.seed}/{identity}")  # a stream of its own: a row's prompt does not depend on the rows before it
             template = rng.choice(self._templates)
             if card.list_choices and card.kind != "regression":
                 names = names.copy()

@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from artefacts.recipe import Recipe
-from data_convert.card_fields import Files
-from data_convert.mixing import Mix
 from data_convert.splits.grouping import Grouping
+from data_convert.tasks.card_fields import Files
+from data_convert.tasks.mixing import Mix
 
 
 class TaskEntry(Recipe):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from artefacts.errors import UserError
-from data_convert.documents import Document
+from data_convert.corpus.documents import Document
 from sequences.alphabets import ALPHABETS, Alphabet
 from tokenizer.bpe.encode import GeneEncoder, read_encoders
 from tokenizer.bpe.words import read_word_encoder

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError, at
-from data_convert.cards import TaskCard
+from data_convert.tasks.cards import TaskCard
 from sequences.files import blocks, with_head
 from sequences.formats import FASTA, sniff
 from sequences.json_lines import json_objects
@@ -35,7 +35,7 @@ class Row:
     values: dict[str, Any]
     """Column -> text; in JSON and UniProt also lists."""
     problem: str = ""
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] | None = None
     """What is kept beside the record but not shown to the model."""
 
 
@@ -96,8 +96,8 @@ def _table_rows(card: TaskCard, path: Path) -> Iterator[Row]:
     words = card.label if card.kind in ("text", "set") else None
     table.one_line = [place for place, name in enumerate(table.names) if name != words]
     names = table.names
-    for row in table:
-        yield Row(row.line, dict(zip(names, row.cells, strict=False)), row.problem)
+    for line, cells, problem in table.rows():
+        yield Row(line, dict(zip(names, cells, strict=False)), problem)
 
 
 def _header(card: TaskCard, table: Table) -> list[str]:

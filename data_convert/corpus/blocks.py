@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.folder import new_folder, seal
-from data_convert.parts import FRAGMENT
-from data_convert.shards import COLUMNS, COUNTS
+from data_convert.corpus.parts import FRAGMENT
+from data_convert.corpus.shards import COLUMNS, COUNTS
 
 ROWS_PER_CHUNK = 4096
 

@@ -18,8 +18,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,16 @@ import numpy as np
 from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read
 from artefacts.folder import SEAL, check_absent, discard, fingerprint, new_file, new_folder, sound, write_manifest
 from artefacts.launch import cores
-from data_convert.blocks import ShardJob, write_shard
-from data_convert.choose import Choice, Index, choose
-from data_convert.corpus import PackRecipe, Source
-from data_convert.crew import run_jobs
-from data_convert.exclude import read_excluded
-from data_convert.parts import check_encoder, convert_part, finished, read_rows
-from data_convert.plan import Part, plan
-from data_convert.shards import COUNTS, SPLITS, STAGE, tokenizer_fingerprint
+from data_convert.corpus.blocks import ShardJob, write_shard
+from data_convert.corpus.choose import Choice, Index, choose
+from data_convert.corpus.crew import run_jobs
+from data_convert.corpus.exclude import read_excluded
+from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.parts import check_encoder, convert_part, finished, read_rows
+from data_convert.corpus.plan import Part, plan
+from data_convert.corpus.shards import COUNTS, SPLITS, STAGE, tokenizer_fingerprint
 
-__all__ = ["PackRecipe", "Share", "Source", "pack"]
+__all__ = ["PackRecipe", "Source", "pack"]
 
 log = logging.getLogger(__name__)
 MUCH_PADDING = 0.1
@@ -92,7 +91,7 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
         _list_set_aside(folder, folders, excluded)
         write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs | choice.inputs, counts=counts)
         if recipe.verify:
-            from data_convert.verify import verify
+            from data_convert.corpus.verify import verify
 
             counts["verified"] = verify(recipe, folder, counts)
             write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs | choice.inputs, counts=counts)
@@ -119,20 +118,6 @@ def _list_set_aside(folder: Path, parts: Sequence[Path], excluded: dict[str, Led
     lines += [line for part in parts for line in (part / SET_ASIDE).read_text(encoding="utf-8").splitlines(keepends=True)]
     if lines:
         (folder / SET_ASIDE).write_text("".join(["place\treason\n", *lines]), encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Share:
-    """The task of one rank, in the form in which datatrove's executors call a step of their pipelines.
-
-    Any scheduler that numbers its tasks can call it: each converts its share of the parts, and `part: merge` makes the shards.
-    """
-
-    recipe: PackRecipe
-
-    def __call__(self, data: Iterable[Any] | None = None, rank: int = 0, world_size: int = 1) -> Iterable[Any]:
-        pack(self.recipe.model_copy(update={"part": f"{rank + 1}/{world_size}"}))
-        return data or ()
 
 
 def _write_shards(recipe: PackRecipe, index: Index, choice: Choice, work: Path, pad: int) -> dict[str, list[Path]]:

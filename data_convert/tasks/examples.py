@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import Ledger, at
-from data_convert.cards import TaskCard
-from data_convert.labels import BadLabel, read_label, resolve_labels
-from data_convert.rows import Row, read_rows, read_sequences_by_id
+from data_convert.tasks.card_fields import Input
+from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.labels import BadLabel, read_label, resolve_labels
+from data_convert.tasks.rows import Row, read_rows, read_sequences_by_id
 from sequences.alphabets import ALPHABETS, BadSequence
 
 TYPES = {"gene": ("dna", "rna"), "prot": ("protein",)}
@@ -30,7 +31,7 @@ class Example:
     """Input name -> letters, upper case, cropped."""
     label: str | float | list[str]
     answer: str
-    meta: dict[str, Any]
+    meta: dict[str, Any] | None
 
 
 class TaskLedger(Ledger):
@@ -55,6 +56,7 @@ class Reader:
         self.source = source
         labels, self.note = resolve_labels(card, source)
         self.card = card.model_copy(update={"labels": labels})
+        self._row_id = card.row_id or ["id"]
         files = {item.sequences for item in card.inputs if item.sequences}
         self._inputs = InputReader(card, {file: read_sequences_by_id(source / file) for file in sorted(files)})
 
@@ -81,11 +83,9 @@ class Reader:
         for column, pattern in card.where.items():
             if not fnmatch.fnmatchcase(str(values.get(column, "")), pattern):
                 raise Rejected("of another task", on_purpose=True)
-        name = (
-            "+".join([str(values.get(column, "")).strip() for column in card.row_id]) if card.row_id else str(values.get("id", "")).strip()
-        )
+        name = "+".join([str(values.get(column, "")).strip() for column in self._row_id])
         # eight bytes a row; two ids that share them are one chance in millions of millions
-        if name and hash(name) in seen:
+        if name and (identity := hash(name)) in seen:
             raise Rejected("duplicated id", f"'{name[:60]}'")
         try:
             label, answer, beyond = read_label(card, self._raw_label(values))
@@ -95,7 +95,7 @@ class Reader:
         ledger.changes["cropped"] += cropped
         ledger.changes["beyond_grid"] += beyond
         if name:
-            seen.add(hash(name))
+            seen.add(identity)
         return Example(name or str(row.line), row.line, inputs, label, answer, row.meta)
 
     def _raw_label(self, values: dict[str, Any]) -> Any:
@@ -119,20 +119,27 @@ class InputReader:
 
     def __init__(self, card: TaskCard, sequences: dict[str, dict[str, str]]) -> None:
         self.card, self._sequences = card, sequences
+        self._items = [
+            (item, item.max_letters or card.max_letters, ALPHABETS[item.modality].read, item.type_column or item.sequences)
+            for item in card.inputs
+        ]
 
     def read(self, values: dict[str, Any]) -> tuple[dict[str, str], bool]:
         """Input name -> letters, and whether one was cropped. Raises Rejected with the reason."""
         inputs, cropped = {}, False
-        for item in self.card.inputs:
-            letters = self._letters(values, item)
-            most = item.max_letters or self.card.max_letters
+        for item, most, clean, elsewhere in self._items:
+            raw = str(values.get(item.column, ""))
+            try:
+                letters = clean(self._found(raw.strip(), values, item) if elsewhere else raw)
+            except BadSequence as problem:
+                raise Rejected(problem.reason, f"{item.name}: {problem.detail}" if problem.detail else item.name) from None
             if len(letters) > most:
                 letters, cropped = self._crop(letters, most, item.name, values), True
             inputs[item.name] = letters
         return inputs, cropped
 
-    def _letters(self, values: dict[str, Any], item: Any) -> str:
-        raw = str(values.get(item.column, "")).strip()
+    def _found(self, raw: str, values: dict[str, Any], item: Input) -> str:
+        """The letters that a cell names, where it is an id, after checking what the type column says."""
         if item.type_column is not None:
             said = str(values.get(item.type_column, "")).strip()
             if item.modality not in TYPES.get(said, ()):
@@ -142,10 +149,7 @@ class InputReader:
             if not found:
                 raise Rejected("no sequence of this id", f"{item.name}: '{raw[:60]}'")
             raw = found
-        try:
-            return ALPHABETS[item.modality].read(raw)
-        except BadSequence as problem:
-            raise Rejected(problem.reason, f"{item.name}: {problem.detail}" if problem.detail else item.name) from None
+        return raw
 
     def _crop(self, letters: str, most: int, name: str, values: dict[str, Any]) -> str:
         crop = self.card.crop
