@@ -40,8 +40,8 @@ def theirs(options: argparse.Namespace) -> list[tuple[float, int]]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from artefacts.errors import Ledger
-    from instruct.encode import encode
-    from instruct.rows import order_of
+    from instruct.tune.encode import encode
+    from instruct.tune.rows import order_of
 
     encoded = encode(AutoTokenizer.from_pretrained(options.model), options.records / "train.jsonl", 10**6, Ledger())
     order = order_of(encoded.tasks, False, options.seed)
@@ -75,9 +75,9 @@ def theirs(options: argparse.Namespace) -> list[tuple[float, int]]:
 
 def ours(options: argparse.Namespace) -> list[tuple[float, int]]:
     """The same of `instruct`; a step of packed rows holds about as many records."""
-    from instruct.recipe import InstructRecipe
-    from instruct.tune import tune
-    from instruct.watch import Watch
+    from instruct.tune.recipe import InstructRecipe
+    from instruct.tune.tune import tune
+    from instruct.tune.watch import Watch
 
     marks: list[tuple[float, int]] = []
     clock, ends = CLOCKS[options.clock], Watch.on_step_end

@@ -98,10 +98,10 @@ def theirs(options: argparse.Namespace) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from artefacts.loss import score_in_head
     from data_convert.shards import load_shards
     from pretrain.order import BlockOrder, columns
     from pretrain.recipe import Mixture
+    from training.loss import score_in_head
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -267,7 +267,7 @@ def main() -> None:
     parser.add_argument("--route", help=argparse.SUPPRESS)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    from artefacts.launch import end
+    from training.launch import end
 
     if options.route:
         print(json.dumps(ours(options) if options.route == "ours" else theirs(options)), flush=True)

@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
+from artefacts.children import cores
 from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read
 from artefacts.folder import SEAL, check_absent, discard, fingerprint, new_file, new_folder, sound, write_manifest
-from artefacts.launch import cores
 from data_convert.blocks import ShardJob, write_shard
 from data_convert.choose import Choice, Index, choose
 from data_convert.corpus import PackRecipe, Source

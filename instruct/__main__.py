@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from artefacts.command import Verb, run_rank
-from artefacts.launch import check_launched, end
-from instruct.recipe import InstructRecipe
+from instruct.tune.recipe import InstructRecipe
+from training.launch import check_launched, end
 
 
 def work(recipe: InstructRecipe, overwrite: bool) -> None:
     """Train in this process; heavy imports wait until the recipe has been checked."""
     if recipe.deepspeed is not None:
         check_launched("instruct")
-    from instruct.tune import tune
+    from instruct.tune.tune import tune
 
     tune(recipe, overwrite=overwrite)
 

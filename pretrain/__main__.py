@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from artefacts.command import Verb, run_rank
-from artefacts.launch import check_launched, end
 from pretrain.recipe import PretrainRecipe
+from training.launch import check_launched, end
 
 
 def work(recipe: PretrainRecipe, overwrite: bool) -> None:

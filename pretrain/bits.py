@@ -19,9 +19,9 @@ import torch
 import torch.distributed as dist
 
 from artefacts.errors import UserError
-from artefacts.loss import IGNORED
 from configs import CONFIGS
 from pretrain.blocks import collate
+from training.loss import IGNORED
 
 ENGLISH = "english"
 BOUNDS = {"dna": 2.0, "rna": 2.0, "protein": math.log2(20), "text": None, ENGLISH: None}

@@ -16,9 +16,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from artefacts.errors import UserError
-from artefacts.loss import IGNORED
 from sequences.alphabets import TAGS
 from tokenizer.bpe.encode import read_encoders
+from training.loss import IGNORED
 
 
 def collate(blocks: list[dict[str, Any]], unlearnt: NDArray[np.int64] | None = None) -> dict[str, Tensor]:

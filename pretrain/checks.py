@@ -8,9 +8,9 @@ from typing import Any
 
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
-from artefacts.training import accumulation_of
 from data_convert.shards import tokenizer_fingerprint
 from pretrain.recipe import PretrainRecipe
+from training.recipe import accumulation_of
 
 GIB = 1 << 30
 

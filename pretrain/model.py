@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from transformers import AutoConfig, TrainingArguments
 
-from artefacts.generation import load_causal
-from artefacts.loss import score_in_head, way_for
-from artefacts.precision import DTYPES, widen_trained
-from artefacts.vocabulary import VOCABULARY, is_vocabulary, keep_old_rows
 from pretrain.recipe import PretrainRecipe
+from tokenizer.generation import load_causal
 from tokenizer.new_ids import new_ids
+from training.loss import score_in_head, way_for
+from training.precision import DTYPES, widen_trained
+from training.vocabulary import VOCABULARY, is_vocabulary, keep_old_rows
 
 
 def load_model(recipe: PretrainRecipe, arguments: TrainingArguments) -> Any:

@@ -1,4 +1,4 @@
-"""Which block is trained when: the blocks of the shards by modality, in shares (artefacts/order.py says how)."""
+"""Which block is trained when: the blocks of the shards by modality, in shares (training/order.py says how)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from artefacts.errors import UserError
-from artefacts.order import Order
 from pretrain.recipe import Mixture
+from training.order import Order
 
 
 class BlockOrder(Order):

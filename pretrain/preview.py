@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from artefacts.estimate import planned_sizes, report
 from pretrain.recipe import PretrainRecipe
 from pretrain.train import check
 from pretrain.watch import marked_sample
+from training.estimate import planned_sizes, report
 
 
 def preview(recipe: PretrainRecipe) -> None:

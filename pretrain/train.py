@@ -10,22 +10,8 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PrinterCallback, set_seed
 
-from artefacts.checkpoints import (
-    STOP,
-    STOPPED,
-    NoLastCheckpoint,
-    StopWhenAsked,
-    check_run,
-    newest_complete,
-    read_run,
-    settings,
-    world_size,
-)
 from artefacts.errors import UserError
-from artefacts.estimate import checkpoint_bytes, sizes_of
 from artefacts.folder import check_absent, discard, fingerprint, new_folder, read_manifest, write_manifest
-from artefacts.launch import keep_cpu_simple, leave, share_cores
-from artefacts.training import accumulation_of, check_hardware, check_rows
 from data_convert.shards import load_shards
 from pretrain.bits import english_blocks, name_sources
 from pretrain.blocks import collate, unlearnt_ids
@@ -39,6 +25,20 @@ from pretrain.universal import BY_RANKS, AfterUniversal, is_universal
 from pretrain.watch import Recorder, history
 from tokenizer.private import letterless
 from tokenizer.saving import carry_tokenizer
+from training.checkpoints import (
+    STOP,
+    STOPPED,
+    NoLastCheckpoint,
+    StopWhenAsked,
+    check_run,
+    newest_complete,
+    read_run,
+    settings,
+    world_size,
+)
+from training.estimate import checkpoint_bytes, sizes_of
+from training.launch import keep_cpu_simple, leave, share_cores
+from training.recipe import accumulation_of, check_hardware, check_rows
 
 NOT_OF_THE_RUN = ("english", "sample_tokens", "planned", "nodes", "peak_tflops")
 """Fields that may change when a run is continued, beside those of every training."""

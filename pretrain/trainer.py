@@ -12,13 +12,13 @@ import torch.distributed as dist
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
-from artefacts.checkpoints import WholeCheckpoints
-from artefacts.launch import deepspeed_config
-from artefacts.training import shared_arguments
 from pretrain.optimiser import Guard, GuardedAdamW, parameter_groups
 from pretrain.order import OrderedBlocks
 from pretrain.recipe import PretrainRecipe
 from tokenizer.saving import carry_tokenizer
+from training.checkpoints import WholeCheckpoints
+from training.launch import deepspeed_config
+from training.recipe import shared_arguments
 
 
 class GeneTrainer(WholeCheckpoints, Trainer):

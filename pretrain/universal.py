@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from artefacts.checkpoints import read_run
 from artefacts.errors import UserError
-from artefacts.launch import deepspeed_config
+from training.checkpoints import read_run
+from training.launch import deepspeed_config
 
 FOLDER, LATEST = "universal", "latest_universal"
 BY_RANKS = ("ranks", "micro_batch", "accumulation", "batch")

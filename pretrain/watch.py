@@ -10,13 +10,13 @@ import torch
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from artefacts.estimate import flops_per_token, peak_of, sizes_of
-from artefacts.loss import IGNORED
-from artefacts.marked import marked
 from pretrain.bits import ENGLISH, heldout_bits
 from pretrain.blocks import collate, unlearnt_ids
 from pretrain.recipe import PretrainRecipe
 from sequences.alphabets import ALPHABETS
+from training.estimate import flops_per_token, peak_of, sizes_of
+from training.loss import IGNORED
+from training.marked import marked
 
 BEGINNINGS = {"text": "The"}
 """What a sample of a modality begins with; sequences begin with their tag."""

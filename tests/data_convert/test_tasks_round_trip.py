@@ -10,15 +10,15 @@ from task_files import write_files
 
 from artefacts.errors import Ledger
 from artefacts.folder import read_manifest
-from artefacts.loss import IGNORED
 from data_convert.cards import TASKS, load_card, read_cards
 from data_convert.conversations import prompt_ids
 from data_convert.prompts import choices
 from data_convert.records import read_records
 from data_convert.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks import convert
-from instruct.encode import encode
-from instruct.rows import Rows, collate
+from instruct.tune.encode import encode
+from instruct.tune.rows import Rows, collate
+from training.loss import IGNORED
 
 IDS = sorted(path.relative_to(TASKS).with_suffix("").as_posix() for path in TASKS.rglob("*.yaml"))
 

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger, UserError
-from artefacts.loss import IGNORED
 from data_convert.conversations import answer_ids, content_remarks, conversations, prompt_ids
-from instruct.encode import draw, encode
-from instruct.rows import Rows, collate
+from instruct.tune.encode import draw, encode
+from instruct.tune.rows import Rows, collate
+from training.loss import IGNORED
 
 PROMPTS = [
     "Is this a promoter? <dna>ACGTNACGGATTACA</dna> Answer promoter or background.",

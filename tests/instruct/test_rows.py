@@ -19,10 +19,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
 from artefacts.errors import Ledger
-from artefacts.loss import IGNORED, score_in_head
-from instruct.encode import Encoded, encode
-from instruct.rows import OPEN_ROWS, Rows, collate, order_of, plan, weights_of
-from instruct.trainer import AnswerTrainer, training_arguments
+from instruct.tune.encode import Encoded, encode
+from instruct.tune.rows import OPEN_ROWS, Rows, collate, order_of, plan, weights_of
+from instruct.tune.trainer import AnswerTrainer, training_arguments
+from training.loss import IGNORED, score_in_head
 
 TASKS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=60)
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from artefacts.errors import UserError
-from artefacts.loss import score_in_head
 from pretrain.bits import ENGLISH, english_blocks, groups, heldout_bits, name_sources
+from training.loss import score_in_head
 
 VOCAB, BLOCK = 50, 32
 PAD, BOS, OPEN, CLOSE, EOS = range(5)

@@ -11,9 +11,9 @@ import pytest
 
 from artefacts.errors import UserError
 from artefacts.recipe import load
-from artefacts.training import check_precision
 from pretrain.recipe import PretrainRecipe
 from pretrain.train import train
+from training.recipe import check_precision
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from artefacts.estimate import peak_of
 from pretrain.watch import history, samples
+from training.estimate import peak_of
 
 
 def test_samples_leave_the_random_numbers_alone(extended_folder):

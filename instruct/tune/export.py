@@ -13,10 +13,10 @@ from pydantic import Field
 from artefacts.command import path_exists
 from artefacts.errors import UserError, ensure
 from artefacts.folder import check_absent, new_folder, write_manifest
-from artefacts.generation import load_causal
 from artefacts.recipe import Recipe
-from instruct.base import base_fingerprint
-from instruct.card import write_card
+from instruct.tune.base import base_fingerprint
+from instruct.tune.card import write_card
+from tokenizer.generation import load_causal
 from tokenizer.saving import carry_tokenizer
 
 CONVERTER = "convert_hf_to_gguf.py"

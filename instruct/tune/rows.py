@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from artefacts.loss import IGNORED
-from artefacts.order import Order
-from instruct.encode import Encoded
+from instruct.tune.encode import Encoded
+from training.loss import IGNORED
+from training.order import Order
 
 OPEN_ROWS = 32
 """Rows that packing fills at a time: more leave less room empty, and mix the order of records a little more."""

@@ -11,14 +11,14 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from artefacts import estimate
 from artefacts.errors import UserError
-from artefacts.estimate import Sizes, checkpoint_bytes, memory, planned_sizes, sizes_of, total, trained
 from artefacts.recipe import load
 from configs import CONFIGS
 from pretrain.model import add_lora
 from pretrain.preview import preview
 from pretrain.recipe import PretrainRecipe
+from training import estimate
+from training.estimate import Sizes, checkpoint_bytes, memory, planned_sizes, sizes_of, total, trained
 
 SHIPPED = sorted((CONFIGS / "pretrain").glob("*.yaml"))
 

@@ -14,9 +14,9 @@ from artefacts.errors import UserError
 from artefacts.recipe import Recipe
 from data_convert.cards import load_card
 from data_convert.conversations import content_remarks
-from instruct.labels import Asked, asked_of, shipped
-from instruct.sequences import Read, read_fasta, wrap_sequences
-from instruct.session import Messages, Sampling, Session, check_model
+from instruct.talk.labels import Asked, asked_of, shipped
+from instruct.talk.sequences import Read, read_fasta, wrap_sequences
+from instruct.talk.session import Messages, Sampling, Session, check_model
 
 MOST_LOADED = 8
 """Records that `/load` takes: they all go into one prompt."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError
-from artefacts.generation import load_causal
 from data_convert.conversations import answer_ids, prompt_ids
+from tokenizer.generation import load_causal
 from tokenizer.private import check_tags
 
 Messages = list[dict[str, str]]

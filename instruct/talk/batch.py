@@ -24,8 +24,8 @@ from data_convert.cards import TaskCard, load_card, read_cards
 from data_convert.examples import Example
 from data_convert.prompts import choices
 from data_convert.records import RecordWriter
-from instruct.batch_rows import Rows, Sample
-from instruct.session import Session, check_model
+from instruct.talk.batch_rows import Rows, Sample
+from instruct.talk.session import Session, check_model
 
 
 class BatchRecipe(Recipe):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from artefacts.adapter import add_adapter
 from artefacts.command import path_exists
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
-from artefacts.generation import load_causal
 from artefacts.recipe import Recipe
-from instruct.base import base_fingerprint, check_base
+from instruct.tune.base import base_fingerprint, check_base
+from tokenizer.generation import load_causal
 from tokenizer.saving import carry_tokenizer
+from training.adapter import add_adapter
 
 
 class MergeRecipe(Recipe):

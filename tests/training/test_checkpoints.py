@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from artefacts.checkpoints import RUN, continue_from, newest_complete, put_in_place, settings
 from artefacts.errors import UserError
 from artefacts.folder import SEAL, seal
 from pretrain.recipe import PretrainRecipe
+from training.checkpoints import RUN, continue_from, newest_complete, put_in_place, settings
 
 NAMES = ("model", "shards")
 

@@ -1,6 +1,6 @@
 """The endpoint's server: that of transformers, behind a gate that knows one model, its context, and what a request looks like.
 
-`python -P -m instruct.endpoint NAME PORT`, in the folder that holds the model; `llama-gene serve` starts it as a child.
+`python -P -m instruct.talk.endpoint NAME PORT`, in the folder that holds the model; `llama-gene serve` starts it as a child.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from artefacts.errors import UserError
 from data_convert.conversations import prompt_ids
-from instruct.limits import LOOPBACK, Hosts, read_body, respond
+from instruct.talk.limits import LOOPBACK, Hosts, read_body, respond
 
 MOST_BYTES = 8 << 20
 """Of a request."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from artefacts.errors import Ledger
-from artefacts.estimate import planned_sizes, report
-from artefacts.loss import IGNORED
-from artefacts.marked import marked
-from artefacts.training import accumulation_of
-from instruct.encode import encode
-from instruct.recipe import InstructRecipe
-from instruct.rows import collate
-from instruct.tune import check, rows_of
+from instruct.tune.encode import encode
+from instruct.tune.recipe import InstructRecipe
+from instruct.tune.rows import collate
+from instruct.tune.tune import check, rows_of
+from training.estimate import planned_sizes, report
+from training.loss import IGNORED
+from training.marked import marked
+from training.recipe import accumulation_of
 
 
 def preview(recipe: InstructRecipe) -> None:

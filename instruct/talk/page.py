@@ -20,11 +20,11 @@ from data_convert.cards import TaskCard
 from data_convert.conversations import as_text, content_remarks
 from data_convert.prompts import render
 from eval.parse import parse_label
-from instruct.examples import Examples
-from instruct.labels import Asked, Recogniser
-from instruct.limits import RateLimit
-from instruct.sequences import Read, read_box, read_fasta, wrap_sequences
-from instruct.session import Sampling, Session
+from instruct.talk.examples import Examples
+from instruct.talk.labels import Asked, Recogniser
+from instruct.talk.limits import RateLimit
+from instruct.talk.sequences import Read, read_box, read_fasta, wrap_sequences
+from instruct.talk.session import Sampling, Session
 from tokenizer.colours import as_html, cut, read_extended
 
 FREE = "free prompt"

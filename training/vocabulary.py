@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from artefacts.loss import ScoringHead
+from training.loss import ScoringHead
 
 VOCABULARY = ("embed_tokens", "lm_head")
 

@@ -42,7 +42,7 @@ class Planned(Recipe):
     tokens: int = Field(default=1_000_000_000, ge=1)
     """Training tokens of an epoch."""
     hardware: str = "H100"
-    """A name of artefacts/estimate.py's table."""
+    """A name of training/estimate.py's table."""
     mfu: float = Field(default=0.4, gt=0, le=1)
     """Share of the peak that is assumed. Not measured by us on any GPU."""
 
@@ -131,7 +131,7 @@ def shared_arguments(recipe: TrainingRecipe, work: Path, ranks: int) -> dict[str
     """Keywords of `TrainingArguments` for the shared fields. Checkpoints go to `work`."""
     import torch
 
-    from artefacts.launch import deepspeed_config
+    from training.launch import deepspeed_config
 
     gpu = torch.cuda.is_available()
     out = recipe.out

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from artefacts.errors import UserError
-from artefacts.launch import child, cores, deepspeed_config, launch, run_child
-from configs import CONFIGS
+from artefacts.children import child, cores, run_child
 
 
 def test_the_exit_code_and_the_environment_are_the_child_s() -> None:
@@ -27,7 +25,7 @@ LAUNCHER = "(trap 'sleep 0.5; rm {file}; exit' TERM; touch {file}; echo working;
 PARENT = """
 import sys
 from artefacts.command import guarded
-from artefacts.launch import run_child
+from artefacts.children import run_child
 sys.exit(guarded(lambda: run_child(["sh", "-c", sys.argv[1]])))
 """
 
@@ -35,7 +33,7 @@ sys.exit(guarded(lambda: run_child(["sh", "-c", sys.argv[1]])))
 EARLY = """
 import os, signal, subprocess, sys
 from artefacts.command import guarded
-from artefacts.launch import run_child
+from artefacts.children import run_child
 class Popen(subprocess.Popen):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -85,18 +83,11 @@ def test_cores_where_the_system_does_not_say(monkeypatch: pytest.MonkeyPatch) ->
     assert cores() == os.cpu_count()
 
 
-def test_a_module_of_the_same_name_in_the_working_folder_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks import `tokenizer`; a user's tokenizer.py beside the data is another thing."""
-    (tmp_path / "tokenizer.py").write_text("raise SystemExit(99)\n")
-    monkeypatch.chdir(tmp_path)
-    assert launch("pretrain", 1, ["--help"]) == 0
-
-
 def test_sigkill_leaves_none_of_the_tree(tmp_path: Path) -> None:
     """The child, what it launched, and what a command below it launched in a group of its own."""
     file = tmp_path / "at_work"
     ticks = f"while :; do date +%s%N > {file}; sleep 0.02; done"
-    below = f"import sys; from artefacts.launch import run_child; run_child(['sh', '-c', {ticks!r}])"
+    below = f"import sys; from artefacts.children import run_child; run_child(['sh', '-c', {ticks!r}])"
     launcher = f"(trap '' TERM HUP INT; '{sys.executable}' -c \"{below}\" & wait) & sleep 60"
     with subprocess.Popen([sys.executable, "-c", PARENT, launcher]) as process:
         until = time.monotonic() + 60
@@ -122,24 +113,3 @@ def test_a_launcher_that_is_killed_leaves_no_ranks(tmp_path: Path) -> None:
     assert run_child(["sh", "-c", f"(sleep 0.5; touch {late}) & kill -9 $$"]) == -9
     time.sleep(0.8)
     assert not late.exists()
-
-
-def test_deepspeed_configs_by_name_or_path(tmp_path: Path) -> None:
-    assert deepspeed_config("zero2").name == "zero2.json"
-    own = tmp_path / "own.json"
-    own.write_text("{}", encoding="utf-8")
-    assert deepspeed_config(str(own)) == own
-    with pytest.raises(
-        UserError, match="deepspeed=zero7: neither a file nor one of zero0, zero1, zero2, zero2_offload, zero3, zero3_offload"
-    ):
-        deepspeed_config("zero7")
-
-
-@pytest.mark.parametrize("module", ["pretrain", "instruct"])
-def test_a_rank_that_nobody_launched_says_what_to_call(module: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "OMPI_COMM_WORLD_RANK")}
-    command = [sys.executable, "-m", module, "--recipe", str(CONFIGS / module / "tiny.yaml"), "deepspeed=zero1"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert f"error: `python -m {module}` is one rank of a run with DeepSpeed" in done.stderr
-    assert f"use `llama-gene {module}`" in done.stderr

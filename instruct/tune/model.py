@@ -9,12 +9,12 @@ from peft import LoraConfig
 from transformers import BitsAndBytesConfig, TrainingArguments
 
 from artefacts.errors import UserError
-from artefacts.generation import load_causal
-from artefacts.launch import deepspeed_config
-from artefacts.precision import DTYPES
-from artefacts.vocabulary import VOCABULARY, is_vocabulary, keep_old_rows
-from instruct.recipe import InstructRecipe
+from instruct.tune.recipe import InstructRecipe
+from tokenizer.generation import load_causal
 from tokenizer.new_ids import new_ids
+from training.launch import deepspeed_config
+from training.precision import DTYPES
+from training.vocabulary import VOCABULARY, is_vocabulary, keep_old_rows
 
 
 def check_way(recipe: InstructRecipe) -> None:

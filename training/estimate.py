@@ -27,10 +27,10 @@ from typing import Any
 import yaml
 
 from artefacts.errors import UserError
-from artefacts.launch import deepspeed_config
-from artefacts.loss import CHUNK_BYTES
-from artefacts.training import TrainingRecipe, accumulation_of
 from configs import CONFIGS
+from training.launch import deepspeed_config
+from training.loss import CHUNK_BYTES
+from training.recipe import TrainingRecipe, accumulation_of
 
 GIB = 1 << 30
 HARDWARE = {

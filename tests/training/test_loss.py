@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from artefacts.errors import UserError
-from artefacts.loss import ALL, IGNORED, ChunkedLoss, score_in_head, way_for
+from training.loss import ALL, IGNORED, ChunkedLoss, score_in_head, way_for
 
 
 def llama(tied: bool = False) -> LlamaForCausalLM:
@@ -81,7 +81,7 @@ def test_extreme_logits_stay_finite():
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("way", ["chunked", "full"])
 def test_a_scoring_model_equals_transformers(tied, way, monkeypatch):
-    monkeypatch.setattr("artefacts.loss.CHUNK_BYTES", 4 * 90 * 5)  # chunks of five tokens
+    monkeypatch.setattr("training.loss.CHUNK_BYTES", 4 * 90 * 5)  # chunks of five tokens
     plain, scoring = llama(tied), llama(tied)
     names = [name for name, _ in plain.named_parameters()]
     score_in_head(scoring, way)

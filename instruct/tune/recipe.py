@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from artefacts.training import TrainingRecipe
+from training.recipe import TrainingRecipe
 
 
 class InstructRecipe(TrainingRecipe):

@@ -24,11 +24,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from artefacts.children import child
 from artefacts.errors import UserError
-from artefacts.launch import child
 from artefacts.recipe import Recipe
-from instruct.limits import LOOPBACK
-from instruct.session import check_model
+from instruct.talk.limits import LOOPBACK
+from instruct.talk.session import check_model
 
 FONTS, MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
 """The browser's own: nothing is fetched."""
@@ -143,8 +143,8 @@ def command(engine: str, name: str, port: int) -> list[str]:
     """What serves the model of that name, which lies in the working folder."""
     if engine == "vllm":
         start = [sys.executable, "-P", "-m", "vllm.entrypoints.cli.main", "serve", name]
-        return [*start, "--host", LOOPBACK, "--port", str(port), "--middleware", "instruct.limits.Hosts"]
-    return [sys.executable, "-P", "-m", "instruct.endpoint", name, str(port)]
+        return [*start, "--host", LOOPBACK, "--port", str(port), "--middleware", "instruct.talk.limits.Hosts"]
+    return [sys.executable, "-P", "-m", "instruct.talk.endpoint", name, str(port)]
 
 
 def _sweep(folder: Path) -> None:
@@ -172,10 +172,10 @@ def _page(recipe: ServeRecipe) -> Iterator[Path]:
         import gradio as gr
         from starlette.middleware import Middleware
 
-        from instruct.examples import Examples, cards_of
-        from instruct.limits import Guard, Hosts
-        from instruct.page import CSS, SCRIPT, Limits, Page, build, facts_of
-        from instruct.session import Sampling, Session
+        from instruct.talk.examples import Examples, cards_of
+        from instruct.talk.limits import Guard, Hosts
+        from instruct.talk.page import CSS, SCRIPT, Limits, Page, build, facts_of
+        from instruct.talk.session import Sampling, Session
 
         limits = Limits(recipe.longest_prompt, recipe.upload_mib, recipe.questions_per_minute, recipe.waiting)
         session = Session(recipe.model)

@@ -19,9 +19,9 @@ from data_convert.cards import read_cards
 from eval.answers import LOWER_IS_BETTER, value
 from eval.predict import predictions
 from eval.predictions import answers
-from instruct.encode import Encoded
-from instruct.recipe import InstructRecipe
-from instruct.rows import Rows, collate
+from instruct.tune.encode import Encoded
+from instruct.tune.recipe import InstructRecipe
+from instruct.tune.rows import Rows, collate
 
 BEST = "best-"
 FEW = 20

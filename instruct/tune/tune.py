@@ -11,23 +11,23 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PrinterCallback, set_seed
 
-from artefacts.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
 from artefacts.errors import Ledger, UserError, say_read
 from artefacts.folder import check_absent, discard, fingerprint, new_folder, write_manifest
-from artefacts.generation import load_causal
-from artefacts.launch import keep_cpu_simple, leave, share_cores
-from artefacts.precision import DTYPES
-from artefacts.training import accumulation_of, check_hardware, check_rows
 from data_convert.conversations import answer_ids
-from instruct.base import base_fingerprint
-from instruct.encode import Encoded, encode
-from instruct.model import adapter, check_way, load_model
-from instruct.recipe import InstructRecipe
-from instruct.rows import Rows, order_of, plan, weights_of
-from instruct.trainer import AnswerTrainer, training_arguments
-from instruct.watch import FEW, Watch, counts_of, history, scored_records
+from instruct.tune.base import base_fingerprint
+from instruct.tune.encode import Encoded, encode
+from instruct.tune.model import adapter, check_way, load_model
+from instruct.tune.recipe import InstructRecipe
+from instruct.tune.rows import Rows, order_of, plan, weights_of
+from instruct.tune.trainer import AnswerTrainer, training_arguments
+from instruct.tune.watch import FEW, Watch, counts_of, history, scored_records
+from tokenizer.generation import load_causal
 from tokenizer.private import check_tags
 from tokenizer.saving import carry_tokenizer, with_fixed_date
+from training.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
+from training.launch import keep_cpu_simple, leave, share_cores
+from training.precision import DTYPES
+from training.recipe import accumulation_of, check_hardware, check_rows
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 NOT_OF_THE_RUN = ("planned", "nodes")

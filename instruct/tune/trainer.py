@@ -12,13 +12,13 @@ from torch.utils.data import SequentialSampler
 from transformers import TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from artefacts.checkpoints import WholeCheckpoints
 from artefacts.errors import ensure
-from artefacts.loss import IGNORED, score_in_head, way_for
-from artefacts.precision import widen_trained
-from artefacts.training import shared_arguments
-from instruct.recipe import InstructRecipe
-from instruct.rows import Rows, collate
+from instruct.tune.recipe import InstructRecipe
+from instruct.tune.rows import Rows, collate
+from training.checkpoints import WholeCheckpoints
+from training.loss import IGNORED, score_in_head, way_for
+from training.precision import widen_trained
+from training.recipe import shared_arguments
 
 
 class AnswerTrainer(WholeCheckpoints, SFTTrainer):
