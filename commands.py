@@ -237,14 +237,14 @@ COMMANDS: dict[str, Entry] = {
         "Continued pre-training on token shards, under the DeepSpeed launcher.",
         "llama-gene pretrain --model runs/extended --shards runs/shards --out runs/pretrained learning_rate=5e-4\n"
         "deepspeed --num_gpus 8 --module pretrain --recipe configs/pretrain/llama3-8b.yaml",
-        dry_run="pretrain.preview:preview",
+        dry_run="pretrain.train:preview",
     ),
     "instruct": Entry(
         "instruct.tune.recipe:InstructRecipe", _instruct, "instruction tuning",
         "Instruction tuning with TRL: LoRA, DoRA, QLoRA or all weights, loss on the answer only.",
         "llama-gene instruct --model runs/pretrained --records runs/records --out runs/adapter metric_every=200 patience=3\n"
         "deepspeed --num_gpus 8 --module instruct --recipe configs/instruct/llama3-8b.yaml",
-        dry_run="instruct.tune.preview:preview",
+        dry_run="instruct.tune.tune:preview",
     ),
     "merge": Entry(
         "instruct.tune.merge:MergeRecipe", "instruct.tune.merge:merge", "merge an adapter into its model",

@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,16 +34,17 @@ PARTIAL = ".partial"
 STOP = "stop"
 STOPPED = 143
 """Exit code of a run that saved and left on SIGTERM, as of any process that SIGTERM ends."""
-SILENT = ("out", "log_every", "evaluate_every", "heldout_blocks", "keep_checkpoints", "ranks", "report_to", "overwrite")
+SILENT = {"out", "log_every", "evaluate_every", "heldout_blocks", "keep_checkpoints", "ranks", "report_to", "overwrite"}
+SILENT |= {"english", "sample_tokens", "planned", "nodes", "peak_tflops"}
 """Fields that may change between two parts of a run: they do not touch the weights. Ranks are compared as started."""
+INPUTS = ("model", "shards", "records")
+"""Fields that name folders, which are compared by content."""
 
 
-def settings(recipe: Recipe, inputs: Iterable[str], silent: Iterable[str] = ()) -> dict[str, Any]:
-    """What two parts of one run must share: the recipe, the ranks, and the inputs (field names) by content, wherever they lie."""
-    left_out = {*SILENT, *silent}
-    found = {name: value for name, value in recipe.model_dump(mode="json").items() if name not in left_out}
-    for name in inputs:
-        found[name] = identity(Path(found[name]))
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """What two parts of one run must share: the recipe, the ranks, and the inputs by content, wherever they lie."""
+    found = {name: value for name, value in recipe.model_dump(mode="json").items() if name not in SILENT}
+    found |= {name: identity(Path(found[name])) for name in INPUTS if name in found}
     found["ranks"] = world_size()
     return found
 
@@ -64,18 +65,6 @@ def identity(folder: Path) -> str:
 def world_size() -> int:
     """Ranks of this run, as the launcher says."""
     return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def continue_from(work: Path, run: dict[str, Any]) -> Path | None:
-    """The newest complete checkpoint in `work`, None at a first start. Every rank calls this before training.
-
-    Raises:
-        UserError: the checkpoint belongs to a run with other settings (see `settings`).
-    """
-    checkpoint = newest_complete(work)
-    if checkpoint is not None:
-        check_run(checkpoint, run)
-    return checkpoint
 
 
 def check_run(checkpoint: Path, run: dict[str, Any], free: Sequence[str] = (), other_ranks: str = "") -> None:
@@ -106,7 +95,7 @@ def _way_out(name: str, noted: dict[str, Any], checkpoint: Path, other_ranks: st
             f"The optimiser's state is cut up by ranks: continue with {noted.get(name)} of them; {other_ranks}or {anew} "
             f"({checkpoint.name}/zero_to_fp32.py exports fp32 weights)"
         )
-    if name in ("model", "shards", "records"):
+    if name in INPUTS:
         return f"Continue with the {name} it began with; {anew}"
     return f"Continue with the old value; {anew}"
 
@@ -115,6 +104,32 @@ def read_run(checkpoint: Path) -> dict[str, Any]:
     """The run and the position a checkpoint notes; empty where there is none."""
     path = checkpoint / RUN
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def check_position(checkpoint: Path, position: Callable[[int], dict[str, Any]]) -> None:
+    """Refuse a checkpoint whose steps were of other rows than those that this run has there.
+
+    Args:
+        position: what the rows say of so many steps, as `WholeCheckpoints.position`.
+
+    Raises:
+        UserError: steps of another size, or other rows.
+    """
+    noted = read_run(checkpoint)["position"]
+    now = position(noted["step"])
+    anew = f"or begin anew from its weights with model={checkpoint} and another out, or remove {checkpoint.parent} to start over"
+    if noted.get("blocks") != now.get("blocks"):
+        was, would = (found["blocks"] // noted["step"] for found in (noted, now))
+        raise UserError(
+            f"{checkpoint}: its steps have {was} blocks, now they would have {would}; set micro_batch and accumulation so "
+            f"that micro_batch x accumulation x ranks is what it was, {anew}"
+        )
+    if noted != now:
+        read = {name: value for name, value in noted.items() if name != "step"}
+        raise UserError(
+            f"{checkpoint}: has read {read}, but this version of the code would have read others; continue with the one it "
+            f"began with, {anew}"
+        )
 
 
 def newest_complete(work: Path) -> Path | None:
@@ -139,9 +154,9 @@ class WholeCheckpoints(Base):
     """See `settings`; set before training."""
     _saving = False
 
-    def position(self) -> dict[str, Any]:
-        """What else a checkpoint should note and a continued run should find equal: how far the data was read."""
-        return {}
+    def position(self, step: int) -> dict[str, Any]:
+        """What else a checkpoint of a step should note, and a continued run should find equal: how far the data was read."""
+        return {"step": step}
 
     def extra_files(self, folder: Path) -> None:
         """Called on the first rank for every checkpoint, before it is put in place."""
@@ -162,7 +177,7 @@ class WholeCheckpoints(Base):
         if self.args.should_save:
             written = work / PARTIAL / f"checkpoint-{self.state.global_step}"
             self.extra_files(written)
-            note = {"run": self.run, "position": self.position()}
+            note = {"run": self.run, "position": self.position(self.state.global_step)}
             (written / RUN).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
             seal(written)
             put_in_place(written, work, int(self.args.save_total_limit or 2))

@@ -19,7 +19,6 @@ Buffers of the communication, fragmentation and CUDA's own (1 to 3 GiB) come on 
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +27,7 @@ import yaml
 
 from artefacts.errors import UserError
 from configs import CONFIGS
-from training.launch import deepspeed_config
+from training.launch import zero_of
 from training.loss import CHUNK_BYTES
 from training.recipe import TrainingRecipe, accumulation_of
 
@@ -140,7 +139,7 @@ def total(sizes: Sizes, recipe: TrainingRecipe) -> int:
 
 def memory(sizes: Sizes, recipe: TrainingRecipe, ranks: int, block_tokens: int) -> dict[str, float]:
     """Bytes per rank by use; see the top of this file."""
-    zero = _zero(recipe)
+    zero = zero_of(recipe.deepspeed)
     stage = zero.get("stage", 0)
     offload = zero.get("offload_optimizer", {}).get("device", "none") != "none"
     offload_weights = zero.get("offload_param", {}).get("device", "none") != "none"
@@ -177,13 +176,6 @@ def flops_per_token(sizes: Sizes, recipe: TrainingRecipe, block_tokens: int) -> 
 def peak_of(device: str) -> float | None:
     """FLOP/s of a GPU by its name as CUDA gives it; None for one that is not in the table, and for a CPU."""
     return next((1e12 * peak for name, (peak, _) in HARDWARE.items() if name in device), None)
-
-
-def _zero(recipe: TrainingRecipe) -> dict[str, Any]:
-    if recipe.deepspeed is None:
-        return {}
-    found = json.loads(deepspeed_config(recipe.deepspeed).read_text(encoding="utf-8"))["zero_optimization"]
-    return dict(found)
 
 
 def report(recipe: TrainingRecipe, sizes: Sizes, block_tokens: int, epoch_tokens: int, steps: int | None) -> str:

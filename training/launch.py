@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import socket
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from artefacts.children import cores, run_child
+from artefacts.command import Verb
 from artefacts.errors import UserError
 from artefacts.owner import release
 from configs import CONFIGS
@@ -45,6 +48,11 @@ def deepspeed_config(name: str) -> Path:
         return Path(name)
     known = ", ".join(sorted(path.stem for path in (CONFIGS / "deepspeed").glob("*.json")))
     raise UserError(f"deepspeed={name}: neither a file nor one of {known}")
+
+
+def zero_of(name: str | None) -> dict[str, Any]:
+    """The ZeRO section of a config of `deepspeed_config`; empty without DeepSpeed."""
+    return {} if name is None else dict(json.loads(deepspeed_config(name).read_text(encoding="utf-8"))["zero_optimization"])
 
 
 def keep_cpu_simple() -> None:
@@ -112,3 +120,23 @@ def launch_recipe(module: str, recipe: Any, overwrite: bool, ranks: int) -> None
         code = launch(module, ranks, ["--recipe", str(path), *(["--overwrite"] if overwrite else [])])
     if code:
         raise SystemExit(code)
+
+
+def rank(module: str, recipe: type[Any], work: str, preview: str) -> Verb[Any]:
+    """What `python -m MODULE` does: train in this process. Heavy imports wait until the recipe has been checked.
+
+    Args:
+        work, preview: `module:function`.
+    """
+
+    def called(place: str) -> Any:
+        source, name = place.split(":")
+        return getattr(import_module(source), name)
+
+    def train(found: Any, overwrite: bool) -> None:
+        if found.deepspeed is not None:
+            check_launched(module)
+        called(work)(found, overwrite=overwrite)
+
+    example = f"deepspeed --num_gpus 1 --module {module} --recipe configs/{module}/tiny.yaml"
+    return Verb(recipe, train, f"One rank of `llama-gene {module}`.", example, dry_run=lambda found: called(preview)(found))

@@ -90,6 +90,11 @@ class TrainingRecipe(Recipe):
     seed: int = 0
     planned: Planned = Planned()
 
+    @property
+    def work(self) -> Path:
+        """The folder of the run's checkpoints, beside its output."""
+        return self.out.with_name(self.out.name + ".checkpoints")
+
     @model_validator(mode="after")
     def _fits_together(self) -> TrainingRecipe:
         if self.steps is None and self.epochs <= 0:
@@ -127,8 +132,8 @@ def accumulation_of(recipe: TrainingRecipe, ranks: int) -> int:
     return recipe.batch // at_once
 
 
-def shared_arguments(recipe: TrainingRecipe, work: Path, ranks: int) -> dict[str, Any]:
-    """Keywords of `TrainingArguments` for the shared fields. Checkpoints go to `work`."""
+def shared_arguments(recipe: TrainingRecipe, steps: int, ranks: int) -> dict[str, Any]:
+    """Keywords of `TrainingArguments`, in transformers 5's names, for a run of so many steps."""
     import torch
 
     from training.launch import deepspeed_config
@@ -139,7 +144,8 @@ def shared_arguments(recipe: TrainingRecipe, work: Path, ranks: int) -> dict[str
     if "tensorboard" in recipe.report_to:
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(out.with_name(out.name + ".tensorboard")))
     return {
-        "output_dir": str(work),
+        "output_dir": str(recipe.work),
+        "max_steps": steps,
         "per_device_train_batch_size": recipe.micro_batch,
         "gradient_accumulation_steps": accumulation_of(recipe, ranks),
         "learning_rate": recipe.learning_rate,
@@ -163,6 +169,8 @@ def shared_arguments(recipe: TrainingRecipe, work: Path, ranks: int) -> dict[str
         "report_to": recipe.report_to or "none",
         "run_name": out.name,
         "project": "llama-gene",
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
     }
 
 

@@ -15,7 +15,7 @@ from artefacts.errors import UserError, ensure
 from artefacts.folder import check_absent, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from instruct.tune.base import base_fingerprint
-from instruct.tune.card import write_card
+from instruct.tune.model_readme import write_export_readme
 from tokenizer.generation import load_causal
 from tokenizer.saving import carry_tokenizer
 
@@ -59,7 +59,7 @@ def export(recipe: ExportRecipe, *, overwrite: bool = False) -> None:
         if converter is not None:
             convert(recipe, converter, folder / "model.gguf")
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        write_card(folder, recipe.model, recipe.out.name, parameters)
+        write_export_readme(folder, recipe.model, recipe.out.name, parameters)
         write_manifest(
             folder,
             "exported",

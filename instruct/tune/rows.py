@@ -1,8 +1,4 @@
-"""Rows of training: which records stand in which row of the run, and rows as batches.
-
-Records that share a row are isolated from each other by `position_ids` that restart at each of them, together with no
-attention mask and no cache, as in pre-training. Shapes: B rows, T tokens of the longest.
-"""
+"""Rows of tuning: which records are in which row of the run. Records that share a row are isolated from each other."""
 
 from __future__ import annotations
 
@@ -12,12 +8,10 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from instruct.tune.encode import Encoded
-from training.loss import IGNORED
+from training.batch import Document, RunRows, batch_of
 from training.order import Order
 
 OPEN_ROWS = 32
@@ -94,52 +88,31 @@ def pack(order: Order, lengths: Sequence[int], room: int, records: int) -> Itera
             left, rows = [], []
 
 
-class Rows(Dataset[list[tuple[Any, int, float]]]):
-    """The rows of a whole run, in order, as a map-style dataset: item i is the row trained at position i."""
+class PackedRows(RunRows):
+    """The rows of a whole run, in order, each of one record or, with packing, of several."""
 
-    def __init__(self, encoded: Encoded, rows: list[list[int]], weights: list[float] | None) -> None:
-        self.encoded, self.rows, self.weights = encoded, rows, weights
+    def __init__(self, encoded: Encoded, rows: list[list[int]], weights: list[float] | None, pad: int) -> None:
+        self.encoded, self.rows, self.weights, self.pad = encoded, rows, weights, pad
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, position: int) -> list[tuple[Any, int, float]]:
-        """(ids, where the answer begins, weight) of every record in the row."""
+    def __getitem__(self, position: int) -> list[Document]:
+        """The records of the row, each learnt from where its answer begins."""
         return [
-            (self.encoded.ids[record], self.encoded.starts[record], 1.0 if self.weights is None else self.weights[record])
+            Document(self.encoded.ids[record], self.encoded.starts[record], 1.0 if self.weights is None else self.weights[record])
             for record in self.rows[position]
         ]
-
-    def __iter__(self) -> Iterator[list[tuple[Any, int, float]]]:
-        return (self[position] for position in range(len(self)))
 
     def consumed(self, position: int) -> dict[str, int]:
         """Records of every task in the rows before `position`."""
         tasks = self.encoded.tasks
         return dict(sorted(Counter(tasks[record] for row in self.rows[:position] for record in row).items()))
 
+    def collate(self, rows: list[list[Document]]) -> dict[str, Tensor]:
+        """A batch; see `batch_of`."""
+        return batch_of(rows, self.pad, self.weights is not None)
 
-def collate(rows: Sequence[Sequence[tuple[Any, int, float]]], pad: int, weighted: bool) -> dict[str, Tensor]:
-    """Rows to a batch: input_ids, position_ids and labels, each [B, T]; weights [B, T] where tokens count unequally.
-
-    Padding stands behind the last record and goes on with its positions: nothing before it can see it, and it has no label.
-    """
-    longest = max(sum(len(ids) for ids, _, _ in row) for row in rows)
-    input_ids_BT = np.full((len(rows), longest), pad, dtype=np.int64)
-    position_ids_BT = np.zeros_like(input_ids_BT)
-    labels_BT = np.full_like(input_ids_BT, IGNORED)
-    weights_BT = np.zeros(input_ids_BT.shape, dtype=np.float32)
-    for number, row in enumerate(rows):
-        end = 0
-        for ids, start, weight in row:
-            begin, end = end, end + len(ids)
-            input_ids_BT[number, begin:end] = ids
-            position_ids_BT[number, begin:] = np.arange(longest - begin)
-            labels_BT[number, begin + start : end] = ids[start:]
-            weights_BT[number, begin + start : end] = weight
-    batch = {
-        "input_ids": torch.from_numpy(input_ids_BT),
-        "position_ids": torch.from_numpy(position_ids_BT),
-        "labels": torch.from_numpy(labels_BT),
-    }
-    return {**batch, "weights": torch.from_numpy(weights_BT)} if weighted else batch
+    def position(self, rows: int) -> dict[str, Any]:
+        """How many records of every task."""
+        return {"of_task": self.consumed(rows)}

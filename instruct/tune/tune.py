@@ -2,154 +2,159 @@
 
 from __future__ import annotations
 
-import json
+import importlib.util
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PrinterCallback, set_seed
+from transformers import GenerationConfig, TrainingArguments
+from trl import SFTConfig
 
 from artefacts.errors import Ledger, UserError, say_read
-from artefacts.folder import check_absent, discard, fingerprint, new_folder, write_manifest
+from artefacts.folder import check_absent, fingerprint
 from data_convert.conversations import answer_ids
 from instruct.tune.base import base_fingerprint
-from instruct.tune.encode import Encoded, encode
-from instruct.tune.model import adapter, check_way, load_model
+from instruct.tune.encode import encode
 from instruct.tune.recipe import InstructRecipe
-from instruct.tune.rows import Rows, order_of, plan, weights_of
-from instruct.tune.trainer import AnswerTrainer, training_arguments
-from instruct.tune.watch import FEW, Watch, counts_of, history, scored_records
-from tokenizer.generation import load_causal
+from instruct.tune.rows import PackedRows, order_of, plan, weights_of
+from instruct.tune.trainer import AnswerTrainer
+from instruct.tune.watch import DevWatch, counts_of, scored_records
+from tokenizer.new_ids import new_ids
 from tokenizer.private import check_tags
-from tokenizer.saving import carry_tokenizer, with_fixed_date
-from training.checkpoints import STOP, STOPPED, NoLastCheckpoint, StopWhenAsked, continue_from, read_run, settings, world_size
-from training.launch import keep_cpu_simple, leave, share_cores
-from training.precision import DTYPES
-from training.recipe import accumulation_of, check_hardware, check_rows
-
-ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
-NOT_OF_THE_RUN = ("planned", "nodes")
-"""Fields that may change when a run is continued, beside those of every training."""
+from tokenizer.saving import with_fixed_date
+from training import run as training_run
+from training.checkpoints import world_size
+from training.launch import zero_of
+from training.model import size
+from training.recipe import shared_arguments
+from training.run import Job
 
 
 def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
     """Train, and write the folder with tokenizer, history and manifest.
 
-    A run that was cut short continues from its newest complete checkpoint, exactly as if it had not been.
-
     Raises:
-        UserError: what `check` refuses; no usable record; existing output; checkpoints of a run with other settings.
-        SystemExit: asked to stop (SIGTERM, or the file `stop`): a checkpoint is saved.
+        UserError: what `TuneJob` and `training.run.run` refuse; existing output.
+        SystemExit: asked to stop: a checkpoint is saved.
     """
     check_absent(recipe.out, overwrite)
-    tokenizer = check(recipe)
-    ledgers = {"train": Ledger(), "dev": Ledger()}
-    aside: list[str] = []
-    train = encode(tokenizer, recipe.records / "train.jsonl", recipe.max_tokens, ledgers["train"], aside=aside)
-    dev = encode(tokenizer, recipe.records / "dev.jsonl", recipe.max_tokens, ledgers["dev"], recipe.dev_records, recipe.seed)
+    job = TuneJob(recipe, world_size())
     if not int(os.environ.get("RANK") or 0):  # the others read the same
-        for split, ledger in ledgers.items():
+        for split, ledger in job.ledgers.items():
             say_read(str(recipe.records / f"{split}.jsonl"), ledger.as_dict(), recipe.out / "set_aside.txt")
-    scored = scored_records(dev.records, recipe.metric_records) if recipe.metric_every is not None else []
-    scored_of = counts_of(train.tasks, scored) if recipe.metric_every is not None else {}
-    ranks = world_size()
-    rows = rows_of(recipe, train, ranks)
-    keep_cpu_simple()
-    share_cores()
-    set_seed(recipe.seed)
-    work = recipe.out.with_name(recipe.out.name + ".checkpoints")
-    run = settings(recipe, ("model", "records"), NOT_OF_THE_RUN)
-    checkpoint = continue_from(work, run)
-    per_step = recipe.micro_batch * accumulation_of(recipe, ranks) * ranks
-    # before the model: ZeRO-3 must be known when it is loaded
-    arguments = training_arguments(recipe, work, len(rows) // per_step, ranks)
-    model = load_model(recipe, arguments)
-    watch, stop = Watch(recipe, tokenizer, dev, scored, work), StopWhenAsked(work)
-    trainer = AnswerTrainer(
-        recipe,
-        run,
-        rows,
-        model=model,
-        args=arguments,
-        processing_class=tokenizer,
-        peft_config=adapter(recipe, model),
-        callbacks=[watch, NoLastCheckpoint(), stop],
-    )
-    trainer.remove_callback(PrinterCallback)
-    watch.trainer = trainer
-    if checkpoint is not None:
-        _check_position(checkpoint, rows, per_step)
-    if trainer.is_world_process_zero():
-        (work / STOP).unlink(missing_ok=True)
-        for task, number in scored_of.items():
-            if number < FEW:
-                print(f"warning: {task}: {number or 'no'} dev records to score, too few to choose the best weights by", flush=True)
-    started = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = time.monotonic() - started
-    if stop.stopped:
-        if trainer.is_world_process_zero():
-            print(f"stopped at step {trainer.state.global_step} with a checkpoint; the same command goes on from there", flush=True)
-        leave()
-        raise SystemExit(STOPPED)
-    final = watch.best(trainer.state)
-    if final is None:
-        final = work / "final"
-        trainer.save_model(str(final))  # every rank: ZeRO-3 gathers the weights
-    if trainer.is_world_process_zero():
-        counts = {
-            **{split: ledger.as_dict() for split, ledger in ledgers.items()},
-            "trainable_parameters": _trainable(trainer.model),
-            "steps": trainer.state.global_step,
-            "best_step": trainer.state.best_global_step,
-            **({"scored": scored_of} if scored_of else {}),
-            "records": rows.consumed(trainer.state.global_step * per_step),
-            "seconds": round(seconds, 1),
+    training_run.run(job, overwrite)
+
+
+def preview(recipe: InstructRecipe) -> None:
+    """What `--dry-run` shows."""
+    inputs = [recipe.model / "tokenizer.json", *(recipe.records / f"{split}.jsonl" for split in ("train", "dev"))]
+    training_run.preview(recipe, inputs, "model or records", TuneJob)
+
+
+class TuneJob(Job):
+    """The records of a run, and the dev records that watch it."""
+
+    recipe: InstructRecipe
+    rows: PackedRows
+    trainer = AnswerTrainer
+
+    def __init__(self, recipe: InstructRecipe, ranks: int) -> None:
+        """
+        Raises:
+            UserError: what `Job`, `check_tokenizer` and `check_way` refuse; max_tokens beyond the model's context; no
+                usable record.
+        """
+        super().__init__(recipe, ranks)
+        # what would fail late
+        check_tokenizer(recipe.model, self.tokenizer, self.config)
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token  # only ever after a row, where it has no label and nothing sees it
+        if recipe.max_tokens > self.config.max_position_embeddings:
+            raise UserError(
+                f"max_tokens={recipe.max_tokens}: the context of {recipe.model} is {self.config.max_position_embeddings}; "
+                f"set max_tokens={self.config.max_position_embeddings}, longer records are set aside and noted"
+            )
+        check_way(recipe)
+        # the records
+        self.ledgers, self.aside = {"train": Ledger(), "dev": Ledger()}, list[str]()
+        train = encode(self.tokenizer, recipe.records / "train.jsonl", recipe.max_tokens, self.ledgers["train"], aside=self.aside)
+        dev = recipe.records / "dev.jsonl"
+        self.dev = encode(self.tokenizer, dev, recipe.max_tokens, self.ledgers["dev"], recipe.dev_records, recipe.seed)
+        self.scored = scored_records(self.dev.records, recipe.metric_records) if recipe.metric_every is not None else []
+        self.scored_of = counts_of(train.tasks, self.scored) if recipe.metric_every is not None else {}
+        # the rows of the run
+        order = order_of(train.tasks, recipe.balance, recipe.seed)
+        records = max(1, round(recipe.epochs * order.size))
+        room = recipe.max_tokens if recipe.packing else None
+        rows = plan(order, [len(ids) for ids in train.ids], records, self.rows_per_step, room, recipe.steps)
+        self.rows = PackedRows(train, rows, weights_of(train, order, recipe.loss_per), self.tokenizer.pad_token_id)
+        self.steps = len(rows) // self.rows_per_step
+        self.row_tokens = max(sum(len(train.ids[record]) for record in row) for row in rows)
+
+    def summary(self) -> str:
+        """The records of the run."""
+        ledger, recipe = self.ledgers["train"], self.recipe
+        fit = f"records: {ledger.written:,} of {ledger.read:,} fit max_tokens={recipe.max_tokens}"
+        in_run = self.rows.consumed(len(self.rows))
+        return f"{fit}; in the run: {in_run}\none training row, [tokens without loss] in brackets:"
+
+    def watch(self) -> DevWatch:
+        """Losses and metrics on dev records."""
+        return DevWatch(self.recipe, self.tokenizer, self.dev, self.scored, self.scored_of)
+
+    def arguments(self) -> TrainingArguments:
+        """TRL's, in the names of version 1. The records come ready: nothing is prepared, cut or shuffled by it."""
+        shared = shared_arguments(self.recipe, self.steps, self.ranks)
+        return SFTConfig(**shared, max_length=None, dataset_kwargs={"skip_prepare_dataset": True}, eval_strategy="no")
+
+    def more(self) -> dict[str, Any]:
+        """The tokenizer, which TRL asks for."""
+        return {"processing_class": self.tokenizer}
+
+    def result(self, trainer: Any, watch: DevWatch) -> Path:
+        """The best weights where dev records were scored, else the last."""
+        return watch.best(trainer.state) or super().result(trainer, watch)
+
+    def write(self, folder: Path, trainer: Any, watch: DevWatch) -> dict[str, Any]:
+        """The ids of records that were set aside."""
+        recipe = self.recipe
+        if self.aside:
+            (folder / "set_aside.txt").write_text("".join(f"{name}\n" for name in self.aside), encoding="utf-8")
+        return {
+            "stage": "tuned" if recipe.train == "all" else "adapter",
+            "inputs": {"model": base_fingerprint(recipe.model), "records": fingerprint(recipe.records)},
+            "counts": {
+                **{split: ledger.as_dict() for split, ledger in self.ledgers.items()},
+                "trainable_parameters": sum(size(parameter) for parameter in trainer.model.parameters() if parameter.requires_grad),
+                "steps": trainer.state.global_step,
+                "best_step": trainer.state.best_global_step,
+                **({"scored": self.scored_of} if self.scored_of else {}),
+                "records": self.rows.consumed(trainer.state.global_step * self.rows_per_step),
+                "seconds": round(time.monotonic() - watch.begun, 1),
+            },
         }
-        _write(recipe, final, history(trainer.state.log_history, recipe.log_every), counts, aside, overwrite)
-        discard(work, recipe.out)
-    leave()
 
 
-def check(recipe: InstructRecipe) -> Any:
-    """Refuse what would fail late, before records are read. Returns the tokenizer.
+def check_tokenizer(model: Path, tokenizer: Any, config: Any) -> None:
+    """Refuse a base whose answers could not be learnt, or would never end.
 
     Raises:
-        UserError: a model with fewer rows than its tokenizer has ids, without a chat template, with a context shorter
-            than max_tokens; with a template that writes today's date or ends answers where no generation ends; hardware or a library
-            that is not there.
+        UserError: no chat template, one that writes today's date, or one that ends answers where no generation ends;
+            tags of another version.
     """
-    tokenizer = AutoTokenizer.from_pretrained(recipe.model)
-    check_tags(tokenizer.backend_tokenizer, recipe.model)
-    config = AutoConfig.from_pretrained(recipe.model)
-    check_rows(config.vocab_size, len(tokenizer), recipe.model)
+    check_tags(tokenizer.backend_tokenizer, model)
     if tokenizer.chat_template is None:
         raise UserError(
-            f"{recipe.model}: its tokenizer has no chat template, so there is no telling where an answer begins; extend the base with "
+            f"{model}: its tokenizer has no chat template, so there is no telling where an answer begins; extend the base with "
             "`llama-gene tokenizer extend`, which gives it one, or put a chat_template.jinja into the folder"
         )
     if with_fixed_date(tokenizer.chat_template) != tokenizer.chat_template:
         raise UserError(
-            f"{recipe.model}: its chat template writes today's date, so a run continued tomorrow would train on other tokens; "
+            f"{model}: its chat template writes today's date, so a run continued tomorrow would train on other tokens; "
             "`llama-gene tokenizer extend` fixes the date, or write one into chat_template.jinja in place of strftime_now"
         )
-    _check_end(recipe.model, tokenizer, config)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # only ever stands behind a row, where it has no label and nothing sees it
-    if recipe.max_tokens > config.max_position_embeddings:
-        raise UserError(
-            f"max_tokens={recipe.max_tokens}: the context of {recipe.model} is {config.max_position_embeddings}; "
-            f"set max_tokens={config.max_position_embeddings}, longer records are set aside and noted"
-        )
-    check_way(recipe)
-    check_hardware(recipe.precision)
-    return tokenizer
-
-
-def _check_end(model: Path, tokenizer: Any, config: Any) -> None:
-    """Refuse a base that, once tuned, would never stop: `tokenizer extend` notes the template's end of turn, others may not have."""
+    # `tokenizer extend` notes the template's end of turn, others may not have
     noted = GenerationConfig.from_pretrained(model) if (model / "generation_config.json").is_file() else config
     stops = noted.eos_token_id if isinstance(noted.eos_token_id, list) else [noted.eos_token_id]
     answer = answer_ids(tokenizer, [{"role": "user", "content": "?"}], "yes")
@@ -160,55 +165,16 @@ def _check_end(model: Path, tokenizer: Any, config: Any) -> None:
         )
 
 
-def rows_of(recipe: InstructRecipe, train: Encoded, ranks: int) -> Rows:
-    """The rows of the whole run."""
-    order = order_of(train.tasks, recipe.balance, recipe.seed)
-    per_step = recipe.micro_batch * accumulation_of(recipe, ranks) * ranks
-    records = max(1, round(recipe.epochs * order.size))
-    room = recipe.max_tokens if recipe.packing else None
-    rows = plan(order, [len(ids) for ids in train.ids], records, per_step, room, recipe.steps)
-    return Rows(train, rows, weights_of(train, order, recipe.loss_per))
+def check_way(recipe: InstructRecipe) -> None:
+    """Refuse ways of training that this machine, or a library, does not have.
 
-
-def _check_position(checkpoint: Path, rows: Rows, per_step: int) -> None:
-    noted = read_run(checkpoint)["position"]
-    if noted["of_task"] != rows.consumed(noted["step"] * per_step):
-        raise UserError(
-            f"{checkpoint}: has read {noted['of_task']} records, but this version of the code would have read others; continue with "
-            "the one it began with, or remove that folder to start over"
-        )
-
-
-def _trainable(model: Any) -> int:
-    # ZeRO-3 partitions the parameters: what is left of one here has no size of its own
-    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters() if parameter.requires_grad)
-
-
-def _write(
-    recipe: InstructRecipe, final: Path, lines: list[dict[str, Any]], counts: dict[str, Any], aside: list[str], overwrite: bool
-) -> None:
-    with new_folder(recipe.out, overwrite=overwrite) as folder:
-        if recipe.train == "all":
-            _plain_model(recipe, final, folder)
-        else:
-            for name in ADAPTER:
-                shutil.move(final / name, folder / name)
-        carry_tokenizer(recipe.model, folder)
-        (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        if aside:
-            (folder / "set_aside.txt").write_text("".join(f"{name}\n" for name in aside), encoding="utf-8")
-        write_manifest(
-            folder,
-            "tuned" if recipe.train == "all" else "adapter",
-            recipe=recipe.model_dump(mode="json"),
-            inputs={"model": base_fingerprint(recipe.model), "records": fingerprint(recipe.records)},
-            counts=counts,
-        )
-
-
-def _plain_model(recipe: InstructRecipe, final: Path, folder: Path) -> None:
-    """What the trainer saved, read and written once more: of a tied model DeepSpeed saves the one matrix twice."""
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-    unset_hf_deepspeed_config()  # else ZeRO-3 would spread what is read here over ranks that are not here
-    load_causal(final, dtype=DTYPES[recipe.precision]).save_pretrained(folder)
+    Raises:
+        UserError: QLoRA without bitsandbytes; single rows under ZeRO-3; new rows of a base that was not extended.
+    """
+    if recipe.train == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError("train=qlora: bitsandbytes is not installed; pip install 'llama-gene[qlora]', or use train=lora")
+    if recipe.rows == "new":
+        new_ids(recipe.model)
+        if recipe.train != "all" and zero_of(recipe.deepspeed).get("stage") == 3:
+            # PEFT's layer for them reads weights that ZeRO-3 has spread over the ranks
+            raise UserError("rows=new under ZeRO-3: PEFT cannot train single rows there; set deepspeed=zero2, or rows=all")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
-from transformers import TrainerCallback
 
 from data_convert.cards import read_cards
 from eval.answers import LOWER_IS_BETTER, value
@@ -21,7 +19,8 @@ from eval.predict import predictions
 from eval.predictions import answers
 from instruct.tune.encode import Encoded
 from instruct.tune.recipe import InstructRecipe
-from instruct.tune.rows import Rows, collate
+from instruct.tune.rows import PackedRows
+from training.watch import RunWatch
 
 BEST = "best-"
 FEW = 20
@@ -30,55 +29,52 @@ EVAL_TOKENS = 8192
 """Tokens of a forward pass on dev records, padding included."""
 
 
-class Watch(TrainerCallback):
+class DevWatch(RunWatch):
     """Measures loss and metric on dev records, keeps the best weights, ends the run when the metric no longer rises.
 
-    What is measured goes into the trainer's own `log_history`: checkpoints carry it, so a continued run loses nothing and repeats
-    nothing. Every rank measures the same records: they are few, and under ZeRO-3 all ranks must compute together.
+    Every rank measures the same records: they are few, and under ZeRO-3 all ranks must compute together.
     """
 
-    def __init__(self, recipe: InstructRecipe, tokenizer: Any, dev: Encoded, scored: list[dict[str, Any]], work: Path) -> None:
-        self.recipe, self.tokenizer, self.dev, self.scored, self.work = recipe, tokenizer, dev, scored, work
+    name = "instruct"
+
+    def __init__(
+        self, recipe: InstructRecipe, tokenizer: Any, dev: Encoded, scored: list[dict[str, Any]], scored_of: dict[str, int]
+    ) -> None:
+        super().__init__(recipe)
+        self.tokenizer, self.dev, self.scored, self.scored_of = tokenizer, dev, scored, scored_of
         self.primary = {card.id: card.primary_metric for card in read_cards(recipe.records)} if scored else {}
-        self.trainer: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        hidden = None if self.trainer.is_world_process_zero() else True
-        self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="instruct", unit="step", disable=hidden)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar.close()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        step, every = state.global_step, self.recipe.log_every
-        if logs and "loss" in logs and (step % every == 0 or step >= state.max_steps):
-            line = history([line for line in state.log_history if "loss" in line and line["step"] > step - every], every)[-1]
-            self._print(f"step {step}/{state.max_steps}: loss {line['loss']:.4f}, lr {logs['learning_rate']:.2e}")
+        super().on_train_begin(args, state, control, **kwargs)
+        self.begun = time.monotonic()
+        for task, number in self.scored_of.items():
+            if number < FEW:
+                self.say(f"warning: {task}: {number or 'no'} dev records to score, too few to choose the best weights by")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar.update()
+        super().on_step_end(args, state, control, **kwargs)
         last = state.global_step >= state.max_steps
         if last or state.global_step % self.recipe.evaluate_every == 0:
             self._measure_loss(state)
         if self.recipe.metric_every is not None and (last or state.global_step % self.recipe.metric_every == 0):
             self._measure_metric(state)
             if self._exhausted(state):
-                self._print(f"step {state.global_step}: no better mean metric in {self.recipe.patience} scorings; stopping here")
+                self.say(f"step {state.global_step}: no better mean metric in {self.recipe.patience} scorings; stopping here")
                 state.max_steps = state.global_step  # the end of the run: no checkpoint is to be continued beyond it
                 control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Drop best weights that no checkpoint, if continued, would ask for."""
         if self.trainer.is_world_process_zero():
-            states = (json.loads((folder / "trainer_state.json").read_text()) for folder in self.work.glob("checkpoint-*"))
+            states = (json.loads((folder / "trainer_state.json").read_text()) for folder in self.recipe.work.glob("checkpoint-*"))
             asked = {state.best_global_step, *(found["best_global_step"] for found in states)}
-            for folder in self.work.glob(f"{BEST}*"):
+            for folder in self.recipe.work.glob(f"{BEST}*"):
                 if int(folder.name.removeprefix(BEST)) not in asked:
                     shutil.rmtree(folder)
 
     def best(self, state: Any) -> Path | None:
         """The folder of the best weights; None where none were scored."""
-        return self.work / f"{BEST}{state.best_global_step}" if state.best_global_step is not None else None
+        return self.recipe.work / f"{BEST}{state.best_global_step}" if state.best_global_step is not None else None
 
     def _measure_loss(self, state: Any) -> None:
         found = dev_losses(self.trainer.model, self.dev, self.tokenizer.pad_token_id)
@@ -86,7 +82,7 @@ class Watch(TrainerCallback):
         mean = sum(total for total, _ in found.values()) / tokens
         of_task = {task: round(total / count, 6) for task, (total, count) in found.items()}
         state.log_history.append({"step": state.global_step, "eval_loss": round(mean, 6), "eval_loss_of": of_task})
-        self._print(f"step {state.global_step}: dev loss {mean:.4f}")
+        self.say(f"step {state.global_step}: dev loss {mean:.4f}")
 
     def _measure_metric(self, state: Any) -> None:
         model = self.trainer.model
@@ -97,18 +93,30 @@ class Watch(TrainerCallback):
         mean = sum(_upwards(self.primary[task], figure) for task, figure in found.items()) / len(found)
         state.log_history.append({"step": state.global_step, "eval_metric": round(mean, 6), "eval_metric_of": found})
         each = ", ".join(f"{task} {self.primary[task]} {figure:.3f}" for task, figure in found.items())
-        self._print(f"step {state.global_step}: dev metric {mean:.4f} ({each})")
+        self.say(f"step {state.global_step}: dev metric {mean:.4f} ({each})")
         if state.best_metric is None or mean > state.best_metric:
             state.best_metric, state.best_global_step = mean, state.global_step
-            self.trainer.save_model(str(self.work / f"{BEST}{state.global_step}"))
+            self.trainer.save_model(str(self.recipe.work / f"{BEST}{state.global_step}"))
 
     def _exhausted(self, state: Any) -> bool:
         since = [line for line in state.log_history if "eval_metric" in line and line["step"] > state.best_global_step]
         return self.recipe.patience is not None and len(since) >= self.recipe.patience
 
-    def _print(self, line: str) -> None:
-        if self.trainer.is_world_process_zero():
-            tqdm.write(line)
+    def history(self, log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The lines of history.jsonl; the losses of `log_every` steps make one line, their mean, wherever the run was stopped."""
+        kinds = (("loss",), ("eval_loss", "eval_loss_of"), ("eval_metric", "eval_metric_of"))
+        windows: dict[int, list[dict[str, Any]]] = {}
+        for line in log:
+            if "loss" in line:
+                windows.setdefault((line["step"] - 1) // self.recipe.log_every, []).append(line)
+        means = [{"step": w[-1]["step"], "loss": sum(line["loss"] for line in w) / len(w)} for w in windows.values()]
+        lines = [
+            (line["step"], place, {"step": line["step"], **{name: line[name] for name in kind}})
+            for line in [*means, *(line for line in log if "loss" not in line)]
+            for place, kind in enumerate(kinds)
+            if kind[0] in line
+        ]
+        return [line for _, _, line in sorted(lines, key=lambda item: item[:2])]
 
 
 def _upwards(metric: str, figure: float) -> float:
@@ -147,11 +155,11 @@ def dev_losses(model: Any, dev: Encoded, pad: int) -> dict[str, tuple[float, int
     """Task -> summed negative log-likelihood of its answers' tokens, and their number."""
     was_training = model.training
     model.eval()
-    rows = Rows(dev, [[record] for record in range(len(dev))], None)
+    rows = PackedRows(dev, [[record] for record in range(len(dev))], None, pad)
     device = next(model.parameters()).device
     found: dict[str, tuple[float, int]] = {}
     for batch in _batches(dev):
-        inputs = partial(collate, pad=pad, weighted=False)([rows[record] for record in batch])
+        inputs = rows.collate([rows[record] for record in batch])
         losses_N: Tensor = model(**{name: array.to(device) for name, array in inputs.items()}, each=True)["loss"]
         parts = losses_N.float().cpu().split([dev.answer_tokens[record] for record in batch])
         for record, part in zip(batch, parts, strict=True):
@@ -169,24 +177,3 @@ def _batches(dev: Encoded) -> list[list[int]]:
             batches.append([])
         batches[-1].append(record)
     return batches
-
-
-def history(log: list[dict[str, Any]], every: int) -> list[dict[str, Any]]:
-    """The lines of history.jsonl, of the trainer's log, which checkpoints carry: the curves that the report draws.
-
-    Args:
-        every: training steps whose losses make one line, their mean, wherever the run was stopped.
-    """
-    kinds = (("loss",), ("eval_loss", "eval_loss_of"), ("eval_metric", "eval_metric_of"))
-    windows: dict[int, list[dict[str, Any]]] = {}
-    for line in log:
-        if "loss" in line:
-            windows.setdefault((line["step"] - 1) // every, []).append(line)
-    means = [{"step": w[-1]["step"], "loss": sum(line["loss"] for line in w) / len(w)} for w in windows.values()]
-    lines = [
-        (line["step"], place, {"step": line["step"], **{name: line[name] for name in kind}})
-        for line in [*means, *(line for line in log if "loss" not in line)]
-        for place, kind in enumerate(kinds)
-        if kind[0] in line
-    ]
-    return [line for _, _, line in sorted(lines, key=lambda item: item[:2])]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from pretrain.model import add_lora
+from pretrain.preview import preview
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from artefacts.errors import UserError
 from artefacts.recipe import load
 from configs import CONFIGS
-from pretrain.model import add_lora
-from pretrain.preview import preview
 from pretrain.recipe import PretrainRecipe
 from training import estimate
 from training.estimate import Sizes, checkpoint_bytes, memory, planned_sizes, sizes_of, total, trained
