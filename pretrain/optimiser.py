@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from training.model import is_vocabulary
 
 from artefacts.errors import UserError
 from pretrain.recipe import PretrainRecipe, Spikes
+from training.model import is_vocabulary
 
 
 def parameter_groups(model: Any, recipe: PretrainRecipe, decayed: Sequence[str]) -> list[dict[str, Any]]:

@@ -83,10 +83,10 @@ def arm(room: str, die: dict[str, Any]) -> None:
 
     if room == "pretrain":
         from pretrain.trainer import GeneTrainer as Trainer
-        from pretrain.watch import Recorder as Watch
+        from pretrain.watch import HeldoutWatch as Watch
     else:
         from instruct.tune.trainer import AnswerTrainer as Trainer  # type: ignore[assignment]
-        from instruct.tune.watch import Watch  # type: ignore[assignment]
+        from instruct.tune.watch import DevWatch as Watch  # type: ignore[assignment]
 
     number = signal.SIGTERM if die.get("ask") else signal.SIGKILL
 

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import llama_gene
 from artefacts.errors import UserError
 from eval.recipe import RetentionRecipe
-from eval.retention import _subject, english_bits, paragraphs, retention
+from eval.retention import _subject, english_bits, retention
 from pretrain.bits import english_blocks, heldout_bits
+from training.english import paragraphs
 from training.loss import score_in_head
 
 

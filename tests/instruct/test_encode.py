@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from artefacts.errors import Ledger, UserError
 from data_convert.conversations import answer_ids, content_remarks, conversations, prompt_ids
 from instruct.tune.encode import draw, encode
-from instruct.tune.rows import Rows, collate
+from instruct.tune.rows import PackedRows
 from training.loss import IGNORED
 
 PROMPTS = [
@@ -107,7 +107,8 @@ def write(path: Path, records: list[dict[str, Any]]) -> Path:
 def test_labels_cover_the_answer_and_its_end(chatty, tmp_path):
     records = [record(0, "ACGT" * 5), record(1, "GATTACA", "background")]
     found = encode(chatty, write(tmp_path / "train.jsonl", records), 512, Ledger())
-    batch = collate([Rows(found, [[0], [1]], None)[number] for number in range(2)], chatty.pad_token_id, weighted=False)
+    rows = PackedRows(found, [[0], [1]], None, chatty.pad_token_id)
+    batch = rows.collate([rows[0], rows[1]])
     for row, given_record in enumerate(records):
         prompt = prompt_ids(chatty, given_record["prompt"])
         answer = answer_ids(chatty, given_record["prompt"], given_record["label"])

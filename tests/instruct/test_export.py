@@ -16,8 +16,7 @@ from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from instruct.tune.export import ExportRecipe, export
 from instruct.tune.merge import MergeRecipe, merge
-from instruct.tune.preview import preview
-from instruct.tune.tune import tune
+from instruct.tune.tune import preview, tune
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pretrain.watch import history, samples
+from pretrain.watch import HeldoutWatch, samples
 from training.estimate import peak_of
 
 
@@ -61,7 +61,7 @@ def test_history_keeps_what_the_report_draws():
         {"step": 1, "loss": 6.0, "grad_norm": 1.0, "learning_rate": 0.1, "tokens_per_second": 9.0, "seconds": 3.0, "epoch": 0.1},
         {"step": 1, "train_runtime": 3},
     ]
-    assert history(log) == [
+    assert HeldoutWatch.history(log) == [
         {"step": 0, "heldout": {"dna": 2.0}},
         {"step": 1, "loss": 6.0, "grad_norm": 1.0, "learning_rate": 0.1, "tokens_per_second": 9.0},
     ]

@@ -11,7 +11,7 @@ import pytest
 from artefacts.errors import UserError
 from artefacts.folder import SEAL, seal
 from pretrain.recipe import PretrainRecipe
-from training.checkpoints import RUN, continue_from, newest_complete, put_in_place, settings
+from training.checkpoints import RUN, check_run, newest_complete, put_in_place, settings
 
 NAMES = ("model", "shards")
 
@@ -75,34 +75,41 @@ def make(tmp_path: Path, **more: object) -> PretrainRecipe:
     return PretrainRecipe(**{"model": tmp_path / "model", "shards": tmp_path / "shards", "out": tmp_path / "out", **more})
 
 
+def continue_from(work: Path, run: dict) -> Path | None:
+    """As a run begins."""
+    if (found := newest_complete(work)) is not None:
+        check_run(found, run)
+    return found
+
+
 def test_another_run_is_refused(tmp_path, monkeypatch):
     work = tmp_path / "out.checkpoints"
-    assert continue_from(work, settings(make(tmp_path, seed=1), NAMES)) is None
-    newest = checkpoint(work, 5, run=settings(make(tmp_path, seed=2), NAMES))
-    assert continue_from(work, settings(make(tmp_path, seed=2, evaluate_every=7, keep_checkpoints=4), NAMES)) == newest
+    assert continue_from(work, settings(make(tmp_path, seed=1))) is None
+    newest = checkpoint(work, 5, run=settings(make(tmp_path, seed=2)))
+    assert continue_from(work, settings(make(tmp_path, seed=2, evaluate_every=7, keep_checkpoints=4))) == newest
     with pytest.raises(UserError, match=rf"seed=2, now it is 1.*model={newest}"):
-        continue_from(work, settings(make(tmp_path, seed=1), NAMES))
+        continue_from(work, settings(make(tmp_path, seed=1)))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match=r"ranks=1, now it is 2.*model=.*zero_to_fp32"):
-        continue_from(work, settings(make(tmp_path, seed=2), NAMES))
+        continue_from(work, settings(make(tmp_path, seed=2)))
     monkeypatch.delenv("WORLD_SIZE")
     (tmp_path / "shards" / "manifest.json").write_text(json.dumps({"created": "tomorrow"}))
     with pytest.raises(UserError, match=r"shards=made today, .*, now it is made tomorrow"):
-        continue_from(work, settings(make(tmp_path, seed=2), NAMES))
+        continue_from(work, settings(make(tmp_path, seed=2)))
 
 
 def test_inputs_are_known_by_content_not_by_place(tmp_path):
-    before = settings(make(tmp_path), NAMES)
+    before = settings(make(tmp_path))
     (tmp_path / "model").rename(tmp_path / "moved")
-    moved = settings(make(tmp_path, model=tmp_path / "moved"), NAMES)
+    moved = settings(make(tmp_path, model=tmp_path / "moved"))
     assert moved == before
     (tmp_path / "moved" / "tokenizer.json").write_text("{}")
-    one = settings(make(tmp_path, model=tmp_path / "moved"), NAMES)["model"]
+    one = settings(make(tmp_path, model=tmp_path / "moved"))["model"]
     (tmp_path / "moved" / "tokenizer.json").write_text("[]")  # of the same size
-    assert one != settings(make(tmp_path, model=tmp_path / "moved"), NAMES)["model"] != before["model"]
+    assert one != settings(make(tmp_path, model=tmp_path / "moved"))["model"] != before["model"]
 
 
 def test_checkpoints_of_an_unknown_run_are_refused(tmp_path):
     checkpoint(tmp_path / "work", 5)
     with pytest.raises(UserError, match="remove that folder to start over"):
-        continue_from(tmp_path / "work", settings(make(tmp_path), NAMES))
+        continue_from(tmp_path / "work", settings(make(tmp_path)))

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from training.loss import score
-from training.precision import widen_trained
+from training.model import widen_trained
 
 
 def test_small_steps_are_lost_in_bf16_and_not_in_float32():
