@@ -67,12 +67,12 @@ def _tasks(recipe: Any, overwrite: bool) -> None:
     print(summary(recipe.out))
 
 
-def _trained(module: str, place: str, recipe: Any, overwrite: bool) -> None:
+def _trained(module: str, place: str, recipe: Any, overwrite: bool, **found: Any) -> None:
     """In this process, or under the DeepSpeed launcher."""
     from training.launch import deepspeed_config, launch_recipe
 
     if recipe.deepspeed is None:
-        _found(place)(recipe, overwrite=overwrite)
+        _found(place)(recipe, overwrite=overwrite, **found)
     else:
         deepspeed_config(recipe.deepspeed)
         launch_recipe(module, recipe, overwrite, recipe.ranks)
@@ -87,8 +87,8 @@ def _pretrain(recipe: Any, overwrite: bool) -> None:
 
 
 def _instruct(recipe: Any, overwrite: bool) -> None:
-    check_inputs(recipe.model, recipe.records, "train", "dev")
-    _trained("instruct", "instruct.tune.tune:tune", recipe, overwrite)
+    records = check_inputs(recipe.model, recipe.records, "train", "dev")
+    _trained("instruct", "instruct.tune.tune:tune", recipe, overwrite, records=records)
 
 
 def _serve(recipe: Any, overwrite: bool) -> None:

@@ -40,17 +40,25 @@ class Encoded:
 
 
 def encode(
-    tokenizer: Any, path: Path, max_tokens: int, ledger: Ledger, most: int | None = None, seed: int = 0, aside: list[str] | None = None
+    tokenizer: Any,
+    path: Path,
+    max_tokens: int,
+    ledger: Ledger,
+    most: int | None = None,
+    seed: int = 0,
+    aside: list[str] | None = None,
+    records: list[dict[str, Any]] | None = None,
 ) -> Encoded:
     """Read and tokenise records. One that is too long, or spells a control token, is counted in the ledger, and its id goes to `aside`.
 
     Args:
         most: records used, drawn by the seed, as evenly over the tasks as these have them.
+        records: those of the file, where they are read already.
 
     Raises:
         UserError: a malformed record, with its line; no record that fits.
     """
-    records = read_records(path)
+    records = read_records(path) if records is None else records
     if most is not None and len(records) > most:
         records = [records[index] for index in draw([record["task"] for record in records], most, seed)]
     found, control = Encoded(), controls(tokenizer)

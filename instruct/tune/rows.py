@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from data_convert.best_fit import best_fit
 from instruct.tune.encode import Encoded
 from training.batch import Document, RunRows, batch_of
 from training.order import Order
@@ -50,42 +51,18 @@ def plan(order: Order, lengths: Sequence[int], records: int, per_step: int, room
         steps: steps of the run, whatever the records.
     """
     rows: list[list[int]] = []
-    stream = pack(order, lengths, room, records) if room is not None else ([order[place]] for place in count())
+    stream: Iterator[list[int]] = ([order[place]] for place in count())
+    if room is not None:
+        first = (order[place] for place in range(records))
+        packed = best_fit(((record, lengths[record]) for record in first), room, OPEN_ROWS)
+        stream = chain(packed, ([order[place]] for place in count(records)))
     placed = 0
     for row in stream:
         rows.append(row)
         placed += len(row)
         if len(rows) == steps * per_step if steps is not None else placed >= records and len(rows) % per_step == 0:
-            return rows
-    raise AssertionError("the stream has no end")
-
-
-def pack(order: Order, lengths: Sequence[int], room: int, records: int) -> Iterator[list[int]]:
-    """Rows without end: every record goes whole into the fullest open row that has room for it; the fullest is closed for a new one.
-
-    Behind the last of `records` all open rows are closed, so that it is among those given out.
-    """
-    left: list[int] = []  # room in the open rows
-    rows: list[list[int]] = []
-    for place in count():
-        record = order[place]
-        length = lengths[record]
-        fitting = [(space, index) for index, space in enumerate(left) if space >= length]
-        if fitting:
-            index = min(fitting)[1]
-        else:
-            if len(rows) == OPEN_ROWS:
-                full = min(range(OPEN_ROWS), key=left.__getitem__)
-                left.pop(full)
-                yield rows.pop(full)
-            left.append(room)
-            rows.append([])
-            index = len(rows) - 1
-        left[index] -= length
-        rows[index].append(record)
-        if place + 1 >= records:
-            yield from rows
-            left, rows = [], []
+            break
+    return rows
 
 
 class PackedRows(RunRows):

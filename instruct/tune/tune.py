@@ -30,16 +30,22 @@ from training.model import size
 from training.recipe import shared_arguments
 from training.run import Job
 
+Records = dict[str, list[dict[str, Any]]]
+"""Of each split."""
 
-def tune(recipe: InstructRecipe, *, overwrite: bool = False) -> None:
+
+def tune(recipe: InstructRecipe, *, overwrite: bool = False, records: Records | None = None) -> None:
     """Train, and write the folder with tokenizer, history and manifest.
+
+    Args:
+        records: train and dev, where the command has read them already.
 
     Raises:
         UserError: what `TuneJob` and `training.run.run` refuse; existing output.
         SystemExit: asked to stop: a checkpoint is saved.
     """
     check_absent(recipe.out, overwrite)
-    job = TuneJob(recipe, world_size())
+    job = TuneJob(recipe, world_size(), records)
     if not int(os.environ.get("RANK") or 0):  # the others read the same
         for split, ledger in job.ledgers.items():
             say_read(str(recipe.records / f"{split}.jsonl"), ledger.as_dict(), recipe.out / "set_aside.txt")
@@ -59,7 +65,7 @@ class TuneJob(Job):
     rows: PackedRows
     trainer = AnswerTrainer
 
-    def __init__(self, recipe: InstructRecipe, ranks: int) -> None:
+    def __init__(self, recipe: InstructRecipe, ranks: int, records: Records | None = None) -> None:
         """
         Raises:
             UserError: what `Job`, `check_tokenizer` and `check_way` refuse; max_tokens beyond the model's context; no
@@ -78,16 +84,18 @@ class TuneJob(Job):
         check_way(recipe)
         # the records
         self.ledgers, self.aside = {"train": Ledger(), "dev": Ledger()}, list[str]()
-        train = encode(self.tokenizer, recipe.records / "train.jsonl", recipe.max_tokens, self.ledgers["train"], aside=self.aside)
-        dev = recipe.records / "dev.jsonl"
-        self.dev = encode(self.tokenizer, dev, recipe.max_tokens, self.ledgers["dev"], recipe.dev_records, recipe.seed)
+        known, (train_file, dev_file) = records or {}, (recipe.records / f"{split}.jsonl" for split in self.ledgers)
+        train = encode(self.tokenizer, train_file, recipe.max_tokens, self.ledgers["train"], aside=self.aside, records=known.get("train"))
+        self.dev = encode(
+            self.tokenizer, dev_file, recipe.max_tokens, self.ledgers["dev"], recipe.dev_records, recipe.seed, records=known.get("dev")
+        )
         self.scored = scored_records(self.dev.records, recipe.metric_records) if recipe.metric_every is not None else []
         self.scored_of = counts_of(train.tasks, self.scored) if recipe.metric_every is not None else {}
         # the rows of the run
         order = order_of(train.tasks, recipe.balance, recipe.seed)
-        records = max(1, round(recipe.epochs * order.size))
+        wanted = max(1, round(recipe.epochs * order.size))
         room = recipe.max_tokens if recipe.packing else None
-        rows = plan(order, [len(ids) for ids in train.ids], records, self.rows_per_step, room, recipe.steps)
+        rows = plan(order, [len(ids) for ids in train.ids], wanted, self.rows_per_step, room, recipe.steps)
         self.rows = PackedRows(train, rows, weights_of(train, order, recipe.loss_per), self.tokenizer.pad_token_id)
         self.steps = len(rows) // self.rows_per_step
         self.row_tokens = max(sum(len(train.ids[record]) for record in row) for row in rows)
