@@ -22,8 +22,10 @@ def best_fit(items: Iterable[tuple[T, int]], capacity: int, most_open: int | Non
 
     def take(place: int) -> int:
         room = rooms[place]
-        block = with_room[room].pop()
-        if not with_room[room]:
+        equal = with_room[room]
+        # of a few open blocks the oldest, which has waited longest; of all the last one, which is found at once
+        block = equal.pop(equal.index(min(equal)) if most_open is not None else -1)
+        if not equal:
             del with_room[room], rooms[place]
         return block
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from artefacts.errors import UserError
 from pretrain.blocks import collate
 from pretrain.recipe import Mixture
-from training.batch import RunRows
 from training.order import Order
 
 
@@ -59,7 +59,7 @@ def _quota(blocks: Mapping[str, int], tokens: Mapping[str, int], mixture: Mixtur
     }
 
 
-class OrderedBlocks(RunRows):
+class OrderedBlocks(Dataset[dict[str, Any]]):
     """The blocks of a whole run, in order."""
 
     def __init__(self, shards: Any, order: BlockOrder, length: int, unlearnt: NDArray[np.int64] | None = None) -> None:

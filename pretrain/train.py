@@ -9,8 +9,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainingArguments
-
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, read_manifest
 from artefacts.recipe import dump
@@ -29,7 +27,6 @@ from training.estimate import GIB, checkpoint_bytes, sizes_of
 from training.launch import deepspeed_config
 from training.model import size
 from training.model_readme import BITS, as_yaml, bits_rows, table, write_readme
-from training.recipe import shared_arguments
 from training.run import Job
 
 
@@ -53,10 +50,8 @@ def preview(recipe: PretrainRecipe) -> None:
 class PretrainJob(Job):
     """The blocks of a run, the held-out blocks that watch it, and losses.json."""
 
-    recipe: PretrainRecipe
     trainer = GeneTrainer
-    universal = False
-    """Whether the run goes on with another number of ranks."""
+    watch: HeldoutWatch
 
     def __init__(self, recipe: PretrainRecipe, ranks: int) -> None:
         """
@@ -81,47 +76,33 @@ class PretrainJob(Job):
         self.row_tokens = len(self.heldout[0]["input_ids"])
         if recipe.english is not None:
             self.heldout += english_blocks(self.tokenizer, recipe.english, self.row_tokens)
-
-    def summary(self) -> str:
-        """The blocks of an epoch."""
+        self.watch = HeldoutWatch(recipe, self.heldout, letterless(self.tokenizer.added_tokens_decoder), self.tokenizer)
         blocks = ", ".join(f"{count:,} blocks of {name}" for name, count in self.order.quota.items())
-        return f"an epoch: {blocks}\none training block, [tokens without loss] in brackets:"
-
-    def watch(self) -> HeldoutWatch:
-        """Held-out bits."""
-        return HeldoutWatch(self.recipe, self.heldout, letterless(self.tokenizer.added_tokens_decoder), self.tokenizer)
+        self.summary = f"an epoch: {blocks}\none training block, [tokens without loss] in brackets:"
 
     def check_checkpoint(self, checkpoint: Path, run: dict[str, Any]) -> None:
-        """As every run; of a universal checkpoint the number of ranks may be another."""
-        self.universal = is_universal(checkpoint) and read_run(checkpoint)["run"]["ranks"] != self.ranks
+        """As every run; a universal checkpoint goes on with another number of ranks, which DeepSpeed has to know."""
+        universal = is_universal(checkpoint) and read_run(checkpoint)["run"]["ranks"] != self.ranks
         remedy = f"run `python -m pretrain.universal {checkpoint}`, which makes the number free; "
-        check_run(checkpoint, run, BY_RANKS if self.universal else (), remedy)
-
-    def arguments(self) -> TrainingArguments:
-        """With what DeepSpeed has to know of a universal checkpoint."""
-        shared = shared_arguments(self.recipe, self.steps, self.ranks)
-        if self.universal and self.recipe.deepspeed is not None:
+        check_run(checkpoint, run, BY_RANKS if universal else (), remedy)
+        if universal and self.recipe.deepspeed is not None:
             config = json.loads(deepspeed_config(self.recipe.deepspeed).read_text(encoding="utf-8"))
-            shared["deepspeed"] = {**config, "checkpoint": {"load_universal": True}}
-        return TrainingArguments(**shared)
+            self.more_arguments["deepspeed"] = {**config, "checkpoint": {"load_universal": True}}
+            self.callbacks.append(AfterUniversal())
 
-    def callbacks(self) -> list[Any]:
-        """What sets a universal checkpoint right."""
-        return [AfterUniversal()] if self.universal else []
-
-    def write(self, folder: Path, trainer: GeneTrainer, watch: HeldoutWatch) -> dict[str, Any]:  # type: ignore[override]
+    def write(self, folder: Path, trainer: Any) -> dict[str, Any]:
         """losses.json and README.md."""
         recipe = self.recipe
         measurements = [line["heldout"] for line in trainer.state.log_history if "heldout" in line]
         blocks = trainer.state.global_step * trainer.rows_per_step
-        parameters = list(trainer.model.parameters())  # type: ignore[union-attr]
+        parameters = list(trainer.model.parameters())
         losses = {
             "before": measurements[0],
             "after": measurements[-1],
             "tokens": blocks * self.row_tokens,
             "blocks": self.order.consumed(blocks),
             "steps": trainer.state.global_step,
-            "seconds": round(watch.seconds, 1),
+            "seconds": round(self.watch.seconds, 1),
             "parameters": sum(map(size, parameters)),
             "trained": sum(size(parameter) for parameter in parameters if parameter.requires_grad),
             "heldout_blocks_per_modality": recipe.heldout_blocks,

@@ -85,7 +85,7 @@ def arm(room: str, die: dict[str, Any]) -> None:
         from pretrain.trainer import GeneTrainer as Trainer
         from pretrain.watch import HeldoutWatch as Watch
     else:
-        from instruct.tune.trainer import AnswerTrainer as Trainer  # type: ignore[assignment]
+        from instruct.tune.tune import AnswerTrainer as Trainer  # type: ignore[assignment]
         from instruct.tune.watch import DevWatch as Watch  # type: ignore[assignment]
 
     number = signal.SIGTERM if die.get("ask") else signal.SIGKILL

@@ -1,4 +1,4 @@
-"""The rows of a run, and rows as batches, with the documents of a row isolated from each other.
+"""Rows as batches, with the documents of a row isolated from each other.
 
 Isolation rests on `position_ids` that restart at every document together with no attention mask and no cache: an
 all-ones mask silently switches it off (design measured: logits then differ by 0.5 to 0.9).
@@ -8,7 +8,6 @@ Shapes: B rows, T tokens of the longest row.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from training.loss import IGNORED
 
@@ -29,21 +27,6 @@ class Document(NamedTuple):
     """Place of the first token that is learnt; at least 1, since nothing stands before the first token."""
     weight: float = 1.0
     """How much each of its labels counts."""
-
-
-class RunRows(Dataset[Any], ABC):
-    """The rows of a whole run, in order, as a map-style dataset: item i is the row trained at position i."""
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def collate(self, rows: list[Any]) -> dict[str, Tensor]:
-        """Rows to a batch. See `batch_of`."""
-
-    @abstractmethod
-    def position(self, rows: int) -> dict[str, Any]:
-        """What was read when so many rows were trained: noted in checkpoints, compared when a run is continued."""
 
 
 def batch_of(rows: Sequence[Sequence[Document]], pad: int, weighted: bool = False) -> dict[str, Tensor]:

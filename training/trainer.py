@@ -9,7 +9,6 @@ from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback
 
 from artefacts.errors import ensure
-from training.batch import RunRows
 from training.checkpoints import WholeCheckpoints
 from training.loss import IGNORED
 from training.model import score_and_widen
@@ -25,9 +24,16 @@ class RunTrainer(WholeCheckpoints):
     recipe: Any
 
     def __init__(
-        self, recipe: TrainingRecipe, run: dict[str, Any], rows: RunRows, watch: Any = None, train_dataset: Any = None, **more: Any
+        self, recipe: TrainingRecipe, run: dict[str, Any], rows: Any, watch: Any = None, tokenizer: Any = None, **more: Any
     ) -> None:
-        super().__init__(train_dataset=rows if train_dataset is None else train_dataset, data_collator=rows.collate, **more)
+        """
+        Args:
+            run: what two parts of one run must share (`settings`).
+            rows: a dataset of the rows of the whole run, in order, with `collate(rows)` and `position(count)`: what was
+                read when so many rows were trained.
+            tokenizer: for trainers that ask for it.
+        """
+        super().__init__(data_collator=rows.collate, **{"train_dataset": rows, **more})
         self.recipe, self.run, self.rows, self.watch, self.train_dataset = recipe, run, rows, watch, rows
         self.model_accepts_loss_kwargs = True  # so that labels are counted over the whole step and all ranks
         self.remove_callback(PrinterCallback)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -42,6 +43,10 @@ class RunWatch(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
+
+    def best(self, state: Any) -> Path | None:
+        """The folder of weights that are better than the last; None where there are none."""
+        return None
 
     def history(self, log: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The lines of history.jsonl, of the trainer's log: the curves that the report draws."""

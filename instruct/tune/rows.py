@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from data_convert.best_fit import best_fit
 from instruct.tune.encode import Encoded
-from training.batch import Document, RunRows, batch_of
+from training.batch import Document, batch_of
 from training.order import Order
 
 OPEN_ROWS = 32
@@ -65,7 +66,7 @@ def plan(order: Order, lengths: Sequence[int], records: int, per_step: int, room
     return rows
 
 
-class PackedRows(RunRows):
+class PackedRows(Dataset[list[Document]]):
     """The rows of a whole run, in order, each of one record or, with packing, of several."""
 
     def __init__(self, encoded: Encoded, rows: list[list[int]], weights: list[float] | None, pad: int) -> None:
