@@ -67,12 +67,12 @@ def _tasks(recipe: Any, overwrite: bool) -> None:
     print(summary(recipe.out))
 
 
-def _trained(module: str, place: str, recipe: Any, overwrite: bool) -> None:
+def _trained(module: str, place: str, recipe: Any, overwrite: bool, **found: Any) -> None:
     """In this process, or under the DeepSpeed launcher."""
-    from artefacts.launch import deepspeed_config, launch_recipe
+    from training.launch import deepspeed_config, launch_recipe
 
     if recipe.deepspeed is None:
-        _found(place)(recipe, overwrite=overwrite)
+        _found(place)(recipe, overwrite=overwrite, **found)
     else:
         deepspeed_config(recipe.deepspeed)
         launch_recipe(module, recipe, overwrite, recipe.ranks)
@@ -87,13 +87,13 @@ def _pretrain(recipe: Any, overwrite: bool) -> None:
 
 
 def _instruct(recipe: Any, overwrite: bool) -> None:
-    check_inputs(recipe.model, recipe.records, "train", "dev")
-    _trained("instruct", "instruct.tune:tune", recipe, overwrite)
+    records = check_inputs(recipe.model, recipe.records, "train", "dev")
+    _trained("instruct", "instruct.tune.tune:tune", recipe, overwrite, records=records)
 
 
 def _serve(recipe: Any, overwrite: bool) -> None:
-    from artefacts.launch import end
-    from instruct.serve import serve
+    from instruct.talk.serve import serve
+    from training.launch import end
 
     end(serve(recipe))  # the libraries' destructors took up to twenty seconds
 
@@ -237,39 +237,39 @@ COMMANDS: dict[str, Entry] = {
         "Continued pre-training on token shards, under the DeepSpeed launcher.",
         "llama-gene pretrain --model runs/extended --shards runs/shards --out runs/pretrained learning_rate=5e-4\n"
         "deepspeed --num_gpus 8 --module pretrain --recipe configs/pretrain/llama3-8b.yaml",
-        dry_run="pretrain.preview:preview",
+        dry_run="pretrain.train:preview",
     ),
     "instruct": Entry(
-        "instruct.recipe:InstructRecipe", _instruct, "instruction tuning",
+        "instruct.tune.recipe:InstructRecipe", _instruct, "instruction tuning",
         "Instruction tuning with TRL: LoRA, DoRA, QLoRA or all weights, loss on the answer only.",
         "llama-gene instruct --model runs/pretrained --records runs/records --out runs/adapter metric_every=200 patience=3\n"
         "deepspeed --num_gpus 8 --module instruct --recipe configs/instruct/llama3-8b.yaml",
-        dry_run="instruct.preview:preview",
+        dry_run="instruct.tune.tune:preview",
     ),
     "merge": Entry(
-        "instruct.merge:MergeRecipe", "instruct.merge:merge", "merge an adapter into its model",
+        "instruct.tune.merge:MergeRecipe", "instruct.tune.merge:merge", "merge an adapter into its model",
         "Merge a LoRA adapter into its model.",
         "llama-gene merge --model runs/pretrained --adapter runs/adapter --out runs/model",
     ),
     "export": Entry(
-        "instruct.export:ExportRecipe", "instruct.export:export", "write a model for others, GGUF too",
+        "instruct.tune.export:ExportRecipe", "instruct.tune.export:export", "write a model for others, GGUF too",
         "Write a finished model for others: sharded safetensors, model card, GGUF.",
         "llama-gene export --model runs/model --out runs/exported max_shard=2GB",
     ),
     "chat": Entry(
-        "instruct.chat:ChatRecipe", "instruct.chat:chat", "chat in the terminal",
+        "instruct.talk.chat:ChatRecipe", "instruct.talk.chat:chat", "chat in the terminal",
         "Chat with a gene model in the terminal.",
         "llama-gene chat --model runs/quickstart/model --prompt 'Is this a promoter? <dna>TATAAATGGC</dna>'",
         aliases={"json": "as_json"},
     ),
     "predict": Entry(
-        "instruct.batch:BatchRecipe", "instruct.batch:predict", "predict a table or FASTA file",
+        "instruct.talk.batch:BatchRecipe", "instruct.talk.batch:predict", "predict a table or FASTA file",
         "Predict a task for every row of a CSV or FASTA file.",
         "llama-gene predict promoters.csv --model runs/quickstart/model --task sim/promoter --out runs/promoters.csv",
         positional="files",
     ),
     "serve": Entry(
-        "instruct.serve:ServeRecipe", _serve, "an endpoint and a web page",
+        "instruct.talk.serve:ServeRecipe", _serve, "an endpoint and a web page",
         "Serve a gene model: an OpenAI-compatible endpoint and a web page.",
         "llama-gene serve --model runs/quickstart/model --records runs/quickstart/records",
     ),

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, package_versions, write_manifest
-from artefacts.launch import share_cores
 from artefacts.resume import work_on
 from data_convert.tasks.card_fields import CLASSIFICATION
 from data_convert.tasks.cards import read_cards
@@ -31,6 +30,7 @@ from eval.recipe import PredictRecipe
 from eval.subjects import Endpoint, check_fit, check_subject, identity, open_model, open_tokenizer
 from eval.trie import Trie
 from tokenizer.conversations import answer_ids, conversations
+from training.launch import share_cores
 
 Line = dict[str, Any]
 Batch = list[tuple[Line, list[int]]]

@@ -18,11 +18,11 @@ from transformers import AutoTokenizer
 from whole_way import Runs, fill
 
 from artefacts.errors import Ledger
-from artefacts.generation import answering_greedily
 from sequences.alphabets import DNA, PROTEIN, TAGS, Alphabet
 from tokenizer.base import Base, from_sentencepiece
 from tokenizer.create import CreateBase, create_base, train_byte_level
 from tokenizer.extend import Extend, extend_base
+from tokenizer.generation import answering_greedily
 from tokenizer.saving import save_tokenizer
 from tokenizer.vocabulary import PAD, extend
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.recipe import dump
-from artefacts.training import TrainingRecipe
+from training.recipe import TrainingRecipe
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false"}
 STEPS, SAVE_EVERY = 20, 6
@@ -85,14 +85,14 @@ class Nursery:
 
 def arm(room: str, die: dict[str, Any]) -> None:
     """Make this process end itself at the event: by wrapping what the run calls there, which is called all the same."""
-    from artefacts import checkpoints
+    from training import checkpoints
 
     if room == "pretrain":
         from pretrain.trainer import GeneTrainer as Trainer
-        from pretrain.watch import Recorder as Watch
+        from pretrain.watch import HeldoutWatch as Watch
     else:
-        from instruct.trainer import AnswerTrainer as Trainer  # type: ignore[assignment]
-        from instruct.watch import Watch  # type: ignore[assignment]
+        from instruct.tune.tune import AnswerTrainer as Trainer  # type: ignore[assignment]
+        from instruct.tune.watch import DevWatch as Watch  # type: ignore[assignment]
 
     number = signal.SIGTERM if die.get("ask") else signal.SIGKILL
 
@@ -209,7 +209,7 @@ def main() -> None:
     import data_convert.corpus.pack  # noqa: F401
     import eval.baselines.embedding.extract
     import eval.baselines.training.predict  # noqa: F401
-    import instruct.tune  # noqa: F401
+    import instruct.tune.tune  # noqa: F401
     import pretrain.train  # noqa: F401
 
     gc.freeze()  # the collector of a run need not walk, and so copy, what all runs share

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from bisect import bisect_left, insort
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,39 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.folder import new_folder, seal
+from data_convert.best_fit import best_fit_decreasing
 from data_convert.corpus.parts import FRAGMENT
 from data_convert.corpus.shards import COLUMNS, COUNTS
 
 ROWS_PER_CHUNK = 4096
-
-
-def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Put items into as few blocks as best-fit-decreasing finds: each goes where the least room is left over.
-
-    Returns indices into `lengths`, one list per block. Ties go to the earlier item, so the result is the same every time.
-    """
-    if lengths and not 0 < min(lengths) <= max(lengths) <= capacity:
-        raise ValueError(f"lengths must lie in 1..{capacity}")
-    blocks: list[list[int]] = []
-    with_room: dict[int, list[int]] = {}  # room left -> blocks with exactly that room
-    rooms: list[int] = []  # sorted keys of with_room: at most `capacity` of them
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        place = bisect_left(rooms, lengths[index])
-        if place == len(rooms):
-            block, room = len(blocks), capacity
-            blocks.append([])
-        else:
-            room = rooms[place]
-            block = with_room[room].pop()
-            if not with_room[room]:
-                del with_room[room], rooms[place]
-        blocks[block].append(index)
-        if left := room - lengths[index]:
-            if left not in with_room:
-                insort(rooms, left)
-                with_room[left] = []
-            with_room[left].append(block)
-    return blocks
 
 
 @dataclass(frozen=True, slots=True)

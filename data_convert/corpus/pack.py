@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from artefacts.children import cores
 from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read
 from artefacts.folder import SEAL, check_absent, discard, fingerprint, new_file, new_folder, sound, write_manifest
-from artefacts.launch import cores
 from data_convert.corpus.blocks import ShardJob, write_shard
 from data_convert.corpus.choose import Choice, Index, choose
 from data_convert.corpus.crew import run_jobs

@@ -209,9 +209,8 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def check_inputs(model: Path | None, records: Path, *splits: str) -> None:
-    """Refuse a missing model and bad records before the work imports torch, which takes seconds."""
+def check_inputs(model: Path | None, records: Path, *splits: str) -> dict[str, list[dict[str, Any]]]:
+    """Refuse a missing model and bad records before the work imports torch, which takes seconds. Returns the records by split."""
     if model is not None:
         path_exists(model / "config.json", "model", "give a model folder: of `tokenizer extend`, `pretrain` or `merge`")
-    for split in splits:
-        read_records(records / f"{split}.jsonl")
+    return {split: read_records(records / f"{split}.jsonl") for split in splits}

@@ -12,7 +12,7 @@ import pytest
 
 from data_convert.tasks.cards import load_card
 from data_convert.tasks.prompts import choices
-from instruct.recipe import InstructRecipe
+from instruct.tune.recipe import InstructRecipe
 from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base
 

@@ -20,8 +20,8 @@ from artefacts.errors import UserError
 from data_convert.tasks.cards import load_card
 from data_convert.tasks.prompts import choices, render
 from eval.predict import predictions
-from instruct.batch import BatchRecipe, Task, predict
-from instruct.session import Session
+from instruct.talk.batch import BatchRecipe, Task, predict
+from instruct.talk.session import Session
 
 PROMOTER, SPLICE = load_card("sim/promoter"), load_card("sim/splice")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from data_convert.tasks.card_fields import CLASSIFICATION
 from data_convert.tasks.cards import find_cards, load_card
 from data_convert.tasks.prompts import choices, render
-from instruct.labels import Recogniser, asked_of, shipped
+from instruct.talk.labels import Recogniser, asked_of, shipped
 
 CARDS = find_cards(["*"])
 CLOSED = [card for card in CARDS if card.kind in CLASSIFICATION and card.labels]

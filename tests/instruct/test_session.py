@@ -15,7 +15,7 @@ from transformers import AutoProcessor, pipeline
 
 from artefacts.errors import UserError
 from eval.predict import predictions
-from instruct.session import Sampling, Session
+from instruct.talk.session import Sampling, Session
 from tokenizer.conversations import answer_ids, conversations
 
 SAMPLING = Sampling(max_new_tokens=12)

@@ -17,9 +17,9 @@ from data_convert.tasks.records import read_records
 from eval.answers import value
 from eval.predict import predictions
 from eval.predictions import answers
-from instruct.merge import MergeRecipe, merge
-from instruct.recipe import InstructRecipe
-from instruct.tune import tune
+from instruct.tune.merge import MergeRecipe, merge
+from instruct.tune.recipe import InstructRecipe
+from instruct.tune.tune import tune
 
 
 @pytest.fixture(scope="module")

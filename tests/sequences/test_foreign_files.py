@@ -21,7 +21,7 @@ from data_convert.corpus.exclude import read_excluded
 from data_convert.tasks.examples import Reader, TaskLedger
 from data_convert.tasks.rows import read_sequences_by_id
 from eval.baselines.embedding.inputs import read_inputs
-from instruct.batch_rows import Rows
+from instruct.talk.batch_rows import Rows
 from sequences.alphabets import ALPHABETS
 from sequences.readers import fasta_records, read_sequences
 from sequences.uniprot import checked_entries

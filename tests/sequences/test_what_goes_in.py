@@ -16,7 +16,7 @@ from data_convert.corpus.pack import PackRecipe, Source, pack
 from data_convert.tasks.examples import Reader, TaskLedger
 from data_convert.tasks.rows import read_rows, read_sequences_by_id
 from eval.baselines.embedding.inputs import read_inputs
-from instruct.batch_rows import Rows
+from instruct.talk.batch_rows import Rows
 from sequences.alphabets import DNA, PROTEIN, RNA, Alphabet
 from sequences.readers import COMMENTS, Sequence, read_sequences
 from sequences.texts import read_texts
