@@ -99,11 +99,11 @@ def _serve(recipe: Any, overwrite: bool) -> None:
 
 
 def _eval_predict(recipe: Any, overwrite: bool) -> None:
-    from eval.subjects import check_subject
+    from eval.ask.subjects import check_subject
 
     check_subject(recipe)
     check_inputs(None, recipe.records, recipe.split)
-    _found("eval.predict:predict")(recipe, overwrite=overwrite)
+    _found("eval.ask.predict:predict")(recipe, overwrite=overwrite)
 
 
 def _steps() -> dict[str, Verb[Any]]:
@@ -121,13 +121,13 @@ def _eval_run_plan(recipe: Any) -> None:
 
 
 def _retention(recipe: Any, overwrite: bool) -> None:
-    from eval.retention import retention, table
+    from eval.ask.retention import retention, table
 
     print(table(retention(recipe, overwrite=overwrite)))
 
 
 def _eval_export(recipe: Any, overwrite: bool) -> None:
-    counts = _found("eval.harness:export")(recipe, overwrite=overwrite)
+    counts = _found("eval.ask.harness:export")(recipe, overwrite=overwrite)
     for task, reason in counts["left_out"].items():
         print(f"left out: {task} ({reason})")
     print(f"lm_eval --model hf --model_args pretrained={recipe.model or 'MODEL'} --include_path {recipe.out} --apply_chat_template \\")
@@ -142,18 +142,18 @@ def _eval_baselines(recipe: Any, overwrite: bool) -> None:
 def _score(recipe: Any, overwrite: bool) -> None:
     made = recipe.model_dump(mode="json")
     if recipe.answers:
-        from eval.alpaca import score_answers, summary
+        from eval.judge.alpaca import score_answers, summary
 
         print(summary(score_answers(recipe.answers, recipe.out, recipe.seed, overwrite, made)))
     else:
-        from eval.score import score
+        from eval.judge.score import score
 
         score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite, recipe.reference, recipe.parts, made)
 
 
 def _report(recipe: Any, overwrite: bool) -> None:
-    from eval.report import report
-    from eval.tables import terminal_table
+    from eval.show.report import report
+    from eval.show.tables import terminal_table
 
     report(recipe, overwrite=overwrite)
     print(terminal_table(json.loads(Path(recipe.metrics).read_text(encoding="utf-8"))))
@@ -307,7 +307,7 @@ COMMANDS: dict[str, Entry] = {
         positional="answers",
     ),
     "eval report": Entry(
-        "eval.report:ReportRecipe", _report, "write the HTML report",
+        "eval.show.report:ReportRecipe", _report, "write the HTML report",
         "Write the report, one self-contained HTML page, and print its table.",
         "llama-gene eval report --metrics runs/metrics.json --records runs/records --predictions runs/predictions --out runs/report.html",
     ),

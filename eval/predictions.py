@@ -15,7 +15,7 @@ from artefacts.errors import UserError, at
 from artefacts.folder import MANIFEST, fingerprint
 from data_convert.card_fields import CLASSIFICATION
 from data_convert.records import with_choices
-from eval.answers import Answers
+from eval.judge.answers import Answers
 
 Line = dict[str, Any]
 FIELDS = ("id", "task", "split", "kind", "gold", "choices", "logprobs", "predicted", "text", "parsed", "status")

@@ -19,7 +19,7 @@ from artefacts.errors import UserError
 from data_convert.cards import TaskCard
 from data_convert.conversations import as_text, content_remarks
 from data_convert.prompts import render
-from eval.parse import parse_label
+from eval.judge.parse import parse_label
 from instruct.examples import Examples
 from instruct.labels import Asked, Recogniser
 from instruct.limits import RateLimit

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from data_convert.cards import read_cards
-from eval.answers import LOWER_IS_BETTER, value
-from eval.predict import predictions
+from eval.ask.predict import predictions
+from eval.judge.answers import LOWER_IS_BETTER, value
 from eval.predictions import answers
 from instruct.encode import Encoded
 from instruct.recipe import InstructRecipe

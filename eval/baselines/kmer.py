@@ -22,9 +22,9 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from artefacts.errors import UserError
-from eval.answers import Answers, value
 from eval.baselines.split import CLASSIFICATION, OPEN, Record, Task, classified, predicted, sample
-from eval.metrics import Floats
+from eval.judge.answers import Answers, value
+from eval.judge.metrics import Floats
 from sequences.alphabets import PLAIN_LETTERS
 
 LONGEST = {"dna": 5, "rna": 5, "protein": 3}

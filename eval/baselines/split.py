@@ -12,7 +12,7 @@ import numpy as np
 from artefacts.errors import UserError
 from data_convert.mixing import SPLITS
 from data_convert.records import with_choices
-from eval.metrics import Floats
+from eval.judge.metrics import Floats
 from eval.predictions import by_task, head_of, read_lines
 
 Record = dict[str, Any]

@@ -11,10 +11,10 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 from artefacts.errors import UserError
-from eval.alpaca import choices_of, lenient, score_answers, summary
-from eval.parse import parse_label
+from eval.judge.alpaca import choices_of, lenient, score_answers, summary
+from eval.judge.parse import parse_label
 from eval.recipe import ScoreRecipe
-from eval.report import ReportRecipe, report
+from eval.show.report import ReportRecipe, report
 from llama_gene import main
 
 FROM = "of following dna sequence, The result will be one of the following:"

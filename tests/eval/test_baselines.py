@@ -18,7 +18,6 @@ from transformers import AutoModel, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from artefacts.recipe import load
-from eval.answers import Answers, value
 from eval.baselines import kmer as kmers
 from eval.baselines.embedding.extract import Extent, extract
 from eval.baselines.embedding.luca import OneHot
@@ -33,8 +32,9 @@ from eval.baselines.run import run
 from eval.baselines.split import CLASSIFICATION, Task, read_tasks
 from eval.baselines.training.command import train
 from eval.baselines.training.recipe import Network
+from eval.judge.answers import Answers, value
+from eval.judge.score import score
 from eval.predictions import read_lines
-from eval.score import score
 from sequences.alphabets import DNA
 
 TINY = {"epochs": 8, "max_train": 200, "max_dev": 50, "learning_rate": 3e-3}

@@ -18,8 +18,8 @@ import llama_gene
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from data_convert.conversations import conversations
-from eval.harness import export, written_behind
-from eval.predict import predict
+from eval.ask.harness import export, written_behind
+from eval.ask.predict import predict
 from eval.recipe import ExportRecipe, PredictRecipe
 
 TASKS = ["sim/promoter", "sim/splice", "sim/gene_protein"]

@@ -23,7 +23,6 @@ from artefacts.errors import UserError
 from artefacts.recipe import load
 from configs import CONFIGS
 from data_convert.labels import read_label_file
-from eval.answers import Answers, value
 from eval.baselines.embedding.command import embed
 from eval.baselines.embedding.recipe import EmbedRecipe
 from eval.baselines.heads.nets import Head
@@ -40,8 +39,9 @@ from eval.baselines.training.official import read_label
 from eval.baselines.training.predict import predict
 from eval.baselines.training.recipe import Network, PredictRecipe, Schedule, TrainRecipe
 from eval.baselines.training.records import score_lines
+from eval.judge.answers import Answers, value
+from eval.judge.score import score
 from eval.predictions import read_lines
-from eval.score import score
 
 RECIPES = sorted((CONFIGS / "baselines").glob("*.yaml"))
 TASKS = {"centraldogma", "supktax", "genustax", "speciestax", "protloc", "protstab", "ncrnafam", "infa", "ppi", "ncrpi"}

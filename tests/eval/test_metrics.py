@@ -11,8 +11,8 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from data_convert.card_fields import EC_METRICS, METRICS
-from eval import itemsets, metrics, probability, texts
-from eval.answers import Answers, metrics_of, once, statistic, value
+from eval.judge import itemsets, metrics, probability, texts
+from eval.judge.answers import Answers, metrics_of, once, statistic, value
 
 CHOICES = ["a", "b", "c", "d"]
 labels = st.sampled_from(CHOICES)

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from data_convert.conversations import answer_ids, prompt_ids
-from eval.predict import predict
+from eval.ask.predict import predict
 from eval.recipe import PredictRecipe
 
 FIELDS = {"id", "task", "split", "kind", "gold", "choices", "logprobs", "label_tokens", "predicted", "text", "parsed", "status"}

@@ -25,11 +25,11 @@ from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from data_convert.conversations import answer_ids, prompt_ids
-from eval.controls import controlled
-from eval.likelihood import greedy
-from eval.predict import _batches, predict, predictions
+from eval.ask.controls import controlled
+from eval.ask.likelihood import greedy
+from eval.ask.predict import _batches, predict, predictions
+from eval.ask.subjects import open_tokenizer
 from eval.recipe import PredictRecipe, Subject
-from eval.subjects import open_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +85,10 @@ def test_killed_and_continued_gives_the_same_bytes(model_folder, asked, whole, t
 
 
 def test_what_is_finished_is_not_asked_again(model_folder, asked, whole, tmp_path, monkeypatch):
-    import eval.predict
+    import eval.ask.predict
 
     calls: Counter[str] = Counter()
-    original = eval.predict._predict_batch
+    original = eval.ask.predict._predict_batch
 
     def failing(*arguments: Any) -> Any:
         calls["made"] += 1
@@ -96,7 +96,7 @@ def test_what_is_finished_is_not_asked_again(model_folder, asked, whole, tmp_pat
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(eval.predict, "_predict_batch", failing)
+    monkeypatch.setattr(eval.ask.predict, "_predict_batch", failing)
     with pytest.raises(KeyboardInterrupt):
         predict(recipe(model_folder, asked, tmp_path / "out"))
     calls["made"] = 100

@@ -13,11 +13,11 @@ from invented_run import EVIL, write_lines
 
 from artefacts.errors import UserError
 from artefacts.folder import manifest_path
-from eval.chats import draw, pieces
+from eval.judge.score import score
 from eval.predictions import read_lines
-from eval.report import ReportRecipe, report
-from eval.score import score
-from eval.tables import terminal_table
+from eval.show.chats import draw, pieces
+from eval.show.report import ReportRecipe, report
+from eval.show.tables import terminal_table
 
 
 def recipe_for(folder: Path, **changes: Any) -> ReportRecipe:

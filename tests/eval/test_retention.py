@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import llama_gene
 from artefacts.errors import UserError
 from artefacts.loss import score_in_head
+from eval.ask.retention import _subject, english_bits, paragraphs, retention
 from eval.recipe import RetentionRecipe
-from eval.retention import _subject, english_bits, paragraphs, retention
 from pretrain.bits import english_blocks, heldout_bits
 
 

@@ -15,10 +15,10 @@ from sklearn.metrics import matthews_corrcoef
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint
-from eval.details import details
-from eval.markdown import as_markdown
+from eval.judge.details import details
+from eval.judge.score import score
 from eval.predictions import read_lines
-from eval.score import score
+from eval.show.markdown import as_markdown
 
 
 def run(folder: Path, name: str = "metrics.json", **options: Any) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from artefacts.errors import UserError
 from data_convert.records import read_records
 from data_convert.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks import convert
-from eval.answers import Answers, statistic, value
+from eval.ask.predict import predict
 from eval.baselines.recipe import BaselinesRecipe
 from eval.baselines.run import run
-from eval.parse import Parsed, parse_items
-from eval.predict import predict
+from eval.judge.answers import Answers, statistic, value
+from eval.judge.parse import Parsed, parse_items
+from eval.judge.score import score
 from eval.recipe import PredictRecipe
-from eval.score import score
 
 NAMES = ["ATP binding", "DNA binding", "binding, of RNA", "none of these"]
 

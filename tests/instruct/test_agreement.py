@@ -18,9 +18,9 @@ import pytest
 from transformers import pipeline
 
 from artefacts.generation import greedy_settings
-from eval.predict import predictions
+from eval.ask.predict import predictions
+from eval.ask.subjects import open_model, open_tokenizer
 from eval.recipe import Subject
-from eval.subjects import open_model, open_tokenizer
 from instruct.session import Sampling, Session
 from llama_gene import main
 from sequences.alphabets import TAGS

@@ -16,7 +16,7 @@ import pytest
 from data_convert.cards import load_card
 from data_convert.conversations import answer_ids
 from data_convert.prompts import render
-from eval.likelihood import choice_logprobs
+from eval.ask.likelihood import choice_logprobs
 from instruct.session import Session
 from llama_gene import main
 

@@ -17,7 +17,7 @@ from artefacts.errors import Ledger, UserError
 from artefacts.folder import read_manifest
 from artefacts.loss import score_in_head
 from data_convert.conversations import prompt_ids
-from eval.predict import predict
+from eval.ask.predict import predict
 from eval.recipe import PredictRecipe
 from instruct.encode import encode
 from instruct.merge import MergeRecipe, merge

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from data_convert.records import read_records
-from eval.answers import value
-from eval.predict import predictions
+from eval.ask.predict import predictions
+from eval.judge.answers import value
 from eval.predictions import answers
 from instruct.merge import MergeRecipe, merge
 from instruct.recipe import InstructRecipe

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sk
 
-from eval.answers import Answers, statistic, value
 from eval.baselines.training.examples import Data, Example
-from eval.bootstrap import bootstrap
+from eval.judge.answers import Answers, statistic, value
+from eval.judge.bootstrap import bootstrap
 
 TOP = (2, 3, 4, 5, 10)
 

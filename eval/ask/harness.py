@@ -53,7 +53,7 @@ def export(recipe: ExportRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     cards = {card.id: card for card in read_cards(recipe.records)}
     tokenizer = None
     if recipe.model is not None:
-        from eval.subjects import check_subject, open_tokenizer
+        from eval.ask.subjects import check_subject, open_tokenizer
 
         check_subject(Subject(model=recipe.model))
         tokenizer = open_tokenizer(Subject(model=recipe.model))

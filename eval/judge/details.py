@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from data_convert.card_fields import CLASSIFICATION
-from eval.answers import Answers, statistic
-from eval.bootstrap import bootstrap
-from eval.metrics import Floats, Ints
+from eval.judge.answers import Answers, statistic
+from eval.judge.bootstrap import bootstrap
+from eval.judge.metrics import Floats, Ints
+from eval.judge.probability import BINS, confidences, roc_points
 from eval.predictions import Line, answers
-from eval.probability import BINS, confidences, roc_points
 
 MOST_CLASSES = 20
 """Larger confusion matrices are not drawn: of them the classes most often confused are named."""

@@ -14,9 +14,20 @@ from typing import Any
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, write_manifest
 from artefacts.recipe import Recipe
-from eval.markdown import as_markdown
 from eval.predictions import CONTROLS, by_task, read_lines
-from eval.tables import best_published, columns, control_table, invalid_rate, is_control, name_of, primary, published, reference_of, share
+from eval.show.markdown import as_markdown
+from eval.show.tables import (
+    best_published,
+    columns,
+    control_table,
+    invalid_rate,
+    is_control,
+    name_of,
+    primary,
+    published,
+    reference_of,
+    share,
+)
 
 MODALITIES = {"dna": "DNA", "protein": "protein", "text": "text"}
 MOST_POINTS = 400
@@ -60,7 +71,7 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
 
     check_absent(recipe.out, overwrite)
     metrics = _json(recipe.metrics)
-    from eval.figures import colour, in_order, task_figures  # matplotlib, which a missing file need not wait for
+    from eval.show.figures import colour, in_order, task_figures  # matplotlib, which a missing file need not wait for
 
     model = reference_of(metrics)
     beside = recipe.metrics.with_name("retention.json")
@@ -122,7 +133,7 @@ def _json(path: Path) -> Any:
 def _pretrain(folder: Path) -> dict[str, Any]:
     from markupsafe import Markup
 
-    from eval.plots import Curve, curves
+    from eval.show.plots import Curve, curves
 
     losses, history = _json(folder / "losses.json"), list(read_lines(folder / "history.jsonl"))
     steps, values = _thin([(line["step"], line["loss"]) for line in history if "loss" in line])
@@ -147,7 +158,7 @@ def _pretrain(folder: Path) -> dict[str, Any]:
 def _instruct(folder: Path) -> dict[str, Any]:
     from markupsafe import Markup
 
-    from eval.plots import Curve, curves
+    from eval.show.plots import Curve, curves
 
     history = list(read_lines(folder / "history.jsonl"))
     train = [(line["step"], line["loss"]) for line in history if "loss" in line]
@@ -169,7 +180,7 @@ def _thin(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
 
 
 def _chats(recipe: ReportRecipe, metrics: dict[str, Any], model: str) -> dict[str, list[Any]]:
-    from eval.chats import draw
+    from eval.show.chats import draw
 
     path = recipe.predictions / f"{model}.jsonl" if recipe.predictions else None
     if path is None or recipe.records is None or not path.is_file():

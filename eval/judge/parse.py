@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM
-from eval.texts import same_text
+from eval.judge.texts import same_text
 
 Status = Literal["valid", "invalid", "refused"]
 

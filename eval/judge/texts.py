@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.metrics import Floats, Statistic, Weights
+from eval.judge.metrics import Floats, Statistic, Weights
 
 ORDERS = 4
 """n-grams of BLEU."""

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from artefacts.errors import UserError, at
 from artefacts.folder import check_absent, fingerprint
-from eval.answers import metrics_of
-from eval.bootstrap import Resamples
-from eval.details import details
-from eval.measure import differences, measure_systems
-from eval.metrics import mean_of
-from eval.parse import parse_label, parse_number, parse_text
+from eval.judge.answers import metrics_of
+from eval.judge.bootstrap import Resamples
+from eval.judge.details import details
+from eval.judge.measure import differences, measure_systems
+from eval.judge.metrics import mean_of
+from eval.judge.parse import parse_label, parse_number, parse_text
+from eval.judge.score import provenance, write_metrics
 from eval.predictions import Line, read_lines
-from eval.score import provenance, write_metrics
 
 FIELDS = ("instruction", "input", "output", "model_response")
 CHOICES = re.compile(r"one of the following:\s*(.+?)\s*\.?\s*$", re.DOTALL)

@@ -11,8 +11,8 @@ import numpy as np
 
 from artefacts.errors import ensure
 from data_convert.card_fields import CLASSIFICATION, EC_METRICS, METRICS
-from eval import itemsets, metrics, probability, texts
-from eval.metrics import Floats, Ints, Statistic, Weights
+from eval.judge import itemsets, metrics, probability, texts
+from eval.judge.metrics import Floats, Ints, Statistic, Weights
 
 CONFUSION = {
     "accuracy": metrics.accuracy,

@@ -20,12 +20,12 @@ from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, ne
 from data_convert.card_fields import METRICS
 from data_convert.records import with_choices
 from data_convert.splits.groups import read_groups
-from eval.answers import metrics_of
-from eval.bootstrap import LEVEL, RESAMPLES, Resamples
-from eval.details import details
-from eval.measure import Runs, differences, measure_systems
+from eval.judge.answers import metrics_of
+from eval.judge.bootstrap import LEVEL, RESAMPLES, Resamples
+from eval.judge.details import details
+from eval.judge.measure import Runs, differences, measure_systems
+from eval.judge.texts import bleu_signature
 from eval.predictions import Line, Run, aligned, by_task, check_parts, find_runs, prediction_lines, read_lines
-from eval.texts import bleu_signature
 
 MODEL = "llama-gene"
 """The system that the others are compared with, unless another is named."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eval.predictions import CONTROLS
-from eval.tables import control_table, figure, is_control, markdown, name_of, reference_of, task_rows
+from eval.show.tables import control_table, figure, is_control, markdown, name_of, reference_of, task_rows
 
 
 def as_markdown(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM
-from eval.probability import probabilities
+from eval.judge.probability import probabilities
 from sequences.spans import sequences
 
 HEAD, TAIL = 36, 18

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from eval.trie import Trie
+from eval.ask.trie import Trie
 
 CHUNK = 1 << 20
 """Logits turned to float32 at a time."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.answers import CONFUSION, LOWER_IS_BETTER, Answers, statistic
-from eval.bootstrap import Resamples, Sampled, combined
+from eval.judge.answers import CONFUSION, LOWER_IS_BETTER, Answers, statistic
+from eval.judge.bootstrap import Resamples, Sampled, combined
 from eval.predictions import Line, answers, normalised
 
 Runs = list[tuple[str, list[Line]]]

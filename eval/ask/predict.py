@@ -23,14 +23,14 @@ from data_convert.cards import read_cards
 from data_convert.conversations import answer_ids, conversations
 from data_convert.prompts import choices as card_choices
 from data_convert.records import read_records
-from eval.branches import PRUNE_FROM
-from eval.controls import controlled, undone
-from eval.likelihood import answered
-from eval.parse import Parsed, parse_items, parse_label, parse_number, parse_text
+from eval.ask.branches import PRUNE_FROM
+from eval.ask.controls import controlled, undone
+from eval.ask.likelihood import answered
+from eval.ask.subjects import Endpoint, check_fit, check_subject, identity, open_model, open_tokenizer
+from eval.ask.trie import Trie
+from eval.judge.parse import Parsed, parse_items, parse_label, parse_number, parse_text
 from eval.predictions import head_of
 from eval.recipe import PredictRecipe
-from eval.subjects import Endpoint, check_fit, check_subject, identity, open_model, open_tokenizer
-from eval.trie import Trie
 
 Line = dict[str, Any]
 Batch = list[tuple[Line, list[int]]]
@@ -88,7 +88,7 @@ def predictions(
     greedy: bool = True,
     prune_nats: float | None = None,
 ) -> Iterator[Line]:
-    """One prediction per record, in batches of similar length and so in no order. Fields: eval.score.FIELDS.
+    """One prediction per record, in batches of similar length and so in no order. Fields: eval.predictions.FIELDS.
 
     Args:
         batch_tokens: tokens per forward pass, padding included.

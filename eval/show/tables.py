@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from eval.judge.score import MODEL
 from eval.predictions import CONTROLS
-from eval.score import MODEL
 
 BASELINES = {"majority": "majority", "kmer": "k-mer linear", "nearest": "nearest", "luca_base": "LucaBase head", "luca": "LucaOne head"}
 """Known baselines in the order of the columns, and what they are called."""

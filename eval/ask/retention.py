@@ -14,8 +14,8 @@ from typing import Any
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, new_file, write_manifest
 from configs import CONFIGS
+from eval.ask.subjects import check_subject, identity, located, open_model
 from eval.recipe import RetentionRecipe, Subject
-from eval.subjects import check_subject, identity, located, open_model
 
 BATCH = 16
 """Paragraphs per forward pass."""

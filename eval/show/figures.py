@@ -7,9 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from eval.charts import Series, chart
-from eval.plots import Dot, dots
-from eval.tables import is_control, name_of, primary
+from eval.show.charts import Series, chart
+from eval.show.plots import Dot, dots
+from eval.show.tables import is_control, name_of, primary
 
 COLOURS = {"kmer": 1, "luca_base": 2, "luca": 2, "majority": 3, "nearest": 4}
 OTHER = 5
