@@ -152,11 +152,11 @@ def _score(recipe: Any, overwrite: bool) -> None:
 
 
 def _report(recipe: Any, overwrite: bool) -> None:
+    from eval.show.content import overview
     from eval.show.report import report
-    from eval.show.tables import terminal_table
 
     report(recipe, overwrite=overwrite)
-    print(terminal_table(json.loads(Path(recipe.metrics).read_text(encoding="utf-8"))))
+    print(overview(json.loads(Path(recipe.metrics).read_text(encoding="utf-8")), short=True).terminal())
     print(f"report: {recipe.out}")
 
 

@@ -18,8 +18,8 @@ import gradio as gr
 from artefacts.errors import UserError
 from data_convert.cards import TaskCard
 from data_convert.conversations import as_text, content_remarks
+from data_convert.parse import parse_label
 from data_convert.prompts import render
-from eval.judge.parse import parse_label
 from instruct.examples import Examples
 from instruct.labels import Asked, Recogniser
 from instruct.limits import RateLimit

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from data_convert.cards import read_cards
+from data_convert.kinds import LOWER_IS_BETTER
 from eval.ask.predict import predictions
-from eval.judge.answers import LOWER_IS_BETTER, value
-from eval.predictions import answers
+from eval.judge.answers import Answers, value
 from instruct.encode import Encoded
 from instruct.recipe import InstructRecipe
 from instruct.rows import Rows, collate
@@ -122,7 +122,7 @@ def metric_of_tasks(model: Any, tokenizer: Any, records: list[dict[str, Any]], p
     lines: dict[str, list[dict[str, Any]]] = {}
     for line in predictions(model, tokenizer, records):
         lines.setdefault(line["task"], []).append(line)
-    return {task: round(value(primary[task], answers(lines[task], "predicted")), 6) for task in sorted(lines)}
+    return {task: round(value(primary[task], Answers.of(lines[task], "predicted")), 6) for task in sorted(lines)}
 
 
 def scored_records(records: list[dict[str, Any]], each: int) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from data_convert.splits.leakage import ANY, CLASSES
+from pages.page import share
 
 HEADS = {"exact": "exact", "reverse_complement": "rev. compl.", "containment": "contained", "cluster": "cluster"}
 LEAST_SHARE = 0.01
@@ -34,18 +35,6 @@ def tables(document: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def percent(part: float, whole: float) -> str:
-    """`79.9 %`; what only rounds to none or to all does not read as such."""
-    if not whole:
-        return "–"
-    shown = f"{100 * part / whole:.1f}"
-    if shown == "0.0" and part:
-        return "< 0.1 %"
-    if shown == "100.0" and part < whole:
-        return "> 99.9 %"
-    return f"{shown} %"
-
-
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """An aligned Markdown table; the first `left` columns are text."""
     widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
@@ -68,8 +57,8 @@ def _row(row: dict[str, Any]) -> list[str]:
     cells = []
     for name in CLASSES:
         found = row[name]
-        text = f"{found['records']:,} ({percent(found['records'], row['n'])}"
-        text += f"; {percent(found['equal'], found['compared'])})" if found["compared"] else ")"
+        text = f"{found['records']:,} ({share(found['records'], row['n'])}"
+        text += f"; {share(found['equal'], found['compared'])})" if found["compared"] else ")"
         cells.append(text if found["records"] else "0")
     return [row["test_task"], row["input"], row["train_task"], f"{row['n']:,}", *cells]
 
@@ -82,7 +71,7 @@ def _register(document: dict[str, Any]) -> str:
         [
             [
                 *(row["test_task"], row["train_task"], row["longer"], str(row["offset"]), f"{row['n']:,}", f"{row['records']:,}"),
-                *(percent(row["records"], row["n"]), percent(row["equal"], row["compared"])),
+                *(share(row["records"], row["n"]), share(row["equal"], row["compared"])),
             ]
             for row in rows
         ],
@@ -105,7 +94,7 @@ def _residual(document: dict[str, Any]) -> str:
     for split, side, found in named:
         for row in found:
             figures = [f"{row.get(name, 0):.3f}" for name in ("median", "p95", "p99", "most")]
-            shares = [percent(row["identical"], row["measured"]), percent(row["nothing_found"], row["measured"])]
+            shares = [share(row["identical"], row["measured"]), share(row["nothing_found"], row["measured"])]
             rows.append([row["task"], split, side, f"{row['sequences']:,}", f"{row['measured']:,}", *figures, *shares])
     header = ["task", "split", "of", "sequences", "measured", "median", "95 %", "99 %", "most", "identity 1", "nothing found"]
     return table(header, rows, left=3)

@@ -22,8 +22,8 @@ import yaml
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
-from data_convert.card_fields import CLASSIFICATION
 from data_convert.cards import read_cards
+from data_convert.kinds import KINDS
 from data_convert.records import read_records
 from eval.recipe import ExportRecipe, Subject
 
@@ -127,9 +127,9 @@ def written_behind(tokenizer: Any, records: list[dict[str, Any]], choices: list[
 
 def _why_not(records: list[dict[str, Any]]) -> str | None:
     """Why a task has no place in the harness, or None."""
-    kind = records[0]["kind"]
-    if kind not in CLASSIFICATION:
-        return f"{kind} tasks have no single right label"
+    kind = KINDS[records[0]["kind"]]
+    if not kind.one_label:
+        return f"{kind.name} tasks have no single right label"
     if any(len(record["prompt"]) != 1 for record in records):
         return "its prompts have more than one message"
     return None

@@ -18,9 +18,9 @@ from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, package_versions, write_manifest
 from artefacts.launch import share_cores
 from artefacts.resume import work_on
-from data_convert.card_fields import CLASSIFICATION
 from data_convert.cards import read_cards
 from data_convert.conversations import answer_ids, conversations
+from data_convert.kinds import KINDS
 from data_convert.prompts import choices as card_choices
 from data_convert.records import read_records
 from eval.ask.branches import PRUNE_FROM
@@ -28,7 +28,6 @@ from eval.ask.controls import controlled, undone
 from eval.ask.likelihood import answered
 from eval.ask.subjects import Endpoint, check_fit, check_subject, identity, open_model, open_tokenizer
 from eval.ask.trie import Trie
-from eval.judge.parse import Parsed, parse_items, parse_label, parse_number, parse_text
 from eval.predictions import head_of
 from eval.recipe import PredictRecipe
 
@@ -127,7 +126,7 @@ def _endpoint(recipe: PredictRecipe, asked: dict[str, list[Line]]) -> tuple[list
 
     def answer(batch: Batch) -> list[Line]:
         records = [record for record, _ in batch]
-        closed = [record["kind"] != "multilabel" and record["choices"] for record in records]
+        closed = [KINDS[record["kind"]].asked(record["choices"]) for record in records]
         # a token is a letter at least
         rooms = [max(map(len, names)) + MORE_ROOM if names else recipe.max_new_tokens for names in closed]
         texts = server.answer([record["prompt"] for record in records], rooms)
@@ -182,15 +181,13 @@ def _batches(tokenizer: Any, records: list[Line], batch_tokens: int) -> Iterator
 
 def _answers(tokenizer: Any, record: Line) -> list[list[int]]:
     """Ids of every choice as an answer; none for multilabel: its answer is any number of the choices, so no one of them has its score."""
-    if record["kind"] == "multilabel":
-        return []
-    return [answer_ids(tokenizer, record["prompt"], choice) for choice in record["choices"]]
+    return [answer_ids(tokenizer, record["prompt"], choice) for choice in KINDS[record["kind"]].asked(record["choices"])]
 
 
 def _predict_batch(model: Any, tokenizer: Any, batch: Batch, max_new_tokens: int, greedy: bool, prune_nats: float | None) -> Iterator[Line]:
     answers = _answers(tokenizer, batch[0][0])
     room = max(map(len, answers)) + MORE_ROOM if answers else max_new_tokens
-    prune_nats = prune_nats if batch[0][0]["kind"] in CLASSIFICATION else None  # an expectation asks for all of the grid
+    prune_nats = prune_nats if KINDS[batch[0][0]["kind"]].one_label else None  # an expectation asks for all of the grid
     rows, texts = answered(model, tokenizer, [ids for _, ids in batch], answers, room, greedy or not answers, prune_nats)
     known = answers if prune_nats is None or len(Trie(answers)) <= PRUNE_FROM else []  # bounds are not divided by lengths
     for index, (record, _) in enumerate(batch):
@@ -200,37 +197,14 @@ def _predict_batch(model: Any, tokenizer: Any, batch: Batch, max_new_tokens: int
 def _line(record: Line, logprobs: list[float] | None, text: str | None, answers: Sequence[Sequence[int]] = ()) -> Line:
     """One prediction. `logprobs` are those of whole answers, so their softmax is the labels' probabilities; divided by
     `label_tokens`, end-of-turn token included, they are normalised by length. Where unlikely labels may be bounds only, it is null."""
-    parsed = _parse(record, text) if text is not None else None
+    kind, choices = KINDS[record["kind"]], record["choices"]
+    parsed = kind.parse(text, choices) if text is not None else None
     return {
         **head_of(record),
         "logprobs": logprobs,
         "label_tokens": [len(answer) for answer in answers] or None,
-        "predicted": _predicted(record, logprobs, text, parsed),
+        "predicted": kind.predicted(text, parsed, logprobs, choices),
         "text": text,
         "parsed": parsed.value if parsed else None,
         "status": parsed.status if parsed else None,
     }
-
-
-def _parse(record: Line, text: str) -> Parsed:
-    if record["kind"] == "regression":
-        return parse_number(text)
-    if record["kind"] == "text":
-        return parse_text(text)
-    if record["kind"] in ("set", "multilabel"):
-        return parse_items(text, record["choices"])
-    return parse_label(text, record["choices"])
-
-
-def _predicted(record: Line, logprobs: list[float] | None, text: str | None, parsed: Parsed | None) -> Any:
-    """Classification: the likeliest label. Regression: expectation over the grid. Text: the greedy answer. Without likelihoods,
-    what was read from the text."""
-    if record["kind"] == "text":
-        return text
-    if logprobs is None:
-        return parsed.value if parsed else None
-    scores = torch.tensor(logprobs, dtype=torch.float64)
-    if record["kind"] == "regression":
-        grid = torch.tensor([float(choice) for choice in record["choices"]], dtype=torch.float64)
-        return float((scores.softmax(0) * grid).sum())
-    return record["choices"][int(scores.argmax())]

@@ -22,7 +22,7 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from artefacts.errors import UserError
-from eval.baselines.split import CLASSIFICATION, OPEN, Record, Task, classified, predicted, sample
+from eval.baselines.split import Record, Task, classified, predicted, sample
 from eval.judge.answers import Answers, value
 from eval.judge.metrics import Floats
 from sequences.alphabets import PLAIN_LETTERS
@@ -42,18 +42,18 @@ def kmer(task: Task, *, max_train: int, seed: int) -> Iterator[Record]:
         UserError: a classification task whose train records hold a single class.
     """
     train = sample(task.train, max_train, seed)
-    if task.kind in CLASSIFICATION and len(np.unique(task.codes(train))) < 2:
+    if task.answers.one_label and len(np.unique(task.codes(train))) < 2:
         raise UserError(f"task {task.id}: its train records hold a single class, so there is nothing to fit")
     train_x = features(train)
     factors = block_factors(train_x, block_widths(train[0]))
     train_x, test_x = train_x @ factors, features(task.test) @ factors
-    if task.kind in OPEN:
+    if not task.answers.ranked:
         return predicted(task, [train[i]["label"] for i in nearest(train_x, test_x)])
-    fit = _classifier if task.kind in CLASSIFICATION else _regressor
+    fit = _classifier if task.answers.one_label else _regressor
     # the dense steps between the sparse products are too small to share among threads that wait for each other
     with threadpool_limits(limits=1):
         predict = _best(fit, task, train, train_x, factors)
-    return classified(task, predict(test_x)) if task.kind in CLASSIFICATION else predicted(task, list(predict(test_x)))
+    return classified(task, predict(test_x)) if task.answers.one_label else predicted(task, list(predict(test_x)))
 
 
 def features(records: Sequence[Record]) -> sparse.csr_matrix:
@@ -129,10 +129,8 @@ def _best(fit: Fit, task: Task, train: list[Record], train_x: sparse.csr_matrix,
     for strength in reversed(STRENGTHS):
         predict = fit(task, train, train_x, strength)
         output = predict(dev_x)
-        if task.kind in CLASSIFICATION:
-            score = value("mcc", Answers(task.kind, task.choices, gold, [task.choices[i] for i in output.argmax(axis=1)]))
-        else:
-            score = value("spearman", Answers(task.kind, task.choices, gold, list(output)))
+        said = [task.choices[i] for i in output.argmax(axis=1)] if task.answers.one_label else list(output)
+        score = value(task.answers.primary, Answers(task.kind, task.choices, gold, said))
         if score > best_score:
             best, best_score = predict, score
     assert best is not None

@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import UserError
+from data_convert.kinds import KINDS, AnswerKind
 from data_convert.mixing import SPLITS
 from data_convert.records import with_choices
 from eval.judge.metrics import Floats
 from eval.predictions import by_task, head_of, read_lines
 
 Record = dict[str, Any]
-CLASSIFICATION = ("binary", "multiclass")
-OPEN = ("text", "set", "multilabel")
-"""Kinds whose answer is none of a list of choices."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,11 @@ class Task:
     train: list[Record]
     dev: list[Record]
     test: list[Record]
+
+    @property
+    def answers(self) -> AnswerKind:
+        """What is said of answers of this kind."""
+        return KINDS[self.kind]
 
     def codes(self, records: Sequence[Record]) -> np.ndarray:
         """Class codes in the order of the choices, `[records]`."""

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from artefacts.errors import UserError, at
 from artefacts.folder import check_absent, fingerprint
+from data_convert.kinds import KINDS
+from data_convert.parse import parse_number
 from eval.judge.answers import metrics_of
 from eval.judge.bootstrap import Resamples
 from eval.judge.details import details
 from eval.judge.measure import differences, measure_systems
 from eval.judge.metrics import mean_of
-from eval.judge.parse import parse_label, parse_number, parse_text
 from eval.judge.score import provenance, write_metrics
 from eval.predictions import Line, read_lines
 
@@ -33,7 +34,6 @@ CHOICES = re.compile(r"one of the following:\s*(.+?)\s*\.?\s*$", re.DOTALL)
 """How the original's instructions end."""
 MOST_LABELS = 20
 """Outputs of an instruction without a list are labels when they are so few, and each occurs twice or more."""
-PRIMARY = {"binary": "mcc", "multiclass": "mcc", "regression": "spearman", "text": "rouge_l"}
 LEGACY = ("lenient", "stripped", "exact")
 
 
@@ -172,9 +172,9 @@ def _score_task(name: str, instruction: str, rows_of: dict[str, list[Line]], pat
         "gold": dict(Counter(outputs).most_common(MOST_LABELS)) if choices else {},
         "majority_share": round(Counter(outputs).most_common(1)[0][1] / len(rows), 6) if choices else None,
         "metrics": wanted,
-        "primary_metric": PRIMARY[kind],
+        "primary_metric": KINDS[kind].primary,
         "systems": systems,
-        "differences": differences(PRIMARY[kind], behind, next(iter(rows_of))),
+        "differences": differences(KINDS[kind].primary, behind, next(iter(rows_of))),
         "published": [],
         "traps": [],
         "source": {"name": path.name, "licence": None},
@@ -184,8 +184,8 @@ def _score_task(name: str, instruction: str, rows_of: dict[str, list[Line]], pat
 def _line(task: str, kind: str, choices: list[str], row: Line, place: int) -> Line:
     """An answer in the form of a prediction; what was written is all there is, so it is the prediction too."""
     text = row["model_response"]
-    parsed = parse_label(text, choices) if choices else parse_number(text) if kind == "regression" else parse_text(text)
-    gold = row["output"].strip() if choices else parse_number(row["output"]).value if kind == "regression" else row["output"]
+    parsed = KINDS[kind].parse(text, choices)
+    gold = row["output"] if KINDS[kind].in_words else KINDS[kind].parse(row["output"].strip(), choices).value
     same = {"logprobs": None, "predicted": parsed.value, "parsed": parsed.value, "text": text, "status": parsed.status}
     return {"id": str(row.get("id", f"{task}/{place}")), "task": task, "kind": kind, "gold": gold, "choices": choices, **same}
 

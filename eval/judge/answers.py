@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import ensure
-from data_convert.card_fields import CLASSIFICATION, EC_METRICS, METRICS
+from data_convert.kinds import EC_METRICS, KINDS
 from eval.judge import itemsets, metrics, probability, texts
 from eval.judge.metrics import Floats, Ints, Statistic, Weights
+from eval.predictions import Line
 
 CONFUSION = {
     "accuracy": metrics.accuracy,
@@ -22,9 +23,6 @@ CONFUSION = {
 }
 PROBABILITY = ("auroc", "auprc", "ece", "brier")
 """Need probabilities; a system without any has no such figure."""
-TEXT = {"exact_match": texts.exact_match, "rouge_l": texts.rouge_l, "token_f1": texts.token_f1}
-CORPUS = {"bleu": texts.bleu, "entity_f1": texts.entity_f1}
-LOWER_IS_BETTER = ("mae", "ece", "brier")
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,30 @@ class Answers:
     """`[records, choices]`; None where the system gives none."""
     item_scores: Sequence[Mapping[str, float] | None] = field(default_factory=list)
     """Sets of items: item -> score of each record, where the system gives any."""
+
+    @classmethod
+    def of(cls, lines: Sequence[Line], field: str) -> Answers:
+        """The answers in `field` ('predicted' or 'parsed'); probabilities and item scores belong to 'predicted' only."""
+        first, logprobs = lines[0], [line["logprobs"] for line in lines]
+        complete = field == "predicted" and KINDS[first["kind"]].one_label and all(logprobs)
+        return cls(
+            kind=first["kind"],
+            choices=first["choices"],
+            gold=[line["gold"] for line in lines],
+            predicted=[line[field] for line in lines],
+            logprobs=np.array(logprobs, dtype=float) if complete else None,
+            item_scores=[line.get("item_scores") for line in lines] if field == "predicted" else [],
+        )
+
+    @classmethod
+    def per_token(cls, lines: Sequence[Line]) -> Answers | None:
+        """The labels likeliest per answer token; None where likelihoods or numbers of tokens are missing, or no label is asked for."""
+        first = lines[0]
+        if not KINDS[first["kind"]].one_label or not all(line["logprobs"] and line.get("label_tokens") for line in lines):
+            return None
+        best = [int(np.argmax(np.divide(line["logprobs"], line["label_tokens"]))) for line in lines]
+        predicted = [line["choices"][code] for line, code in zip(lines, best, strict=True)]
+        return cls(first["kind"], first["choices"], [line["gold"] for line in lines], predicted)
 
     def without_logprobs(self, metric: str) -> bool:
         """Whether `metric` cannot be computed because this system gives no probabilities."""
@@ -71,54 +93,14 @@ class Answers:
 
 def metrics_of(kind: str, gold: Sequence[Any]) -> list[str]:
     """All metrics of a task: those of its kind, and EC numbers by digits where gold holds nothing else."""
-    ec = kind in ("set", "multilabel") and itemsets.are_ec_numbers(gold)
-    return [metric for metric in METRICS[kind] if metric not in EC_METRICS or ec]
+    ec = KINDS[kind].several and itemsets.are_ec_numbers(gold)
+    return [metric for metric in KINDS[kind].metrics if metric not in EC_METRICS or ec]
 
 
 def statistic(metric: str, answers: Answers) -> Statistic:
     """The metric as a function of weights; whatever does not depend on them is computed here, once."""
-    ensure(metric in METRICS[answers.kind], f"{metric} is no metric of {answers.kind} tasks")
-    if answers.kind in CLASSIFICATION:
-        return _of_labels(metric, answers)
-    if answers.kind == "regression":
-        return _of_numbers(metric, answers)
-    pairs = list(zip(answers.gold, answers.predicted, strict=True))
-    if answers.kind == "text":
-        said = [(str(g), None if p is None else str(p)) for g, p in pairs]
-        if metric in CORPUS:
-            return CORPUS[metric]([g for g, _ in said], [p for _, p in said])
-        return metrics.mean_of([TEXT[metric](g, p) for g, p in said])
-    if metric == "set_match":
-        return metrics.mean_of([itemsets.set_match(g, p) for g, p in pairs])
-    if metric == "fmax":
-        return itemsets.fmax(answers.gold, answers.predicted, answers.item_scores or [None] * len(pairs))
-    if metric in EC_METRICS:
-        digits = EC_METRICS.index(metric) + 1
-        return itemsets.micro_f1([itemsets.to_digits(g, digits) or [] for g, _ in pairs], [itemsets.to_digits(p, digits) for _, p in pairs])
-    return itemsets.micro_f1(answers.gold, answers.predicted)
-
-
-def _of_labels(metric: str, answers: Answers) -> Statistic:
-    codes, gold_n = answers.codes, answers.gold_codes
-    if metric in CONFUSION:
-        predicted_n = np.array([metrics.INVALID if p is None else codes[p] for p in answers.predicted])
-        sums, of_sums = metrics.class_sums(gold_n, predicted_n, len(codes)), CONFUSION[metric]
-        return lambda weights_rn: of_sums(sums(weights_rn))
-    if metric in ("auroc", "auprc"):
-        return answers.curves.auroc if metric == "auroc" else answers.curves.auprc
-    found_nC = answers.probabilities
-    return probability.ece(gold_n, found_nC) if metric == "ece" else metrics.mean_of(probability.brier(gold_n, found_nC))
-
-
-def _of_numbers(metric: str, answers: Answers) -> Statistic:
-    numbers = [float(g) for g in answers.gold]
-    given = [None if p is None else float(p) for p in answers.predicted]
-    if metric == "mae":
-        return metrics.mean_of(metrics.absolute_errors(numbers, given))
-    gold_n, filled_n = np.array(numbers), np.array([np.mean(numbers) if p is None else p for p in given])
-    if metric == "spearman":
-        return metrics.spearman(gold_n, filled_n)
-    return lambda weights_rn: metrics.pearson(weights_rn, gold_n, filled_n)
+    ensure(metric in KINDS[answers.kind].metrics, f"{metric} is no metric of {answers.kind} tasks")
+    return METRICS[metric](answers)
 
 
 def value(metric: str, answers: Answers) -> float:
@@ -129,3 +111,74 @@ def value(metric: str, answers: Answers) -> float:
 def once(n: int) -> Weights:
     """Every record once, `[1, n]`."""
     return np.ones((1, n), dtype=np.int64)
+
+
+Metric = Callable[[Answers], Statistic]
+
+
+def _confusion(of_sums: Callable[..., Floats]) -> Metric:
+    """Of a metric of the confusion matrix."""
+
+    def made(answers: Answers) -> Statistic:
+        codes = answers.codes
+        predicted_n = np.array([metrics.INVALID if p is None else codes[p] for p in answers.predicted])
+        sums = metrics.class_sums(answers.gold_codes, predicted_n, len(codes))
+        return lambda weights_rn: of_sums(sums(weights_rn))
+
+    return made
+
+
+def _mean(of_pair: Callable[[Any, Any], float], of: Callable[[Any], Any] = lambda value: value) -> Metric:
+    """Of a metric of single records; `of` is what becomes of gold and of what was answered."""
+    return lambda answers: metrics.mean_of(
+        [of_pair(of(g), None if p is None else of(p)) for g, p in zip(answers.gold, answers.predicted, strict=True)]
+    )
+
+
+def _texts(of_all: Callable[[list[str], list[str | None]], Statistic]) -> Metric:
+    return lambda answers: of_all(list(map(str, answers.gold)), [None if p is None else str(p) for p in answers.predicted])
+
+
+def _correlation(of_weights: Callable[[Floats, Floats], Statistic]) -> Metric:
+    """No answer counts as the mean of gold."""
+
+    def made(answers: Answers) -> Statistic:
+        numbers = [float(g) for g in answers.gold]
+        filled = [np.mean(numbers) if p is None else float(p) for p in answers.predicted]
+        return of_weights(np.array(numbers), np.array(filled))
+
+    return made
+
+
+def _mae(answers: Answers) -> Statistic:
+    given = [None if p is None else float(p) for p in answers.predicted]
+    return metrics.mean_of(metrics.absolute_errors([float(g) for g in answers.gold], given))
+
+
+def _ec_f1(digits: int) -> Metric:
+    def cut(items: Sequence[str] | None) -> list[str] | None:
+        return itemsets.to_digits(items, digits)
+
+    return lambda answers: itemsets.micro_f1([cut(g) or [] for g in answers.gold], [cut(p) for p in answers.predicted])
+
+
+METRICS: dict[str, Metric] = {
+    **{name: _confusion(of_sums) for name, of_sums in CONFUSION.items()},
+    "auroc": lambda answers: answers.curves.auroc,
+    "auprc": lambda answers: answers.curves.auprc,
+    "ece": lambda answers: probability.ece(answers.gold_codes, answers.probabilities),
+    "brier": lambda answers: metrics.mean_of(probability.brier(answers.gold_codes, answers.probabilities)),
+    "spearman": _correlation(metrics.spearman),
+    "pearson": _correlation(lambda gold_n, given_n: lambda weights_rn: metrics.pearson(weights_rn, gold_n, given_n)),
+    "mae": _mae,
+    "exact_match": _mean(texts.exact_match, str),
+    "rouge_l": _mean(texts.rouge_l, str),
+    "token_f1": _mean(texts.token_f1, str),
+    "bleu": _texts(texts.bleu),
+    "entity_f1": _texts(texts.entity_f1),
+    "set_match": _mean(itemsets.set_match),
+    "micro_f1": lambda answers: itemsets.micro_f1(answers.gold, answers.predicted),
+    "fmax": lambda answers: itemsets.fmax(answers.gold, answers.predicted, answers.item_scores or [None] * len(answers.gold)),
+    **{name: _ec_f1(digits) for digits, name in enumerate(EC_METRICS, 1)},
+}
+"""Name of a metric (kinds.py says whose) -> how it is computed."""

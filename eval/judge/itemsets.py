@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from data_convert.parse import same_text
 from eval.judge.metrics import Floats, Statistic, Weights, ratio
-from eval.judge.texts import same_text
 
 EC = re.compile(r"(?:EC[ :]?)?[1-7](\.([0-9]+|-)){2}\.(n?[0-9]+|-)", re.IGNORECASE)
 EC_DIGITS = (1, 2, 3, 4)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, package_versions, write_manifest
-from data_convert.card_fields import METRICS
+from data_convert.kinds import KINDS
 from data_convert.records import with_choices
 from data_convert.splits.groups import read_groups
 from eval.judge.answers import metrics_of
@@ -75,7 +75,7 @@ def score(
         },
         "tasks": tasks,
     }
-    if any(card["kind"] == "text" for card in cards):
+    if any("bleu" in KINDS[card["kind"]].metrics for card in cards):
         document["provenance"]["bleu"] = bleu_signature()
     write_metrics(document, out, overwrite, made)
     return document
@@ -150,10 +150,10 @@ def _runs_of(truth: list[Line], runs: dict[str, list[Run]], lines: dict[Path, di
 def _score_task(
     card: Line, truth: list[Line], runs_of: dict[str, Runs], n_train: int, group_of: dict[str, str], seed: int, reference: str
 ) -> Line:
-    named = [metric for metric in card["metrics"] if metric in METRICS[card["kind"]]]
+    named = [metric for metric in card["metrics"] if metric in KINDS[card["kind"]].metrics]
     if named != card["metrics"]:
         odd = next(metric for metric in card["metrics"] if metric not in named)
-        raise UserError(f"task {card['id']}: '{odd}' is no metric of {card['kind']} tasks; known: {', '.join(METRICS[card['kind']])}")
+        raise UserError(f"task {card['id']}: '{odd}' is no metric of {card['kind']} tasks; known: {', '.join(KINDS[card['kind']].metrics)}")
     groups = [group_of[record["id"]] for record in truth] if all(record["id"] in group_of for record in truth) else None
     resamples = Resamples(len(truth), seed=seed, groups=groups)
     wanted = list(dict.fromkeys([*named, *metrics_of(card["kind"], [record["label"] for record in truth])]))

@@ -12,7 +12,7 @@ from artefacts.errors import Ledger
 from artefacts.folder import read_manifest
 from data_convert.cards import find_cards, load_card, read_cards
 from data_convert.examples import Example, Reader, TaskLedger
-from data_convert.prompts import grid_choices
+from data_convert.prompts import choices
 from data_convert.records import read_records
 from data_convert.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks import convert
@@ -159,7 +159,7 @@ def test_splice_label_names_fit_the_motifs(shared_data, split):
 
 def test_stability_grid_spans_the_values(shared_data):
     card = load_card("lucaone_type/protstab_tape")
-    grid = grid_choices(card)
+    grid = choices(card)
     for split in ("dev", "test"):
         values = [float(example.label) for example in examples(shared_data, card.id, split)]
         assert float(grid[0]) <= min(values) <= max(values) <= float(grid[-1])

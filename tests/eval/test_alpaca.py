@@ -11,8 +11,8 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 from artefacts.errors import UserError
+from data_convert.parse import parse_label
 from eval.judge.alpaca import choices_of, lenient, score_answers, summary
-from eval.judge.parse import parse_label
 from eval.recipe import ScoreRecipe
 from eval.show.report import ReportRecipe, report
 from llama_gene import main

@@ -23,15 +23,15 @@ from eval.baselines.embedding.extract import Extent, extract
 from eval.baselines.embedding.luca import OneHot
 from eval.baselines.embedding.open import open_encoder
 from eval.baselines.heads.nets import Head
-from eval.baselines.heads.pooling import ValueAttention
+from eval.baselines.heads.options import Network
 from eval.baselines.kmer import kmer
 from eval.baselines.luca import head_recipe, luca_base, why_not
+from eval.baselines.lucaone.pooling import ValueAttention
 from eval.baselines.majority import majority
 from eval.baselines.recipe import BaselinesRecipe, LucaOptions
 from eval.baselines.run import run
-from eval.baselines.split import CLASSIFICATION, Task, read_tasks
+from eval.baselines.split import Task, read_tasks
 from eval.baselines.training.command import train
-from eval.baselines.training.recipe import Network
 from eval.judge.answers import Answers, value
 from eval.judge.score import score
 from eval.predictions import read_lines
@@ -49,7 +49,7 @@ def make_task(kind: str, train: int = 120, dev: int = 40, test: int = 60) -> Tas
 
 
 def measured(task: Task, lines: list[dict[str, Any]], metric: str) -> float:
-    logprobs = np.array([line["logprobs"] for line in lines]) if task.kind in CLASSIFICATION else None
+    logprobs = np.array([line["logprobs"] for line in lines]) if task.answers.one_label else None
     return value(
         metric, Answers(task.kind, task.choices, [line["gold"] for line in lines], [line["predicted"] for line in lines], logprobs)
     )

@@ -22,10 +22,12 @@ import llama_gene
 from artefacts.errors import UserError
 from artefacts.recipe import load
 from configs import CONFIGS
+from data_convert.kinds import KINDS
 from data_convert.labels import read_label_file
 from eval.baselines.embedding.command import embed
 from eval.baselines.embedding.recipe import EmbedRecipe
 from eval.baselines.heads.nets import Head
+from eval.baselines.heads.options import Network
 from eval.baselines.heads.shipped import load_head
 from eval.baselines.training import command as commanding
 from eval.baselines.training import fit as fitting
@@ -35,9 +37,8 @@ from eval.baselines.training.data import read_data
 from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.features import Features
 from eval.baselines.training.measure import measure
-from eval.baselines.training.official import read_label
 from eval.baselines.training.predict import predict
-from eval.baselines.training.recipe import Network, PredictRecipe, Schedule, TrainRecipe
+from eval.baselines.training.recipe import PredictRecipe, Schedule, TrainRecipe
 from eval.baselines.training.records import score_lines
 from eval.judge.answers import Answers, value
 from eval.judge.score import score
@@ -513,6 +514,10 @@ def test_figures_equal_scikit_learns() -> None:
 # --- data ---
 
 
+def read_label(text: str, kind: str, names: list[str]) -> Any:
+    return KINDS[kind].read_code(text, names, by_name=False)
+
+
 def test_labels_and_their_files(tmp_path: Path) -> None:
     path = tmp_path / "label.txt"
     path.write_text("label\nzero\none\n")
@@ -537,7 +542,7 @@ def test_labels_and_their_files(tmp_path: Path) -> None:
         ("z", "multiclass"),
     ):
         with pytest.raises(ValueError):  # noqa: PT011 - json's own words for some
-            read_label(text, kind, ["x", "y", "z"] if kind == "multilabel" else ["x", "y"])  # type: ignore[arg-type]
+            read_label(text, kind, ["x", "y", "z"] if kind == "multilabel" else ["x", "y"])
 
 
 def test_classes_that_are_called_by_numbers(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from artefacts.errors import UserError
+from data_convert.parse import Parsed, parse_items
 from data_convert.records import read_records
 from data_convert.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks import convert
@@ -23,7 +24,6 @@ from eval.ask.predict import predict
 from eval.baselines.recipe import BaselinesRecipe
 from eval.baselines.run import run
 from eval.judge.answers import Answers, statistic, value
-from eval.judge.parse import Parsed, parse_items
 from eval.judge.score import score
 from eval.recipe import PredictRecipe
 

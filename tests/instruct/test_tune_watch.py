@@ -15,8 +15,7 @@ from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from data_convert.records import read_records
 from eval.ask.predict import predictions
-from eval.judge.answers import value
-from eval.predictions import answers
+from eval.judge.answers import Answers, value
 from instruct.merge import MergeRecipe, merge
 from instruct.recipe import InstructRecipe
 from instruct.tune import tune
@@ -76,7 +75,7 @@ def test_the_result_is_the_best_and_scores_as_it_did(stopped, extended_folder, r
         found.setdefault(line["task"], []).append(line)
     primary = {"sim/promoter": "mcc", "sim/stability": "spearman"}
     for task, figure in best["eval_metric_of"].items():
-        assert value(primary[task], answers(found[task], "predicted")) == pytest.approx(figure, abs=1e-4)
+        assert value(primary[task], Answers.of(found[task], "predicted")) == pytest.approx(figure, abs=1e-4)
 
 
 def test_dev_loss_by_task_is_the_plain_one(make_tuning, extended_folder, records, tmp_path):

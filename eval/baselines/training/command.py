@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_manifest
+from data_convert.kinds import KINDS
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.training.data import read_data
 from eval.baselines.training.examples import Data, Example
@@ -113,11 +114,7 @@ def _write_csv(path: Path, recipe: TrainRecipe, data: Data, probabilities_NC: np
 
 
 def _truth(example: Example, data: Data) -> str:
-    if data.kind == "regression":
-        return repr(example.label)
-    codes = example.label if isinstance(example.label, list) else [example.label]
-    names = [data.names[code] for code in codes]
-    return str(names) if data.kind == "multilabel" else names[0]
+    return str(KINDS[data.kind].label(example.label, data.names))
 
 
 def _write_json(path: Path, document: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from eval.baselines.training.recipe import Kind
+from eval.baselines.heads.options import HeadKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Example:
 class Data:
     """A task's records by split."""
 
-    kind: Kind
+    kind: HeadKind
     names: list[str]
     """Class names by code; empty for regression."""
     splits: dict[str, list[Example]]

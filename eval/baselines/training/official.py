@@ -7,17 +7,16 @@ list of indices (multilabel), read as JSON and never evaluated as code.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from artefacts.errors import Ledger, UserError, at, say_read
-from data_convert.labels import read_label_file, read_number
+from data_convert.kinds import KINDS, AnswerKind, class_index
+from data_convert.labels import read_label_file
 from data_convert.mixing import SPLITS
 from eval.baselines.embedding.inputs import check_seq_type, open_table, read_letters
 from eval.baselines.training.examples import Data, Example, Input
-from eval.baselines.training.recipe import Kind, TrainRecipe
+from eval.baselines.training.recipe import TrainRecipe
 from sequences.alphabets import BadSequence
 from sequences.tables import Table
 
@@ -25,29 +24,11 @@ SINGLE, PAIR = 4, 7
 """Columns."""
 
 
-def read_label(text: str, kind: Kind, names: Sequence[str], *, named: bool = False) -> Any:
-    """A label cell as code, codes or number; with `named` a cell is a name first, else an index. Raises ValueError with what is wrong."""
-    if kind == "regression":
-        return read_number(text)
-    if kind == "multilabel":
-        codes = json.loads(text)
-        if not isinstance(codes, list) or not all(isinstance(code, int) and 0 <= code < len(names) for code in codes):
-            raise ValueError(f"label {text} is no list of indices below {len(names)}")
-        return codes
-    code, name = _index(text, names), names.index(text) if text in names else None
-    found = name if named or code is None else code
-    if found is None:
-        raise ValueError(f"label '{text}' is none of the {len(names)} classes (0 to {len(names) - 1}, or a name of label.txt)")
-    return found
-
-
-def _index(text: str, names: Sequence[str]) -> int | None:
-    """The class index that a cell is, or None."""
-    try:
-        number = read_number(text)
-    except ValueError:
-        return None
-    return int(number) if number.is_integer() and 0 <= number < len(names) else None
+def class_names(kind: AnswerKind, path: Path) -> list[str]:
+    """Class names of label.txt; of two classes without the file 0 and 1, of numbers none."""
+    if kind.number:
+        return []
+    return ["0", "1"] if kind.two_labels and not path.is_file() else read_label_file(path)
 
 
 def _named(names: list[str], files: Iterable[Path], labels: Path) -> bool:
@@ -56,10 +37,10 @@ def _named(names: list[str], files: Iterable[Path], labels: Path) -> bool:
     Raises:
         UserError: they can be read both ways, or neither.
     """
-    if all(_index(name, names) in (None, code) for code, name in enumerate(names)):
+    if all(class_index(name, names) in (None, code) for code, name in enumerate(names)):
         return False  # both readings agree
     cells = {row.cells[-1] for path in files for row in Table(path) if row.cells}
-    indices, named = all(_index(cell, names) is not None for cell in cells), cells <= set(names)
+    indices, named = all(class_index(cell, names) is not None for cell in cells), cells <= set(names)
     if indices == named:
         either = "are indices and names alike" if named else "are neither all indices nor all names"
         raise UserError(
@@ -75,13 +56,10 @@ def from_csv(recipe: TrainRecipe) -> Data:
     Raises:
         UserError: files missing, or a bad row (file:line).
     """
-    folder, kind = recipe.data, recipe.loss.kind
-    names: list[str] = []
-    if kind != "regression":
-        labels = folder / "label.txt"
-        names = ["0", "1"] if kind == "binary" and not labels.is_file() else read_label_file(labels)
-        if kind == "binary" and len(names) != 2:
-            raise UserError(f"{labels}: a binary task has two classes, not {len(names)}")
+    folder, kind = recipe.data, KINDS[recipe.loss.kind]
+    names = class_names(kind, folder / "label.txt")
+    if kind.two_labels and len(names) != 2:
+        raise UserError(f"{folder / 'label.txt'}: a binary task has two classes, not {len(names)}")
     files = {}
     for split in SPLITS:
         path = next((p for p in (folder / split / f"{split}.csv", folder / f"{split}.csv") if p.is_file()), None)
@@ -91,8 +69,8 @@ def from_csv(recipe: TrainRecipe) -> Data:
             raise UserError(
                 f"{folder / split / f'{split}.csv'}: no such file; the layout is train/train.csv, dev/dev.csv, test/test.csv, label.txt"
             )
-    data = Data(kind, names, {})
-    named = kind in ("binary", "multiclass") and _named(names, files.values(), folder / "label.txt")
+    data = Data(recipe.loss.kind, names, {})
+    named = kind.one_label and _named(names, files.values(), folder / "label.txt")
     for split, path in files.items():
         ledger = Ledger(recipe.max_broken)
         data.splits[split] = _read_split(path, data, recipe.network.pair, ledger, named=named)
@@ -132,7 +110,7 @@ def _read_split(path: Path, data: Data, pair: bool, ledger: Ledger, *, named: bo
             continue
         inputs = [Input(own.lstrip(">"), modality, letters) for own, (modality, letters) in zip(ids, read, strict=True)]
         try:
-            label = read_label(fields[-1], data.kind, data.names, named=named)
+            label = KINDS[data.kind].read_code(fields[-1], data.names, named)
         except ValueError as error:
             raise UserError(f"{at(path, line)}: {error}; mend the label") from None
         examples.append(Example(name, tuple(inputs), label))

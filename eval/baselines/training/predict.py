@@ -16,18 +16,19 @@ from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.owner import owned
 from artefacts.recipe import load
 from artefacts.resume import check_rejected, work_on, write_rejected
-from data_convert.labels import read_label_file
+from data_convert.kinds import KINDS
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.embedding.inputs import check_seq_type, open_table, read_letters
 from eval.baselines.embedding.open import identity
 from eval.baselines.embedding.store import read_settings
-from eval.baselines.heads.losses import Loss
+from eval.baselines.heads.losses import loss_of
 from eval.baselines.heads.shipped import load_head, weights_file
 from eval.baselines.lucaone.letters import SEQ_TYPES
 from eval.baselines.training.examples import Example, Input
 from eval.baselines.training.features import Features
 from eval.baselines.training.fit import Fitted
 from eval.baselines.training.fit import predict as probabilities
+from eval.baselines.training.official import class_names
 from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
 from eval.baselines.training.records import from_task, gather, score_lines, test_task
 from eval.baselines.training.table import PredictionTable
@@ -165,7 +166,7 @@ def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted
     if task.kind != trained.loss.kind or len(task.test[0]["inputs"]) != 1 + trained.network.pair:
         inputs = len(task.test[0]["inputs"])
         raise UserError(f"{recipe.records}: task {task.id} is {task.kind} with {inputs} inputs, which this head is not for")
-    if sorted(task.choices) != sorted(names) and task.kind != "regression":
+    if sorted(task.choices) != sorted(names) and not KINDS[task.kind].number:
         raise UserError(
             f"{recipe.records}: task {task.id} has the choices {', '.join(task.choices)}, the head {', '.join(names)}; "
             "pass labels=FILE, a label.txt with the task's choices in the order of the head's classes"
@@ -184,11 +185,7 @@ def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted
         made = work.each(starts, lambda start: probabilities(fitted, examples[start : start + recipe.batch], features, device).tolist())
         found_NC = np.array([row for rows in made for row in rows])
         work.check_rows(len(found_NC), len(examples))
-        if task.kind == "multiclass":
-            found_NC = found_NC[:, [names.index(choice) for choice in task.choices]]
-        elif task.kind == "binary" and names != task.choices:
-            found_NC = 1 - found_NC
-        gather(recipe.out, score_lines(data, examples, found_NC))
+        gather(recipe.out, score_lines(data, examples, loss_of(task.kind).reordered(found_NC, names, task.choices)))
     write_manifest(recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=made_from, counts={task.id: len(examples)})
     return len(examples)
 
@@ -212,15 +209,12 @@ def load_trained(recipe: PredictRecipe) -> tuple[TrainRecipe, Fitted, list[str]]
     else:
         raise UserError(f"{recipe.model}: no head.json; of a shipped head say task=configs/baselines/<task>.yaml")
     head = load_head(recipe.model, trained.network)
-    loss = Loss.model_validate(trained.loss.model_dump())
-    if loss.kind == "regression":
-        names: list[str] = []
-    else:
-        labels = recipe.labels or recipe.model / "label.txt"
-        names = ["0", "1"] if loss.kind == "binary" and not labels.is_file() else read_label_file(labels)
-        if loss.outputs(len(names)) != head.outputs or (loss.kind == "binary" and len(names) != 2):
-            raise UserError(f"{labels}: {len(names)} classes, but the head has {head.outputs} outputs; give its own label.txt")
-    return trained, Fitted(head, loss, mean, deviation), names
+    labels = recipe.labels or recipe.model / "label.txt"
+    kind = KINDS[trained.loss.kind]
+    names = class_names(kind, labels)
+    if loss_of(kind.name).outputs(len(names)) != head.outputs or (kind.two_labels and len(names) != 2):
+        raise UserError(f"{labels}: {len(names)} classes, but the head has {head.outputs} outputs; give its own label.txt")
+    return trained, Fitted(head, trained.loss, mean, deviation), names
 
 
 def _samples(recipe: PredictRecipe, *, pair: bool) -> Iterator[tuple[Sample | None, list[str], BadSequence | None]]:

@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe, validate
-
-Kind = Literal["binary", "multiclass", "multilabel", "regression"]
+from data_convert.kinds import KINDS
+from eval.baselines.heads.options import LossOptions, Network
 
 
 def _listed(given: Any) -> Any:
@@ -19,58 +19,6 @@ def _listed(given: Any) -> Any:
 
 Folders = Annotated[list[Path], BeforeValidator(_listed), Field(max_length=2)]
 """A folder, or of a pair one each."""
-
-
-class Network(Recipe):
-    """What a head looks like, all but the widths of its inputs and outputs."""
-
-    net: Literal["luca_base", "lucappi", "lucappi2"] = "luca_base"
-    """luca_base: one sequence; lucappi: a pair of one kind, one tower for both; lucappi2: a pair of two kinds, a tower each."""
-    pooling: Literal["value_attention", "max", "mean"] = "value_attention"
-    layers: int = Field(default=0, ge=0)
-    """Transformer layers in front of the pooling; 0 for none (the linear variant)."""
-    heads: int = 8
-    width: int = 1024
-    """Width of that Transformer."""
-    inner: int = 4096
-    act: bool = False
-    """Another Linear and GELU in front of that Transformer (upstream's matrix_encoder_act)."""
-    fc: list[int] = []
-    """Widths of [Linear, GELU] after the pooling; upstream's pairs have 128."""
-    classifier: int = 128
-    """Width of the hidden layer of the classifier."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    zero_rows: bool = False
-    """Put an all-zero row before and after each matrix and let both count, as the shipped heads were trained."""
-
-    @property
-    def pair(self) -> bool:
-        return self.net != "luca_base"
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Network:
-        if self.layers and self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
-        return self
-
-
-class LossOptions(Recipe):
-    """Binary and multilabel: cross-entropy with logits; multiclass: cross-entropy; regression: l2 or l1."""
-
-    kind: Kind
-    regression: Literal["l2", "l1"] = "l2"
-    pos_weight: float | None = None
-    """Weight of the positive class (binary, multilabel)."""
-    class_weights: list[float] | None = None
-    """Weight of each class (multiclass)."""
-
-    @model_validator(mode="after")
-    def _weights_fit(self) -> LossOptions:
-        if self.pos_weight is not None and self.kind not in ("binary", "multilabel"):
-            raise ValueError(f"pos_weight is for binary and multilabel tasks, not {self.kind}")
-        if self.class_weights is not None and self.kind != "multiclass":
-            raise ValueError(f"class_weights are for multiclass tasks, not {self.kind}")
-        return self
 
 
 class Schedule(Recipe):
@@ -151,12 +99,11 @@ class TrainRecipe(Recipe):
     def _consistent(self) -> TrainRecipe:
         if len(self.encoders) > 1 and self.network.net != "lucappi2" and self.encoders[0] != self.encoders[1]:
             raise ValueError("two encoders need two towers: network.net=lucappi2")
-        if (self.metric in ("spearman", "pearson")) != (self.loss.kind == "regression"):
-            raise ValueError(f"metric {self.metric} is not for {self.loss.kind} tasks")
-        if self.standardise and self.loss.kind != "regression":
+        kind = KINDS[self.loss.kind]
+        if self.metric not in kind.head_metrics:
+            raise ValueError(f"metric {self.metric} is not for {kind.name} tasks, which are chosen by {' or '.join(kind.head_metrics)}")
+        if self.standardise and not kind.number:
             raise ValueError("standardise is for regression")
-        if self.loss.kind == "multilabel" and self.metric != "macro_f1":
-            raise ValueError("a multilabel task is chosen by macro_f1")
         return self
 
     def resolved(self) -> TrainRecipe:

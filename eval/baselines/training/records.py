@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from artefacts.errors import UserError
 from artefacts.folder import new_file
 from artefacts.owner import owned
+from data_convert.kinds import KINDS
 from data_convert.records import with_choices
-from eval.baselines.split import SPLITS, Record, Task, classified, predicted
+from eval.baselines.heads.losses import loss_of
+from eval.baselines.split import SPLITS, Record, Task
 from eval.baselines.training.examples import Data, Example, Input
-from eval.baselines.training.measure import two_columns
 from eval.baselines.training.recipe import TrainRecipe
 from eval.predictions import by_task, read_lines
 
@@ -73,12 +73,7 @@ def _example(record: Record, code: dict[str, int]) -> Example:
         )
         for given in record["inputs"]
     ]
-    label: Any = record["label"]
-    if record["kind"] == "multilabel":
-        label = [code[name] for name in label]
-    else:
-        label = float(label) if record["kind"] == "regression" else code[label]
-    return Example(record["id"], tuple(inputs), label, record)
+    return Example(record["id"], tuple(inputs), KINDS[record["kind"]].code(record["label"], code), record)
 
 
 def score_lines(data: Data, examples: list[Example], probabilities_NC: np.ndarray) -> list[Record]:
@@ -87,13 +82,7 @@ def score_lines(data: Data, examples: list[Example], probabilities_NC: np.ndarra
     if not records or any(record is None for record in records):
         return []
     task = Task(records[0]["task"], data.kind, data.names, [], [], records)
-    if data.kind == "regression":
-        return list(predicted(task, [float(value) for value in probabilities_NC[:, 0]]))
-    if data.kind == "multilabel":
-        chosen = [[name for name, p in zip(data.names, row, strict=True) if p >= 0.5] for row in probabilities_NC]
-        return list(predicted(task, chosen, [dict(zip(data.names, row.tolist(), strict=True)) for row in probabilities_NC]))
-    classes_NC = two_columns(probabilities_NC) if data.kind == "binary" else probabilities_NC
-    return list(classified(task, np.log(np.maximum(classes_NC, 1e-9))))
+    return list(loss_of(data.kind).lines(task, probabilities_NC))
 
 
 def gather(path: Path, lines: list[Record]) -> None:
