@@ -7,10 +7,9 @@ credits `Not Conform` for `Conform` and `non-NPP` for `NPP`; it is shown so that
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,24 @@ from data_convert.kinds import KINDS
 from data_convert.parse import parse_number
 from eval.judge.answers import metrics_of
 from eval.judge.bootstrap import Resamples
-from eval.judge.details import details
-from eval.judge.measure import differences, measure_systems
 from eval.judge.metrics import mean_of
-from eval.judge.score import provenance, write_metrics
-from eval.predictions import Line, read_lines
+from eval.judge.score import provenance, score_task, write_metrics
+from eval.predictions import Line
+from sequences.json_lines import json_objects
 
 FIELDS = ("instruction", "input", "output", "model_response")
 CHOICES = re.compile(r"one of the following:\s*(.+?)\s*\.?\s*$", re.DOTALL)
 """How the original's instructions end."""
 MOST_LABELS = 20
 """Outputs of an instruction without a list are labels when they are so few, and each occurs twice or more."""
-LEGACY = ("lenient", "stripped", "exact")
+
+
+LEGACY: dict[str, Callable[[str, str], bool]] = {
+    "lenient": lambda gold, answer: lenient(gold, answer),
+    "stripped": lambda gold, answer: gold.strip() == answer.strip(),
+    "exact": lambda gold, answer: gold == answer,
+}
+"""Rules of others: whether an answer is right."""
 
 
 def score_answers(
@@ -54,18 +59,38 @@ def score_answers(
     if len(rows_of) < len(files):
         raise UserError("two files of answers have the same name, which is what their systems are called; rename one")
     first, *others = rows_of
-    asked = [_question(row) for row in rows_of[first]]
     for name in others:
-        if [_question(row) for row in rows_of[name]] != asked:
+        if list(map(_question, rows_of[name])) != list(map(_question, rows_of[first])):
             raise UserError(f"{name}: not the same questions and outputs, in the same order, as {first}; score them apart")
-    places: dict[str, list[int]] = {}
-    for place, row in enumerate(rows_of[first]):
-        places.setdefault(row["instruction"], []).append(place)
-    names = _names(list(places))
-    tasks = [
-        _score_task(names[instruction], instruction, {system: [rows[i] for i in mine] for system, rows in rows_of.items()}, files[0], seed)
-        for instruction, mine in places.items()
-    ]
+    instructions = np.array([row["instruction"] for row in rows_of[first]])
+    right_of = {name: {rule: np.zeros(len(rows), dtype=bool) for rule in ("accuracy", "valid", *LEGACY)} for name, rows in rows_of.items()}
+    tasks = []
+    for instruction, name in _names(list(dict.fromkeys(instructions.tolist()))).items():
+        places = np.flatnonzero(instructions == instruction)
+        card, lines_of = _task(name, instruction, {system: [rows[i] for i in places] for system, rows in rows_of.items()}, files[0])
+        truth = [{"id": line["id"], "label": line["gold"], "inputs": [{"letters": line["input"]}]} for line in lines_of[first]]
+        task = score_task(card, truth, {system: [(system, lines)] for system, lines in lines_of.items()}, {}, seed, first)
+        resamples = Resamples(len(places), seed=seed)
+        for system, lines in lines_of.items():
+            right = right_of[system]
+            for rule in LEGACY:
+                right[rule][places] = [LEGACY[rule](line["output"], line["text"]) for line in lines]
+            right["accuracy"][places] = [line["parsed"] == line["gold"] for line in lines]
+            right["valid"][places] = [line["status"] == "valid" for line in lines]
+            task["systems"][system]["legacy"] = {rule: _share(right[rule][places], resamples) for rule in LEGACY}
+            task["systems"][system]["statuses"] = dict(Counter(line["status"] for line in lines))
+        outputs = Counter(line["output"] for line in lines_of[first])
+        closed = bool(lines_of[first][0]["choices"])
+        tasks.append(
+            {
+                **task,
+                "instruction": instruction,
+                "split": "file",
+                "gold": dict(outputs.most_common(MOST_LABELS)) if closed else {},
+                "majority_share": round(outputs.most_common(1)[0][1] / len(places), 6) if closed else None,
+            }
+        )
+    everything = Resamples(len(instructions), seed=seed)
     document = {
         "provenance": {
             **provenance(seed, list(rows_of), first),
@@ -73,12 +98,10 @@ def score_answers(
             "made_from": {},
             "tasks_without_test_records": [],
         },
-        "overall": _overall(tasks, seed),
+        "overall": {"n": len(instructions)}
+        | {system: {rule: _share(right_n, everything) for rule, right_n in right.items()} for system, right in right_of.items()},
         "tasks": tasks,
     }
-    for task in tasks:
-        for system in task["systems"].values():
-            del system["right"]
     write_metrics(document, out, overwrite, made)
     return document
 
@@ -89,22 +112,13 @@ def read_answers(path: Path) -> list[Line]:
     Raises:
         UserError: no such file, no JSON, a row without a field, an id twice.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give answers as JSON with {', '.join(FIELDS)}")
-    text = path.read_text(encoding="utf-8")
-    if text.lstrip().startswith("["):
-        try:
-            rows = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{at(path, error.lineno)}: neither a JSON array nor JSON lines ({error.msg}); mend the file") from None
-    else:
-        rows = list(read_lines(path))
+    rows = []
+    for number, (line, row) in enumerate(json_objects(path), start=1):
+        if wrong := [field for field in FIELDS if not isinstance(row, dict) or not isinstance(row.get(field), str)]:
+            raise UserError(f"{at(path, line)}: row {number} has no text '{wrong[0]}'; a row needs {', '.join(FIELDS)}")
+        rows.append(row)
     if not rows:
         raise UserError(f"{path}: holds no answer")
-    for number, row in enumerate(rows, start=1):
-        wrong = [field for field in FIELDS if not isinstance(row, dict) or not isinstance(row.get(field), str)]
-        if wrong:
-            raise UserError(f"{path}: row {number} has no text '{wrong[0]}'; a row needs {', '.join(FIELDS)}")
     twice, times = Counter(str(row.get("id", number)) for number, row in enumerate(rows)).most_common(1)[0]
     if times > 1:
         raise UserError(f"{path}: id '{twice}' stands in the file twice; ids must be unique")
@@ -129,88 +143,36 @@ def choices_of(instruction: str, outputs: Sequence[str]) -> tuple[list[str], str
     return [], "free text"
 
 
-def _score_task(name: str, instruction: str, rows_of: dict[str, list[Line]], path: Path, seed: int) -> Line:
+def _task(name: str, instruction: str, rows_of: dict[str, list[Line]], path: Path) -> tuple[Line, dict[str, list[Line]]]:
+    """A card for the rows of one instruction, and each system's answers in the form of predictions."""
     rows = next(iter(rows_of.values()))
-    outputs = [row["output"] for row in rows]
-    choices, how = choices_of(instruction, outputs)
-    kind = "regression" if how == "numbers" else "text" if not choices else "binary" if len(choices) == 2 else "multiclass"
+    choices, how = choices_of(instruction, [row["output"] for row in rows])
+    kind = KINDS["regression" if how == "numbers" else "text" if not choices else "binary" if len(choices) == 2 else "multiclass"]
     for number, row in enumerate(rows):
         if choices and row["output"].strip() not in choices:
             raise UserError(f"{path}: output '{row['output']}' (row {number + 1} of its task) is none of the labels {', '.join(choices)}")
-    lines = {system: [_line(name, kind, choices, row, place) for place, row in enumerate(own)] for system, own in rows_of.items()}
-    resamples = Resamples(len(rows), seed=seed)
-    wanted = metrics_of(kind, [line["gold"] for line in next(iter(lines.values()))])
-    systems, behind = measure_systems(wanted, {system: [(system, own)] for system, own in lines.items()}, resamples, seed)
-    lengths = [len(row["input"]) for row in rows]
-    for system, own in rows_of.items():
-        systems[system]["details"] = details(lines[system], lengths, seed)
-        given = [(row["output"], row["model_response"]) for row in own]
-        legacy = {
-            "lenient": [lenient(gold, answer) for gold, answer in given],
-            "stripped": [gold.strip() == answer.strip() for gold, answer in given],
-            "exact": [gold == answer for gold, answer in given],
-        }
-        systems[system]["legacy"] = {rule: _share(right, resamples) for rule, right in legacy.items()}
-        systems[system]["statuses"] = dict(Counter(line["status"] for line in lines[system]))
-        systems[system]["right"] = {
-            **legacy,
-            "accuracy": [line["parsed"] == line["gold"] for line in lines[system]],
-            "valid": [line["status"] == "valid" for line in lines[system]],
-        }
-    return {
-        "task": name,
-        "title": _title(instruction) or name,
-        "instruction": instruction,
-        "version": 1,
-        "simulated": False,
-        "kind": kind,
-        "split": "file",
-        "split_note": f"the rows of {path.name}, {how}",
-        "n": len(rows),
-        "n_train": 0,
-        "n_clusters": None,
-        "gold": dict(Counter(outputs).most_common(MOST_LABELS)) if choices else {},
-        "majority_share": round(Counter(outputs).most_common(1)[0][1] / len(rows), 6) if choices else None,
-        "metrics": wanted,
-        "primary_metric": KINDS[kind].primary,
-        "systems": systems,
-        "differences": differences(KINDS[kind].primary, behind, next(iter(rows_of))),
-        "published": [],
-        "traps": [],
-        "source": {"name": path.name, "licence": None},
-    }
+
+    def line(row: Line, place: int) -> Line:
+        parsed = kind.parse(row["model_response"], choices)
+        gold = row["output"] if kind.in_words else kind.parse(row["output"].strip(), choices).value
+        # what was written is all there is, so it is the prediction too
+        said = {"logprobs": None, "predicted": parsed.value, "parsed": parsed.value, "text": row["model_response"], "status": parsed.status}
+        asked = {"id": str(row.get("id", f"{name}/{place}")), "task": name, "kind": kind.name, "gold": gold, "choices": choices}
+        return {**asked, **said, "input": row["input"], "output": row["output"]}
+
+    lines_of = {system: [line(row, place) for place, row in enumerate(own)] for system, own in rows_of.items()}
+    about = {"title": _title(instruction) or name, "version": 1, "simulated": False, "split_note": f"the rows of {path.name}, {how}"}
+    metrics = metrics_of(kind.name, [own["gold"] for own in next(iter(lines_of.values()))])
+    scoring = {"kind": kind.name, "metrics": metrics, "primary_metric": kind.primary, "published": [], "traps": []}
+    return {"id": name, **about, **scoring, "source": {"name": path.name, "licence": None}}, lines_of
 
 
-def _line(task: str, kind: str, choices: list[str], row: Line, place: int) -> Line:
-    """An answer in the form of a prediction; what was written is all there is, so it is the prediction too."""
-    text = row["model_response"]
-    parsed = KINDS[kind].parse(text, choices)
-    gold = row["output"] if KINDS[kind].in_words else KINDS[kind].parse(row["output"].strip(), choices).value
-    same = {"logprobs": None, "predicted": parsed.value, "parsed": parsed.value, "text": text, "status": parsed.status}
-    return {"id": str(row.get("id", f"{task}/{place}")), "task": task, "kind": kind, "gold": gold, "choices": choices, **same}
+def _question(row: Line) -> list[str]:
+    return [row[field] for field in FIELDS[:3]]
 
 
-def _overall(tasks: list[Line], seed: int) -> dict[str, Any]:
-    """All rows together, a system each: by the strict parser, and by the legacy rules."""
-    n = sum(task["n"] for task in tasks)
-    resamples = Resamples(n, seed=seed)
-    found: dict[str, Any] = {"n": n}
-    for system in tasks[0]["systems"]:
-        figures = {}
-        for rule in ("accuracy", "valid", *LEGACY):
-            right = np.concatenate([task["systems"][system]["right"][rule] for task in tasks])
-            figures[rule] = _share(right, resamples)
-        found[system] = figures
-    return found
-
-
-def _share(right: Sequence[bool] | NDArray, resamples: Resamples) -> dict[str, Any]:
-    right_n = np.asarray(right, dtype=float)
-    return {"right": int(right_n.sum()), **resamples.of(mean_of(right_n)).interval().as_dict()}
-
-
-def _question(row: Line) -> tuple[str, ...]:
-    return row["instruction"], row["input"], row["output"]
+def _share(right_n: NDArray[np.bool_], resamples: Resamples) -> dict[str, Any]:
+    return {"right": int(right_n.sum()), **resamples.of(mean_of(right_n.astype(float))).interval().as_dict()}
 
 
 def _names(instructions: list[str]) -> dict[str, str]:

@@ -61,11 +61,11 @@ def score(
     check_parts(records, parts)
     runs = find_runs(folders, records, parts)
     lines = {run.path: by_task(prediction_lines(run.path)) for own in runs.values() for run in own}
-    n_train, group_of = count_train(records), read_groups(records)
+    group_of = read_groups(records)
     tasks = []
     for card in tqdm([card for card in cards if card["id"] in truth], desc="score", unit="task", disable=None):
         rows = truth[card["id"]]
-        tasks.append(_score_task(card, rows, _runs_of(rows, runs, lines), n_train[card["id"]], group_of, seed, reference))
+        tasks.append(score_task(card, rows, _runs_of(rows, runs, lines), group_of, seed, reference))
     document: dict[str, Any] = {
         "provenance": {
             **provenance(seed, sorted(runs), reference),
@@ -109,12 +109,6 @@ def read_cards(records: Path) -> list[Line]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def count_train(records: Path) -> Counter[str]:
-    """Train records per task; a records folder made for testing only has none."""
-    path = records / "train.jsonl"
-    return Counter(record["task"] for record in read_lines(path)) if path.is_file() else Counter()
-
-
 def _truth(records: Path, cards: list[Line]) -> dict[str, list[Line]]:
     """Task -> test records, in agreement with its card."""
     path = records / "test.jsonl"
@@ -147,9 +141,13 @@ def _runs_of(truth: list[Line], runs: dict[str, list[Run]], lines: dict[Path, di
     return found
 
 
-def _score_task(
-    card: Line, truth: list[Line], runs_of: dict[str, Runs], n_train: int, group_of: dict[str, str], seed: int, reference: str
-) -> Line:
+def score_task(card: Line, truth: list[Line], runs_of: dict[str, Runs], group_of: dict[str, str], seed: int, reference: str) -> Line:
+    """What metrics.json says of one task.
+
+    Args:
+        truth: its records, in the order of the lines in `runs_of`.
+        group_of: id of a record -> its cluster, where they are known.
+    """
     named = [metric for metric in card["metrics"] if metric in KINDS[card["kind"]].metrics]
     if named != card["metrics"]:
         odd = next(metric for metric in card["metrics"] if metric not in named)
@@ -170,7 +168,7 @@ def _score_task(
         "split": "test",
         "split_note": card["split_note"],
         "n": len(truth),
-        "n_train": n_train,
+        "n_train": card.get("n", {}).get("train", 0),
         "n_clusters": None if groups is None else len(set(groups)),
         "metrics": wanted,
         "primary_metric": card["primary_metric"],

@@ -105,6 +105,7 @@ def invent(folder: Path, sizes: dict[str, int] = SIZES) -> Path:
             if not card["simulated"]
             else [],
             "traps": ["Names of classes follow the alphabet."],
+            "n": sizes,
         }
         for card in CARDS
     ]

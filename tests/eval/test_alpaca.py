@@ -215,7 +215,7 @@ def test_files_that_cannot_be_scored(tmp_path: Path, content: Any, message: str)
 
 def test_broken_json_and_mixed_recipes(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('[\n {"instruction": \n', encoding="utf-8")
-    with pytest.raises(UserError, match=r"a.json:3: neither a JSON array nor JSON lines"):
+    with pytest.raises(UserError, match=r"a.json:2: the JSON array is broken here"):
         score_answers([tmp_path / "a.json"], tmp_path / "m.json", seed=0)
     with pytest.raises(ValueError, match="or a file of answers"):
         ScoreRecipe(out=tmp_path / "m.json", records=tmp_path)
