@@ -98,20 +98,11 @@ def _serve(recipe: Any, overwrite: bool) -> None:
     end(serve(recipe))  # the libraries' destructors took up to twenty seconds
 
 
-def _eval_predict(recipe: Any, overwrite: bool) -> None:
-    from eval.ask.subjects import check_subject
-
-    check_subject(recipe)
-    check_inputs(None, recipe.records, recipe.split)
-    _found("eval.ask.predict:predict")(recipe, overwrite=overwrite)
-
-
 def _steps() -> dict[str, Verb[Any]]:
     return {name: verb(f"eval {name}") for name in ("predict", "retention", "score", "report")}
 
 
 def _eval_run(recipe: Any, overwrite: bool) -> None:
-    check_inputs(None, recipe.records, recipe.predict.split)
     _found("eval.run:run")(recipe, _steps(), overwrite=overwrite)
 
 
@@ -132,11 +123,6 @@ def _eval_export(recipe: Any, overwrite: bool) -> None:
         print(f"left out: {task} ({reason})")
     print(f"lm_eval --model hf --model_args pretrained={recipe.model or 'MODEL'} --include_path {recipe.out} --apply_chat_template \\")
     print(f"    --tasks {','.join(counts['written'])}")
-
-
-def _eval_baselines(recipe: Any, overwrite: bool) -> None:
-    check_inputs(None, recipe.records, "train", "test")
-    _found("eval.baselines.run:run")(recipe, overwrite=overwrite)
 
 
 def _score(recipe: Any, overwrite: bool) -> None:
@@ -274,7 +260,7 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene serve --model runs/quickstart/model --records runs/quickstart/records",
     ),
     "eval predict": Entry(
-        "eval.recipe:PredictRecipe", _eval_predict, "predict held-out records with a model",
+        "eval.recipe:PredictRecipe", "eval.ask.predict:predict", "predict held-out records with a model",
         "Predict held-out records: label log-likelihoods and greedy text.",
         "llama-gene eval predict --model runs/model --records runs/records --out runs/predictions/model",
     ),
@@ -295,7 +281,7 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene eval export --records runs/records --model runs/model --out runs/harness",
     ),
     "eval baselines": Entry(
-        "eval.baselines.recipe:BaselinesRecipe", _eval_baselines, "train and run the baselines",
+        "eval.baselines.recipe:BaselinesRecipe", "eval.baselines.run:run", "train and run the baselines",
         "Train and run the baselines: majority, k-mer regression, nearest training sequence, LucaOne's heads on frozen embeddings.",
         "llama-gene eval baselines --records runs/records --encoder runs/pretrained --out runs/baselines",
     ),

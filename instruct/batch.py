@@ -153,7 +153,7 @@ class Task:
 
     def predict(self, group: list[tuple[Sample, dict[str, Any]]]) -> list[list[Any]]:
         """Lines in the order of the samples."""
-        from eval.ask.predict import predictions
+        from eval.ask.answer import predictions
 
         records = [record for _, record in group]
         session, recipe = self.session, self.recipe

@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 
 from data_convert.cards import read_cards
 from data_convert.kinds import LOWER_IS_BETTER
-from eval.ask.predict import predictions
+from eval.ask.answer import predictions
 from eval.judge.answers import Answers, value
 from instruct.encode import Encoded
 from instruct.recipe import InstructRecipe

@@ -21,17 +21,18 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
     Raises:
         UserError: output exists, records without train lines, an encoder that cannot be read, a task of a single class.
     """
-    # scikit-learn and torch take seconds to import, and `--help` reads the recipe above
+    from eval.baselines.split import Record, Task, read_tasks
+
+    check_absent(recipe.out, overwrite)
+    tasks = read_tasks(recipe.records)
+    # scikit-learn and torch take seconds to import, which a bad record need not wait for
     from eval.baselines.embedding.encoder import Encoder
     from eval.baselines.embedding.open import identity, open_encoder
     from eval.baselines.kmer import kmer
     from eval.baselines.luca import luca_base, why_not
     from eval.baselines.majority import majority
     from eval.baselines.nearest import nearest
-    from eval.baselines.split import Record, Task, read_tasks
 
-    check_absent(recipe.out, overwrite)
-    tasks = read_tasks(recipe.records)
     encoder: Encoder | None = None
     if "luca_base" in recipe.systems:
         assert recipe.encoder is not None, "the recipe's own check"

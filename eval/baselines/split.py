@@ -12,9 +12,9 @@ import numpy as np
 from artefacts.errors import UserError
 from data_convert.kinds import KINDS, AnswerKind
 from data_convert.mixing import SPLITS
-from data_convert.records import with_choices
+from data_convert.records import each_record
 from eval.judge.metrics import Floats
-from eval.predictions import by_task, head_of, read_lines
+from eval.predictions import by_task, head_of
 
 Record = dict[str, Any]
 
@@ -45,12 +45,10 @@ def read_tasks(records: Path) -> list[Task]:
     """All tasks that have test records, in the order of the test file.
 
     Raises:
-        UserError: no test or train file, or a task without train records.
+        UserError: no test or train file, a bad record (file:line), or a task without train records.
     """
     splits = {
-        split: by_task(with_choices(records, read_lines(records / f"{split}.jsonl")))
-        for split in SPLITS
-        if split != "dev" or (records / "dev.jsonl").is_file()
+        split: by_task(each_record(records / f"{split}.jsonl")) for split in SPLITS if split != "dev" or (records / "dev.jsonl").is_file()
     }
     tasks = []
     for name, test in splits["test"].items():

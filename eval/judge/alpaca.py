@@ -112,11 +112,12 @@ def read_answers(path: Path) -> list[Line]:
     Raises:
         UserError: no such file, no JSON, a row without a field, an id twice.
     """
-    rows = []
+    rows: list[Line] = []
     for number, (line, row) in enumerate(json_objects(path), start=1):
-        if wrong := [field for field in FIELDS if not isinstance(row, dict) or not isinstance(row.get(field), str)]:
+        fields = row if isinstance(row, dict) else {}
+        if wrong := [field for field in FIELDS if not isinstance(fields.get(field), str)]:
             raise UserError(f"{at(path, line)}: row {number} has no text '{wrong[0]}'; a row needs {', '.join(FIELDS)}")
-        rows.append(row)
+        rows.append(fields)
     if not rows:
         raise UserError(f"{path}: holds no answer")
     twice, times = Counter(str(row.get("id", number)) for number, row in enumerate(rows)).most_common(1)[0]

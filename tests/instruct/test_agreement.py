@@ -18,7 +18,7 @@ import pytest
 from transformers import pipeline
 
 from artefacts.generation import greedy_settings
-from eval.ask.predict import predictions
+from eval.ask.answer import predictions
 from eval.ask.subjects import open_model, open_tokenizer
 from eval.recipe import Subject
 from instruct.session import Sampling, Session

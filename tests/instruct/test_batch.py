@@ -19,7 +19,7 @@ import pytest
 from artefacts.errors import UserError
 from data_convert.cards import load_card
 from data_convert.prompts import choices, render
-from eval.ask.predict import predictions
+from eval.ask.answer import predictions
 from instruct.batch import BatchRecipe, Task, predict
 from instruct.session import Session
 

@@ -15,7 +15,7 @@ from transformers import AutoProcessor, pipeline
 
 from artefacts.errors import UserError
 from data_convert.conversations import answer_ids, conversations
-from eval.ask.predict import predictions
+from eval.ask.answer import predictions
 from instruct.session import Sampling, Session
 
 SAMPLING = Sampling(max_new_tokens=12)

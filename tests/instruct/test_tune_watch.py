@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from data_convert.records import read_records
-from eval.ask.predict import predictions
+from eval.ask.answer import predictions
 from eval.judge.answers import Answers, value
 from instruct.merge import MergeRecipe, merge
 from instruct.recipe import InstructRecipe
