@@ -35,7 +35,9 @@ from sequences.texts import read_texts
 from tokenizer.base import read_base
 from tokenizer.bpe.train import TrainBpe, train_bpe
 from tokenizer.create import CreateBase, create_base
-from tokenizer.report.loss import bits_per_letter, sequence_windows, text_windows
+from tokenizer.report.heldout import cut_sequences, cut_texts
+from tokenizer.report.loss import SEQUENCE, bits_per_letter, scored_sequences, scored_texts
+from tokenizer.report.ways import encoder, ours
 from tokenizer.rows import initialise, sources
 from tokenizer.vocabulary import NewIds, extend
 
@@ -164,8 +166,9 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, dict[str, list
     start = base.tokenizer.token_to_id(base.config["bos_token"])
     streams = {name: stream(files["train", name], name, extended, start) for name in MODALITIES}
     heldout: dict[str, Any] = {
-        name: list(sequence_windows(files["heldout", name], name, extended, new, start, LETTERS)) for name in ("dna", "protein")
-    } | {"text": list(text_windows(files["heldout", "text"], base.tokenizer, start, LETTERS))}
+        name: list(scored_sequences(ours(extended, new), name, list(cut_sequences(files["heldout", name], name, LETTERS, SEQUENCE)), start))
+        for name in ("dna", "protein")
+    } | {"text": list(scored_texts(encoder(base.tokenizer, "text"), list(cut_texts(files["heldout", "text"], LETTERS)), start))}
     model: Any = AutoModelForCausalLM.from_pretrained(work / "base")
     train(model, {"text": streams["text"]}, options.base_steps, 0)
     rows = Rows(base.tokenizer, new)

@@ -13,6 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM
@@ -38,6 +39,17 @@ class BadLabel(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class TableForm:
+    """How a table shows predictions."""
+
+    names: Sequence[str]
+    threshold: float
+    topk: int
+    shown: Callable[[Any], Any]
+    """How a figure is written."""
 
 
 class AnswerKind:
@@ -158,13 +170,8 @@ class AnswerKind:
         """Header of what `cells` gives."""
         return ["prob", "label"]
 
-    def cells(self, row_C: Sequence[float], names: Sequence[str], threshold: float, topk: int, shown: Callable[[Any], Any]) -> list[Any]:
-        """A prediction as a table has it.
-
-        Args:
-            row_C: probability of each class (of two, that of the second may stand alone), or the number.
-            shown: how a figure is written.
-        """
+    def cells(self, row_C: Sequence[float], form: TableForm) -> list[Any]:
+        """A prediction as a table has it; `row_C`: probability of each class (of two, the second's may stand alone), or the number."""
         raise NotImplementedError
 
 
@@ -186,8 +193,8 @@ class Binary(AnswerKind):
     def parse(self, text: str, choices: Sequence[str]) -> Parsed:
         return parse_label(text, choices)
 
-    def cells(self, row_C: Sequence[float], names: Sequence[str], threshold: float, topk: int, shown: Callable[[Any], Any]) -> list[Any]:
-        return [shown(row_C[-1]), names[int(row_C[-1] >= threshold)]]
+    def cells(self, row_C: Sequence[float], form: TableForm) -> list[Any]:
+        return [form.shown(row_C[-1]), form.names[int(row_C[-1] >= form.threshold)]]
 
 
 class Multiclass(Binary):
@@ -198,11 +205,15 @@ class Multiclass(Binary):
         listed = ["top1_prob", "top1_label", f"top{topk}_probs", f"top{topk}_labels"]
         return listed if topk > 1 else super().columns(topk)
 
-    def cells(self, row_C: Sequence[float], names: Sequence[str], threshold: float, topk: int, shown: Callable[[Any], Any]) -> list[Any]:
-        order = sorted(range(len(row_C)), key=lambda place: -row_C[place])[:topk]
-        best = [shown(row_C[order[0]]), names[order[0]]]
+    def cells(self, row_C: Sequence[float], form: TableForm) -> list[Any]:
+        order = sorted(range(len(row_C)), key=lambda place: -row_C[place])[: form.topk]
+        best = [form.shown(row_C[order[0]]), form.names[order[0]]]
         # lists as LucaOne's script writes them
-        return best if topk == 1 else [*best, [float(shown(row_C[place])) for place in order], [names[place] for place in order]]
+        return (
+            best
+            if form.topk == 1
+            else [*best, [float(form.shown(row_C[place])) for place in order], [form.names[place] for place in order]]
+        )
 
 
 class Regression(AnswerKind):
@@ -255,8 +266,8 @@ class Regression(AnswerKind):
     def read_code(self, text: str, names: Sequence[str], by_name: bool) -> Any:
         return read_number(text)
 
-    def cells(self, row_C: Sequence[float], names: Sequence[str], threshold: float, topk: int, shown: Callable[[Any], Any]) -> list[Any]:
-        return [shown(float(row_C[0]))] * 2
+    def cells(self, row_C: Sequence[float], form: TableForm) -> list[Any]:
+        return [form.shown(float(row_C[0]))] * 2
 
 
 class Text(AnswerKind):
@@ -324,9 +335,9 @@ class Multilabel(Items):
             raise ValueError(f"label {text} is no list of indices below {len(names)}")
         return codes
 
-    def cells(self, row_C: Sequence[float], names: Sequence[str], threshold: float, topk: int, shown: Callable[[Any], Any]) -> list[Any]:
-        chosen = [place for place, share in enumerate(row_C) if share >= threshold]
-        return [[float(shown(row_C[place])) for place in chosen], [names[place] for place in chosen]]
+    def cells(self, row_C: Sequence[float], form: TableForm) -> list[Any]:
+        chosen = [place for place, share in enumerate(row_C) if share >= form.threshold]
+        return [[float(form.shown(row_C[place])) for place in chosen], [form.names[place] for place in chosen]]
 
 
 KINDS: dict[str, AnswerKind] = {kind.name: kind for kind in (Binary(), Multiclass(), Multilabel(), Regression(), Text(), Items())}

@@ -22,6 +22,7 @@ from artefacts.recipe import Recipe
 from artefacts.resume import check_rejected, rejected_path, work_on, write_rejected
 from data_convert.cards import TaskCard, load_card, read_cards
 from data_convert.examples import Example
+from data_convert.kinds import TableForm
 from data_convert.prompts import choices
 from data_convert.records import RecordWriter
 from instruct.batch_rows import Rows, Sample
@@ -174,7 +175,7 @@ class Task:
             highest = max(prediction["logprobs"])
             weights = [math.exp(value - highest) for value in prediction["logprobs"]]
             row = [weight / sum(weights) for weight in weights]
-        return self.card.answers.cells(row, self._labels, self.recipe.threshold, self.topk, _short)
+        return self.card.answers.cells(row, TableForm(self._labels, self.recipe.threshold, self.topk, _short))
 
 
 def _short(value: float) -> str:

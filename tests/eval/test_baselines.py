@@ -19,9 +19,10 @@ from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from eval.baselines import kmer as kmers
-from eval.baselines.embedding.extract import Extent, extract
+from eval.baselines.embedding.extract import extract
 from eval.baselines.embedding.luca import OneHot
 from eval.baselines.embedding.open import open_encoder
+from eval.baselines.embedding.recipe import Extent
 from eval.baselines.heads.nets import Head
 from eval.baselines.heads.options import Network
 from eval.baselines.kmer import kmer

@@ -970,7 +970,7 @@ def test_inputs_without_types_fasta_and_one_sample(heads: dict[str, Path], tmp_p
 def test_bad_rows_to_predict_are_refused_or_set_aside(heads: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     path.write_text("seq_id,seq_type,seq\na,prot,MKV\nb,prot,M1\nc,prot,\na,prot,MMM\nd,prot," + "ACGT" * 20 + "\ne,prot,WWWW\n")
-    with pytest.raises(UserError, match=r"in.csv:3: letter outside protein \('1' at position 2\)"):
+    with pytest.raises(UserError, match=r"in.csv:3: b: letter outside protein \('1' at position 2\)"):
         predicted(heads["binary"], tmp_path / "p.csv", input_file=path)
     assert not (tmp_path / "p.csv").exists()
     rows = predicted(heads["binary"], tmp_path / "p.csv", input_file=path, on_bad="set_aside", max_broken=0.7)

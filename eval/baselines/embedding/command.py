@@ -10,13 +10,12 @@ from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read, write_set_a
 from artefacts.folder import check_no_input, fingerprint, put_in_place, write_manifest
 from artefacts.owner import owned, state_of
 from eval.baselines.embedding.inputs import Item, check_seq_type, read_inputs, read_letters
-from eval.baselines.embedding.recipe import EmbedRecipe
+from eval.baselines.embedding.recipe import EmbedRecipe, Extent
 from sequences.alphabets import BadSequence
 
 if TYPE_CHECKING:
     from eval.baselines.embedding.encoder import Encoder
 
-EXTENT = ("trunc_type", "truncation_seq_length", "embedding_complete", "embedding_complete_seg_overlap", "embedding_fixed_len_a_time")
 SHAPE = ("embedding_type", "vector_type", "save_type", "matrix_add_special_token", "use_bf16")
 
 
@@ -35,11 +34,11 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
 
 def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
     items, ledger = _items(recipe)  # before torch is imported
-    from eval.baselines.embedding.extract import Extent, extract
+    from eval.baselines.embedding.extract import extract
     from eval.baselines.embedding.open import identity
     from eval.baselines.embedding.store import StoreWriter, digest, read_settings, safe_names
 
-    extent = Extent.model_validate({name: getattr(recipe, name) for name in EXTENT})
+    extent = Extent.model_validate({name: getattr(recipe, name) for name in Extent.model_fields})
     settings: dict[str, Any] = {
         "encoder": identity(recipe.encoder_name),
         **extent.model_dump(),

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from artefacts.errors import Ledger, UserError, at, say_read
+from artefacts.errors import Ledger, UserError, say_read
 from data_convert.kinds import KINDS, AnswerKind, class_index
 from data_convert.labels import read_label_file
 from data_convert.mixing import SPLITS
-from eval.baselines.embedding.inputs import check_seq_type, open_table, read_letters
-from eval.baselines.training.examples import Data, Example, Input
+from eval.baselines.embedding.inputs import open_table, paired_rows, usable
+from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.recipe import TrainRecipe
-from sequences.alphabets import BadSequence
 from sequences.tables import Table
 
 SINGLE, PAIR = 4, 7
@@ -91,29 +90,15 @@ def _read_split(path: Path, data: Data, pair: bool, ledger: Ledger, *, named: bo
             f"{path}: {len(table.names)} columns, where {'pairs have 7' if pair else 'single sequences have 4'}; is network.net right?"
         )
     examples: list[Example] = []
-    seen: dict[str, int] = {}
-    for row in table:
-        ledger.read += 1
-        line, fields = row.line, row.cells
-        if row.problem:
-            raise UserError(f"{at(path, line)}: {row.problem}; mend the line")
-        count = 1 + pair
-        ids, types, texts = (fields[i * count : (i + 1) * count] for i in range(3))
-        name = "#".join(text.lstrip(">") for text in ids)
-        if (first := seen.setdefault(name, line)) != line:
-            raise UserError(f"{at(path, line)}: id '{name}' stands also in line {first}; ids must be unique in a file")
+    seen: dict[str, str] = {}
+    for row, items in usable(paired_rows(path, 1 + pair), ledger, "set_aside", data.rejected):
+        if (first := seen.setdefault(row.name, row.where)) != row.where:
+            raise UserError(f"{row.where}: id '{row.name}' stands also in line {first.rpartition(':')[2]}; ids must be unique in a file")
         try:
-            read = [read_letters(text, check_seq_type(seq_type, at(path, line))) for text, seq_type in zip(texts, types, strict=True)]
-        except BadSequence as bad:
-            ledger.reject(bad.reason, at(path, line))
-            data.rejected.append([str(bad), at(path, line), *fields])
-            continue
-        inputs = [Input(own.lstrip(">"), modality, letters) for own, (modality, letters) in zip(ids, read, strict=True)]
-        try:
-            label = KINDS[data.kind].read_code(fields[-1], data.names, named)
+            label = KINDS[data.kind].read_code(row.cells[-1], data.names, named)
         except ValueError as error:
-            raise UserError(f"{at(path, line)}: {error}; mend the label") from None
-        examples.append(Example(name, tuple(inputs), label))
+            raise UserError(f"{row.where}: {error}; mend the label") from None
+        examples.append(Example(row.name, items, label))
         ledger.written += 1
     ledger.close(path, Ledger(), "row")
     return examples

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe, validate
 from data_convert.kinds import KINDS
+from eval.baselines.embedding.recipe import EncoderUse, Windows
 from eval.baselines.heads.options import LossOptions, Network
 
 
@@ -39,7 +40,7 @@ class Schedule(Recipe):
     """Stop after so many epochs without a better dev score; null: never, as upstream."""
 
 
-class TrainRecipe(Recipe):
+class TrainRecipe(Windows, EncoderUse):
     """Train a head; the best epoch on dev predicts test."""
 
     WRITES = ("out", "predictions")
@@ -66,11 +67,6 @@ class TrainRecipe(Recipe):
     """Chooses the epoch on dev."""
     max_length: list[int] = Field(default=[4096], min_length=1, max_length=2)
     """Rows of an input that are used, two special tokens included as the original counts; of a pair one for both, or one each."""
-    trunc_type: Literal["right", "left"] = "right"
-    embedding_complete: bool = False
-    """Embed the whole of a longer sequence and cut the rows afterwards, as the original does; else the letters are cut before."""
-    embedding_complete_seg_overlap: bool = False
-    embedding_fixed_len_a_time: int | None = None
     matrix_add_special_token: bool = False
     """Keep the rows of the special tokens."""
     schedule: Schedule = Schedule()
@@ -87,11 +83,6 @@ class TrainRecipe(Recipe):
     predictions: Path | None = None
     """Folder in which `<system>.jsonl` of several tasks is gathered for `eval score`; test predictions of this task are put there too."""
     seed: int = 1221
-    gpu_id: int | None = None
-    use_bf16: bool = False
-    """Of the encoder; the head is trained in float32."""
-    batch_tokens: int | None = Field(default=None, ge=1)
-    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
     cache_gb: float = Field(default=4.0, ge=0)
     """Memory for embeddings that are made on the fly; what is beyond it is made anew in every epoch."""
 
@@ -126,7 +117,7 @@ class TrainRecipe(Recipe):
         return values * inputs if len(values) == 1 else values[:inputs]
 
 
-class PredictRecipe(Recipe):
+class PredictRecipe(EncoderUse):
     """Predict with a trained or a shipped head, in and out as the original's predict_v1."""
 
     model: Path
@@ -173,10 +164,6 @@ class PredictRecipe(Recipe):
     max_broken: float = Field(default=0.1, ge=0, le=1)
     """Share of rows that may be set aside; more stop the run."""
     batch: int = Field(default=32, ge=1)
-    gpu_id: int | None = None
-    use_bf16: bool = False
-    batch_tokens: int | None = Field(default=None, ge=1)
-    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
 
     @model_validator(mode="after")
     def _one_input(self) -> PredictRecipe:

@@ -12,9 +12,10 @@ from artefacts.folder import new_file
 from artefacts.owner import owned
 from data_convert.kinds import KINDS
 from data_convert.records import with_choices
+from eval.baselines.embedding.inputs import Item
 from eval.baselines.heads.losses import loss_of
 from eval.baselines.split import SPLITS, Record, Task
-from eval.baselines.training.examples import Data, Example, Input
+from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.recipe import TrainRecipe
 from eval.predictions import by_task, read_lines
 
@@ -66,7 +67,7 @@ def from_task(task: Task) -> Data:
 def _example(record: Record, code: dict[str, int]) -> Example:
     single = len(record["inputs"]) == 1
     inputs = [
-        Input(
+        Item(
             record["id"] if single else f"{record['id']}#{given['name']}",
             "dna" if given["modality"] == "rna" else given["modality"],
             given["letters"].upper(),

@@ -14,7 +14,7 @@ import numpy as np
 
 from artefacts.errors import UserError
 from artefacts.resume import read_plan, same_plan, whole_lines, write_plan
-from data_convert.kinds import KINDS
+from data_convert.kinds import KINDS, TableForm
 from sequences.tables import Table
 
 
@@ -44,10 +44,10 @@ class PredictionTable:
             UserError: the file was made by another plan, or nobody knows by which, or has other columns.
         """
         self.path, self.plan = path, plan
-        self.kind, self.names, self.threshold, self.topk = KINDS[kind], names, threshold, min(topk, len(names))
+        self.kind, self.form = KINDS[kind], TableForm(names, threshold, min(topk, len(names)), float)
         ids = ["seq_id_a", "seq_id_b"] if pair else ["seq_id"]
         texts = ["seq_a", "seq_b"] if pair else ["seq"]
-        self.header = [*ids, *texts, *self.kind.columns(self.topk), *(["ground_truth"] if truth else [])]
+        self.header = [*ids, *texts, *self.kind.columns(self.form.topk), *(["ground_truth"] if truth else [])]
         self.done: dict[tuple[str, ...], list[str]] = {}
         """Ids -> sequences as the table has them."""
         self._old: list[bytes] = []
@@ -71,7 +71,7 @@ class PredictionTable:
 
     def row(self, ids: list[str], letters: list[str], probabilities_C: np.ndarray, truth: str | None = None) -> list[Any]:
         """The cells of one row."""
-        cells: list[Any] = [*ids, *letters, *self.kind.cells(probabilities_C.tolist(), self.names, self.threshold, self.topk, float)]
+        cells: list[Any] = [*ids, *letters, *self.kind.cells(probabilities_C.tolist(), self.form)]
         return [*cells, truth] if "ground_truth" in self.header else cells
 
     def write(self, file: Path, rows: Iterable[list[Any]]) -> int:
