@@ -112,9 +112,10 @@ def _eval_run_plan(recipe: Any) -> None:
 
 
 def _retention(recipe: Any, overwrite: bool) -> None:
-    from eval.ask.retention import retention, table
+    from eval.ask.retention import retention
+    from eval.show.content import retention as as_table
 
-    print(table(retention(recipe, overwrite=overwrite)))
+    print(as_table(retention(recipe, overwrite=overwrite)).terminal())
 
 
 def _eval_export(recipe: Any, overwrite: bool) -> None:

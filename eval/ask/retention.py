@@ -46,18 +46,6 @@ def retention(recipe: RetentionRecipe, *, overwrite: bool = False) -> dict[str, 
     return document
 
 
-def table(document: dict[str, Any]) -> str:
-    """The figures for the terminal."""
-    width = max(map(len, document["models"]))
-    lines = [f"{name:<{width}}  {bits:>13}  {'difference':>10}  {'perplexity':>10}" for name, bits in [("model", "bits per byte")]]
-    for name, found in document["models"].items():
-        numbers = f"{found['bits_per_byte']:>13.3f}  {found['difference']:>+10.3f}  {found['perplexity']:>10.2f}"
-        lines.append(f"{name:<{width}}  {numbers}")
-    return "\n".join(
-        [*lines, f"{document['text']}: {document['paragraphs']} paragraphs, {document['bytes']:,} bytes; perplexity is per token"]
-    )
-
-
 def paragraphs(text: str) -> list[str]:
     """The paragraphs of a text of configs/text by name, or of a file.
 

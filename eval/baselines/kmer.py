@@ -22,6 +22,7 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from artefacts.errors import UserError
+from eval.baselines.embedding.words import word_shares
 from eval.baselines.split import Record, Task, classified, predicted, sample
 from eval.judge.answers import Answers, value
 from eval.judge.metrics import Floats
@@ -82,29 +83,9 @@ def kmer_shares(sequences: Sequence[str], modality: str) -> sparse.csr_matrix:
     letters, longest = PLAIN_LETTERS[modality], LONGEST[modality]
     width = sum(len(letters) ** k for k in range(1, longest + 1))
     chunk = max(1, CELLS_AT_ONCE // width)
-    return sparse.vstack([_count(sequences[i : i + chunk], letters, longest, width) for i in range(0, len(sequences), chunk)], format="csr")
-
-
-def _count(sequences: Sequence[str], letters: str, longest: int, width: int) -> sparse.csr_matrix:
-    table = np.full(256, -1, dtype=np.int64)
-    table[np.frombuffer(letters.encode(), dtype=np.uint8)] = np.arange(len(letters))
-    lengths = np.array([len(sequence) for sequence in sequences])
-    codes = table[np.frombuffer("".join(sequences).encode("latin-1"), dtype=np.uint8)]
-    row = np.repeat(np.arange(len(sequences)), lengths)
-    counts = np.zeros((len(sequences), width), dtype=np.float32)
-    word, known = np.zeros(len(codes), dtype=np.int64), np.ones(len(codes), dtype=bool)
-    column = 0
-    for k in range(1, longest + 1):
-        starts = len(codes) - k + 1  # the word that begins at each place, one letter longer in each round
-        if starts <= 0:
-            break
-        word = word[:starts] * len(letters) + codes[k - 1 :]
-        known = known[:starts] & (codes[k - 1 :] >= 0) & (row[:starts] == row[k - 1 :])  # never across two sequences
-        words = len(letters) ** k
-        cells = np.bincount(row[:starts][known] * words + word[known], minlength=len(sequences) * words).reshape(-1, words)
-        counts[:, column : column + words] = cells / np.maximum(lengths - k + 1, 1)[:, None]
-        column += words
-    return sparse.csr_matrix(counts)
+    return sparse.vstack(
+        [sparse.csr_matrix(word_shares(sequences[i : i + chunk], letters, longest)) for i in range(0, len(sequences), chunk)], format="csr"
+    )
 
 
 def nearest(train_x: sparse.csr_matrix, test_x: sparse.csr_matrix) -> np.ndarray:

@@ -21,10 +21,10 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
     Raises:
         UserError: output exists, records without train lines, an encoder that cannot be read, a task of a single class.
     """
-    from eval.baselines.split import Record, Task, read_tasks
+    from eval.baselines.split import Record, Task, scored_tasks
 
     check_absent(recipe.out, overwrite)
-    tasks = read_tasks(recipe.records)
+    tasks = scored_tasks(recipe.records)
     # scikit-learn and torch take seconds to import, which a bad record need not wait for
     from eval.baselines.embedding.encoder import Encoder
     from eval.baselines.embedding.open import identity, open_encoder

@@ -164,7 +164,7 @@ def _task(name: str, instruction: str, rows_of: dict[str, list[Line]], path: Pat
     lines_of = {system: [line(row, place) for place, row in enumerate(own)] for system, own in rows_of.items()}
     about = {"title": _title(instruction) or name, "version": 1, "simulated": False, "split_note": f"the rows of {path.name}, {how}"}
     metrics = metrics_of(kind.name, [own["gold"] for own in next(iter(lines_of.values()))])
-    scoring = {"kind": kind.name, "metrics": metrics, "primary_metric": kind.primary, "published": [], "traps": []}
+    scoring = {"kind": kind.name, "metrics": metrics, "primary_metric": kind.primary, "published": [], "traps": [], "n": {}}
     return {"id": name, **about, **scoring, "source": {"name": path.name, "licence": None}}, lines_of
 
 

@@ -2,64 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from eval.ask.controls import CONTROLS
 from eval.judge.score import MODEL
 from pages.page import MODALITIES, share
+from pages.tables import Cell, Table
 
 BASELINES = {"majority": "majority", "kmer": "k-mer linear", "nearest": "nearest", "luca_base": "LucaBase head", "luca": "LucaOne head"}
 """Known baselines in the order of the columns, and what they are called."""
 COLOURS = {"kmer": 1, "luca_base": 2, "luca": 2, "majority": 3, "nearest": 4}
 OTHER = 5
 LEGACY = ("lenient", "stripped", "exact")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a table."""
-
-    text: str
-    small: str = ""
-    """What stands behind it in Markdown and smaller below it on the page: an interval, a note."""
-    good: bool | None = None
-    """Marked as good or bad news on the page."""
-    colour: int | None = None
-    """Of the system that a row is about, from 0."""
-
-    def __str__(self) -> str:
-        return f"{self.text} {self.small}".rstrip()
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows below a header; the columns in `left` hold words, the others figures."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    left: Sequence[int] = (0,)
-    caption: str = ""
-
-    def markdown(self) -> str:
-        """As Markdown, the caption below."""
-        marks = [":--" if place in self.left else "--:" for place in range(len(self.header))]
-        lines = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in [self.header, marks, *self.rows]]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + (f"\n\n{self.caption}" if self.caption else "")
-
-    def terminal(self) -> str:
-        """Aligned by blanks."""
-        lines = [list(map(str, row)) for row in [self.header, *self.rows]]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-
-        def aligned(line: list[str]) -> str:
-            cells = zip(line, widths, strict=True)
-            return "  ".join(
-                cell.ljust(width) if place in self.left else cell.rjust(width) for place, (cell, width) in enumerate(cells)
-            ).rstrip()
-
-        return "\n".join([aligned(lines[0]), "  ".join("─" * width for width in widths), *map(aligned, lines[1:])])
 
 
 def name_of(system: str) -> str:

@@ -16,7 +16,7 @@ from data_convert.kinds import KINDS, Multiclass
 from data_convert.parse import Parsed
 from data_convert.records import RecordWriter, read_records
 from eval.baselines.majority import majority
-from eval.baselines.split import read_tasks
+from eval.baselines.split import scored_tasks
 from eval.judge.answers import METRICS, Answers, metrics_of, value
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def test_a_new_kind_is_one_class(grade: None, tmp_path: Path) -> None:
         (tmp_path / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
     records = read_records(tmp_path / "test.jsonl")
     assert {record["kind"] for record in records} == {"grade"}
-    (task,) = read_tasks(tmp_path)
+    (task,) = scored_tasks(tmp_path)
     assert {line["predicted"] for line in majority(task)} == {"1"}
     parsed = [card.answers.parse("3 of 5", record["choices"]) for record in records]
     assert set(parsed) == {Parsed("3", "valid")}

@@ -31,7 +31,7 @@ from eval.baselines.lucaone.pooling import ValueAttention
 from eval.baselines.majority import majority
 from eval.baselines.recipe import BaselinesRecipe, LucaOptions
 from eval.baselines.run import run
-from eval.baselines.split import Task, read_tasks
+from eval.baselines.split import Task, scored_tasks
 from eval.baselines.training.command import train
 from eval.judge.answers import Answers, value
 from eval.judge.score import score
@@ -279,7 +279,7 @@ def test_luca_base_takes_pairs_and_a_task_without_dev_records(modality: str) -> 
 
 def test_luca_base_trains_as_baseline_train_does(invented: Path) -> None:
     """One loop: the same records and settings give the same predictions by both commands."""
-    records, task = invented / "records", next(t for t in read_tasks(invented / "records") if t.kind == "binary")
+    records, task = invented / "records", next(t for t in scored_tasks(invented / "records") if t.kind == "binary")
     options = LucaOptions(**{**TINY, "epochs": 2})
     lines = luca_base(task, OneHot(8192, torch.device("cpu")), options, seed=4)
     changes = {"data": records, "out": invented / "head", "task": task.id, "encoders": ["one-hot"], "system": "luca"}

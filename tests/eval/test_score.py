@@ -373,11 +373,11 @@ def test_predictions_of_a_part_of_the_records_are_scored_where_the_records_are_t
 
 def test_records_that_disagree_with_their_card_or_repeat_an_id_are_refused(invented: Path) -> None:
     cards = json.loads((invented / "records" / "cards.json").read_text(encoding="utf-8"))
-    cards[0]["labels"] = {"1": {"name": "promoter"}, "0": {"name": "terminator"}}
+    cards[0]["labels"] = {"1": {"name": "promoter", "meaning": ""}, "0": {"name": "terminator", "meaning": ""}}
     (invented / "records" / "cards.json").write_text(json.dumps(cards), encoding="utf-8")
     with pytest.raises(UserError, match=r"'sim/promoter/test/0' has .*its card binary and \['promoter', 'terminator'\]"):
         run(invented)
-    cards[0]["labels"] = {"1": {"name": "promoter"}, "0": {"name": "background"}}
+    cards[0]["labels"] = {"1": {"name": "promoter", "meaning": ""}, "0": {"name": "background", "meaning": ""}}
     (invented / "records" / "cards.json").write_text(json.dumps(cards), encoding="utf-8")
     run(invented)
     records = list(read_lines(invented / "records" / "test.jsonl"))

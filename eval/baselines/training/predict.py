@@ -25,13 +25,14 @@ from eval.baselines.embedding.store import read_settings
 from eval.baselines.heads.losses import loss_of
 from eval.baselines.heads.shipped import load_head, weights_file
 from eval.baselines.lucaone.letters import SEQ_TYPES
+from eval.baselines.split import read_task
 from eval.baselines.training.examples import Example
 from eval.baselines.training.features import Features
 from eval.baselines.training.fit import Fitted
 from eval.baselines.training.fit import predict as probabilities
 from eval.baselines.training.official import class_names
 from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
-from eval.baselines.training.records import from_task, gather, score_lines, test_task
+from eval.baselines.training.records import from_task, gather, score_lines
 from eval.baselines.training.table import PredictionTable
 from sequences.formats import FASTA
 from sequences.readers import sequence_format
@@ -153,7 +154,7 @@ def _stands(sample: Sample, table: PredictionTable) -> bool:
 def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: list[str], *, overwrite: bool) -> int:
     """Lines for `eval score` of all test records of a task, whose choices have to be the head's classes, in any order."""
     assert recipe.records is not None
-    task = test_task(recipe.records, recipe.records_task)
+    task = read_task(recipe.records, recipe.records_task, ["test"])
     if task.kind != trained.loss.kind or len(task.test[0]["inputs"]) != 1 + trained.network.pair:
         inputs = len(task.test[0]["inputs"])
         raise UserError(f"{recipe.records}: task {task.id} is {task.kind} with {inputs} inputs, which this head is not for")
