@@ -91,6 +91,7 @@ def chart(series: Sequence[Series], x: Axis, y: Axis, *, alt: str, size: tuple[i
     parts += _axes(x, y, left, wide, high, height)
     if diagonal:
         parts.append(_line(*at(0, 0), *at(1, 1), "--muted", 1, 'stroke-dasharray="4 3"'))
+    # lines, intervals and dots of each series, in that order, so that dots lie on top
     for number, one in enumerate(series):
         colour = f"--c{one.colour + 1}"
         # several systems on one column would hide each other's intervals

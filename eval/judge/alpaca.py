@@ -62,6 +62,7 @@ def score_answers(
     for name in others:
         if list(map(_question, rows_of[name])) != list(map(_question, rows_of[first])):
             raise UserError(f"{name}: not the same questions and outputs, in the same order, as {first}; score them apart")
+    # a task per instruction, scored as any other, with the rules of others beside it
     instructions = np.array([row["instruction"] for row in rows_of[first]])
     right_of = {name: {rule: np.zeros(len(rows), dtype=bool) for rule in ("accuracy", "valid", *LEGACY)} for name, rows in rows_of.items()}
     tasks = []
@@ -90,6 +91,7 @@ def score_answers(
                 "majority_share": round(outputs.most_common(1)[0][1] / len(places), 6) if closed else None,
             }
         )
+    # all rows together
     everything = Resamples(len(instructions), seed=seed)
     document = {
         "provenance": {

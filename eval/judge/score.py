@@ -57,11 +57,13 @@ def score(
     check_absent(out, overwrite)
     cards = [card.model_dump(mode="json") for card in read_cards(records)]
     truth = _truth(records, cards)
+    # predictions: who made them, from which records
     folders = [predictions] if isinstance(predictions, Path) else list(predictions)
     check_parts(records, parts)
     runs = find_runs(folders, records, parts)
     lines = {run.path: by_task(prediction_lines(run.path)) for own in runs.values() for run in own}
     group_of = read_groups(records)
+    # each task on its own
     tasks = []
     for card in tqdm([card for card in cards if card["id"] in truth], desc="score", unit="task", disable=None):
         rows = truth[card["id"]]

@@ -71,8 +71,10 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
         "Held-out text and sequences": content.losses(losses) if losses else None,
         "English retention": content.retention(_json(kept)) if kept else None,
     }
+    # one content for the page and for the Markdown beside it
     tables = {heading: table for heading, table in found.items() if table is not None}
     of_tasks = {task["task"]: content.of_task(task, model) for task in tasks}
+    # what the page alone shows
     context = {
         "recipe": recipe,
         "metrics": metrics,

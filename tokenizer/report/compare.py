@@ -58,6 +58,7 @@ def compare(
     for name, ledger in ledgers.items():
         if ledger.read:
             say_read(f"held-out {name}", ledger.as_dict())
+    # ours
     report: dict[str, Any] = {
         "family": family,
         "base_vocab": next_id(base),
@@ -70,6 +71,7 @@ def compare(
         report["modalities"]["text"] = report["text"]["heldout"]
     for name, row in report["modalities"].items():
         row["heldout_set_aside"] = dict(sorted(ledgers[name].reasons.items()))
+    # the other ways beside it
     if not heldout.ways:
         report["ways"] = {"skipped": "heldout.ways is off"}
     elif genes is None or not (windows or lines):

@@ -44,6 +44,7 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
         **extent.model_dump(),
         **{name: getattr(recipe, name) for name in SHAPE},
     }
+    # a store that is to be replaced stays until the new one, beside it, is complete
     encoder, folder, before = None, recipe.out, state_of(recipe.out)
     if overwrite and _is_store(recipe.out, settings):
         check_no_input(recipe.out, [] if recipe.input_file is None else [recipe.input_file])
@@ -55,6 +56,7 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
     for item in items:
         if store.done.get(item.id, sequence := digest(item.modality, item.letters)) != sequence:
             raise UserError(f"{item.where}: {recipe.out} holds another sequence under the id '{item.id}'; choose another output")
+    # what the store lacks
     names = safe_names(dict.fromkeys([*store.done, *(item.id for item in items)]))
     todo = [item for item in items if item.id not in store.done]
     if todo:
@@ -70,6 +72,7 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
                 store.put(item.id, digest(item.modality, item.letters), names[item.id], made, rows.passes)
         finally:
             store.flush()
+    # what became of the rows
     write_set_aside(folder / SET_ASIDE, ledger)
     say_read(str(recipe.input_file or "seq"), ledger.as_dict(), recipe.out / SET_ASIDE)
     counts = {"input": ledger.as_dict(), "in_store": len(store.done)}

@@ -48,12 +48,14 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     data = read_data(recipe)
     device = pick_device(recipe.gpu_id)
     features = Features(recipe)
+    # whatever can be refused before the first epoch
     for examples in data.splits.values():
         features.check(examples)
     if features.stores:
         _read_through(features, [example for split in ("dev", "test") for example in data.splits[split]])
     for split in ("train", "dev"):  # test is read once, when memory need not hold it
         features.prepare(data.splits[split], f"embed {split}")
+    # train, and measure on dev
     fitted = fit(recipe, data, features, device)
     figures: dict[str, Any] = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.history), "train": {"n": len(data.splits["train"])}}
     figures["dev"] = measure(data, data.splits["dev"], predict(fitted, data.splits["dev"], features, device), recipe.metric, recipe.seed)
@@ -67,6 +69,7 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
                 csv.writer(handle).writerows([["reason", "where"], *data.rejected])
         counts = {"splits": {split: len(examples) for split, examples in data.splits.items()}, "ledgers": data.ledgers, "notes": data.notes}
         write_manifest(folder, "head", recipe=recipe.model_dump(mode="json"), inputs={"data": fingerprint(recipe.data)}, counts=counts)
+        # a mistake in test costs its figures, not the head
         wrong = None
         try:
             found_NC = predict(fitted, data.splits["test"], features, device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from artefacts.recipe import load
 from artefacts.resume import check_rejected, work_on, write_rejected
 from data_convert.kinds import KINDS
 from eval.baselines.embedding.encoder import pick_device
-from eval.baselines.embedding.inputs import InputRow, fasta_rows, open_table, paired_rows, read_letters, usable
+from eval.baselines.embedding.inputs import InputRow, Item, fasta_rows, open_table, paired_rows, read_letters, usable
 from eval.baselines.embedding.open import identity
 from eval.baselines.embedding.recipe import EncoderUse, Windows
 from eval.baselines.embedding.store import read_settings
@@ -38,17 +38,6 @@ from sequences.formats import FASTA
 from sequences.readers import sequence_format
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One row to predict."""
-
-    where: str
-    example: Example
-    letters: list[str]
-    """As they stand in the file."""
-    truth: str | None
-
-
 def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
     """Predict what the output does not hold yet; return how many that were.
 
@@ -66,13 +55,12 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
     check_rejected(recipe.out)
     if overwrite:
         check_absent(recipe.out, overwrite, [path for path in (recipe.input_file, recipe.model) if path is not None])
+    # every row, before anything is computed
     ledger, rejected = Ledger(recipe.max_broken), list[list[str]]()
-    samples = []
-    for row, items in usable(_rows(recipe, pair=trained.network.pair), ledger, recipe.on_bad, rejected):
-        truth = None if recipe.ground_truth_idx is None else row.cells[recipe.ground_truth_idx]
-        samples.append(Sample(row.where, Example(row.name, items, None), row.texts, truth))
-        ledger.written += 1
+    given = list(usable(_rows(recipe, pair=trained.network.pair), ledger, recipe.on_bad, rejected))
+    ledger.written = len(given)
     ledger.close(recipe.input_file or "command line", Ledger(), "row")
+    # what an earlier run wrote stays
     table = PredictionTable(
         recipe.out,
         trained.loss.kind,
@@ -84,22 +72,23 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
         plan=_plan(recipe, trained, fitted, names),
         overwrite=overwrite,
     )
-    todo = [sample for sample in samples if not _stands(sample, table)]
+    todo = [(row, Example(row.name, items, None)) for row, items in given if not _stands(row, items, table)]
     features = Features(trained, encoders=recipe.encoders, embeddings=recipe.embeddings) if todo else None
     if features is not None:
-        features.check([s.example for s in todo])
+        features.check([example for _, example in todo])
     device = pick_device(recipe.gpu_id)
     fitted.head.to(device)
 
-    def rows(chosen: list[Sample]) -> list[list[Any]]:
-        assert features is not None
-        found_NC = probabilities(fitted, [s.example for s in chosen], features, device)
-        return [
-            table.row([i.id for i in sample.example.inputs], sample.letters, row_C, sample.truth)
-            for sample, row_C in zip(chosen, found_NC, strict=True)
-        ]
+    def truth(row: InputRow) -> str | None:
+        return None if recipe.ground_truth_idx is None else row.cells[recipe.ground_truth_idx]
 
-    of_rows = [[[i.id, i.modality, i.letters] for i in sample.example.inputs] + [sample.truth] for sample in todo]
+    def rows(chosen: list[tuple[InputRow, Example]]) -> list[list[Any]]:
+        assert features is not None
+        found_NC = probabilities(fitted, [example for _, example in chosen], features, device)
+        return [table.row(row.ids, row.texts, row_C, truth(row)) for (row, _), row_C in zip(chosen, found_NC, strict=True)]
+
+    # the rest in batches, each kept before the next one
+    of_rows = [[[i.id, i.modality, i.letters] for i in example.inputs] + [truth(row)] for row, example in todo]
     plan = {**(table.plan or {}), "batch": recipe.batch, "rows": hashlib.sha256(json.dumps(of_rows).encode()).hexdigest()[:16]}
     batches = [todo[start : start + recipe.batch] for start in range(0, len(todo), recipe.batch)]
     inputs = {"head": fingerprint(recipe.model)} | ({} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)})
@@ -136,17 +125,15 @@ def _plan(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: li
     }
 
 
-def _stands(sample: Sample, table: PredictionTable) -> bool:
+def _stands(row: InputRow, items: tuple[Item, ...], table: PredictionTable) -> bool:
     """Whether the table holds this row. Raises UserError where it holds the id with another sequence."""
-    inputs = sample.example.inputs
-    letters = table.done.get(tuple(item.id for item in inputs))
+    letters = table.done.get(tuple(row.ids))
     if letters is None:
         return False
-    before = [read_letters(text, "gene" if item.modality == "dna" else "prot")[1] for text, item in zip(letters, inputs, strict=True)]
-    if before != [item.letters for item in inputs]:
+    before = [read_letters(text, "gene" if item.modality == "dna" else "prot")[1] for text, item in zip(letters, items, strict=True)]
+    if before != [item.letters for item in items]:
         raise UserError(
-            f"{sample.where}: {table.path} holds another sequence under the id '{sample.example.id}'; "
-            "choose another --out or id, or pass --overwrite"
+            f"{row.where}: {table.path} holds another sequence under the id '{row.name}'; choose another --out or id, or pass --overwrite"
         )
     return True
 
