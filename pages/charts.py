@@ -47,7 +47,8 @@ class Axis:
         power = 10.0 ** math.floor(math.log10(span / 4))
         step = next(step * power for step in (1, 2, 2.5, 5, 10) if span <= 4 * step * power * (1 + 1e-9))
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [(place * step, f"{round(place * step, 10):,g}".replace("-", "−")) for place in range(first, last + 1)]
+        decimals = max(0, 1 - math.floor(math.log10(step)))
+        return [(place * step, _number(place * step, decimals)) for place in range(first, last + 1)]
 
     def share(self, value: float) -> float:
         """How far along the axis a value lies, from 0 to 1."""
@@ -140,6 +141,11 @@ def _axes(x: Axis, y: Axis, left: float, wide: float, high: float, height: float
         turn = f' transform="rotate(-90 11 {middle})"'
         parts.append(_text(11, middle, y.label, "middle", "--muted", turn))
     return parts
+
+
+def _number(value: float, decimals: int) -> str:
+    shown = f"{value:,.{decimals}f}".rstrip("0").rstrip(".") if decimals else f"{value:,.0f}"
+    return "0" if shown == "-0" else shown.replace("-", "−")
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1, more: str = "") -> str:

@@ -215,3 +215,14 @@ def test_binary_and_regression() -> None:
         Loss(kind="regression", pos_weight=2)
     with pytest.raises(ValueError, match="multiclass"):
         Loss(kind="binary", class_weights=[1, 2])
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+def test_outputs_are_put_in_the_order_of_the_records_choices(kind: str) -> None:
+    """A head's classes may be those of the records in another order; a multilabel head's were once taken as they came."""
+    names, choices = (["a", "b"], ["b", "a"]) if kind == "binary" else (["a", "b", "c"], ["c", "a", "b"])
+    shares = {"a": 0.25, "b": 0.75, "c": 0.125}
+    outputs = np.array([[shares["b"]]] if kind == "binary" else [[shares[name] for name in names]])
+    loss = loss_of(kind)
+    found = dict(zip(choices, loss.classes(loss.reordered(outputs, names, choices))[0], strict=True))
+    assert found == pytest.approx({name: shares[name] for name in names})
