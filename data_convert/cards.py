@@ -202,7 +202,7 @@ def read_cards(folder: str | Path) -> list[TaskCard]:
     """
     path = Path(folder) / "cards.json"
     if not path.is_file():
-        raise UserError(f"{path}: no such file, so these are no converted tasks; run `llama-gene convert tasks` first")
+        raise UserError(f"{folder}: no cards.json, so these are no converted tasks; run `llama-gene convert tasks` first")
     try:
         return TypeAdapter(list[TaskCard]).validate_python(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:

@@ -203,7 +203,7 @@ MISTAKES = {
         "convert tasks --out out tasks=[{card:\\ sim/promoter.yaml,\\ source:\\ .}]",
         ["sim/promoter.yaml: ", "metric 'mmc' is not known for binary tasks; did you mean 'mcc'?"],
     ),
-    "nothing to audit": ("convert audit absent --out out", ["absent/cards.json: no such file", "run `llama-gene convert tasks` first"]),
+    "nothing to audit": ("convert audit absent --out out", ["absent: no cards.json", "run `llama-gene convert tasks` first"]),
     "no model": ("pretrain --model absent --shards s --out out", ["absent/config.json: no such model", "tokenizer extend"]),
     "no shards": ("pretrain --model model --shards records --out out", ["records: made by stage 'tasks', but 'shards' is needed"]),
     "no records": ("instruct --model model --records absent --out out", ["absent/train.jsonl: no such records"]),
@@ -231,7 +231,7 @@ MISTAKES = {
     "no model to serve": ("serve --model absent", ["absent/config.json: no such model"]),
     "no model to predict with": ("predict good.fa --model absent --task sim/promoter --out out", ["absent/config.json: no such model"]),
     "a foreign letter in a chat": ("chat --model model --prompt <dna>ACJT</dna>", ["'J'"]),
-    "no cards": ("eval score --records records --predictions records --out out", ["records/cards.json: no such file"]),
+    "no cards": ("eval score --records records --predictions records --out out", ["records: no cards.json", "convert tasks"]),
     "no metrics": ("eval report --metrics absent --records records --predictions p --out out", ["absent: no such file"]),
     "no pipeline": ("quickstart --recipe absent.yaml", ["absent.yaml: no such recipe"]),
 }

@@ -25,6 +25,7 @@ from artefacts.folder import check_absent, fingerprint, new_folder, write_manife
 from data_convert.cards import read_cards
 from data_convert.kinds import KINDS
 from data_convert.records import read_records
+from eval.predictions import by_task
 from eval.recipe import ExportRecipe, Subject
 
 GROUP = "llama_gene"
@@ -57,12 +58,9 @@ def export(recipe: ExportRecipe, *, overwrite: bool = False) -> dict[str, Any]:
 
         check_subject(Subject(model=recipe.model))
         tokenizer = open_tokenizer(Subject(model=recipe.model))
-    by_task: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        by_task.setdefault(record["task"], []).append(record)
     written, left_out = [], {}
     with new_folder(recipe.out, overwrite=overwrite) as folder:
-        for task, its in by_task.items():
+        for task, its in by_task(iter(records)).items():
             if reason := _why_not(its):
                 left_out[task] = reason
                 continue
