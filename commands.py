@@ -98,20 +98,11 @@ def _serve(recipe: Any, overwrite: bool) -> None:
     end(serve(recipe))  # the libraries' destructors took up to twenty seconds
 
 
-def _eval_predict(recipe: Any, overwrite: bool) -> None:
-    from eval.subjects import check_subject
-
-    check_subject(recipe)
-    check_inputs(None, recipe.records, recipe.split)
-    _found("eval.predict:predict")(recipe, overwrite=overwrite)
-
-
 def _steps() -> dict[str, Verb[Any]]:
     return {name: verb(f"eval {name}") for name in ("predict", "retention", "score", "report")}
 
 
 def _eval_run(recipe: Any, overwrite: bool) -> None:
-    check_inputs(None, recipe.records, recipe.predict.split)
     _found("eval.run:run")(recipe, _steps(), overwrite=overwrite)
 
 
@@ -121,42 +112,38 @@ def _eval_run_plan(recipe: Any) -> None:
 
 
 def _retention(recipe: Any, overwrite: bool) -> None:
-    from eval.retention import retention, table
+    from eval.ask.retention import retention
+    from eval.show.content import retention as as_table
 
-    print(table(retention(recipe, overwrite=overwrite)))
+    print(as_table(retention(recipe, overwrite=overwrite)).terminal())
 
 
 def _eval_export(recipe: Any, overwrite: bool) -> None:
-    counts = _found("eval.harness:export")(recipe, overwrite=overwrite)
+    counts = _found("eval.ask.harness:export")(recipe, overwrite=overwrite)
     for task, reason in counts["left_out"].items():
         print(f"left out: {task} ({reason})")
     print(f"lm_eval --model hf --model_args pretrained={recipe.model or 'MODEL'} --include_path {recipe.out} --apply_chat_template \\")
     print(f"    --tasks {','.join(counts['written'])}")
 
 
-def _eval_baselines(recipe: Any, overwrite: bool) -> None:
-    check_inputs(None, recipe.records, "train", "test")
-    _found("eval.baselines.run:run")(recipe, overwrite=overwrite)
-
-
 def _score(recipe: Any, overwrite: bool) -> None:
     made = recipe.model_dump(mode="json")
     if recipe.answers:
-        from eval.alpaca import score_answers, summary
+        from eval.judge.alpaca import score_answers, summary
 
         print(summary(score_answers(recipe.answers, recipe.out, recipe.seed, overwrite, made)))
     else:
-        from eval.score import score
+        from eval.judge.score import score
 
         score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite, recipe.reference, recipe.parts, made)
 
 
 def _report(recipe: Any, overwrite: bool) -> None:
-    from eval.report import report
-    from eval.tables import terminal_table
+    from eval.show.content import overview
+    from eval.show.report import report
 
     report(recipe, overwrite=overwrite)
-    print(terminal_table(json.loads(Path(recipe.metrics).read_text(encoding="utf-8"))))
+    print(overview(json.loads(Path(recipe.metrics).read_text(encoding="utf-8")), short=True).terminal())
     print(f"report: {recipe.out}")
 
 
@@ -274,7 +261,7 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene serve --model runs/quickstart/model --records runs/quickstart/records",
     ),
     "eval predict": Entry(
-        "eval.recipe:PredictRecipe", _eval_predict, "predict held-out records with a model",
+        "eval.recipe:PredictRecipe", "eval.ask.predict:predict", "predict held-out records with a model",
         "Predict held-out records: label log-likelihoods and greedy text.",
         "llama-gene eval predict --model runs/model --records runs/records --out runs/predictions/model",
     ),
@@ -295,7 +282,7 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene eval export --records runs/records --model runs/model --out runs/harness",
     ),
     "eval baselines": Entry(
-        "eval.baselines.recipe:BaselinesRecipe", _eval_baselines, "train and run the baselines",
+        "eval.baselines.recipe:BaselinesRecipe", "eval.baselines.run:run", "train and run the baselines",
         "Train and run the baselines: majority, k-mer regression, nearest training sequence, LucaOne's heads on frozen embeddings.",
         "llama-gene eval baselines --records runs/records --encoder runs/pretrained --out runs/baselines",
     ),
@@ -307,7 +294,7 @@ COMMANDS: dict[str, Entry] = {
         positional="answers",
     ),
     "eval report": Entry(
-        "eval.report:ReportRecipe", _report, "write the HTML report",
+        "eval.show.report:ReportRecipe", _report, "write the HTML report",
         "Write the report, one self-contained HTML page, and print its table.",
         "llama-gene eval report --metrics runs/metrics.json --records runs/records --predictions runs/predictions --out runs/report.html",
     ),

@@ -122,8 +122,9 @@ def one_length(folder: Path, way: str, length: int) -> dict[str, float]:
     """Memory and time of one sequence."""
     import torch
 
-    from eval.baselines.embedding.extract import Extent, extract
+    from eval.baselines.embedding.extract import extract
     from eval.baselines.embedding.open import open_encoder
+    from eval.baselines.embedding.recipe import Extent
 
     encoder = open_encoder(folder)
     list(extract(encoder, [("protein", protein(16, 0))], Extent()))  # first calls allocate what stays
@@ -172,9 +173,9 @@ def file_to_disk(model: Path, table: Path, seq_type: str, way: str) -> dict[str,
 
     from eval.baselines.embedding import open as opening
     from eval.baselines.embedding.command import embed
-    from eval.baselines.embedding.extract import Extent, extract
+    from eval.baselines.embedding.extract import extract
     from eval.baselines.embedding.inputs import read_inputs
-    from eval.baselines.embedding.recipe import EmbedRecipe
+    from eval.baselines.embedding.recipe import EmbedRecipe, Extent
     from eval.baselines.embedding.store import StoreWriter, digest
 
     encoder = opening.open_encoder(model)

@@ -51,7 +51,7 @@ def trained(model: Any, prompt: Callable[[int], list[int]], labels: list[list[in
     """Teach the model the label that each prompt asks for. Returns the mean loss of the last ten steps, nats per token."""
     import torch
 
-    from eval.likelihood import left_padded
+    from eval.ask.likelihood import left_padded
 
     device, draw, losses = next(model.parameters()).device, random.Random(1), []
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
@@ -96,7 +96,7 @@ def main() -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from eval.likelihood import answered, separately
+    from eval.ask.likelihood import answered, separately
 
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

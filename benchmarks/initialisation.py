@@ -35,7 +35,8 @@ from sequences.texts import read_texts
 from tokenizer.base import read_base
 from tokenizer.bpe.train import TrainBpe, train_bpe
 from tokenizer.create import CreateBase, create_base
-from tokenizer.report.loss import bits_per_letter, cut_sequences, cut_texts, scored_sequences, scored_texts
+from tokenizer.report.heldout import cut_sequences, cut_texts
+from tokenizer.report.loss import SEQUENCE, bits_per_letter, scored_sequences, scored_texts
 from tokenizer.report.ways import encoder, ours
 from tokenizer.rows import new_rows, sources
 from tokenizer.vocabulary import NewIds, extend
@@ -167,10 +168,9 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, dict[str, list
     start = base.tokenizer.token_to_id(base.config["bos_token"])
     streams = {name: stream(files["train", name], name, extended, start) for name in MODALITIES}
     heldout: dict[str, Any] = {
-        name: list(scored_sequences(ours(extended, new), name, list(cut_sequences(files["heldout", name], name, LETTERS)), start))
+        name: list(scored_sequences(ours(extended, new), name, list(cut_sequences(files["heldout", name], name, LETTERS, SEQUENCE)), start))
         for name in ("dna", "protein")
-    }
-    heldout["text"] = list(scored_texts(encoder(base.tokenizer, "text"), list(cut_texts(files["heldout", "text"], LETTERS)), start))
+    } | {"text": list(scored_texts(encoder(base.tokenizer, "text"), list(cut_texts(files["heldout", "text"], LETTERS)), start))}
     model: Any = AutoModelForCausalLM.from_pretrained(work / "base")
     train(model, {"text": streams["text"]}, options.base_steps, 0)
     rows = Rows(base.tokenizer, new)

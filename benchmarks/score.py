@@ -18,8 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before this folder, whose eval.py would pass for the room `eval`
 
-from eval.report import ReportRecipe, report
-from eval.score import score
+from eval.judge.score import score
+from eval.show.report import ReportRecipe, report
 
 TESTS = (
     [5920, 5307, 613] * 2

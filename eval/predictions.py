@@ -9,23 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from artefacts.errors import UserError, at
 from artefacts.folder import MANIFEST, fingerprint
-from data_convert.tasks.card_fields import CLASSIFICATION
+from data_convert.tasks.kinds import KINDS
 from data_convert.tasks.records import with_choices
-from eval.answers import Answers
+from eval.ask.controls import CONTROLS
 
 Line = dict[str, Any]
 FIELDS = ("id", "task", "split", "kind", "gold", "choices", "logprobs", "predicted", "text", "parsed", "status")
 """Of a line. Optional: `item_scores`, item -> score from 0 to 1, of answers that are sets; `label_tokens`, of each choice."""
-CONTROLS = {
-    "shuffled": "the letters of every sequence in random order",
-    "removed": "nothing between the tags of a sequence",
-    "permuted": "the names of the labels exchanged in the question",
-}
-"""Negative controls: `<system>@<control>` is a system that must not do well."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +142,7 @@ def aligned(truth: list[Line], lines: list[Line], path: Path) -> list[Line]:
                 f"{path}: '{record['id']}' has gold {line['gold']!r}, the record {record['label']!r} (or other choices); "
                 "predict again from these records"
             )
-        if record["kind"] in CLASSIFICATION:
+        if KINDS[record["kind"]].one_label:
             for field in ("predicted", "parsed"):
                 if line[field] is not None and line[field] not in choices:
                     raise UserError(f"{path}: '{record['id']}': {field} {line[field]!r} is none of the choices; null stands for no answer")
@@ -158,26 +150,3 @@ def aligned(truth: list[Line], lines: list[Line], path: Path) -> list[Line]:
             if line.get(field) is not None and len(line[field]) != len(choices):
                 raise UserError(f"{path}: '{record['id']}': {len(line[field])} {field} for {len(choices)} choices; predict again")
     return [known[name] for name in ids]
-
-
-def answers(lines: Sequence[Line], field: str) -> Answers:
-    """The answers in `field` ('predicted' or 'parsed'); probabilities and item scores belong to 'predicted' only."""
-    logprobs = [line["logprobs"] for line in lines]
-    complete = field == "predicted" and lines[0]["kind"] in CLASSIFICATION and all(logprobs)
-    return Answers(
-        kind=lines[0]["kind"],
-        choices=lines[0]["choices"],
-        gold=[line["gold"] for line in lines],
-        predicted=[line[field] for line in lines],
-        logprobs=np.array(logprobs, dtype=float) if complete else None,
-        item_scores=[line.get("item_scores") for line in lines] if field == "predicted" else [],
-    )
-
-
-def normalised(lines: Sequence[Line]) -> Answers | None:
-    """The labels likeliest per answer token; None where likelihoods or numbers of tokens are missing, or no label is asked for."""
-    if lines[0]["kind"] not in CLASSIFICATION or not all(line["logprobs"] and line.get("label_tokens") for line in lines):
-        return None
-    best = [int(np.argmax(np.divide(line["logprobs"], line["label_tokens"]))) for line in lines]
-    predicted = [line["choices"][code] for line, code in zip(lines, best, strict=True)]
-    return Answers(lines[0]["kind"], lines[0]["choices"], [line["gold"] for line in lines], predicted)

@@ -14,8 +14,8 @@ from artefacts.errors import UserError
 from artefacts.folder import fingerprint
 from artefacts.recipe import Recipe, validate
 from artefacts.steps import Step, run_steps
+from eval.ask.subjects import check_subject, identity
 from eval.recipe import PredictRecipe, RunRecipe
-from eval.subjects import check_subject, identity
 
 
 def run(recipe: RunRecipe, verbs: dict[str, Verb[Any]], *, overwrite: bool = False) -> None:

@@ -231,7 +231,7 @@ MISTAKES = {
     "no model to serve": ("serve --model absent", ["absent/config.json: no such model"]),
     "no model to predict with": ("predict good.fa --model absent --task sim/promoter --out out", ["absent/config.json: no such model"]),
     "a foreign letter in a chat": ("chat --model model --prompt <dna>ACJT</dna>", ["'J'"]),
-    "no cards": ("eval score --records records --predictions records --out out", ["records/cards.json: no such file"]),
+    "no cards": ("eval score --records records --predictions records --out out", ["records: no cards.json", "convert tasks"]),
     "no metrics": ("eval report --metrics absent --records records --predictions p --out out", ["absent: no such file"]),
     "no pipeline": ("quickstart --recipe absent.yaml", ["absent.yaml: no such recipe"]),
 }

@@ -18,7 +18,8 @@ from artefacts.folder import check_absent, fingerprint, new_folder, write_manife
 from artefacts.recipe import Recipe
 from tokenizer.base import LICENCES, next_id
 from tokenizer.parts import Parts, gather
-from tokenizer.report.compare import Heldout, compare
+from tokenizer.report.compare import compare
+from tokenizer.report.heldout import Heldout
 from tokenizer.report.page import write_page
 from tokenizer.saving import END_OF_TURN, save_tokenizer, self_test
 from tokenizer.vocabulary import PAD, NewIds

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.folder import new_folder, seal
-from data_convert.best_fit import best_fit_decreasing
+from data_convert.corpus.best_fit import best_fit_decreasing
 from data_convert.corpus.parts import FRAGMENT
 from data_convert.corpus.shards import COLUMNS, COUNTS
 

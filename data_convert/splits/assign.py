@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from data_convert.splits.grouping import Policy
 from data_convert.splits.pool import DEV, SPLITS, TEST, TRAIN, Ints, Pool, pair_inputs
 from data_convert.splits.union import Parents
-from data_convert.tasks.cards import CLASSIFICATION
 
 LEAST_ROWS = 20
 """A label with fewer records in all is not balanced on its own."""
@@ -86,7 +85,7 @@ def _items(pool: Pool, group: Ints, policy: Policy) -> tuple[Ints, Ints, Ints]:
     official = np.stack([np.bincount(pool.task[once & (pool.split == side)], minlength=tasks) for side in (TRAIN, DEV, TEST)])
     shares = official / official.sum(axis=0).clip(1)
     by_sequence = np.array(pair_inputs(pool.cards)) & (policy == "unseen")
-    classes = np.array([card.kind in CLASSIFICATION for card in pool.cards])
+    classes = np.array([card.answers.one_label for card in pool.cards])
     # stratum: task and label, or the task alone
     records = np.flatnonzero(once & ~by_sequence[pool.task])
     label = np.where(classes[pool.task], pool.label + 1, 0)
@@ -162,7 +161,7 @@ def _report(pool: Pool, place: int, split: Ints, group: Ints) -> dict[str, Any]:
         return int((of[mine] == side).sum())
 
     def balance(of: Ints, side: int) -> dict[str, int] | None:
-        if card.kind not in CLASSIFICATION:
+        if not card.answers.one_label:
             return None
         labels, counts = np.unique(pool.label[mine][of[mine] == side], return_counts=True)
         return {pool.labels[label].strip('"'): int(number) for label, number in zip(labels, counts, strict=True)}

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_convert.splits.pool import DEV, SPLITS, TEST, TRAIN, Ints, Pool, pair_inputs, ranges
-from data_convert.tasks.cards import CLASSIFICATION
 
 CLASSES = ("exact", "reverse_complement", "containment", "cluster")
 PAIR = "pair"
@@ -166,7 +165,7 @@ def _tally(
 
 def comparable_tasks(pool: Pool) -> NDArray[np.bool_]:
     """[tasks, tasks] Same task, or two classification tasks with the same label names."""
-    names = [frozenset(label.name for label in card.labels.values()) if card.kind in CLASSIFICATION else None for card in pool.cards]
+    names = [frozenset(label.name for label in card.labels.values()) if card.answers.one_label else None for card in pool.cards]
     return np.array([[i == j or (a is not None and a == b) for j, b in enumerate(names)] for i, a in enumerate(names)], dtype=bool)
 
 

@@ -7,30 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from data_convert.splits.leakage import ANY, CLASSES, PAIR
-from data_convert.splits.tables import HEADS, TEST, percent
+from data_convert.splits.tables import HEADS, TEST
+from pages.page import render_page, share
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 SPLIT_NAMES = {"official": "official split", "leak_controlled": "leak-controlled split"}
 
 
 def write_page(document: dict[str, Any], path: Path) -> None:
     """Write the page of what `audit.audit` returns."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(count=lambda number: f"{number:,}", decimal=lambda number: f"{number:.3f}")
-    page = environment.get_template("page.html.jinja").render(
-        document=document,
-        splits=SPLIT_NAMES,
-        classes=HEADS,
-        matrices={name: {split: matrix(document, split, name) for split in SPLIT_NAMES} for name in CLASSES},
-        totals={split: [row for row in document["leakage"][split][TEST] if row["train_task"] == ANY] for split in SPLIT_NAMES},
-        bars=histogram(document["residual"]),
-        register=[row for row in document["in_register"]["official"] if row["records"] >= 0.01 * row["n"]],
-        percent=percent,
-    )
-    path.write_text(page, encoding="utf-8")
+    context = {
+        "document": document,
+        "splits": SPLIT_NAMES,
+        "classes": HEADS,
+        "matrices": {name: {split: matrix(document, split, name) for split in SPLIT_NAMES} for name in CLASSES},
+        "totals": {split: [row for row in document["leakage"][split][TEST] if row["train_task"] == ANY] for split in SPLIT_NAMES},
+        "bars": histogram(document["residual"]),
+        "register": [row for row in document["in_register"]["official"] if row["records"] >= 0.01 * row["n"]],
+        "percent": share,
+    }
+    path.write_text(render_page(TEMPLATE, context), encoding="utf-8")
 
 
 def matrix(document: dict[str, Any], split: str, name: str) -> list[list[dict[str, Any] | None]]:

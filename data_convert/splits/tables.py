@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from data_convert.splits.leakage import ANY, CLASSES
+from pages.page import share
+from pages.tables import Table
 
 HEADS = {"exact": "exact", "reverse_complement": "rev. compl.", "containment": "contained", "cluster": "cluster"}
 LEAST_SHARE = 0.01
@@ -22,7 +23,7 @@ def tables(document: dict[str, Any]) -> str:
             parts.append(f"## {title}: {name}, records with a twin (share of the records; of those whose labels compare: label equal)")
             if shown:
                 header = ["test task", "input", "train task", "n", *HEADS.values()]
-                parts.append(table(header, [_row(row) for row in shown], left=3))
+                parts.append(Table(header, [_row(row) for row in shown], range(3)).aligned())
             hidden = [row for row in rows if row not in shown]
             parts.append(f"{len(hidden)} more rows with fewer twins in audit.json." if hidden else "" if shown else "none")
     parts += ["## Contained in register (same strand, within 12 letters of the commonest offset), official split", _register(document)]
@@ -34,32 +35,6 @@ def tables(document: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def percent(part: float, whole: float) -> str:
-    """`79.9 %`; what only rounds to none or to all does not read as such."""
-    if not whole:
-        return "–"
-    shown = f"{100 * part / whole:.1f}"
-    if shown == "0.0" and part:
-        return "< 0.1 %"
-    if shown == "100.0" and part < whole:
-        return "> 99.9 %"
-    return f"{shown} %"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """An aligned Markdown table; the first `left` columns are text."""
-    widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
-    marks = ["-" * width if place < left else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
-
-    def line(row: Sequence[str]) -> str:
-        cells = [
-            cell.ljust(width) if place < left else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "| " + " | ".join(cells) + " |"
-
-    return "\n".join([line(header), line(marks), *map(line, rows)])
-
-
 def _worth_showing(row: dict[str, Any]) -> bool:
     return any(row[name]["records"] for name in CLASSES[:-1]) or row["cluster"]["records"] >= LEAST_SHARE * row["n"]
 
@@ -68,8 +43,8 @@ def _row(row: dict[str, Any]) -> list[str]:
     cells = []
     for name in CLASSES:
         found = row[name]
-        text = f"{found['records']:,} ({percent(found['records'], row['n'])}"
-        text += f"; {percent(found['equal'], found['compared'])})" if found["compared"] else ")"
+        text = f"{found['records']:,} ({share(found['records'], row['n'])}"
+        text += f"; {share(found['equal'], found['compared'])})" if found["compared"] else ")"
         cells.append(text if found["records"] else "0")
     return [row["test_task"], row["input"], row["train_task"], f"{row['n']:,}", *cells]
 
@@ -77,17 +52,14 @@ def _row(row: dict[str, Any]) -> list[str]:
 def _register(document: dict[str, Any]) -> str:
     rows = [row for row in document["in_register"]["official"] if row["records"] >= LEAST_SHARE * row["n"]]
     header = ["test task", "train task", "longer", "offset", "n", "records", "share", "label equal"]
-    return table(
-        header,
+    cells = [
         [
-            [
-                *(row["test_task"], row["train_task"], row["longer"], str(row["offset"]), f"{row['n']:,}", f"{row['records']:,}"),
-                *(percent(row["records"], row["n"]), percent(row["equal"], row["compared"])),
-            ]
-            for row in rows
-        ],
-        left=3,
-    )
+            *(row["test_task"], row["train_task"], row["longer"], str(row["offset"]), f"{row['n']:,}", f"{row['records']:,}"),
+            *(share(row["records"], row["n"]), share(row["equal"], row["compared"])),
+        ]
+        for row in rows
+    ]
+    return Table(header, cells, range(3)).aligned()
 
 
 def _sizes(document: dict[str, Any]) -> str:
@@ -95,7 +67,7 @@ def _sizes(document: dict[str, Any]) -> str:
     for task in document["split"]["tasks"]:
         sizes = [f"{task['official'][name]:,} → {task['leak_controlled'][name]:,}" for name in ("train", "dev", "test")]
         rows.append([task["task"], *sizes, f"{task['left_out']:,}", f"{task['groups']:,}", f"{100 * task['largest_group']:.1f} %"])
-    return table(["task", "train", "dev", "test", "left out", "groups", "largest group"], rows)
+    return Table(["task", "train", "dev", "test", "left out", "groups", "largest group"], rows).aligned()
 
 
 def _residual(document: dict[str, Any]) -> str:
@@ -105,7 +77,7 @@ def _residual(document: dict[str, Any]) -> str:
     for split, side, found in named:
         for row in found:
             figures = [f"{row.get(name, 0):.3f}" for name in ("median", "p95", "p99", "most")]
-            shares = [percent(row["identical"], row["measured"]), percent(row["nothing_found"], row["measured"])]
+            shares = [share(row["identical"], row["measured"]), share(row["nothing_found"], row["measured"])]
             rows.append([row["task"], split, side, f"{row['sequences']:,}", f"{row['measured']:,}", *figures, *shares])
     header = ["task", "split", "of", "sequences", "measured", "median", "95 %", "99 %", "most", "identity 1", "nothing found"]
-    return table(header, rows, left=3)
+    return Table(header, rows, range(3)).aligned()

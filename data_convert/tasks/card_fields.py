@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+import math
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from artefacts.errors import UserError
 from artefacts.recipe import Recipe
 
-CLASSIFICATION = ("binary", "multiclass")
-CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc", "auprc", "ece", "brier")
-EC_METRICS = ("ec_f1_1", "ec_f1_2", "ec_f1_3", "ec_f1_4")
-"""Micro-F1 of EC numbers by their first digits; of sets that hold nothing else."""
-SET_METRICS = ("set_match", "micro_f1", "fmax", *EC_METRICS)
-METRICS: dict[str, tuple[str, ...]] = {
-    "binary": CLASSIFICATION_METRICS,
-    "multiclass": CLASSIFICATION_METRICS,
-    "multilabel": SET_METRICS,
-    "regression": ("spearman", "pearson", "mae"),
-    "text": ("exact_match", "rouge_l", "bleu", "token_f1", "entity_f1"),
-    "set": SET_METRICS,
-}
-"""Metrics known for each kind of task; the evaluation computes all of them, and leads with those that the card names."""
 CHOICE_SEPARATOR = ", "
 ITEM_SEPARATOR = "; "
 """Between the items of a multilabel or set answer. Names of GO terms and families hold commas."""
@@ -96,6 +84,23 @@ class Grid(Recipe):
         if not low < high or (high - low) % step:
             raise ValueError(f"low must be below high, and high - low a whole number of steps; found {low} to {high} by {step}")
         return self
+
+    def points(self) -> list[str]:
+        """The answers, ascending, all with the same number of decimals: `['0.00', '0.05', ...]`."""
+        low, high, step, decimals = self._decimals()
+        return [f"{low + index * step:.{decimals}f}" for index in range(int((high - low) / step) + 1)]
+
+    def nearest(self, value: float) -> str:
+        """The answer nearest to a value; of one beyond the grid the end of it. Raises UserError where it is no finite number."""
+        if not math.isfinite(value):
+            raise UserError(f"{value} is not a finite number")
+        low, high, step, decimals = self._decimals()
+        inside = min(max(Decimal(repr(float(value))), low), high)
+        return f"{low + ((inside - low) / step).to_integral_value(ROUND_HALF_EVEN) * step:.{decimals}f}"
+
+    def _decimals(self) -> tuple[Decimal, Decimal, Decimal, int]:
+        low, high, step = (Decimal(str(number)).normalize() for number in (self.low, self.high, self.step))
+        return low, high, step, max(0, -min(int(low.as_tuple().exponent), int(step.as_tuple().exponent)))
 
 
 class Prompts(Recipe):

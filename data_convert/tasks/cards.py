@@ -11,14 +11,15 @@ import json
 import string
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe, load
 from configs import CONFIGS
-from data_convert.tasks.card_fields import CLASSIFICATION, METRICS, DataSource, Files, Grid, Input, Label, Prompts, Published
+from data_convert.tasks.card_fields import DataSource, Files, Grid, Input, Label, Prompts, Published
+from data_convert.tasks.kinds import KINDS, AnswerKind, known_kind
 
 TASKS = CONFIGS / "tasks"
 UNIPROT_LABELS = ("function", "go_process", "go_function", "go_component", "ec", "locations", "keywords", "families", "domains")
@@ -59,7 +60,8 @@ class TaskCard(Recipe):
     """Column of the label."""
     label_key: str | None = None
     """Where the label's column holds a JSON object, the key whose value is the label; rows without it are left out."""
-    kind: Literal["binary", "multiclass", "multilabel", "regression", "text", "set"]
+    kind: Annotated[str, AfterValidator(known_kind), Field(json_schema_extra={"enum": list(KINDS)})]
+    """What answers are: one of the classes of kinds.py."""
     labels: dict[str, Label] = Field(default_factory=dict)
     """Classification, multilabel: value in the file, or name in the label file -> class, in the order in which evaluation lists
     them."""
@@ -88,6 +90,11 @@ class TaskCard(Recipe):
     n: dict[str, int] = Field(default_factory=dict)
     """Rows per split; filled in by `convert` in the cards.json beside the records, never in a card."""
 
+    @property
+    def answers(self) -> AnswerKind:
+        """What is said of all answers of the card's kind."""
+        return KINDS[self.kind]
+
     @field_validator("labels", mode="before")
     @classmethod
     def _text_keys(cls, labels: Any) -> Any:
@@ -95,9 +102,9 @@ class TaskCard(Recipe):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TaskCard:
-        self._check_answers()
+        self.answers.check(self)
         self._check_layout()
-        known = METRICS[self.kind]
+        known = self.answers.metrics
         for metric in [*self.metrics, *(figure.metric for figure in self.published)]:
             if metric not in known:
                 close = difflib.get_close_matches(metric, known, n=1, cutoff=0.0)[0]
@@ -113,22 +120,6 @@ class TaskCard(Recipe):
         if self.symmetric and (len(self.inputs) != 2 or self.inputs[0].modality != self.inputs[1].modality):
             raise ValueError("symmetric is for tasks with two inputs of the same modality")
         return self
-
-    def _check_answers(self) -> None:
-        labelled = self.kind in (*CLASSIFICATION, "multilabel")
-        names = [label.name for label in self.labels.values()]
-        from_file = self.label_file is not None and not names
-        if labelled and not from_file and (len(names) < 2 or (self.kind == "binary" and len(names) != 2)):
-            least = "exactly two" if self.kind == "binary" else "at least two"
-            raise ValueError(f"a {self.kind} task needs {least} labels; found {len(names)}")
-        if not labelled and (names or self.label_file):
-            raise ValueError(f"labels are for classification and multilabel tasks, not for {self.kind}")
-        if len({name.casefold().removesuffix(".") for name in names}) < len(names):
-            raise ValueError("two labels have the same name, or names that differ in case only")
-        if (self.grid is not None) != (self.kind == "regression"):
-            raise ValueError("a regression task needs a grid (low, high, step)" if self.grid is None else f"a grid is not for {self.kind}")
-        if not self.list_choices and not labelled:
-            raise ValueError(f"list_choices is for classification and multilabel tasks, not for {self.kind}")
 
     def _check_layout(self) -> None:
         inputs = [item.name for item in self.inputs]
@@ -148,7 +139,7 @@ class TaskCard(Recipe):
 
     def _check_template(self, template: str) -> None:
         inputs = [item.name for item in self.inputs]
-        allowed = [*inputs, "choices"] if self.list_choices and self.kind in (*CLASSIFICATION, "multilabel") else inputs
+        allowed = [*inputs, "choices"] if self.list_choices and self.answers.labelled else inputs
         try:
             parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
         except ValueError as error:

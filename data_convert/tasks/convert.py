@@ -20,7 +20,6 @@ from tqdm import tqdm
 from artefacts.errors import SET_ASIDE, UserError, write_set_aside
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from data_convert.splits.grouping import Grouping
-from data_convert.tasks.card_fields import CLASSIFICATION
 from data_convert.tasks.cards import TaskCard, find_cards, load_card
 from data_convert.tasks.examples import Reader, TaskLedger
 from data_convert.tasks.mixing import SPLITS, Ints, Mix, balanced_size, cut, draw, shares, task_stream
@@ -99,7 +98,7 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
                 for split, line, record in _records(job, recipe):
                     handles[split].write(line)
                     n[split] += 1
-                    if job.card.kind in CLASSIFICATION:
+                    if job.card.answers.one_label:
                         classes[split][record["label"]] += 1
                     if lengths is not None:
                         lengths.add(record)
@@ -111,7 +110,7 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
                 counts[job.card.id]["same_input_other_answer"] = _conflicts(job)
                 if job.grouped is not None:
                     counts[job.card.id]["grouped"] = job.grouped
-                if job.card.kind in CLASSIFICATION:
+                if job.card.answers.one_label:
                     counts[job.card.id]["classes"] = {split: dict(sorted(found.items())) for split, found in classes.items()}
                 if lengths is not None:
                     counts[job.card.id]["tokens"] = lengths.report()
@@ -164,7 +163,7 @@ def _job(card: TaskCard, entry: TaskEntry, recipe: TasksRecipe) -> _Job:
     files = {split: file for split, file in files.items() if split not in absent}
     if entry.train and "train" not in files:
         raise UserError(f"task {card.id}: 'train' limits its rows, but it has no train file")
-    if entry.balance and card.kind not in CLASSIFICATION:
+    if entry.balance and not card.answers.one_label:
         raise UserError(f"task {card.id}: 'balance' is for classes, and this task is {card.kind}; remove it")
     if entry.reverse_complement and not card.strand_symmetric:
         raise UserError(
@@ -182,8 +181,7 @@ def _job(card: TaskCard, entry: TaskEntry, recipe: TasksRecipe) -> _Job:
 
 def _survey(job: _Job, max_broken: float) -> None:
     """Read every row once: ledgers, keys of the inputs, class codes."""
-    card = job.card
-    order = {label.name: code for code, label in enumerate(card.labels.values())} if card.kind in CLASSIFICATION else {}
+    order = {label.name: code for code, label in enumerate(job.card.labels.values())} if job.card.answers.one_label else {}
     for split, file in job.files.items():
         ledger = TaskLedger(max_broken)
         keys: list[int] = []
@@ -191,7 +189,7 @@ def _survey(job: _Job, max_broken: float) -> None:
         codes: list[int] = []
         for example in job.reader.read(file, ledger):
             letters = example.inputs.values()
-            keys.append(hash(tuple(sorted(letters) if card.symmetric else letters)))
+            keys.append(hash(tuple(sorted(letters) if job.card.symmetric else letters)))
             answers.append(hash(example.answer))
             codes.append(order.get(example.answer, 0))
         ledger.close(job.entry.source / file, TaskLedger(), "row", f" of {job.card.id}")

@@ -12,7 +12,8 @@ from typing import Any
 from artefacts.errors import Ledger, at
 from data_convert.tasks.card_fields import Input
 from data_convert.tasks.cards import TaskCard
-from data_convert.tasks.labels import BadLabel, read_label, resolve_labels
+from data_convert.tasks.kinds import BadLabel
+from data_convert.tasks.labels import resolve_labels
 from data_convert.tasks.rows import Row, read_rows, read_sequences_by_id
 from sequences.alphabets import ALPHABETS, BadSequence
 
@@ -88,7 +89,7 @@ class Reader:
         if name and (identity := hash(name)) in seen:
             raise Rejected("duplicated id", f"'{name[:60]}'")
         try:
-            label, answer, beyond = read_label(card, self._raw_label(values))
+            label, answer, beyond = card.answers.read(card, self._raw_label(values))
         except BadLabel as problem:
             raise Rejected(problem.reason, problem.detail) from None
         inputs, cropped = self._inputs.read(values)

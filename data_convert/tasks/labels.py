@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from artefacts.errors import UserError, at
-from data_convert.tasks.card_fields import ITEM_SEPARATOR, NO_ITEM, Label
+from data_convert.tasks.card_fields import Label
 from data_convert.tasks.cards import TaskCard
-from data_convert.tasks.prompts import answer
 from sequences.files import numbered_lines
 from sequences.tables import Table
-
-NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
-INDEX_LIST = re.compile(r"\[\s*(?:(\d+(?:\s*,\s*\d+)*)\s*,?)?\s*\]")
-"""`[3,17]`, as LucaOne writes several labels of one row."""
-
-
-class BadLabel(Exception):
-    """A label that cannot be used: reason, and detail."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
 
 
 def read_label_file(path: Path) -> list[str]:
@@ -86,54 +72,3 @@ def resolve_labels(card: TaskCard, source: Path) -> tuple[dict[str, Label], str 
 def _plain(name: str) -> str:
     """Without the marks that separate names in a list."""
     return " ".join(re.sub("[,;]", " ", name).split())
-
-
-def read_label(card: TaskCard, raw: Any) -> tuple[str | float | list[str], str, bool]:
-    """The record's label, its answer, and whether the value lay beyond the grid.
-
-    Raises:
-        BadLabel: empty, unknown, or not of the card's kind.
-    """
-    if card.kind == "set":
-        items = raw if isinstance(raw, list) else str(raw).split(ITEM_SEPARATOR.strip())
-        items = list(dict.fromkeys(stripped for item in items if (stripped := str(item).replace(";", ",").strip())))
-        if not items:
-            raise BadLabel("no label")
-        return items, ITEM_SEPARATOR.join(items), False
-    value = str(raw).strip()
-    if not value:
-        raise BadLabel("no label")
-    if card.kind == "multilabel":
-        found = INDEX_LIST.fullmatch(value)
-        if found is None:
-            raise BadLabel("label is no list of indices", f"'{value[:60]}'")
-        wanted = set(re.findall(r"\d+", found[1] or ""))
-        if unknown := wanted - card.labels.keys():
-            raise BadLabel("unknown label", _unknown(min(unknown), card))
-        names = [label.name for index, label in card.labels.items() if index in wanted]
-        return names, ITEM_SEPARATOR.join(names) or NO_ITEM, False
-    if card.kind == "text":
-        return value, value, False
-    if card.kind == "regression":
-        assert card.grid is not None, "the card's own check"
-        try:
-            number = read_number(value)
-            half = card.grid.step / 2
-            return number, answer(card, number), not card.grid.low - half <= number <= card.grid.high + half
-        except ValueError:  # UserError, for a value that is not finite, is one
-            raise BadLabel("label is no finite number", f"'{value[:60]}'") from None
-    if value not in card.labels:
-        raise BadLabel("unknown label", _unknown(value, card))
-    return card.labels[value].name, card.labels[value].name, False
-
-
-def _unknown(value: str, card: TaskCard) -> str:
-    known = ", ".join(card.labels)
-    return f"'{value[:60]}'; the card knows {known if len(known) <= 200 else f'{known[:200]}…'}"
-
-
-def read_number(text: str) -> float:
-    """A number as tables write it: ASCII digits, sign, point, exponent. `1_5` and other digits are no numbers. Raises ValueError."""
-    if NUMBER.fullmatch(text) is None:
-        raise ValueError(f"'{text[:60]}' is no number")
-    return float(text)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Mapping
-from decimal import ROUND_HALF_EVEN, Decimal
 
 from artefacts.errors import UserError
-from data_convert.tasks.card_fields import CHOICE_SEPARATOR, CLASSIFICATION, Grid
+from data_convert.tasks.card_fields import CHOICE_SEPARATOR
 from data_convert.tasks.cards import TaskCard
 from sequences.alphabets import ALPHABETS
 
@@ -29,7 +27,7 @@ def render(card: TaskCard, inputs: Mapping[str, str], template: str, rng: random
         raise UserError(f"task {card.id}: needs the inputs {', '.join(expected)}; given: {', '.join(inputs) or 'none'}")
     fields = {item.name: ALPHABETS[item.modality].wrap(inputs[item.name]) for item in card.inputs}
     names = choices(card)
-    if rng is not None and card.kind != "regression":
+    if rng is not None and card.answers.labelled:
         rng.shuffle(names)
     return fill(template, fields, names)
 
@@ -44,35 +42,4 @@ def choices(card: TaskCard) -> list[str]:
 
     One of them is the answer, but for multilabel tasks: there the answer is any number of them.
     """
-    if card.kind in (*CLASSIFICATION, "multilabel"):
-        return [label.name for label in card.labels.values()]
-    return grid_choices(card) if card.kind == "regression" else []
-
-
-def grid_choices(card: TaskCard) -> list[str]:
-    """The grid as answers, ascending, all with the same number of decimals: `['0.00', '0.05', ...]`."""
-    low, high, step, decimals = _decimals(_grid(card))
-    return [f"{low + index * step:.{decimals}f}" for index in range(int((high - low) / step) + 1)]
-
-
-def answer(card: TaskCard, value: float) -> str:
-    """The grid point nearest to a regression value, as text; a value beyond the grid becomes its end.
-
-    Raises:
-        UserError: not a finite number.
-    """
-    if not math.isfinite(value):
-        raise UserError(f"task {card.id}: {value} is not a finite number")
-    low, high, step, decimals = _decimals(_grid(card))
-    inside = min(max(Decimal(repr(float(value))), low), high)
-    return f"{low + ((inside - low) / step).to_integral_value(ROUND_HALF_EVEN) * step:.{decimals}f}"
-
-
-def _grid(card: TaskCard) -> Grid:
-    assert card.grid is not None, f"{card.id} is no regression task"
-    return card.grid
-
-
-def _decimals(grid: Grid) -> tuple[Decimal, Decimal, Decimal, int]:
-    low, high, step = (Decimal(str(number)).normalize() for number in (grid.low, grid.high, grid.step))
-    return low, high, step, max(0, -min(int(low.as_tuple().exponent), int(step.as_tuple().exponent)))
+    return card.answers.choices(card)

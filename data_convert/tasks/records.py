@@ -7,7 +7,6 @@ them back (`with_choices`), the same list for every record.
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import Any
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError, at
-from data_convert.tasks.card_fields import CLASSIFICATION, METRICS
 from data_convert.tasks.cards import TaskCard, read_cards
 from data_convert.tasks.examples import Example
+from data_convert.tasks.kinds import KINDS, are_texts, is_text
 from data_convert.tasks.prompts import choices, fill
 from sequences.alphabets import ALPHABETS, reverse_complement
 
@@ -58,7 +57,7 @@ class RecordWriter:
             rng = self._rng
             rng.seed(f"{self.seed}/{identity}")  # a stream of its own: a row's prompt does not depend on the rows before it
             template = rng.choice(self._templates)
-            if card.list_choices and card.kind != "regression":
+            if card.list_choices and card.answers.labelled:
                 names = names.copy()
                 rng.shuffle(names)
         fields = {name: f"{self._tags[name][0]}{letters}{self._tags[name][1]}" for name, letters in inputs.items()}
@@ -143,12 +142,12 @@ def _problem(record: Any) -> str | None:
         if field not in record:
             return f"no '{field}'"
     for field in ("id", "task", "split", "kind"):
-        if not record[field] or not _is_text(record[field]):
+        if not record[field] or not is_text(record[field]):
             return f"its {field} is no text"
-    if record["kind"] not in METRICS:
-        return f"its kind '{record['kind']}' is none of {', '.join(METRICS)}"
+    if record["kind"] not in KINDS:
+        return f"its kind '{record['kind']}' is none of {', '.join(KINDS)}"
     inputs = record["inputs"]
-    if not isinstance(inputs, list) or not all(isinstance(item, dict) and all(map(_is_text, map(item.get, INPUT))) for item in inputs):
+    if not isinstance(inputs, list) or not all(isinstance(item, dict) and all(map(is_text, map(item.get, INPUT))) for item in inputs):
         return f"its inputs are no list of sequences with {', '.join(INPUT)}"
     return _problem_of_messages(record) or _problem_of_label(record)
 
@@ -160,7 +159,7 @@ def _problem_of_messages(record: dict[str, Any]) -> str | None:
         if not isinstance(messages, list) or not messages:
             return none
         for message in messages:
-            if not (isinstance(message, dict) and _is_text(message.get("role")) and _is_text(message.get("content"))):
+            if not (isinstance(message, dict) and is_text(message.get("role")) and is_text(message.get("content"))):
                 return f"a message of the {field} has no role or content that is text"
         if not messages[-1]["content"].strip():
             return none
@@ -170,43 +169,12 @@ def _problem_of_messages(record: dict[str, Any]) -> str | None:
 
 
 def _problem_of_label(record: dict[str, Any]) -> str | None:
-    kind, label, choices, given = record["kind"], record.get("label"), record["choices"], record["completion"][0]["content"]
+    label, choices = record.get("label"), record["choices"]
     if label in (None, ""):
         return "the record has no answer (label)"
-    if not _are_texts(choices):
+    if not are_texts(choices):
         return "its choices are no list of texts"
-    fits = _is_number if kind == "regression" else _are_texts if kind in ("multilabel", "set") else _is_text
-    if not fits(label):
-        return f"its label is not what {kind} tasks have"
-    if kind == "multilabel":
-        return None if set(label) <= set(choices) else "its label is not among its choices"
-    if choices and given not in choices:
-        return f"its answer '{given}' is not one of its choices"
-    if kind in CLASSIFICATION and label != given:
-        return f"its answer '{given}' is trained, and its label '{label}' would be scored"
-    return None
-
-
-def _is_text(value: Any) -> bool:
-    """Whether it is a string that can be written: half a surrogate pair, which JSON can spell, cannot."""
-    if not isinstance(value, str):
-        return False
-    try:
-        return value.isascii() or bool(value.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and set(map(type, value)) <= {str} and _is_text("".join(value))
-
-
-def _is_number(value: Any) -> bool:
-    """A finite one; as text too."""
-    try:
-        return not isinstance(value, bool) and math.isfinite(float(value))
-    except (TypeError, ValueError, OverflowError):
-        return False
+    return KINDS[record["kind"]].problem(label, choices, record["completion"][0]["content"])
 
 
 def check_inputs(model: Path | None, records: Path, *splits: str) -> dict[str, list[dict[str, Any]]]:

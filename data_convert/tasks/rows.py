@@ -93,7 +93,7 @@ def _table_rows(card: TaskCard, path: Path) -> Iterator[Row]:
     if card.header:
         table.names = _header(card, table)
     # an answer in words may span lines; elsewhere a stray quotation mark would swallow the rows up to the next one
-    words = card.label if card.kind in ("text", "set") else None
+    words = card.label if card.answers.in_words else None
     table.one_line = [place for place, name in enumerate(table.names) if name != words]
     names = table.names
     for line, cells, problem in table.rows():

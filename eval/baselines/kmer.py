@@ -22,9 +22,10 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from artefacts.errors import UserError
-from eval.answers import Answers, value
-from eval.baselines.split import CLASSIFICATION, OPEN, Record, Task, classified, predicted, sample
-from eval.metrics import Floats
+from eval.baselines.embedding.words import word_shares
+from eval.baselines.split import Record, Task, classified, predicted, sample
+from eval.judge.answers import Answers, value
+from eval.judge.metrics import Floats
 from sequences.alphabets import PLAIN_LETTERS
 
 LONGEST = {"dna": 5, "rna": 5, "protein": 3}
@@ -42,18 +43,18 @@ def kmer(task: Task, *, max_train: int, seed: int) -> Iterator[Record]:
         UserError: a classification task whose train records hold a single class.
     """
     train = sample(task.train, max_train, seed)
-    if task.kind in CLASSIFICATION and len(np.unique(task.codes(train))) < 2:
+    if task.answers.one_label and len(np.unique(task.codes(train))) < 2:
         raise UserError(f"task {task.id}: its train records hold a single class, so there is nothing to fit")
     train_x = features(train)
     factors = block_factors(train_x, block_widths(train[0]))
     train_x, test_x = train_x @ factors, features(task.test) @ factors
-    if task.kind in OPEN:
+    if not task.answers.ranked:
         return predicted(task, [train[i]["label"] for i in nearest(train_x, test_x)])
-    fit = _classifier if task.kind in CLASSIFICATION else _regressor
+    fit = _classifier if task.answers.one_label else _regressor
     # the dense steps between the sparse products are too small to share among threads that wait for each other
     with threadpool_limits(limits=1):
         predict = _best(fit, task, train, train_x, factors)
-    return classified(task, predict(test_x)) if task.kind in CLASSIFICATION else predicted(task, list(predict(test_x)))
+    return classified(task, predict(test_x)) if task.answers.one_label else predicted(task, list(predict(test_x)))
 
 
 def features(records: Sequence[Record]) -> sparse.csr_matrix:
@@ -82,29 +83,9 @@ def kmer_shares(sequences: Sequence[str], modality: str) -> sparse.csr_matrix:
     letters, longest = PLAIN_LETTERS[modality], LONGEST[modality]
     width = sum(len(letters) ** k for k in range(1, longest + 1))
     chunk = max(1, CELLS_AT_ONCE // width)
-    return sparse.vstack([_count(sequences[i : i + chunk], letters, longest, width) for i in range(0, len(sequences), chunk)], format="csr")
-
-
-def _count(sequences: Sequence[str], letters: str, longest: int, width: int) -> sparse.csr_matrix:
-    table = np.full(256, -1, dtype=np.int64)
-    table[np.frombuffer(letters.encode(), dtype=np.uint8)] = np.arange(len(letters))
-    lengths = np.array([len(sequence) for sequence in sequences])
-    codes = table[np.frombuffer("".join(sequences).encode("latin-1"), dtype=np.uint8)]
-    row = np.repeat(np.arange(len(sequences)), lengths)
-    counts = np.zeros((len(sequences), width), dtype=np.float32)
-    word, known = np.zeros(len(codes), dtype=np.int64), np.ones(len(codes), dtype=bool)
-    column = 0
-    for k in range(1, longest + 1):
-        starts = len(codes) - k + 1  # the word that begins at each place, one letter longer in each round
-        if starts <= 0:
-            break
-        word = word[:starts] * len(letters) + codes[k - 1 :]
-        known = known[:starts] & (codes[k - 1 :] >= 0) & (row[:starts] == row[k - 1 :])  # never across two sequences
-        words = len(letters) ** k
-        cells = np.bincount(row[:starts][known] * words + word[known], minlength=len(sequences) * words).reshape(-1, words)
-        counts[:, column : column + words] = cells / np.maximum(lengths - k + 1, 1)[:, None]
-        column += words
-    return sparse.csr_matrix(counts)
+    return sparse.vstack(
+        [sparse.csr_matrix(word_shares(sequences[i : i + chunk], letters, longest)) for i in range(0, len(sequences), chunk)], format="csr"
+    )
 
 
 def nearest(train_x: sparse.csr_matrix, test_x: sparse.csr_matrix) -> np.ndarray:
@@ -129,10 +110,8 @@ def _best(fit: Fit, task: Task, train: list[Record], train_x: sparse.csr_matrix,
     for strength in reversed(STRENGTHS):
         predict = fit(task, train, train_x, strength)
         output = predict(dev_x)
-        if task.kind in CLASSIFICATION:
-            score = value("mcc", Answers(task.kind, task.choices, gold, [task.choices[i] for i in output.argmax(axis=1)]))
-        else:
-            score = value("spearman", Answers(task.kind, task.choices, gold, list(output)))
+        said = [task.choices[i] for i in output.argmax(axis=1)] if task.answers.one_label else list(output)
+        score = value(task.answers.primary, Answers(task.kind, task.choices, gold, said))
         if score > best_score:
             best, best_score = predict, score
     assert best is not None

@@ -11,19 +11,20 @@ from pathlib import Path
 
 from artefacts.errors import ensure
 from eval.baselines.embedding.encoder import Encoder
+from eval.baselines.heads.options import LossOptions, Network
 from eval.baselines.recipe import LucaOptions
-from eval.baselines.split import CLASSIFICATION, Record, Task
+from eval.baselines.split import Record, Task
 from eval.baselines.training.data import drawn
 from eval.baselines.training.features import Features
 from eval.baselines.training.fit import fit, predict
-from eval.baselines.training.recipe import LossOptions, Network, Schedule, TrainRecipe
+from eval.baselines.training.recipe import Schedule, TrainRecipe
 from eval.baselines.training.records import from_task, score_lines
 
 
 def why_not(task: Task) -> str | None:
     """Why these heads do not apply to a task, or None."""
-    if task.kind not in (*CLASSIFICATION, "regression"):
-        return "it gives no text" if task.kind == "text" else "it gives one label, not a set"
+    if task.answers.why_no_head is not None:
+        return task.answers.why_no_head
     return None if len(task.test[0]["inputs"]) <= 2 else "it reads one sequence or two"
 
 
@@ -49,9 +50,9 @@ def head_recipe(task: Task, options: LucaOptions, seed: int) -> TrainRecipe:
         out=Path(),
         network=Network.model_validate({"dropout": options.dropout, **pair}),
         loss=LossOptions.model_validate({"kind": task.kind}),
-        metric="spearman" if task.kind == "regression" else "mcc",
+        metric=task.answers.primary,  # type: ignore[arg-type]  # one that the recipe knows
         schedule=schedule,
-        standardise=task.kind == "regression",
+        standardise=task.answers.number,
         max_train=options.max_train,
         max_dev=options.max_dev,
         seed=seed,

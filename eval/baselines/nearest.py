@@ -17,7 +17,7 @@ from data_convert.splits.mmseqs import mmseqs_hits
 from data_convert.splits.near import hits
 from data_convert.splits.pool import Ints, Space, space_of
 from eval.baselines.majority import majority
-from eval.baselines.split import CLASSIFICATION, Record, Task, predicted
+from eval.baselines.split import Record, Task, predicted
 from sequences.alphabets import DNA, PROTEIN, reverse_complement
 
 Search = Callable[[Space, Ints, Ints], list[dict[int, float]]]
@@ -35,7 +35,7 @@ def nearest(task: Task, search: str = "builtin") -> Iterator[Record]:
     best = [_best([side[place] for side in sides]) for place in range(len(task.test))]
     values = [fallback[place] if not rows else _answer(task, rows) for place, (rows, _) in enumerate(best)]
     scores = None
-    if task.kind in ("set", "multilabel"):  # an item is as likely as its bearer is near
+    if task.answers.several:  # an item is as likely as its bearer is near
         scores = [dict.fromkeys(value, identity or 0.0) for value, (_, identity) in zip(values, best, strict=True)]
     for line, (rows, identity) in zip(predicted(task, values, scores), best, strict=True):
         yield {**line, "nearest": {"id": task.train[rows[0]]["id"], "identity": round(identity, 4)} if rows else None}
@@ -82,8 +82,4 @@ def _best(sides: Sequence[dict[int, float]]) -> tuple[list[int], float]:
 
 def _answer(task: Task, rows: list[int]):
     labels = [task.train[row]["label"] for row in rows]
-    if task.kind == "regression":
-        return float(np.mean(labels))
-    if task.kind not in CLASSIFICATION and task.kind != "text":
-        return labels[0]
-    return max(dict.fromkeys(labels), key=labels.count)
+    return labels[0] if task.answers.several else task.answers.typical(labels)

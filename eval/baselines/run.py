@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from tqdm import tqdm
@@ -21,32 +22,25 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
     Raises:
         UserError: output exists, records without train lines, an encoder that cannot be read, a task of a single class.
     """
-    # scikit-learn and torch take seconds to import, and `--help` reads the recipe above
-    from eval.baselines.embedding.encoder import Encoder
+    from eval.baselines.split import Record, Task, scored_tasks
+
+    check_absent(recipe.out, overwrite)
+    tasks = scored_tasks(recipe.records)
+    # scikit-learn and torch take seconds to import, which a bad record need not wait for
     from eval.baselines.embedding.open import identity, open_encoder
     from eval.baselines.kmer import kmer
     from eval.baselines.luca import luca_base, why_not
     from eval.baselines.majority import majority
     from eval.baselines.nearest import nearest
-    from eval.baselines.split import Record, Task, read_tasks
 
-    check_absent(recipe.out, overwrite)
-    tasks = read_tasks(recipe.records)
-    encoder: Encoder | None = None
-    if "luca_base" in recipe.systems:
-        assert recipe.encoder is not None, "the recipe's own check"
+    answers: dict[str, Callable[[Task], Iterable[Record]]] = {
+        "majority": majority,
+        "kmer": partial(kmer, max_train=recipe.kmer_max_train, seed=recipe.seed),
+        "nearest": partial(nearest, search=recipe.search),
+    }
+    if "luca_base" in recipe.systems and recipe.encoder is not None:
         encoder = open_encoder(recipe.encoder, batch_tokens=recipe.luca.batch_tokens)
-
-    def predict(system: str, task: Task) -> Iterable[Record]:
-        if system == "majority":
-            return majority(task)
-        if system == "kmer":
-            return kmer(task, max_train=recipe.kmer_max_train, seed=recipe.seed)
-        if system == "nearest":
-            return nearest(task, recipe.search)
-        assert encoder is not None
-        return luca_base(task, encoder, recipe.luca, seed=recipe.seed)
-
+        answers["luca_base"] = partial(luca_base, encoder=encoder, options=recipe.luca, seed=recipe.seed)
     written: dict[str, Counter[str]] = {system: Counter() for system in recipe.systems}
     left_out: dict[str, dict[str, str]] = {}
     with new_folder(recipe.out, overwrite=overwrite) as folder, tqdm(total=len(recipe.systems) * len(tasks), unit="task") as bar:
@@ -58,7 +52,7 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
                     if reason is not None:
                         left_out.setdefault(system, {})[task.id] = reason
                     else:
-                        for line in predict(system, task):
+                        for line in answers[system](task):
                             handle.write(json.dumps(line, ensure_ascii=False) + "\n")
                             written[system][task.id] += 1
                     bar.update()

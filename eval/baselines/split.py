@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from artefacts.command import path_exists
 from artefacts.errors import UserError
+from data_convert.tasks.kinds import KINDS, AnswerKind
 from data_convert.tasks.mixing import SPLITS
-from data_convert.tasks.records import with_choices
-from eval.metrics import Floats
-from eval.predictions import by_task, head_of, read_lines
+from data_convert.tasks.records import each_record
+from eval.judge.metrics import Floats
+from eval.predictions import by_task, head_of
 
 Record = dict[str, Any]
-CLASSIFICATION = ("binary", "multiclass")
-OPEN = ("text", "set", "multilabel")
-"""Kinds whose answer is none of a list of choices."""
 
 
 @dataclass(frozen=True)
@@ -32,29 +31,46 @@ class Task:
     dev: list[Record]
     test: list[Record]
 
+    @property
+    def answers(self) -> AnswerKind:
+        """What is said of answers of this kind."""
+        return KINDS[self.kind]
+
     def codes(self, records: Sequence[Record]) -> np.ndarray:
         """Class codes in the order of the choices, `[records]`."""
         order = {choice: code for code, choice in enumerate(self.choices)}
         return np.array([order[record["label"]] for record in records], dtype=np.int64)
 
 
-def read_tasks(records: Path) -> list[Task]:
-    """All tasks that have test records, in the order of the test file.
+def read_tasks(records: Path, splits: Sequence[str] = SPLITS) -> dict[str, Task]:
+    """Every task of those of the files that are there. Raises UserError for a bad record (file:line)."""
+    files = {split: records / f"{split}.jsonl" for split in splits}
+    found = {split: by_task(each_record(path)) for split, path in files.items() if path.is_file()}
+    first = {name: rows[0] for split in ("test", "train") for name, rows in found.get(split, {}).items()}
+    own = {name: [found.get(split, {}).get(name, []) for split in SPLITS] for name in first}
+    return {name: Task(name, record["kind"], record["choices"], *own[name]) for name, record in first.items()}
+
+
+def read_task(records: Path, wanted: str | None, splits: Sequence[str] = SPLITS) -> Task:
+    """The task asked for, or the only one. Raises UserError where there is none such."""
+    tasks = read_tasks(records, splits)
+    name = wanted or (min(tasks) if len(tasks) == 1 else None)
+    if name not in tasks:
+        raise UserError(f"{records}: task={wanted} is not here; the records hold {', '.join(sorted(tasks))}")
+    return tasks[name]
+
+
+def scored_tasks(records: Path) -> list[Task]:
+    """All tasks that have test records.
 
     Raises:
-        UserError: no test or train file, or a task without train records.
+        UserError: no test or train file, a bad record (file:line), or a task without train records.
     """
-    splits = {
-        split: by_task(with_choices(records, read_lines(records / f"{split}.jsonl")))
-        for split in SPLITS
-        if split != "dev" or (records / "dev.jsonl").is_file()
-    }
-    tasks = []
-    for name, test in splits["test"].items():
-        train = splits["train"].get(name, [])
-        if not train:
-            raise UserError(f"{records / 'train.jsonl'}: task {name} has no train records, and baselines learn from them")
-        tasks.append(Task(name, test[0]["kind"], test[0]["choices"], train, splits.get("dev", {}).get(name, []), test))
+    for split in ("train", "test"):
+        path_exists(records / f"{split}.jsonl", "records", "run `llama-gene convert tasks` first")
+    tasks = [task for task in read_tasks(records).values() if task.test]
+    if untrained := [task.id for task in tasks if not task.train]:
+        raise UserError(f"{records / 'train.jsonl'}: task {untrained[0]} has no train records, and baselines learn from them")
     return tasks
 
 

@@ -22,6 +22,7 @@ from artefacts.recipe import Recipe
 from artefacts.resume import check_rejected, rejected_path, work_on, write_rejected
 from data_convert.tasks.cards import TaskCard, load_card, read_cards
 from data_convert.tasks.examples import Example
+from data_convert.tasks.kinds import TableForm
 from data_convert.tasks.prompts import choices
 from data_convert.tasks.records import RecordWriter
 from instruct.talk.batch_rows import Rows, Sample
@@ -120,15 +121,12 @@ class Task:
         self.card, self.recipe, self.session = card, recipe, session
         self._labels = choices(card)
         self._writer = RecordWriter(card, "held-out", 0)
-        self.topk = min(recipe.topk, len(self._labels)) if card.kind == "multiclass" else 1
+        self.topk = min(recipe.topk, len(self._labels))
         pair = len(card.inputs) == 2
-        found = ["prob", "label"]
-        if self.topk > 1:
-            found = ["top1_prob", "top1_label", f"top{self.topk}_probs", f"top{self.topk}_labels"]
         self.header = [
             *(["seq_id_a", "seq_id_b"] if two_ids else ["seq_id"]),
             *(["seq_a", "seq_b"] if pair else ["seq"]),
-            *found,
+            *card.answers.columns(self.topk),
             *(["status"] if self.written else []),
             *(["ground_truth"] if recipe.ground_truth is not None else []),
         ]
@@ -136,7 +134,7 @@ class Task:
     @property
     def written(self) -> bool:
         """Whether the model writes the answer, instead of choosing among labels or numbers."""
-        return self.card.kind in ("text", "set", "multilabel")
+        return not self.card.answers.ranked
 
     def fitting(self, rows: Rows) -> Iterator[tuple[Sample, dict[str, Any]]]:
         """Samples with their records; one whose prompt leaves no room for an answer is set aside."""
@@ -156,7 +154,7 @@ class Task:
 
     def predict(self, group: list[tuple[Sample, dict[str, Any]]]) -> list[list[Any]]:
         """Lines in the order of the samples."""
-        from eval.predict import predictions
+        from eval.ask.answer import predictions
 
         records = [record for _, record in group]
         session, recipe = self.session, self.recipe
@@ -171,19 +169,13 @@ class Task:
     def _found(self, prediction: dict[str, Any]) -> list[Any]:
         if self.written:
             return ["", prediction["text"].strip(), prediction["status"]]
-        if self.card.kind == "regression":
-            return [_short(prediction["predicted"])] * 2
-        highest = max(prediction["logprobs"])
-        weights = [math.exp(value - highest) for value in prediction["logprobs"]]
-        shares = [weight / sum(weights) for weight in weights]
-        if self.card.kind == "binary":
-            return [_short(shares[1]), self._labels[int(shares[1] >= self.recipe.threshold)]]
-        order = sorted(range(len(shares)), key=lambda place: -shares[place])[: self.topk]
-        best = [_short(shares[order[0]]), self._labels[order[0]]]
-        if self.topk == 1:
-            return best
-        # lists as LucaOne's script writes them
-        return [*best, [float(_short(shares[place])) for place in order], [self._labels[place] for place in order]]
+        if self.card.answers.number:
+            row = [prediction["predicted"]]
+        else:
+            highest = max(prediction["logprobs"])
+            weights = [math.exp(value - highest) for value in prediction["logprobs"]]
+            row = [weight / sum(weights) for weight in weights]
+        return self.card.answers.cells(row, TableForm(self._labels, self.recipe.threshold, self.topk, _short))
 
 
 def _short(value: float) -> str:

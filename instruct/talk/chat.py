@@ -258,6 +258,6 @@ def _ranked(session: Session, messages: Messages, asked: Asked) -> tuple[dict[st
 
 def _status(answer: str, asked: Asked | None) -> str:
     """valid, invalid or refused, as evaluation reads the answer: with labels it must be one of them."""
-    from eval.parse import parse_label, parse_text
+    from data_convert.tasks.parse import parse_label, parse_text
 
     return (parse_label(answer, asked.labels) if asked else parse_text(answer)).status

@@ -7,7 +7,7 @@ import string
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from data_convert.tasks.card_fields import CHOICE_SEPARATOR, CLASSIFICATION
+from data_convert.tasks.card_fields import CHOICE_SEPARATOR
 from data_convert.tasks.cards import TaskCard, find_cards
 from data_convert.tasks.prompts import choices
 
@@ -34,7 +34,7 @@ class Recogniser:
     """
 
     def __init__(self, cards: list[TaskCard]) -> None:
-        self._cards = [card for card in cards if card.kind in CLASSIFICATION and card.labels]
+        self._cards = [card for card in cards if card.answers.one_label and card.labels]
 
     @cached_property
     def _patterns(self) -> list[tuple[TaskCard, re.Pattern[str]]]:
@@ -64,7 +64,7 @@ def shipped() -> Recogniser:
 
 def asked_of(card: TaskCard) -> Asked | None:
     """The labels of a task that was named; None for regression, texts and sets."""
-    return Asked((card.id,), tuple(choices(card))) if card.kind in CLASSIFICATION and card.labels else None
+    return Asked((card.id,), tuple(choices(card))) if card.answers.one_label and card.labels else None
 
 
 def _pattern(card: TaskCard, wording: str) -> re.Pattern[str]:

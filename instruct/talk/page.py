@@ -17,8 +17,8 @@ import gradio as gr
 
 from artefacts.errors import UserError
 from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.parse import parse_label
 from data_convert.tasks.prompts import render
-from eval.parse import parse_label
 from instruct.talk.examples import Examples
 from instruct.talk.labels import Asked, Recogniser
 from instruct.talk.limits import RateLimit

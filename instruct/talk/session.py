@@ -156,7 +156,7 @@ class Session:
         """
         import torch
 
-        from eval.likelihood import choice_logprobs
+        from eval.ask.likelihood import choice_logprobs
 
         ids = self.prompt(messages)
         answers = [answer_ids(self.tokenizer, messages, label) for label in labels]

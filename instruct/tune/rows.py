@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data_convert.best_fit import best_fit
+from data_convert.corpus.best_fit import best_fit
 from instruct.tune.encode import Encoded
 from training.batch import Document, batch_of
 from training.order import Order

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from data_convert.tasks.cards import read_cards
-from eval.answers import LOWER_IS_BETTER, value
-from eval.predict import predictions
-from eval.predictions import answers
+from data_convert.tasks.kinds import LOWER_IS_BETTER
+from eval.ask.answer import predictions
+from eval.judge.answers import Answers, value
 from instruct.tune.encode import Encoded
 from instruct.tune.recipe import InstructRecipe
 from instruct.tune.rows import PackedRows
@@ -130,7 +130,7 @@ def metric_of_tasks(model: Any, tokenizer: Any, records: list[dict[str, Any]], p
     lines: dict[str, list[dict[str, Any]]] = {}
     for line in predictions(model, tokenizer, records):
         lines.setdefault(line["task"], []).append(line)
-    return {task: round(value(primary[task], answers(lines[task], "predicted")), 6) for task in sorted(lines)}
+    return {task: round(value(primary[task], Answers.of(lines[task], "predicted")), 6) for task in sorted(lines)}
 
 
 def scored_records(records: list[dict[str, Any]], each: int) -> list[dict[str, Any]]:

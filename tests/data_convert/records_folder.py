@@ -11,7 +11,7 @@ from typing import Any
 
 from artefacts.folder import write_manifest
 from data_convert.tasks.cards import TaskCard, load_card
-from data_convert.tasks.prompts import answer, choices, render
+from data_convert.tasks.prompts import choices, render
 
 SPLITS = ("train", "dev", "test")
 CARDS = {
@@ -46,7 +46,7 @@ def write_records(folder: Path, rows: Sequence[Row]) -> Path:
         if card.labels:
             label = text = list(card.labels.values())[label].name
         else:
-            text = answer(card, label)
+            text = card.grid.nearest(label)
         template = card.prompts.train[0] if split == "train" else card.prompts.eval
         prompt = render(card, inputs, template, random.Random(number) if split == "train" else None)
         record = {

@@ -11,7 +11,7 @@ from test_cards import CARD
 
 from artefacts.errors import UserError
 from data_convert.tasks.cards import TaskCard
-from data_convert.tasks.prompts import answer, choices, grid_choices, render
+from data_convert.tasks.prompts import choices, render
 
 BINARY = TaskCard.model_validate(CARD)
 
@@ -25,6 +25,11 @@ def grid_card(low: float, high: float, step: float) -> TaskCard:
         "primary_metric": "mae",
     }
     return TaskCard.model_validate(CARD | changes | {"prompts": {"train": ["{sequence}!"], "eval": "{sequence}?"}})
+
+
+def nearest(card: TaskCard, value: float) -> str:
+    assert card.grid is not None
+    return card.grid.nearest(value)
 
 
 def test_evaluation_lists_choices_in_card_order():
@@ -51,20 +56,20 @@ def test_inputs_must_be_the_cards():
 
 
 def test_grids():
-    assert grid_choices(grid_card(0.0, 0.2, 0.05)) == ["0.00", "0.05", "0.10", "0.15", "0.20"]
-    assert grid_choices(grid_card(-0.2, 0.2, 0.1)) == ["-0.2", "-0.1", "0.0", "0.1", "0.2"]
-    assert grid_choices(grid_card(0, 3, 1)) == ["0", "1", "2", "3"]
-    assert grid_choices(grid_card(0.5, 2.5, 1)) == ["0.5", "1.5", "2.5"]
+    assert choices(grid_card(0.0, 0.2, 0.05)) == ["0.00", "0.05", "0.10", "0.15", "0.20"]
+    assert choices(grid_card(-0.2, 0.2, 0.1)) == ["-0.2", "-0.1", "0.0", "0.1", "0.2"]
+    assert choices(grid_card(0, 3, 1)) == ["0", "1", "2", "3"]
+    assert choices(grid_card(0.5, 2.5, 1)) == ["0.5", "1.5", "2.5"]
     assert choices(grid_card(0, 3, 1)) == ["0", "1", "2", "3"]
 
 
 def test_answers_round_to_the_grid_and_stay_on_it():
     card = grid_card(-0.2, 0.2, 0.1)
     values = [-5, -0.149, -0.01, 0.05000001, 0.1499999999, 7, 0.009999999776482]
-    assert [answer(card, value) for value in values] == ["-0.2", "-0.1", "0.0", "0.1", "0.1", "0.2", "0.0"]
+    assert [nearest(card, value) for value in values] == ["-0.2", "-0.1", "0.0", "0.1", "0.1", "0.2", "0.0"]
     for value in (float("nan"), float("inf")):
         with pytest.raises(UserError, match="not a finite number"):
-            answer(card, value)
+            nearest(card, value)
 
 
 @given(
@@ -77,12 +82,12 @@ def test_answers_round_to_the_grid_and_stay_on_it():
 def test_an_answer_is_the_nearest_choice(low, steps, decimals, width, value):
     step = width / 10**decimals
     card = grid_card(round(low * step, 6), round((low + steps) * step, 6), step)
-    grid = grid_choices(card)
+    grid = choices(card)
     assert len(grid) == steps + 1
     assert len({text.partition(".")[2].__len__() for text in grid}) == 1  # fixed decimals
     assert "-0" not in [text.rstrip("0").rstrip(".") for text in grid]
-    given_answer = answer(card, value)
+    given_answer = nearest(card, value)
     assert given_answer in grid
-    nearest = min(abs(float(text) - value) for text in grid)
-    assert abs(float(given_answer) - value) <= nearest + 1e-9
-    assert all(answer(card, float(text)) == text for text in grid)
+    closest = min(abs(float(text) - value) for text in grid)
+    assert abs(float(given_answer) - value) <= closest + 1e-9
+    assert all(nearest(card, float(text)) == text for text in grid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,10 +11,15 @@ from test_cards import CARD
 
 from artefacts.errors import UserError
 from data_convert.tasks.cards import TaskCard, load_card
-from data_convert.tasks.labels import BadLabel, read_label, read_label_file, resolve_labels
+from data_convert.tasks.kinds import BadLabel, Read
+from data_convert.tasks.labels import read_label_file, resolve_labels
 from data_convert.tasks.prompts import choices
 
 MULTI = {"kind": "multilabel", "metrics": ["micro_f1"], "primary_metric": "micro_f1"}
+
+
+def read_label(card: TaskCard, cell: Any) -> Read:
+    return card.answers.read(card, cell)
 
 
 def card(**changes: object) -> TaskCard:

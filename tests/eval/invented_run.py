@@ -28,6 +28,16 @@ CHOICES = {
     "text": [],
 }
 TEXTS = ["Hydrolyses ATP during transport of sugars.", "Binds DNA and represses transcription.", "Part of the ribosome."]
+LAYOUT = {
+    "format": "csv",
+    "files": {"train": "train.csv", "test": "test.csv"},
+    "inputs": [{"modality": "dna", "name": "sequence"}],
+    "label": "label",
+    "label_evidence": "invented",
+    "prompts": {"train": ["Say of {sequence}"], "eval": "What is {sequence}"},
+    "max_letters": 500,
+    "crop": "centre",
+}
 SIZES = {"train": 40, "dev": 20, "test": 60}
 
 
@@ -105,6 +115,12 @@ def invent(folder: Path, sizes: dict[str, int] = SIZES) -> Path:
             if not card["simulated"]
             else [],
             "traps": ["Names of classes follow the alphabet."],
+            "n": sizes,
+            **LAYOUT,
+            "labels": {str(code): {"name": name, "meaning": name} for code, name in enumerate(CHOICES[card["kind"]])}
+            if card["kind"] in ("binary", "multiclass")
+            else {},
+            "grid": {"low": 0, "high": 1, "step": 0.1} if card["kind"] == "regression" else None,
         }
         for card in CARDS
     ]

@@ -11,10 +11,10 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 from artefacts.errors import UserError
-from eval.alpaca import choices_of, lenient, score_answers, summary
-from eval.parse import parse_label
+from data_convert.tasks.parse import parse_label
+from eval.judge.alpaca import choices_of, lenient, score_answers, summary
 from eval.recipe import ScoreRecipe
-from eval.report import ReportRecipe, report
+from eval.show.report import ReportRecipe, report
 from llama_gene import main
 
 FROM = "of following dna sequence, The result will be one of the following:"
@@ -215,7 +215,7 @@ def test_files_that_cannot_be_scored(tmp_path: Path, content: Any, message: str)
 
 def test_broken_json_and_mixed_recipes(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('[\n {"instruction": \n', encoding="utf-8")
-    with pytest.raises(UserError, match=r"a.json:3: neither a JSON array nor JSON lines"):
+    with pytest.raises(UserError, match=r"a.json:2: the JSON array is broken here"):
         score_answers([tmp_path / "a.json"], tmp_path / "m.json", seed=0)
     with pytest.raises(ValueError, match="or a file of answers"):
         ScoreRecipe(out=tmp_path / "m.json", records=tmp_path)

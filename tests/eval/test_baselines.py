@@ -18,23 +18,24 @@ from transformers import AutoModel, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from artefacts.recipe import load
-from eval.answers import Answers, value
 from eval.baselines import kmer as kmers
-from eval.baselines.embedding.extract import Extent, extract
+from eval.baselines.embedding.extract import extract
 from eval.baselines.embedding.luca import OneHot
 from eval.baselines.embedding.open import open_encoder
+from eval.baselines.embedding.recipe import Extent
 from eval.baselines.heads.nets import Head
-from eval.baselines.heads.pooling import ValueAttention
+from eval.baselines.heads.options import Network
 from eval.baselines.kmer import kmer
 from eval.baselines.luca import head_recipe, luca_base, why_not
+from eval.baselines.lucaone.pooling import ValueAttention
 from eval.baselines.majority import majority
 from eval.baselines.recipe import BaselinesRecipe, LucaOptions
 from eval.baselines.run import run
-from eval.baselines.split import CLASSIFICATION, Task, read_tasks
+from eval.baselines.split import Task, scored_tasks
 from eval.baselines.training.command import train
-from eval.baselines.training.recipe import Network
+from eval.judge.answers import Answers, value
+from eval.judge.score import score
 from eval.predictions import read_lines
-from eval.score import score
 from sequences.alphabets import DNA
 
 TINY = {"epochs": 8, "max_train": 200, "max_dev": 50, "learning_rate": 3e-3}
@@ -49,7 +50,7 @@ def make_task(kind: str, train: int = 120, dev: int = 40, test: int = 60) -> Tas
 
 
 def measured(task: Task, lines: list[dict[str, Any]], metric: str) -> float:
-    logprobs = np.array([line["logprobs"] for line in lines]) if task.kind in CLASSIFICATION else None
+    logprobs = np.array([line["logprobs"] for line in lines]) if task.answers.one_label else None
     return value(
         metric, Answers(task.kind, task.choices, [line["gold"] for line in lines], [line["predicted"] for line in lines], logprobs)
     )
@@ -278,7 +279,7 @@ def test_luca_base_takes_pairs_and_a_task_without_dev_records(modality: str) -> 
 
 def test_luca_base_trains_as_baseline_train_does(invented: Path) -> None:
     """One loop: the same records and settings give the same predictions by both commands."""
-    records, task = invented / "records", next(t for t in read_tasks(invented / "records") if t.kind == "binary")
+    records, task = invented / "records", next(t for t in scored_tasks(invented / "records") if t.kind == "binary")
     options = LucaOptions(**{**TINY, "epochs": 2})
     lines = luca_base(task, OneHot(8192, torch.device("cpu")), options, seed=4)
     changes = {"data": records, "out": invented / "head", "task": task.id, "encoders": ["one-hot"], "system": "luca"}

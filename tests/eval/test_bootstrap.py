@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.answers import Answers, once, statistic, value
-from eval.bootstrap import Interval, Resamples, Sampled, bootstrap, combined
-from eval.metrics import Statistic
+from eval.judge.answers import Answers, once, statistic, value
+from eval.judge.bootstrap import Interval, Resamples, Sampled, bootstrap, combined
+from eval.judge.metrics import Statistic
 
 
 def classification(n: int, share_right: float, seed: int) -> Answers:
@@ -69,7 +69,7 @@ def test_same_seed_same_interval_and_another_seed_another_one() -> None:
 def test_the_number_of_records_held_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     metric = statistic("accuracy", classification(50, 0.6, 6))
     whole = bootstrap(metric, 50, seed=0)
-    monkeypatch.setattr("eval.bootstrap.INDICES_AT_ONCE", 130)
+    monkeypatch.setattr("eval.judge.bootstrap.INDICES_AT_ONCE", 130)
     assert bootstrap(metric, 50, seed=0) == whole
 
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from eval.branches import score
-from eval.likelihood import answered, read, separately
-from eval.trie import Trie
+from eval.ask.branches import score
+from eval.ask.likelihood import answered, read, separately
+from eval.ask.trie import Trie
 
 VOCABULARY = 120
 

@@ -17,8 +17,8 @@ from transformers import AutoTokenizer
 import llama_gene
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
-from eval.harness import export, written_behind
-from eval.predict import predict
+from eval.ask.harness import export, written_behind
+from eval.ask.predict import predict
 from eval.recipe import ExportRecipe, PredictRecipe
 from tokenizer.conversations import conversations
 

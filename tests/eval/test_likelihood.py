@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, BloomForCausalLM, MistralConfig, MistralForCausalLM
 
-from eval.likelihood import answered, choice_logprobs, greedy, separately, stop_ids, takes_trees
-from eval.trie import Trie
+from eval.ask.likelihood import answered, choice_logprobs, greedy, separately, stop_ids, takes_trees
+from eval.ask.trie import Trie
 
 LENGTHS = [3, 17, 1, 9, 17]
 ANSWERS = {

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 from artefacts.errors import UserError
-from eval.baselines.heads.losses import Loss
+from eval.baselines.heads.losses import loss_of
 from eval.baselines.heads.nets import Head, batch
+from eval.baselines.heads.options import LossOptions, Network
 from eval.baselines.heads.shipped import load_head
-from eval.baselines.training.recipe import Network
 
 SMALL = {"width": 24, "inner": 40, "heads": 3, "classifier": 12}
 
@@ -182,6 +182,13 @@ def test_shipped_heads_load_by_their_documented_names(given: dict[str, Any], exp
 # --- losses ---
 
 
+class Loss(LossOptions):
+    """A recipe's loss, as training calls it."""
+
+    def __call__(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return loss_of(self.kind).loss(self, logits, target)
+
+
 def test_weighted_classes_are_divided_by_the_number_of_records() -> None:
     logits, target = torch.randn(5, 3), torch.tensor([0, 1, 2, 2, 1])
     w = np.array([2.0, 50.0, 1.0])
@@ -189,8 +196,8 @@ def test_weighted_classes_are_divided_by_the_number_of_records() -> None:
     expected = -(w[target] * logp[np.arange(5), target]).sum() / 5
     loss = Loss(kind="multiclass", class_weights=w.tolist())
     assert loss(logits, target).item() == pytest.approx(expected, rel=1e-5)
-    assert loss.probabilities(logits).sum(1).numpy() == pytest.approx(np.ones(5), abs=1e-6)
-    assert (loss.outputs(3), Loss(kind="binary").outputs(2)) == (3, 1)
+    assert loss_of(loss.kind).probabilities(logits).sum(1).numpy() == pytest.approx(np.ones(5), abs=1e-6)
+    assert (loss_of("multiclass").outputs(3), loss_of("binary").outputs(2)) == (3, 1)
 
 
 def test_binary_and_regression() -> None:
@@ -199,7 +206,7 @@ def test_binary_and_regression() -> None:
     expected = -(2.0 * y.numpy() * np.log(p) + (1 - y.numpy()) * np.log(1 - p)).mean()
     loss = Loss(kind="binary", pos_weight=2.0)
     assert loss(z, y).item() == pytest.approx(expected, rel=1e-5)
-    assert loss.probabilities(z)[:, 0].numpy() == pytest.approx(p, rel=1e-5)
+    assert loss_of(loss.kind).probabilities(z)[:, 0].numpy() == pytest.approx(p, rel=1e-5)
     assert Loss(kind="regression")(z, y).item() == pytest.approx(((z[:, 0] - y) ** 2).mean().item())
     assert Loss(kind="regression", regression="l1")(z, y).item() == pytest.approx((z[:, 0] - y).abs().mean().item())
     many = torch.randn(2, 3)
@@ -208,3 +215,14 @@ def test_binary_and_regression() -> None:
         Loss(kind="regression", pos_weight=2)
     with pytest.raises(ValueError, match="multiclass"):
         Loss(kind="binary", class_weights=[1, 2])
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+def test_outputs_are_put_in_the_order_of_the_records_choices(kind: str) -> None:
+    """A head's classes may be those of the records in another order; a multilabel head's were once taken as they came."""
+    names, choices = (["a", "b"], ["b", "a"]) if kind == "binary" else (["a", "b", "c"], ["c", "a", "b"])
+    shares = {"a": 0.25, "b": 0.75, "c": 0.125}
+    outputs = np.array([[shares["b"]]] if kind == "binary" else [[shares[name] for name in names]])
+    loss = loss_of(kind)
+    found = dict(zip(choices, loss.classes(loss.reordered(outputs, names, choices))[0], strict=True))
+    assert found == pytest.approx({name: shares[name] for name in names})

@@ -22,11 +22,12 @@ import llama_gene
 from artefacts.errors import UserError
 from artefacts.recipe import load
 from configs import CONFIGS
+from data_convert.tasks.kinds import KINDS
 from data_convert.tasks.labels import read_label_file
-from eval.answers import Answers, value
 from eval.baselines.embedding.command import embed
 from eval.baselines.embedding.recipe import EmbedRecipe
 from eval.baselines.heads.nets import Head
+from eval.baselines.heads.options import Network
 from eval.baselines.heads.shipped import load_head
 from eval.baselines.training import command as commanding
 from eval.baselines.training import fit as fitting
@@ -36,12 +37,12 @@ from eval.baselines.training.data import read_data
 from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.features import Features
 from eval.baselines.training.measure import measure
-from eval.baselines.training.official import read_label
 from eval.baselines.training.predict import predict
-from eval.baselines.training.recipe import Network, PredictRecipe, Schedule, TrainRecipe
+from eval.baselines.training.recipe import PredictRecipe, Schedule, TrainRecipe
 from eval.baselines.training.records import score_lines
+from eval.judge.answers import Answers, value
+from eval.judge.score import score
 from eval.predictions import read_lines
-from eval.score import score
 
 RECIPES = sorted((CONFIGS / "baselines").glob("*.yaml"))
 TASKS = {"centraldogma", "supktax", "genustax", "speciestax", "protloc", "protstab", "ncrnafam", "infa", "ppi", "ncrpi"}
@@ -513,6 +514,10 @@ def test_figures_equal_scikit_learns() -> None:
 # --- data ---
 
 
+def read_label(text: str, kind: str, names: list[str]) -> Any:
+    return KINDS[kind].read_code(text, names, by_name=False)
+
+
 def test_labels_and_their_files(tmp_path: Path) -> None:
     path = tmp_path / "label.txt"
     path.write_text("label\nzero\none\n")
@@ -537,7 +542,7 @@ def test_labels_and_their_files(tmp_path: Path) -> None:
         ("z", "multiclass"),
     ):
         with pytest.raises(ValueError):  # noqa: PT011 - json's own words for some
-            read_label(text, kind, ["x", "y", "z"] if kind == "multilabel" else ["x", "y"])  # type: ignore[arg-type]
+            read_label(text, kind, ["x", "y", "z"] if kind == "multilabel" else ["x", "y"])
 
 
 def test_classes_that_are_called_by_numbers(tmp_path: Path) -> None:
@@ -965,7 +970,7 @@ def test_inputs_without_types_fasta_and_one_sample(heads: dict[str, Path], tmp_p
 def test_bad_rows_to_predict_are_refused_or_set_aside(heads: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     path.write_text("seq_id,seq_type,seq\na,prot,MKV\nb,prot,M1\nc,prot,\na,prot,MMM\nd,prot," + "ACGT" * 20 + "\ne,prot,WWWW\n")
-    with pytest.raises(UserError, match=r"in.csv:3: letter outside protein \('1' at position 2\)"):
+    with pytest.raises(UserError, match=r"in.csv:3: b: letter outside protein \('1' at position 2\)"):
         predicted(heads["binary"], tmp_path / "p.csv", input_file=path)
     assert not (tmp_path / "p.csv").exists()
     rows = predicted(heads["binary"], tmp_path / "p.csv", input_file=path, on_bad="set_aside", max_broken=0.7)

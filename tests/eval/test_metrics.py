@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
-from data_convert.tasks.card_fields import EC_METRICS, METRICS
-from eval import itemsets, metrics, probability, texts
-from eval.answers import Answers, metrics_of, once, statistic, value
+from data_convert.tasks.kinds import EC_METRICS, KINDS
+from eval.judge import itemsets, metrics, probability, texts
+from eval.judge.answers import Answers, metrics_of, once, statistic, value
 
 CHOICES = ["a", "b", "c", "d"]
 labels = st.sampled_from(CHOICES)
@@ -264,8 +264,8 @@ def test_every_metric_a_card_may_name_can_be_computed() -> None:
         "multilabel": (["a", "b"], [["a"], ["a", "b"]]),
         "set": ([], [["2.7.11.1"], ["1.1.1.1"]]),
     }
-    assert set(metrics_of("set", given["set"][1])) == set(METRICS["set"])
-    for kind in METRICS:
+    assert set(metrics_of("set", given["set"][1])) == set(KINDS["set"].metrics)
+    for kind in KINDS:
         choices, gold = given[kind]
         logprobs = np.eye(len(choices))[: len(gold)] * 50 if kind in ("binary", "multiclass") else None
         answers = Answers(kind, choices, gold, gold, logprobs)

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.parse import REFUSALS, Parsed, parse_label, parse_number, parse_text
-from eval.texts import same_text
+from data_convert.tasks.parse import REFUSALS, Parsed, parse_label, parse_number, parse_text, same_text
 
 LABELS = [
     ("promoter", ["promoter", "background"], "promoter"),

@@ -12,9 +12,11 @@ import torch
 from asked_records import read, write
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import data_convert.tasks.records
+import llama_gene
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
-from eval.predict import predict
+from eval.ask.predict import predict
 from eval.recipe import PredictRecipe
 from tokenizer.conversations import answer_ids, prompt_ids
 
@@ -115,3 +117,24 @@ def test_refusals(extended_folder, records, tmp_path):
     with pytest.raises(UserError, match="no such records"):
         predict(PredictRecipe(model=extended_folder, records=records, out=tmp_path / "out", split="dev"))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_reads_the_records_once(extended_folder, records, tmp_path, monkeypatch):
+    """They were read twice: by the command for a check, whose result it threw away, and by the work."""
+    read_files = []
+    original = data_convert.tasks.records.each_record
+    monkeypatch.setattr(data_convert.tasks.records, "each_record", lambda path: read_files.append(path) or original(path))
+    line = [
+        "eval",
+        "predict",
+        "--model",
+        str(extended_folder),
+        "--records",
+        str(records),
+        "--out",
+        str(tmp_path / "out"),
+        "--max-new-tokens",
+        "2",
+    ]
+    assert llama_gene.main(line) == 0
+    assert read_files == [records / "test.jsonl"]

@@ -24,11 +24,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from artefacts.recipe import load
-from eval.controls import controlled
-from eval.likelihood import greedy
-from eval.predict import _batches, predict, predictions
+from eval.ask.answer import batches_of, predictions
+from eval.ask.controls import controlled
+from eval.ask.likelihood import greedy
+from eval.ask.predict import predict
+from eval.ask.subjects import open_tokenizer
 from eval.recipe import PredictRecipe, Subject
-from eval.subjects import open_tokenizer
 from tokenizer.conversations import answer_ids, prompt_ids
 
 
@@ -85,10 +86,10 @@ def test_killed_and_continued_gives_the_same_bytes(model_folder, asked, whole, t
 
 
 def test_what_is_finished_is_not_asked_again(model_folder, asked, whole, tmp_path, monkeypatch):
-    import eval.predict
+    import eval.ask.answer
 
     calls: Counter[str] = Counter()
-    original = eval.predict._predict_batch
+    original = eval.ask.answer.answer_batch
 
     def failing(*arguments: Any) -> Any:
         calls["made"] += 1
@@ -96,7 +97,7 @@ def test_what_is_finished_is_not_asked_again(model_folder, asked, whole, tmp_pat
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(eval.predict, "_predict_batch", failing)
+    monkeypatch.setattr(eval.ask.answer, "answer_batch", failing)
     with pytest.raises(KeyboardInterrupt):
         predict(recipe(model_folder, asked, tmp_path / "out"))
     calls["made"] = 100
@@ -104,7 +105,7 @@ def test_what_is_finished_is_not_asked_again(model_folder, asked, whole, tmp_pat
     own = AutoTokenizer.from_pretrained(model_folder)
     given = records(8)
     systems = [given, *(controlled(name, given, 0) for name in ("shuffled", "removed", "permuted"))]
-    assert calls["made"] - 100 == sum(len(list(_batches(own, its, 300))) for its in systems) - 4
+    assert calls["made"] - 100 == sum(len(list(batches_of(own, its, 300))) for its in systems) - 4
     same_files(tmp_path / "out", whole)
 
 

@@ -13,11 +13,11 @@ from invented_run import EVIL, write_lines
 
 from artefacts.errors import UserError
 from artefacts.folder import manifest_path
-from eval.chats import draw, pieces
+from eval.judge.score import score
 from eval.predictions import read_lines
-from eval.report import ReportRecipe, report
-from eval.score import score
-from eval.tables import terminal_table
+from eval.show.chats import draw, pieces
+from eval.show.content import overview
+from eval.show.report import ReportRecipe, report
 
 
 def recipe_for(folder: Path, **changes: Any) -> ReportRecipe:
@@ -231,7 +231,7 @@ def test_long_sequences_are_shortened_in_the_middle_and_nothing_else() -> None:
 
 def test_the_terminal_table_is_aligned_and_the_summary_agrees(invented: Path) -> None:
     document = scored(invented)
-    lines = terminal_table(document).splitlines()
+    lines = overview(document, short=True).terminal().splitlines()
     assert len(lines) == 2 + 4
     assert lines[0].split()[0] == "task"
     end = lines[0].index("  n  ") + 3

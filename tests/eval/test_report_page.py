@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from invented_run import invent, write_lines
 
+from eval.judge.score import score
 from eval.predictions import read_lines
-from eval.report import ReportRecipe, report
-from eval.score import score
+from eval.show.report import ReportRecipe, report
 
 CHROMIUM = Path("/usr/bin/chromium")
 

@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import llama_gene
 from artefacts.errors import UserError
+from eval.ask.retention import _subject, english_bits, retention
 from eval.recipe import RetentionRecipe
-from eval.retention import _subject, english_bits, retention
 from pretrain.bits import english_blocks, heldout_bits
 from training.english import paragraphs
 from training.loss import score_in_head

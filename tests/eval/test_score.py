@@ -15,10 +15,10 @@ from sklearn.metrics import matthews_corrcoef
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint
-from eval.details import details
-from eval.markdown import as_markdown
+from eval.judge.details import details
+from eval.judge.score import score
 from eval.predictions import read_lines
-from eval.score import score
+from eval.show.content import of_task
 
 
 def run(folder: Path, name: str = "metrics.json", **options: Any) -> dict[str, Any]:
@@ -81,7 +81,9 @@ def test_labels_per_token_stand_beside_the_raw_ones(invented: Path) -> None:
     assert own["mcc"]["value"] == pytest.approx(matthews_corrcoef(gold, said), abs=1e-6)
     assert own["mcc"]["low"] <= own["mcc"]["value"] <= own["mcc"]["high"]
     assert own["mcc"] != found["metrics"]["mcc"]
-    assert f"| llama-gene, per token | {own['accuracy']['value']:.3f} [" in as_markdown("title", "", document, None)
+    assert f"| llama-gene, per token | {own['accuracy']['value']:.3f} [" in "".join(
+        of_task(one, "llama-gene")["All metrics"].markdown() for one in document["tasks"]
+    )
     for one in document["tasks"]:
         if one["kind"] not in ("binary", "multiclass"):
             assert "normalised" not in one["systems"]["llama-gene"]
@@ -371,11 +373,11 @@ def test_predictions_of_a_part_of_the_records_are_scored_where_the_records_are_t
 
 def test_records_that_disagree_with_their_card_or_repeat_an_id_are_refused(invented: Path) -> None:
     cards = json.loads((invented / "records" / "cards.json").read_text(encoding="utf-8"))
-    cards[0]["labels"] = {"1": {"name": "promoter"}, "0": {"name": "terminator"}}
+    cards[0]["labels"] = {"1": {"name": "promoter", "meaning": ""}, "0": {"name": "terminator", "meaning": ""}}
     (invented / "records" / "cards.json").write_text(json.dumps(cards), encoding="utf-8")
     with pytest.raises(UserError, match=r"'sim/promoter/test/0' has .*its card binary and \['promoter', 'terminator'\]"):
         run(invented)
-    cards[0]["labels"] = {"1": {"name": "promoter"}, "0": {"name": "background"}}
+    cards[0]["labels"] = {"1": {"name": "promoter", "meaning": ""}, "0": {"name": "background", "meaning": ""}}
     (invented / "records" / "cards.json").write_text(json.dumps(cards), encoding="utf-8")
     run(invented)
     records = list(read_lines(invented / "records" / "test.jsonl"))

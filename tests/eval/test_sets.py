@@ -17,15 +17,15 @@ from sklearn.preprocessing import MultiLabelBinarizer
 
 from artefacts.errors import UserError
 from data_convert.tasks.convert import convert
+from data_convert.tasks.parse import Parsed, parse_items
 from data_convert.tasks.records import read_records
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
-from eval.answers import Answers, statistic, value
+from eval.ask.predict import predict
 from eval.baselines.recipe import BaselinesRecipe
 from eval.baselines.run import run
-from eval.parse import Parsed, parse_items
-from eval.predict import predict
+from eval.judge.answers import Answers, statistic, value
+from eval.judge.score import score
 from eval.recipe import PredictRecipe
-from eval.score import score
 
 NAMES = ["ATP binding", "DNA binding", "binding, of RNA", "none of these"]
 

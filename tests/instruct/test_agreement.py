@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from transformers import pipeline
 
-from eval.predict import predictions
+from eval.ask.answer import predictions
+from eval.ask.subjects import open_model, open_tokenizer
 from eval.recipe import Subject
-from eval.subjects import open_model, open_tokenizer
 from instruct.talk.session import Sampling, Session
 from llama_gene import main
 from sequences.alphabets import TAGS

@@ -19,7 +19,7 @@ import pytest
 from artefacts.errors import UserError
 from data_convert.tasks.cards import load_card
 from data_convert.tasks.prompts import choices, render
-from eval.predict import predictions
+from eval.ask.answer import predictions
 from instruct.talk.batch import BatchRecipe, Task, predict
 from instruct.talk.session import Session
 

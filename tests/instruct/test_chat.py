@@ -15,7 +15,7 @@ import pytest
 
 from data_convert.tasks.cards import load_card
 from data_convert.tasks.prompts import render
-from eval.likelihood import choice_logprobs
+from eval.ask.likelihood import choice_logprobs
 from instruct.talk.session import Session
 from llama_gene import main
 from tokenizer.conversations import answer_ids

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_convert.tasks.card_fields import CLASSIFICATION
 from data_convert.tasks.cards import find_cards, load_card
 from data_convert.tasks.prompts import choices, render
 from instruct.talk.labels import Recogniser, asked_of, shipped
 
 CARDS = find_cards(["*"])
-CLOSED = [card for card in CARDS if card.kind in CLASSIFICATION and card.labels]
+CLOSED = [card for card in CARDS if card.answers.one_label and card.labels]
 SPLICE = load_card("sim/splice")
 LETTERS = {"dna": "ACGTN", "rna": "ACG", "protein": "MKVLW*"}
 

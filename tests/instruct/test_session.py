@@ -14,7 +14,7 @@ import torch
 from transformers import AutoProcessor, pipeline
 
 from artefacts.errors import UserError
-from eval.predict import predictions
+from eval.ask.answer import predictions
 from instruct.talk.session import Sampling, Session
 from tokenizer.conversations import answer_ids, conversations
 

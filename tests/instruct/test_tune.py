@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import read_manifest
-from eval.predict import predict
+from eval.ask.predict import predict
 from eval.recipe import PredictRecipe
 from instruct.tune.encode import encode
 from instruct.tune.merge import MergeRecipe, merge

@@ -14,9 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from data_convert.tasks.records import read_records
-from eval.answers import value
-from eval.predict import predictions
-from eval.predictions import answers
+from eval.ask.answer import predictions
+from eval.judge.answers import Answers, value
 from instruct.tune.merge import MergeRecipe, merge
 from instruct.tune.recipe import InstructRecipe
 from instruct.tune.tune import tune
@@ -76,7 +75,7 @@ def test_the_result_is_the_best_and_scores_as_it_did(stopped, extended_folder, r
         found.setdefault(line["task"], []).append(line)
     primary = {"sim/promoter": "mcc", "sim/stability": "spearman"}
     for task, figure in best["eval_metric_of"].items():
-        assert value(primary[task], answers(found[task], "predicted")) == pytest.approx(figure, abs=1e-4)
+        assert value(primary[task], Answers.of(found[task], "predicted")) == pytest.approx(figure, abs=1e-4)
 
 
 def test_dev_loss_by_task_is_the_plain_one(make_tuning, extended_folder, records, tmp_path):

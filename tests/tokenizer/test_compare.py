@@ -18,7 +18,8 @@ from artefacts.errors import UserError
 from sequences.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, TAGS
 from sequences.spans import spans
 from tokenizer.base import SENTENCEPIECE, from_sentencepiece
-from tokenizer.report.compare import Heldout, compare
+from tokenizer.report.compare import compare
+from tokenizer.report.heldout import Heldout
 from tokenizer.report.legacy import donor, merge_by_score
 from tokenizer.report.loss import sample
 from tokenizer.report.page import write_page

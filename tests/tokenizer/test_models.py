@@ -17,8 +17,8 @@ from sequences.alphabets import PROTEIN
 from tokenizer.base import read_base
 from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base
-from tokenizer.report.compare import Heldout
-from tokenizer.report.loss import LETTERS, Sample, Window, bits_per_letter, cut_texts, sample, scored_sequences, scored_texts
+from tokenizer.report.heldout import Heldout, cut_texts
+from tokenizer.report.loss import LETTERS, Sample, Window, bits_per_letter, sample, scored_sequences, scored_texts
 from tokenizer.report.models import resize, resized
 from tokenizer.report.ways import Way, ways_to_extend
 from tokenizer.vocabulary import extend

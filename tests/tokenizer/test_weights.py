@@ -24,7 +24,7 @@ from sequences.alphabets import NUCLEOTIDES, RESIDUES
 from tokenizer.base import locate, read_base
 from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base, preview
-from tokenizer.report.compare import Heldout
+from tokenizer.report.heldout import Heldout
 from tokenizer.rows import BLOCK, new_rows, sources
 from tokenizer.saving import carry_tokenizer
 from tokenizer.vocabulary import extend

@@ -10,31 +10,18 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger, UserError, ensure, say_read
-from artefacts.recipe import Recipe
 from sequences.alphabets import ALPHABETS
-from sequences.readers import read_sequences
 from sequences.spans import TAG, spans
 from sequences.texts import read_texts
 from tokenizer.base import SENTENCEPIECE, next_id
 from tokenizer.private import tag_tokens
+from tokenizer.report.heldout import Heldout, cut_sequences
 from tokenizer.report.probe import probe_lines
 from tokenizer.report.ways import between_tags, changed_lines, compare_ways, encoder, unreachable
 from tokenizer.vocabulary import PAD, NewIds
 
 WINDOW = 512
 """Letters per held-out window, as the gene BPEs are trained."""
-
-
-class Heldout(Recipe):
-    """Held-out files for the comparison."""
-
-    dna: list[Path] = []
-    protein: list[Path] = []
-    text: list[Path] = []
-    max_letters: int = 200_000
-    """Letters (or characters of text) read per modality."""
-    ways: bool = True
-    """Compare with `add_tokens` and with the original LLaMA-Gene merge too, when any held-out file is given."""
 
 
 def compare(
@@ -65,12 +52,13 @@ def compare(
     ledgers = {"dna": Ledger(), "protein": Ledger(), "text": Ledger()}
     windows = {}
     for name, files in (("dna", heldout.dna), ("protein", heldout.protein)):
-        if found := _windows(files, name, heldout.max_letters, ledgers[name]):
+        if found := list(cut_sequences(files, name, heldout.max_letters, WINDOW, ledgers[name])):
             windows[name] = found
     lines = _lines(heldout.text, heldout.max_letters, ledgers["text"])
     for name, ledger in ledgers.items():
         if ledger.read:
             say_read(f"held-out {name}", ledger.as_dict())
+    # ours
     report: dict[str, Any] = {
         "family": family,
         "base_vocab": next_id(base),
@@ -83,6 +71,7 @@ def compare(
         report["modalities"]["text"] = report["text"]["heldout"]
     for name, row in report["modalities"].items():
         row["heldout_set_aside"] = dict(sorted(ledgers[name].reasons.items()))
+    # the other ways beside it
     if not heldout.ways:
         report["ways"] = {"skipped": "heldout.ways is off"}
     elif genes is None or not (windows or lines):
@@ -201,20 +190,6 @@ def _lengths(pieces: dict[int, str], used: Counter[int]) -> list[dict[str, int]]
         {"letters": length, "pieces": there[length], "used": in_use[length], "tokens": tokens[length]}
         for length in range(1, max(there) + 1)
     ]
-
-
-def _windows(files: list[Path], name: str, max_letters: int, ledger: Ledger) -> list[str]:
-    windows: list[str] = []
-    room = max_letters
-    for file in files:
-        for sequence in read_sequences(file, ALPHABETS[name], ledger):
-            for start in range(0, len(sequence.letters), WINDOW):
-                window = sequence.letters[start : start + WINDOW][:room]
-                if not window:
-                    return windows
-                windows.append(window)
-                room -= len(window)
-    return windows
 
 
 def _lines(files: list[Path], max_characters: int, ledger: Ledger) -> list[str]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,14 +21,13 @@ from torch.nn import functional as F
 
 from artefacts.errors import Ledger
 from sequences.alphabets import ALPHABETS
-from sequences.readers import read_sequences
-from sequences.spans import TAG
-from sequences.texts import read_texts
-from tokenizer.report.compare import Heldout
+from tokenizer.report.heldout import Heldout, cut_sequences, cut_texts
 from tokenizer.report.ways import Encode, Way
 
 WINDOW = 256
 """Tokens seen at once, at most."""
+SEQUENCE = WINDOW - 3
+"""Letters of a window: one token for each, BOS and two tags would still fit."""
 LETTERS = 20_000
 """Letters (bytes of text) measured per modality."""
 BOUNDS = {"dna": 2.0, "protein": math.log2(20)}
@@ -63,7 +61,7 @@ def sample(heldout: Heldout, letters: int = LETTERS) -> Sample:
     """The first letters of the held-out files, `letters` of each modality (bytes of text)."""
     files = {"dna": heldout.dna, "protein": heldout.protein}
     ledgers = {"dna": Ledger(), "protein": Ledger(), "text": Ledger()}
-    sequences = {name: list(cut_sequences(found, name, letters, ledgers[name])) for name, found in files.items() if found}
+    sequences = {name: list(cut_sequences(found, name, letters, SEQUENCE, ledgers[name])) for name, found in files.items() if found}
     texts = list(cut_texts(heldout.text, letters, ledgers["text"]))
     return Sample(sequences, texts, {name: dict(sorted(ledger.reasons.items())) for name, ledger in ledgers.items() if ledger.reasons})
 
@@ -89,35 +87,6 @@ def initial_loss(model: Any, way: Way, found: Sample, start: int, base_bits: flo
     for name, row in figures.items():
         row["heldout_set_aside"] = found.set_aside.get(name, {})
     return figures
-
-
-def cut_sequences(files: list[Path], name: str, letters: int, ledger: Ledger | None = None) -> Iterator[str]:
-    """Windows of plain letters, `letters` in all; one token for each letter of a window, BOS and two tags would still fit."""
-    ledger = ledger or Ledger()
-    length, room = WINDOW - 3, letters
-    for file in files:
-        for sequence in read_sequences(file, ALPHABETS[name], ledger):
-            for at in range(0, len(sequence.letters), length):
-                window = sequence.letters[at : at + min(length, room)]
-                if not window:
-                    return
-                room -= len(window)
-                yield window
-
-
-def cut_texts(files: list[Path], size: int, ledger: Ledger | None = None) -> Iterator[str]:
-    """Documents, `size` bytes in all. Those that mention a tag are no text alone and are left out."""
-    ledger = ledger or Ledger()
-    room = size
-    for file in files:
-        for document in read_texts(file, ledger):
-            if TAG.search(document.text):
-                continue
-            text = document.text.encode()[:room].decode(errors="ignore")
-            if not text:
-                return
-            room -= len(text.encode())
-            yield text
 
 
 def scored_sequences(way: Way, name: str, sequences: list[str], start: int) -> Iterator[Window]:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.folder import MANIFEST, new_file
+from pages.page import render_page, share
 
-MODALITIES = {"dna": "DNA", "protein": "protein", "text": "text"}
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
+
 WAYS = {"ours": "this extension", "add_tokens": "add_tokens", "legacy_spm": "original merge"}
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 NEVER_FINAL = {
@@ -29,35 +31,30 @@ def write_page(report: dict[str, Any], path: Path) -> None:
         report: what `tokenizer.report.compare.compare` returned, with what `tokenizer.report.models` adds where a model was extended.
         path: the page; a manifest in its folder, written before, gives commit, seed and files.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     manifest = path.parent / MANIFEST
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        count=lambda number: f"{number:,}",
-        share=_share,
+    ways = [(name, title, report["ways"][name]) for name, title in WAYS.items() if name in report["ways"]]
+    beside = ways[0][2] if ways else {}  # ours
+    loss, rows = report.get("initial_loss"), report.get("rows")
+    context = {
+        "report": report,
+        "sequences": {name: row for name, row in report["modalities"].items() if name != "text"},
+        "ways": ways,
+        "loss": loss,
+        "losses_beside": "skipped" not in beside.get("initial_loss", {"skipped": "not asked for"}),
+        "rows": rows,
+        "rows_beside": "rows" in beside,
+        "neighbourhoods": _neighbourhoods(rows, ways) if rows else [],
+        "manifest": json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else None,
+        "never_final": NEVER_FINAL,
+    }
+    page = render_page(
+        TEMPLATE,
+        context,
+        share=lambda value: share(value).replace(".0 %", " %"),
         three_digits=_three_digits,
         measured=lambda row: row.get("letters") or row.get("bytes", 0),
         cosine=lambda number: f"{number:.2f}".replace("-", "−"),
         upper_first=lambda text: text[:1].upper() + text[1:],
-    )
-    ways = [(name, title, report["ways"][name]) for name, title in WAYS.items() if name in report["ways"]]
-    beside = ways[0][2] if ways else {}  # ours
-    loss, rows = report.get("initial_loss"), report.get("rows")
-    page = environment.get_template("page.html.jinja").render(
-        report=report,
-        sequences={name: row for name, row in report["modalities"].items() if name != "text"},
-        ways=ways,
-        loss=loss,
-        losses_beside="skipped" not in beside.get("initial_loss", {"skipped": "not asked for"}),
-        rows=rows,
-        rows_beside="rows" in beside,
-        neighbourhoods=_neighbourhoods(rows, ways) if rows else [],
-        manifest=json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else None,
-        names=MODALITIES,
-        never_final=NEVER_FINAL,
     )
     with new_file(path, overwrite=True) as file:
         file.write_text(page, encoding="utf-8")
@@ -76,13 +73,3 @@ def _three_digits(value: float) -> str:
         return f"{value:.3f}"
     shown, _, exponent = f"{value:.3g}".partition("e")
     return f"{shown} × 10{str(int(exponent)).translate(SUPERSCRIPT)}" if exponent else shown
-
-
-def _share(value: float) -> str:
-    """Per cent; a figure that only rounds to none or to all does not read as such."""
-    shown = f"{100 * value:.1f}"
-    if shown == "0.0" and value > 0:
-        return "< 0.1 %"
-    if shown == "100.0" and value < 1:
-        return "> 99.9 %"
-    return f"{shown.removesuffix('.0')} %"

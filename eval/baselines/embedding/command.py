@@ -10,13 +10,12 @@ from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read, write_set_a
 from artefacts.folder import check_no_input, fingerprint, put_in_place, write_manifest
 from artefacts.owner import owned, state_of
 from eval.baselines.embedding.inputs import Item, check_seq_type, read_inputs, read_letters
-from eval.baselines.embedding.recipe import EmbedRecipe
+from eval.baselines.embedding.recipe import EmbedRecipe, Extent
 from sequences.alphabets import BadSequence
 
 if TYPE_CHECKING:
     from eval.baselines.embedding.encoder import Encoder
 
-EXTENT = ("trunc_type", "truncation_seq_length", "embedding_complete", "embedding_complete_seg_overlap", "embedding_fixed_len_a_time")
 SHAPE = ("embedding_type", "vector_type", "save_type", "matrix_add_special_token", "use_bf16")
 
 
@@ -35,16 +34,17 @@ def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
 
 def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
     items, ledger = _items(recipe)  # before torch is imported
-    from eval.baselines.embedding.extract import Extent, extract
+    from eval.baselines.embedding.extract import extract
     from eval.baselines.embedding.open import identity
     from eval.baselines.embedding.store import StoreWriter, digest, read_settings, safe_names
 
-    extent = Extent.model_validate({name: getattr(recipe, name) for name in EXTENT})
+    extent = Extent.model_validate({name: getattr(recipe, name) for name in Extent.model_fields})
     settings: dict[str, Any] = {
         "encoder": identity(recipe.encoder_name),
         **extent.model_dump(),
         **{name: getattr(recipe, name) for name in SHAPE},
     }
+    # a store that is to be replaced stays until the new one, beside it, is complete
     encoder, folder, before = None, recipe.out, state_of(recipe.out)
     if overwrite and _is_store(recipe.out, settings):
         check_no_input(recipe.out, [] if recipe.input_file is None else [recipe.input_file])
@@ -56,6 +56,7 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
     for item in items:
         if store.done.get(item.id, sequence := digest(item.modality, item.letters)) != sequence:
             raise UserError(f"{item.where}: {recipe.out} holds another sequence under the id '{item.id}'; choose another output")
+    # what the store lacks
     names = safe_names(dict.fromkeys([*store.done, *(item.id for item in items)]))
     todo = [item for item in items if item.id not in store.done]
     if todo:
@@ -71,6 +72,7 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
                 store.put(item.id, digest(item.modality, item.letters), names[item.id], made, rows.passes)
         finally:
             store.flush()
+    # what became of the rows
     write_set_aside(folder / SET_ASIDE, ledger)
     say_read(str(recipe.input_file or "seq"), ledger.as_dict(), recipe.out / SET_ASIDE)
     counts = {"input": ledger.as_dict(), "in_store": len(store.done)}

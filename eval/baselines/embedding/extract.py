@@ -16,36 +16,14 @@ import torch
 from tqdm import tqdm
 
 from artefacts.errors import UserError
-from artefacts.recipe import Recipe
 from eval.baselines.embedding.encoder import Encoder, Piece, batches
-from eval.baselines.embedding.windows import Side, Window, first_pass, windows
+from eval.baselines.embedding.recipe import Extent
+from eval.baselines.embedding.windows import Window, first_pass, windows
 
 SHORTEST = 64
 """Windows are not halved below this many tokens."""
 VALUES_AT_ONCE = 1 << 27
 """Numbers held at once, 512 MiB in float32: sequences are handed out in groups of at most so many."""
-
-
-class Extent(Recipe):
-    """How much of a sequence is embedded, and in which pieces; the fields have upstream's names."""
-
-    trunc_type: Side = "right"
-    """right keeps the first letters, left the last; also the end where windows begin."""
-    truncation_seq_length: int | None = 4094
-    """Letters kept, special tokens not counted; null: all of them."""
-    embedding_complete: bool = False
-    """Embed every letter of a longer sequence, whatever truncation_seq_length says."""
-    embedding_complete_seg_overlap: bool = False
-    """Let windows overlap by half."""
-    embedding_fixed_len_a_time: int | None = None
-    """Tokens of a window; null: as long as the sequence, the encoder and memory allow."""
-
-    def truncate(self, letters: str) -> str:
-        """The letters that are embedded."""
-        limit = self.truncation_seq_length
-        if self.embedding_complete or limit is None or len(letters) <= limit:
-            return letters
-        return letters[:limit] if self.trunc_type == "right" else letters[-limit:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ Not supported: Excel files, several sequences per row (embed each column in a ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +32,53 @@ class Item:
     modality: str
     """dna or protein; RNA is read as DNA."""
     letters: str
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InputRow:
+    """A row as it stands in a file: a sequence, or the two of a pair."""
+
     where: str
+    ids: list[str]
+    types: list[str]
+    texts: list[str]
+    cells: list[str] = field(default_factory=list)
+    """All of the row."""
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        return "#".join(self.ids)
+
+    def items(self) -> tuple[Item, ...]:
+        """Its sequences. Raises BadSequence with what is wrong, UserError for a type that is none."""
+        if self.problem or not all(self.ids):
+            raise BadSequence(self.problem or "no id")
+        read = [read_letters(text, check_seq_type(kind, self.where)) for text, kind in zip(self.texts, self.types, strict=True)]
+        return tuple(Item(name, *found, self.where) for name, found in zip(self.ids, read, strict=True))
+
+
+def usable(
+    rows: Iterable[InputRow], ledger: Ledger, on_bad: OnBad, rejected: list[list[str]]
+) -> Iterator[tuple[InputRow, tuple[Item, ...]]]:
+    """The rows that can be used with their sequences; who takes them counts them as written.
+
+    Args:
+        on_bad: `refuse` stops at another one, `set_aside` counts it in the ledger and adds reason, place and cells to `rejected`.
+    """
+    for row in rows:
+        ledger.read += 1
+        try:
+            items = row.items()
+        except BadSequence as bad:
+            if on_bad == "refuse":
+                name = f"{row.name or 'record'}: " if row.cells else ""
+                raise UserError(f"{row.where}: {name}{bad}; mend it, or pass on_bad=set_aside to go on without it") from None
+            ledger.reject(bad.reason, row.where)
+            rejected.append([str(bad), row.where, *row.cells])
+        else:
+            yield row, items
 
 
 def read_letters(raw: str, seq_type: str) -> tuple[str, str]:
@@ -89,7 +135,7 @@ def read_inputs(
     Args:
         id_idx: column index or name; None: the first.
         seq_idx: None: the third column where there are more than two, else the second, as upstream has it.
-        on_bad: `refuse` stops at a bad record, `set_aside` counts it in the ledger, up to a share of `max_broken`.
+        on_bad: see `usable`; at most a share of `max_broken` may be set aside.
 
     Raises:
         UserError: a bad record (file:line), an id with two sequences, nothing to embed.
@@ -97,38 +143,47 @@ def read_inputs(
     check_seq_type(seq_type, "seq_type")
     ledger = Ledger(max_broken)
     items: dict[str, Item] = {}
-    for line, name, raw, problem in _fasta(path) if sequence_format(path) == FASTA else _table(path, id_idx, seq_idx):
-        ledger.read += 1
-        try:
-            if problem or not name:
-                raise BadSequence(problem or "no id")
-            modality, letters = read_letters(raw, seq_type)
-        except BadSequence as bad:
-            if on_bad == "refuse":
-                raise UserError(
-                    f"{at(path, line)}: {name or 'record'}: {bad}; mend it, or pass on_bad=set_aside to go on without it"
-                ) from None
-            ledger.reject(bad.reason, at(path, line))
-            continue
-        if name not in items:
-            items[name] = Item(name, modality, letters, at(path, line))
+    rows = fasta_rows(path, seq_type) if sequence_format(path) == FASTA else _rows(path, seq_type, id_idx, seq_idx)
+    for _, (item,) in usable(rows, ledger, on_bad, []):
+        if item.id not in items:
+            items[item.id] = item
             ledger.written += 1
-        elif items[name].letters == letters:
-            ledger.reject("id and sequence stand in the file before", at(path, line), on_purpose=True)
+        elif items[item.id].letters == item.letters:
+            ledger.reject("id and sequence stand in the file before", item.where, on_purpose=True)
         else:
-            raise UserError(f"{at(path, line)}: id '{name}' also stands for another sequence at {items[name].where}; make ids unique")
+            raise UserError(f"{item.where}: id '{item.id}' also stands for another sequence at {items[item.id].where}; make ids unique")
     ledger.close(path, Ledger(), "sequence to embed")
     return list(items.values()), ledger
 
 
-def _fasta(path: Path) -> Iterator[tuple[int, str, str, str]]:
-    yield from ((line, header, letters, "") for line, header, letters in fasta_records(path))
+def fasta_rows(path: Path, seq_type: str) -> Iterator[InputRow]:
+    """The records of a FASTA file."""
+    for line, header, letters in fasta_records(path):
+        yield InputRow(at(path, line), [header.strip()], [seq_type], [letters], [header])
 
 
-def _table(path: Path, id_idx: int | str | None, seq_idx: int | str | None) -> Iterator[tuple[int, str, str, str]]:
+def paired_rows(path: Path, count: int, types: list[str] | None = None) -> Iterator[InputRow]:
+    """Rows of a table by position: ids, types, sequences, `count` of each; then whatever the row has.
+
+    Args:
+        types: of a table without columns of types.
+
+    Raises:
+        UserError: a row of another form (file:line).
+    """
+    for row in open_table(path):
+        if row.problem:
+            raise UserError(f"{at(path, row.line)}: {row.problem}; mend the line")
+        ids, second, third = (row.cells[i * count : (i + 1) * count] for i in range(3))
+        ids = [name.strip().lstrip(">") for name in ids]
+        yield InputRow(at(path, row.line), ids, types or second, second if types else third, row.cells)
+
+
+def _rows(path: Path, seq_type: str, id_idx: int | str | None, seq_idx: int | str | None) -> Iterator[InputRow]:
     table = open_table(path)
     name = column(table, 0 if id_idx is None else id_idx)
     letters = column(table, (2 if len(table.names) > 2 else 1) if seq_idx is None else seq_idx)
     table.one_line = [name, letters]
     for row in table:
-        yield row.line, *((row.cells[name].lstrip(">"), row.cells[letters]) if row.cells else ("", "")), row.problem
+        own, text = (row.cells[name].lstrip(">"), row.cells[letters]) if row.cells else ("", "")
+        yield InputRow(at(path, row.line), [own], [seq_type], [text], row.cells or [""], row.problem)

@@ -20,7 +20,45 @@ RELEASED = {
 DEFAULT_STEP = {"lucaone": 36000000, "lucaone-gene": 36800000, "lucaone-prot": 38200000}
 
 
-class EmbedRecipe(Recipe):
+class EncoderUse(Recipe):
+    """Where and how an encoder runs."""
+
+    gpu_id: int | None = None
+    """-1: the CPU; without it a GPU where there is one."""
+    use_bf16: bool = False
+    """Of the encoder; a head on it is trained in float32."""
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
+
+
+class Windows(Recipe):
+    """What becomes of sequences that are longer than one pass; the fields have upstream's names."""
+
+    trunc_type: Literal["right", "left"] = "right"
+    """right keeps the first letters, left the last; also the end where windows begin."""
+    embedding_complete: bool = False
+    """Embed every letter of a longer sequence, in windows where it must be, and cut the rows afterwards; else the letters are cut."""
+    embedding_complete_seg_overlap: bool = False
+    """Let windows overlap by half."""
+    embedding_fixed_len_a_time: int | None = Field(default=None, ge=1)
+    """Tokens of a window; null: as long as the sequence, the encoder and memory allow."""
+
+
+class Extent(Windows):
+    """How much of a sequence is embedded, and in which pieces."""
+
+    truncation_seq_length: int | None = Field(default=4094, ge=1)
+    """Letters kept, special tokens not counted; null: all of them."""
+
+    def truncate(self, letters: str) -> str:
+        """The letters that are embedded."""
+        limit = self.truncation_seq_length
+        if self.embedding_complete or limit is None or len(letters) <= limit:
+            return letters
+        return letters[:limit] if self.trunc_type == "right" else letters[-limit:]
+
+
+class EmbedRecipe(Extent, EncoderUse):
     """Embed sequences with LucaOne, ESM-2, DNABERT-2, a gene LLaMA, any AutoModel, or none (one-hot, kmer, placed)."""
 
     input_file: Path | None = None
@@ -45,21 +83,8 @@ class EmbedRecipe(Recipe):
     vector_type: Literal["mean", "max", "cls"] = "mean"
     save_type: Literal["numpy", "tensor", "safetensors"] = "safetensors"
     """numpy: a .pt file per sequence that the original's tools read; tensor: the same, a tensor in it; safetensors: shards."""
-    trunc_type: Literal["right", "left"] = "right"
-    truncation_seq_length: int | None = Field(default=4094, ge=1)
     matrix_add_special_token: bool = False
     """Keep the rows of the special tokens around the sequence."""
-    embedding_complete: bool = False
-    """Embed all of a long sequence, whatever truncation_seq_length says, in windows where it must be."""
-    embedding_complete_seg_overlap: bool = False
-    """Let windows overlap by half."""
-    embedding_fixed_len_a_time: int | None = Field(default=None, ge=1)
-    """Tokens of a window; without it as many as the encoder and memory allow."""
-    use_bf16: bool = False
-    gpu_id: int | None = None
-    """-1: the CPU; without it a GPU where there is one."""
-    batch_tokens: int | None = Field(default=None, ge=1)
-    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
     on_bad: Literal["refuse", "set_aside"] = "refuse"
     """What becomes of a record with unknown letters, of the wrong molecule or without letters."""
     max_broken: float = Field(0.1, ge=0, le=1)

@@ -7,6 +7,7 @@ the same kind of site). `one-hot`, which keeps a row per letter, is beside LucaO
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,14 +40,11 @@ class Words(OneRow):
     """A nucleic acid uses the first 4 + 16 + 64 + 256 channels."""
 
     def ids(self, modality: str, letters: str) -> np.ndarray:
-        size, codes, row_1D = len(PLAIN_LETTERS[modality]), _codes(modality, letters), np.zeros((1, self.width), dtype=np.float32)
-        word, known, column = np.zeros(len(codes), dtype=np.int64), np.ones(len(codes), dtype=bool), 0
-        for k in range(1, self.LONGEST[modality] + 1):
-            windows = max(len(codes) - k + 1, 0)  # the word that begins at each place, one letter longer in each round
-            word, known = word[:windows] * size + codes[k - 1 :], known[:windows] & (codes[k - 1 :] >= 0)
-            shares = np.bincount(word[known], minlength=size**k) / max(windows, 1)
-            row_1D[0, column : column + size**k] = np.sqrt(shares * size**k) - 1
-            column += size**k
+        size, longest = len(PLAIN_LETTERS[modality]), self.LONGEST[modality]
+        [shares] = word_shares([letters.replace("U", "T") if modality == "rna" else letters], PLAIN_LETTERS[modality], longest, np.float64)
+        expected = np.repeat([size**k for k in range(1, longest + 1)], [size**k for k in range(1, longest + 1)])
+        row_1D = np.zeros((1, self.width), dtype=np.float32)
+        row_1D[0, : len(shares)] = np.sqrt(shares * expected) - 1
         return row_1D
 
 
@@ -61,6 +59,32 @@ class Placed(OneRow):
         places = np.flatnonzero(codes >= 0)
         row_1D[0, places * size + codes[places]] = 1
         return row_1D
+
+
+def word_shares(sequences: Sequence[str], letters: str, longest: int, dtype: Any = np.float32) -> np.ndarray:
+    """Each word's count over the number of windows of its length, `[sequences, sum of letters**k]`, k = 1..longest in turn.
+
+    Words with a letter that is none of `letters` are not counted.
+    """
+    table = np.full(256, -1, dtype=np.int64)
+    table[np.frombuffer(letters.encode(), dtype=np.uint8)] = np.arange(len(letters))
+    lengths = np.array([len(sequence) for sequence in sequences])
+    codes = table[np.frombuffer("".join(sequences).encode("latin-1", "replace"), dtype=np.uint8)]
+    row = np.repeat(np.arange(len(sequences)), lengths)
+    counts = np.zeros((len(sequences), sum(len(letters) ** k for k in range(1, longest + 1))), dtype=dtype)
+    word, known = np.zeros(len(codes), dtype=np.int64), np.ones(len(codes), dtype=bool)
+    column = 0
+    for k in range(1, longest + 1):
+        starts = len(codes) - k + 1  # the word that begins at each place, one letter longer in each round
+        if starts <= 0:
+            break
+        word = word[:starts] * len(letters) + codes[k - 1 :]
+        known = known[:starts] & (codes[k - 1 :] >= 0) & (row[:starts] == row[k - 1 :])  # never across two sequences
+        words = len(letters) ** k
+        cells = np.bincount(row[:starts][known] * words + word[known], minlength=len(sequences) * words).reshape(-1, words)
+        counts[:, column : column + words] = cells / np.maximum(lengths - k + 1, 1)[:, None]
+        column += words
+    return counts
 
 
 def _codes(modality: str, letters: str) -> np.ndarray:

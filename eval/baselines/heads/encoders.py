@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import BertConfig
+from transformers.models.bert.modeling_bert import BertEncoder
 
 from eval.baselines.lucaone.model import NORM_EPS, Block, rotary
 
@@ -36,51 +37,27 @@ class LucaTransformer(nn.Module):
 
 
 class Bert(nn.Module):
-    """Linear to E and BERT layers, without position embeddings; names as in BERT's own state dicts."""
+    """Linear to E and the layers of transformers' BERT, without position embeddings."""
 
     def __init__(self, width_in: int, width: int, layers: int, heads: int, inner: int) -> None:
         super().__init__()
         self.embeddings = nn.Linear(width_in, width)
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(BertLayer(width, heads, inner) for _ in range(layers))})
+        config = BertConfig(
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=inner,
+            hidden_dropout_prob=DROPOUT,
+            attention_probs_dropout_prob=DROPOUT,
+            layer_norm_eps=BERT_EPS,
+        )
+        config._attn_implementation = "sdpa"
+        self.encoder = BertEncoder(config)
         _initialise(self)
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        x_BTE = self.embeddings(x_BTD)
-        layers: Any = self.encoder["layer"]
-        for layer in layers:
-            x_BTE = layer(x_BTE, mask_BT.bool()[:, None, None, :])
-        return x_BTE
-
-
-class BertLayer(nn.Module):
-    """`x = norm(x + attention(x)); x = norm(x + feed_forward(x))`."""
-
-    def __init__(self, width: int, heads: int, inner: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention = nn.ModuleDict(
-            {
-                "self": nn.ModuleDict({name: nn.Linear(width, width) for name in ("query", "key", "value")}),
-                "output": _normalised(width, width),
-            }
-        )
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, inner)})
-        self.output = _normalised(inner, width)
-
-    def forward(self, x_BTE: Tensor, mask_B11T: Tensor) -> Tensor:
-        projections: Any = self.attention["self"]
-        q, k, v = (projections[name](x_BTE).unflatten(-1, (self.heads, -1)).transpose(1, 2) for name in ("query", "key", "value"))
-        dropout = DROPOUT if self.training else 0.0
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_B11T, dropout_p=dropout).transpose(1, 2).flatten(2)
-        x_BTE = self._add(x_BTE, attended, self.attention["output"])
-        return self._add(x_BTE, F.gelu(self.intermediate["dense"](x_BTE)), self.output)
-
-    def _add(self, x_BTE: Tensor, branch: Tensor, output: Any) -> Tensor:
-        return output["LayerNorm"](x_BTE + F.dropout(output["dense"](branch), DROPOUT, self.training))
-
-
-def _normalised(width_in: int, width: int) -> nn.ModuleDict:
-    return nn.ModuleDict({"dense": nn.Linear(width_in, width), "LayerNorm": nn.LayerNorm(width, eps=BERT_EPS)})
+        found: Any = self.encoder(self.embeddings(x_BTD), attention_mask=mask_BT.bool()[:, None, None, :])
+        return found.last_hidden_state
 
 
 def _initialise(module: nn.Module) -> None:

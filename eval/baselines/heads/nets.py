@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from artefacts.errors import ensure
 from eval.baselines.heads.encoders import Bert, LucaTransformer
-from eval.baselines.heads.pooling import pooling
-from eval.baselines.training.recipe import Network
+from eval.baselines.heads.options import Network
+from eval.baselines.lucaone.pooling import pooling
 
 
 class Head(nn.Module):

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from artefacts.errors import UserError
 from eval.baselines.heads.nets import Head
+from eval.baselines.heads.options import Network
 from eval.baselines.lucaone.checkpoint import FILES, load_exactly, read_state
-from eval.baselines.training.recipe import Network
 
 BUFFERS = re.compile(r"(.*\.)?(loss_fct\.criterion\.(weight|pos_weight)|loss_fct\.(weight|pos_weight)|rot_emb\.inv_freq)")
 """May stand in a file and is no parameter."""

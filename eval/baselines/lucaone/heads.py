@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput, TokenClassifierOutput
 
-from eval.baselines.heads.pooling import ValueAttention, mean_rows
 from eval.baselines.lucaone.config import LucaOneConfig
 from eval.baselines.lucaone.model import NORM_EPS, LucaOneModel, LucaOnePreTrainedModel
+from eval.baselines.lucaone.pooling import ValueAttention, mean_rows
 
 
 class MaskedLMHead(nn.Module):

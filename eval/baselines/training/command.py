@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_manifest
+from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.training.data import read_data
 from eval.baselines.training.examples import Data, Example
@@ -47,12 +48,14 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     data = read_data(recipe)
     device = pick_device(recipe.gpu_id)
     features = Features(recipe)
+    # whatever can be refused before the first epoch
     for examples in data.splits.values():
         features.check(examples)
     if features.stores:
         _read_through(features, [example for split in ("dev", "test") for example in data.splits[split]])
     for split in ("train", "dev"):  # test is read once, when memory need not hold it
         features.prepare(data.splits[split], f"embed {split}")
+    # train, and measure on dev
     fitted = fit(recipe, data, features, device)
     figures: dict[str, Any] = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.history), "train": {"n": len(data.splits["train"])}}
     figures["dev"] = measure(data, data.splits["dev"], predict(fitted, data.splits["dev"], features, device), recipe.metric, recipe.seed)
@@ -66,6 +69,7 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
                 csv.writer(handle).writerows([["reason", "where"], *data.rejected])
         counts = {"splits": {split: len(examples) for split, examples in data.splits.items()}, "ledgers": data.ledgers, "notes": data.notes}
         write_manifest(folder, "head", recipe=recipe.model_dump(mode="json"), inputs={"data": fingerprint(recipe.data)}, counts=counts)
+        # a mistake in test costs its figures, not the head
         wrong = None
         try:
             found_NC = predict(fitted, data.splits["test"], features, device)
@@ -113,11 +117,7 @@ def _write_csv(path: Path, recipe: TrainRecipe, data: Data, probabilities_NC: np
 
 
 def _truth(example: Example, data: Data) -> str:
-    if data.kind == "regression":
-        return repr(example.label)
-    codes = example.label if isinstance(example.label, list) else [example.label]
-    names = [data.names[code] for code in codes]
-    return str(names) if data.kind == "multilabel" else names[0]
+    return str(KINDS[data.kind].label(example.label, data.names))
 
 
 def _write_json(path: Path, document: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from artefacts.errors import UserError
+from data_convert.tasks.kinds import KINDS
 from eval.baselines.training.examples import Data
 from eval.baselines.training.official import from_csv
 from eval.baselines.training.recipe import TrainRecipe
@@ -50,7 +51,7 @@ def drawn(data: Data, recipe: TrainRecipe) -> Data:
         if limit is not None and len(records) > limit:
             data.splits[split] = [records[i] for i in sorted(rng.choice(len(records), limit, replace=False))]
     train = data.splits["train"]
-    if data.kind in ("binary", "multiclass") and len({example.label for example in train}) < 2:
+    if KINDS[data.kind].one_label and len({example.label for example in train}) < 2:
         raise UserError(f"{recipe.data}: its train records hold a single class, so there is nothing to learn")
     repeated = {tuple(i.letters for i in e.inputs) for e in train} & {tuple(i.letters for i in e.inputs) for e in data.splits["test"]}
     if repeated:

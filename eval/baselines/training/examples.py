@@ -5,16 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from eval.baselines.training.recipe import Kind
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One sequence of a record."""
-
-    id: str
-    modality: str
-    letters: str
+from eval.baselines.embedding.inputs import Item
+from eval.baselines.heads.options import HeadKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +14,7 @@ class Example:
     """One record."""
 
     id: str
-    inputs: tuple[Input, ...]
+    inputs: tuple[Item, ...]
     label: Any
     """Class code, list of codes, or number."""
     source: Any = None
@@ -33,7 +25,7 @@ class Example:
 class Data:
     """A task's records by split."""
 
-    kind: Kind
+    kind: HeadKind
     names: list[str]
     """Class names by code; empty for regression."""
     splits: dict[str, list[Example]]

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from artefacts.errors import UserError
 from eval.baselines.embedding.encoder import Encoder
-from eval.baselines.embedding.extract import Extent, extract
+from eval.baselines.embedding.extract import extract
+from eval.baselines.embedding.inputs import Item
 from eval.baselines.embedding.open import identity, open_encoder
+from eval.baselines.embedding.recipe import Extent, Windows
 from eval.baselines.embedding.store import StoreReader, digest
-from eval.baselines.training.examples import Example, Input
+from eval.baselines.training.examples import Example
 from eval.baselines.training.recipe import TrainRecipe
 
 GIGABYTE = 1 << 30
@@ -51,14 +53,7 @@ class Features:
             self.encoders = [opened[name] for name in names]
         self.limits = [length - 2 for length in recipe.per_input(recipe.max_length)]
         self.extents = [
-            Extent(
-                trunc_type=recipe.trunc_type,
-                truncation_seq_length=limit,
-                embedding_complete=recipe.embedding_complete,
-                embedding_complete_seg_overlap=recipe.embedding_complete_seg_overlap,
-                embedding_fixed_len_a_time=recipe.embedding_fixed_len_a_time,
-            )
-            for limit in self.limits
+            Extent(**{name: getattr(recipe, name) for name in Windows.model_fields}, truncation_seq_length=limit) for limit in self.limits
         ]
         self._kept: dict[tuple[int, str, str], Tensor] = {}
         self._room = int(recipe.cache_gb * GIGABYTE)
@@ -88,13 +83,13 @@ class Features:
         """For each input of the task the matrices of these records."""
         return [self._input([example.inputs[place] for example in examples], place) for place in range(len(self.limits))]
 
-    def _input(self, inputs: list[Input], place: int) -> list[Tensor]:
+    def _input(self, inputs: list[Item], place: int) -> list[Tensor]:
         if self.stores:
             return [self._cut(self.stores[place].read(item.id, digest(item.modality, item.letters)), place) for item in inputs]
         made = self._make(place, inputs, None)
         return [made[item.modality, item.letters] for item in inputs]
 
-    def _make(self, place: int, inputs: Sequence[Input], label: str | None) -> dict[tuple[str, str], Tensor]:
+    def _make(self, place: int, inputs: Sequence[Item], label: str | None) -> dict[tuple[str, str], Tensor]:
         """Matrices by (modality, letters): those kept, and those made now. With a label, made ones that find no room are dropped."""
         encoder = self.encoders[place]
         # a tower of its own may see the same letters with the same encoder and length
@@ -139,7 +134,7 @@ def _check_settings(store: StoreReader, encoder: str | Encoder, *, special: bool
             )
 
 
-def _check_extent(store: StoreReader, item: Input, wanted: Extent, *, special: bool) -> None:
+def _check_extent(store: StoreReader, item: Item, wanted: Extent, *, special: bool) -> None:
     """Raise UserError where a store saw a sequence otherwise than the recipe says; settings that made no difference to it may differ."""
     line = store.line(item.id, digest(item.modality, item.letters))
     if line is None or store.settings is None:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from artefacts.errors import UserError
-from eval.baselines.heads.losses import Loss
+from eval.baselines.heads.losses import loss_of
 from eval.baselines.heads.nets import Head, batch
+from eval.baselines.heads.options import LossOptions
 from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.features import Features
 from eval.baselines.training.measure import selection
@@ -39,7 +40,7 @@ class Fitted:
     """A head and how it came to be."""
 
     head: Head
-    loss: Loss
+    options: LossOptions
     mean: float = 0.0
     deviation: float = 1.0
     """Of regression targets; 0 and 1 where they were not standardised."""
@@ -55,12 +56,11 @@ def fit(recipe: TrainRecipe, data: Data, features: Features, device: torch.devic
         UserError: a loss or a prediction that is no finite number.
     """
     train, dev, schedule = data.splits["train"], data.splits["dev"], recipe.schedule
-    loss = Loss.model_validate(recipe.loss.model_dump())
     widths = features.widths(train[0])
     with threads(min(widths)), torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        head = Head(recipe.network, widths, loss.outputs(len(data.names))).to(device)
-        fitted = Fitted(head, loss)
+        head = Head(recipe.network, widths, loss_of(data.kind).outputs(len(data.names))).to(device)
+        fitted = Fitted(head, recipe.loss)
         if recipe.standardise:
             labels = np.array([example.label for example in train])
             fitted.mean, fitted.deviation = float(labels.mean()), float(labels.std()) or 1.0
@@ -95,6 +95,7 @@ def _epoch(
     bar: tqdm,
 ) -> float:
     """One pass over train in a new order; the mean loss of a record."""
+    kind = loss_of(fitted.options.kind)
     fitted.head.train()
     passes = torch.randperm(len(train)).split(schedule.batch)
     total = 0.0
@@ -104,9 +105,8 @@ def _epoch(
         for chosen in group:
             examples = [train[i] for i in chosen.tolist()]
             # each record of a step weighs the same, also in a last group that is not full
-            loss = (
-                fitted.loss(_forward(fitted.head, examples, features, device), _targets(fitted, examples, device)) * len(examples) / records
-            )
+            logits_BC, target = _forward(fitted.head, examples, features, device), _targets(fitted, examples, device)
+            loss = kind.loss(fitted.options, logits_BC, target) * len(examples) / records
             if not math.isfinite(value := loss.item()):
                 raise UserError(_DIVERGED.format(f"the loss of the record '{examples[0].id}' and the {len(examples) - 1} with it"))
             loss.backward()
@@ -127,15 +127,16 @@ def predict(fitted: Fitted, examples: Sequence[Example], features: Features, dev
         UserError: one of them is no finite number.
     """
     fitted.head.eval()
+    loss = loss_of(fitted.options.kind)
     order = sorted(range(len(examples)), key=lambda i: -sum(len(item.letters) for item in examples[i].inputs))
     found = np.empty((len(examples), fitted.head.outputs))
     for start in range(0, len(order), PREDICT_AT_ONCE):
         chosen = order[start : start + PREDICT_AT_ONCE]
-        outputs_BC = fitted.loss.probabilities(_forward(fitted.head, [examples[i] for i in chosen], features, device))
+        outputs_BC = loss.probabilities(_forward(fitted.head, [examples[i] for i in chosen], features, device))
         found[chosen] = outputs_BC.double().cpu().numpy()
     if not np.isfinite(found).all():
         raise UserError(_DIVERGED.format(f"the prediction of '{examples[int(np.isfinite(found).all(axis=1).argmin())].id}'"))
-    return found * fitted.deviation + fitted.mean if fitted.loss.kind == "regression" else found
+    return found * fitted.deviation + fitted.mean
 
 
 def _forward(head: Head, examples: Sequence[Example], features: Features, device: torch.device) -> Tensor:
@@ -147,15 +148,8 @@ def _forward(head: Head, examples: Sequence[Example], features: Features, device
 
 
 def _targets(fitted: Fitted, examples: Sequence[Example], device: torch.device) -> Tensor:
-    labels = [example.label for example in examples]
-    if fitted.loss.kind == "multiclass":
-        return torch.tensor(labels, device=device)
-    if fitted.loss.kind == "multilabel":
-        table = torch.zeros(len(labels), fitted.head.outputs, device=device)
-        for i, codes in enumerate(labels):
-            table[i, codes] = 1
-        return table
-    return (torch.tensor(labels, dtype=torch.float32, device=device) - fitted.mean) / fitted.deviation
+    target = loss_of(fitted.options.kind).targets([example.label for example in examples], fitted.head.outputs).to(device)
+    return target if fitted.deviation == 1.0 and not fitted.mean else (target - fitted.mean) / fitted.deviation
 
 
 def learning_rate(schedule: Schedule, steps: int) -> Any:

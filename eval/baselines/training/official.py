@@ -7,47 +7,27 @@ list of indices (multilabel), read as JSON and never evaluated as code.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from artefacts.errors import Ledger, UserError, at, say_read
-from data_convert.tasks.labels import read_label_file, read_number
+from artefacts.errors import Ledger, UserError, say_read
+from data_convert.tasks.kinds import KINDS, AnswerKind, class_index
+from data_convert.tasks.labels import read_label_file
 from data_convert.tasks.mixing import SPLITS
-from eval.baselines.embedding.inputs import check_seq_type, open_table, read_letters
-from eval.baselines.training.examples import Data, Example, Input
-from eval.baselines.training.recipe import Kind, TrainRecipe
-from sequences.alphabets import BadSequence
+from eval.baselines.embedding.inputs import open_table, paired_rows, usable
+from eval.baselines.training.examples import Data, Example
+from eval.baselines.training.recipe import TrainRecipe
 from sequences.tables import Table
 
 SINGLE, PAIR = 4, 7
 """Columns."""
 
 
-def read_label(text: str, kind: Kind, names: Sequence[str], *, named: bool = False) -> Any:
-    """A label cell as code, codes or number; with `named` a cell is a name first, else an index. Raises ValueError with what is wrong."""
-    if kind == "regression":
-        return read_number(text)
-    if kind == "multilabel":
-        codes = json.loads(text)
-        if not isinstance(codes, list) or not all(isinstance(code, int) and 0 <= code < len(names) for code in codes):
-            raise ValueError(f"label {text} is no list of indices below {len(names)}")
-        return codes
-    code, name = _index(text, names), names.index(text) if text in names else None
-    found = name if named or code is None else code
-    if found is None:
-        raise ValueError(f"label '{text}' is none of the {len(names)} classes (0 to {len(names) - 1}, or a name of label.txt)")
-    return found
-
-
-def _index(text: str, names: Sequence[str]) -> int | None:
-    """The class index that a cell is, or None."""
-    try:
-        number = read_number(text)
-    except ValueError:
-        return None
-    return int(number) if number.is_integer() and 0 <= number < len(names) else None
+def class_names(kind: AnswerKind, path: Path) -> list[str]:
+    """Class names of label.txt; of two classes without the file 0 and 1, of numbers none."""
+    if kind.number:
+        return []
+    return ["0", "1"] if kind.two_labels and not path.is_file() else read_label_file(path)
 
 
 def _named(names: list[str], files: Iterable[Path], labels: Path) -> bool:
@@ -56,10 +36,10 @@ def _named(names: list[str], files: Iterable[Path], labels: Path) -> bool:
     Raises:
         UserError: they can be read both ways, or neither.
     """
-    if all(_index(name, names) in (None, code) for code, name in enumerate(names)):
+    if all(class_index(name, names) in (None, code) for code, name in enumerate(names)):
         return False  # both readings agree
     cells = {row.cells[-1] for path in files for row in Table(path) if row.cells}
-    indices, named = all(_index(cell, names) is not None for cell in cells), cells <= set(names)
+    indices, named = all(class_index(cell, names) is not None for cell in cells), cells <= set(names)
     if indices == named:
         either = "are indices and names alike" if named else "are neither all indices nor all names"
         raise UserError(
@@ -75,13 +55,10 @@ def from_csv(recipe: TrainRecipe) -> Data:
     Raises:
         UserError: files missing, or a bad row (file:line).
     """
-    folder, kind = recipe.data, recipe.loss.kind
-    names: list[str] = []
-    if kind != "regression":
-        labels = folder / "label.txt"
-        names = ["0", "1"] if kind == "binary" and not labels.is_file() else read_label_file(labels)
-        if kind == "binary" and len(names) != 2:
-            raise UserError(f"{labels}: a binary task has two classes, not {len(names)}")
+    folder, kind = recipe.data, KINDS[recipe.loss.kind]
+    names = class_names(kind, folder / "label.txt")
+    if kind.two_labels and len(names) != 2:
+        raise UserError(f"{folder / 'label.txt'}: a binary task has two classes, not {len(names)}")
     files = {}
     for split in SPLITS:
         path = next((p for p in (folder / split / f"{split}.csv", folder / f"{split}.csv") if p.is_file()), None)
@@ -91,8 +68,8 @@ def from_csv(recipe: TrainRecipe) -> Data:
             raise UserError(
                 f"{folder / split / f'{split}.csv'}: no such file; the layout is train/train.csv, dev/dev.csv, test/test.csv, label.txt"
             )
-    data = Data(kind, names, {})
-    named = kind in ("binary", "multiclass") and _named(names, files.values(), folder / "label.txt")
+    data = Data(recipe.loss.kind, names, {})
+    named = kind.one_label and _named(names, files.values(), folder / "label.txt")
     for split, path in files.items():
         ledger = Ledger(recipe.max_broken)
         data.splits[split] = _read_split(path, data, recipe.network.pair, ledger, named=named)
@@ -113,29 +90,15 @@ def _read_split(path: Path, data: Data, pair: bool, ledger: Ledger, *, named: bo
             f"{path}: {len(table.names)} columns, where {'pairs have 7' if pair else 'single sequences have 4'}; is network.net right?"
         )
     examples: list[Example] = []
-    seen: dict[str, int] = {}
-    for row in table:
-        ledger.read += 1
-        line, fields = row.line, row.cells
-        if row.problem:
-            raise UserError(f"{at(path, line)}: {row.problem}; mend the line")
-        count = 1 + pair
-        ids, types, texts = (fields[i * count : (i + 1) * count] for i in range(3))
-        name = "#".join(text.lstrip(">") for text in ids)
-        if (first := seen.setdefault(name, line)) != line:
-            raise UserError(f"{at(path, line)}: id '{name}' stands also in line {first}; ids must be unique in a file")
+    seen: dict[str, str] = {}
+    for row, items in usable(paired_rows(path, 1 + pair), ledger, "set_aside", data.rejected):
+        if (first := seen.setdefault(row.name, row.where)) != row.where:
+            raise UserError(f"{row.where}: id '{row.name}' stands also in line {first.rpartition(':')[2]}; ids must be unique in a file")
         try:
-            read = [read_letters(text, check_seq_type(seq_type, at(path, line))) for text, seq_type in zip(texts, types, strict=True)]
-        except BadSequence as bad:
-            ledger.reject(bad.reason, at(path, line))
-            data.rejected.append([str(bad), at(path, line), *fields])
-            continue
-        inputs = [Input(own.lstrip(">"), modality, letters) for own, (modality, letters) in zip(ids, read, strict=True)]
-        try:
-            label = read_label(fields[-1], data.kind, data.names, named=named)
+            label = KINDS[data.kind].read_code(row.cells[-1], data.names, named)
         except ValueError as error:
-            raise UserError(f"{at(path, line)}: {error}; mend the label") from None
-        examples.append(Example(name, tuple(inputs), label))
+            raise UserError(f"{row.where}: {error}; mend the label") from None
+        examples.append(Example(row.name, items, label))
         ledger.written += 1
     ledger.close(path, Ledger(), "row")
     return examples

@@ -5,46 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from artefacts.errors import Ledger, UserError, at
+from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.owner import owned
 from artefacts.recipe import load
 from artefacts.resume import check_rejected, work_on, write_rejected
-from data_convert.tasks.labels import read_label_file
+from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.encoder import pick_device
-from eval.baselines.embedding.inputs import check_seq_type, open_table, read_letters
+from eval.baselines.embedding.inputs import InputRow, Item, fasta_rows, open_table, paired_rows, read_letters, usable
 from eval.baselines.embedding.open import identity
+from eval.baselines.embedding.recipe import EncoderUse, Windows
 from eval.baselines.embedding.store import read_settings
-from eval.baselines.heads.losses import Loss
+from eval.baselines.heads.losses import loss_of
 from eval.baselines.heads.shipped import load_head, weights_file
 from eval.baselines.lucaone.letters import SEQ_TYPES
-from eval.baselines.training.examples import Example, Input
+from eval.baselines.split import read_task
+from eval.baselines.training.examples import Example
 from eval.baselines.training.features import Features
 from eval.baselines.training.fit import Fitted
 from eval.baselines.training.fit import predict as probabilities
+from eval.baselines.training.official import class_names
 from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
-from eval.baselines.training.records import from_task, gather, score_lines, test_task
+from eval.baselines.training.records import from_task, gather, score_lines
 from eval.baselines.training.table import PredictionTable
-from sequences.alphabets import BadSequence
 from sequences.formats import FASTA
-from sequences.readers import fasta_records, sequence_format
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One row to predict."""
-
-    where: str
-    example: Example
-    letters: list[str]
-    """As they stand in the file."""
-    truth: str | None
+from sequences.readers import sequence_format
 
 
 def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
@@ -58,28 +49,18 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
             another sequence under an id.
     """
     trained, fitted, names = load_trained(recipe)
-    trained = trained.model_copy(
-        update={"gpu_id": recipe.gpu_id, "use_bf16": recipe.use_bf16, "batch_tokens": recipe.batch_tokens, "cache_gb": 0.0}
-    )
+    trained = trained.model_copy(update={name: getattr(recipe, name) for name in EncoderUse.model_fields} | {"cache_gb": 0.0})
     if recipe.records is not None:
         return _predict_records(recipe, trained, fitted, names, overwrite=overwrite)
     check_rejected(recipe.out)
     if overwrite:
         check_absent(recipe.out, overwrite, [path for path in (recipe.input_file, recipe.model) if path is not None])
-    ledger, rejected = Ledger(recipe.max_broken), []
-    samples = []
-    for sample, row, wrong in _samples(recipe, pair=trained.network.pair):
-        ledger.read += 1
-        if sample is not None:
-            samples.append(sample)
-            ledger.written += 1
-        elif recipe.on_bad == "refuse" or wrong is None:
-            raise UserError(f"{row[0]}: {wrong}; mend it, or pass on_bad=set_aside to go on without it")
-        else:
-            ledger.reject(wrong.reason, row[0])
-            rejected.append([str(wrong), *row])
+    # every row, before anything is computed
+    ledger, rejected = Ledger(recipe.max_broken), list[list[str]]()
+    given = list(usable(_rows(recipe, pair=trained.network.pair), ledger, recipe.on_bad, rejected))
+    ledger.written = len(given)
     ledger.close(recipe.input_file or "command line", Ledger(), "row")
-    truth = recipe.ground_truth_idx is not None
+    # what an earlier run wrote stays
     table = PredictionTable(
         recipe.out,
         trained.loss.kind,
@@ -87,26 +68,27 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
         pair=trained.network.pair,
         topk=recipe.topk,
         threshold=recipe.threshold,
-        truth=truth,
+        truth=recipe.ground_truth_idx is not None,
         plan=_plan(recipe, trained, fitted, names),
         overwrite=overwrite,
     )
-    todo = [sample for sample in samples if not _stands(sample, table)]
+    todo = [(row, Example(row.name, items, None)) for row, items in given if not _stands(row, items, table)]
     features = Features(trained, encoders=recipe.encoders, embeddings=recipe.embeddings) if todo else None
     if features is not None:
-        features.check([s.example for s in todo])
+        features.check([example for _, example in todo])
     device = pick_device(recipe.gpu_id)
     fitted.head.to(device)
 
-    def rows(chosen: list[Sample]) -> list[list[Any]]:
-        assert features is not None
-        found_NC = probabilities(fitted, [s.example for s in chosen], features, device)
-        return [
-            table.row([i.id for i in sample.example.inputs], sample.letters, row_C, sample.truth)
-            for sample, row_C in zip(chosen, found_NC, strict=True)
-        ]
+    def truth(row: InputRow) -> str | None:
+        return None if recipe.ground_truth_idx is None else row.cells[recipe.ground_truth_idx]
 
-    of_rows = [[[i.id, i.modality, i.letters] for i in sample.example.inputs] + [sample.truth] for sample in todo]
+    def rows(chosen: list[tuple[InputRow, Example]]) -> list[list[Any]]:
+        assert features is not None
+        found_NC = probabilities(fitted, [example for _, example in chosen], features, device)
+        return [table.row(row.ids, row.texts, row_C, truth(row)) for (row, _), row_C in zip(chosen, found_NC, strict=True)]
+
+    # the rest in batches, each kept before the next one
+    of_rows = [[[i.id, i.modality, i.letters] for i in example.inputs] + [truth(row)] for row, example in todo]
     plan = {**(table.plan or {}), "batch": recipe.batch, "rows": hashlib.sha256(json.dumps(of_rows).encode()).hexdigest()[:16]}
     batches = [todo[start : start + recipe.batch] for start in range(0, len(todo), recipe.batch)]
     inputs = {"head": fingerprint(recipe.model)} | ({} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)})
@@ -128,7 +110,7 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
 def _plan(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: list[str]) -> dict[str, Any]:
     """Everything that decides a row but its own sequences."""
     folders = recipe.embeddings or ([] if recipe.encoders else trained.embeddings)
-    of_rows = ("max_length", "trunc_type", "embedding_complete", "embedding_complete_seg_overlap", "embedding_fixed_len_a_time")
+    of_rows = ("max_length", *Windows.model_fields)
     return {
         "head": fingerprint(weights_file(recipe.model)),
         "network": trained.network.model_dump(mode="json"),
@@ -143,17 +125,15 @@ def _plan(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: li
     }
 
 
-def _stands(sample: Sample, table: PredictionTable) -> bool:
+def _stands(row: InputRow, items: tuple[Item, ...], table: PredictionTable) -> bool:
     """Whether the table holds this row. Raises UserError where it holds the id with another sequence."""
-    inputs = sample.example.inputs
-    letters = table.done.get(tuple(item.id for item in inputs))
+    letters = table.done.get(tuple(row.ids))
     if letters is None:
         return False
-    before = [read_letters(text, "gene" if item.modality == "dna" else "prot")[1] for text, item in zip(letters, inputs, strict=True)]
-    if before != [item.letters for item in inputs]:
+    before = [read_letters(text, "gene" if item.modality == "dna" else "prot")[1] for text, item in zip(letters, items, strict=True)]
+    if before != [item.letters for item in items]:
         raise UserError(
-            f"{sample.where}: {table.path} holds another sequence under the id '{sample.example.id}'; "
-            "choose another --out or id, or pass --overwrite"
+            f"{row.where}: {table.path} holds another sequence under the id '{row.name}'; choose another --out or id, or pass --overwrite"
         )
     return True
 
@@ -161,11 +141,11 @@ def _stands(sample: Sample, table: PredictionTable) -> bool:
 def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: list[str], *, overwrite: bool) -> int:
     """Lines for `eval score` of all test records of a task, whose choices have to be the head's classes, in any order."""
     assert recipe.records is not None
-    task = test_task(recipe.records, recipe.records_task)
+    task = read_task(recipe.records, recipe.records_task, ["test"])
     if task.kind != trained.loss.kind or len(task.test[0]["inputs"]) != 1 + trained.network.pair:
         inputs = len(task.test[0]["inputs"])
         raise UserError(f"{recipe.records}: task {task.id} is {task.kind} with {inputs} inputs, which this head is not for")
-    if sorted(task.choices) != sorted(names) and task.kind != "regression":
+    if sorted(task.choices) != sorted(names) and not KINDS[task.kind].number:
         raise UserError(
             f"{recipe.records}: task {task.id} has the choices {', '.join(task.choices)}, the head {', '.join(names)}; "
             "pass labels=FILE, a label.txt with the task's choices in the order of the head's classes"
@@ -184,11 +164,7 @@ def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted
         made = work.each(starts, lambda start: probabilities(fitted, examples[start : start + recipe.batch], features, device).tolist())
         found_NC = np.array([row for rows in made for row in rows])
         work.check_rows(len(found_NC), len(examples))
-        if task.kind == "multiclass":
-            found_NC = found_NC[:, [names.index(choice) for choice in task.choices]]
-        elif task.kind == "binary" and names != task.choices:
-            found_NC = 1 - found_NC
-        gather(recipe.out, score_lines(data, examples, found_NC))
+        gather(recipe.out, score_lines(data, examples, loss_of(task.kind).reordered(found_NC, names, task.choices)))
     write_manifest(recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=made_from, counts={task.id: len(examples)})
     return len(examples)
 
@@ -212,88 +188,57 @@ def load_trained(recipe: PredictRecipe) -> tuple[TrainRecipe, Fitted, list[str]]
     else:
         raise UserError(f"{recipe.model}: no head.json; of a shipped head say task=configs/baselines/<task>.yaml")
     head = load_head(recipe.model, trained.network)
-    loss = Loss.model_validate(trained.loss.model_dump())
-    if loss.kind == "regression":
-        names: list[str] = []
-    else:
-        labels = recipe.labels or recipe.model / "label.txt"
-        names = ["0", "1"] if loss.kind == "binary" and not labels.is_file() else read_label_file(labels)
-        if loss.outputs(len(names)) != head.outputs or (loss.kind == "binary" and len(names) != 2):
-            raise UserError(f"{labels}: {len(names)} classes, but the head has {head.outputs} outputs; give its own label.txt")
-    return trained, Fitted(head, loss, mean, deviation), names
+    labels = recipe.labels or recipe.model / "label.txt"
+    kind = KINDS[trained.loss.kind]
+    names = class_names(kind, labels)
+    if loss_of(kind.name).outputs(len(names)) != head.outputs or (kind.two_labels and len(names) != 2):
+        raise UserError(f"{labels}: {len(names)} classes, but the head has {head.outputs} outputs; give its own label.txt")
+    return trained, Fitted(head, trained.loss, mean, deviation), names
 
 
-def _samples(recipe: PredictRecipe, *, pair: bool) -> Iterator[tuple[Sample | None, list[str], BadSequence | None]]:
-    """Each row with its place and what is wrong with it."""
-    seen: dict[tuple[str, ...], str] = {}
-    for where, ids, types, texts, truth, fields in _rows(recipe, pair=pair):
-        key = tuple(ids)
-        try:
-            clean = [read_letters(text, check_seq_type(seq_type, where)) for text, seq_type in zip(texts, types, strict=True)]
-            if not all(ids):
-                raise BadSequence("no id")
-            if key in seen:
-                raise BadSequence("an id that stands before", f"at {seen[key]}")
-        except BadSequence as bad:
-            yield None, [where, *fields], bad
-            continue
-        seen[key] = where
-        inputs = tuple(Input(name, modality, letters) for name, (modality, letters) in zip(ids, clean, strict=True))
-        yield Sample(where, Example("#".join(ids), inputs, None), texts, truth), [where, *fields], None
+def _rows(recipe: PredictRecipe, *, pair: bool) -> Iterator[InputRow]:
+    """Each row; one whose id stands before is marked as bad."""
+    seen: dict[str, str] = {}
+    for row in _given(recipe, pair=pair):
+        first = seen.setdefault(row.name, row.where)
+        yield row if first == row.where else replace(row, problem=f"an id that stands before, at {first}")
 
 
-Row = tuple[str, list[str], list[str], list[str], str | None, list[str]]
-
-
-def _rows(recipe: PredictRecipe, *, pair: bool) -> Iterator[Row]:
-    """Place, ids, types, sequences, ground truth and all fields of each row."""
-    if recipe.input_file is None:
-        yield _one_sample(recipe, pair=pair)
+def _given(recipe: PredictRecipe, *, pair: bool) -> Iterator[InputRow]:
+    path, count = recipe.input_file, 1 + pair
+    types = [recipe.seq_type_a or recipe.seq_type, recipe.seq_type_b or recipe.seq_type] if pair else [recipe.seq_type]
+    given = [kind for kind in types if kind is not None]
+    if path is None:
+        yield _one_sample(recipe, given, pair=pair)
         return
-    path = recipe.input_file
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a CSV, TSV or FASTA file")
-    types = [recipe.seq_type_a or recipe.seq_type, recipe.seq_type_b or recipe.seq_type] if pair else [recipe.seq_type]
     if sequence_format(path) == FASTA:
-        if pair or types[0] is None:
+        if pair or not given:
             raise UserError(f"{path}: " + ("pairs come as CSV or TSV" if pair else "a FASTA file needs --seq-type gene or prot"))
-        for line, title, letters in fasta_records(path):
-            yield at(path, line), [title.strip()], [str(types[0])], [letters], None, [title]
+        yield from fasta_rows(path, given[0])
         return
     table = open_table(path)
-    header, rows = table.names, list(table)
-    count = 1 + pair
+    header = table.names
     # by position, whatever the header says: where a cell is a type, another that is none is refused later, not read as a sequence
-    cells = {cell for row in rows for cell in row.cells[count : 2 * count]}
+    cells = {cell for row in table for cell in row.cells[count : 2 * count]}
     are_types = bool(cells & SEQ_TYPES.keys()) or {cell.lower() for cell in cells} <= SEQ_TYPES.keys()
     typed = len(header) >= 3 * count and (are_types or any("type" in name.lower() for name in header[count : 2 * count]))
     if len(header) < (3 if typed else 2) * count:
         wanted = "seq_id_a,seq_id_b,seq_type_a,seq_type_b,seq_a,seq_b" if pair else "seq_id,seq_type,seq"
         raise UserError(f"{path}: {len(header)} columns; expected {wanted}, or the same without types and --seq-type")
-    if not typed and None in types:
+    if not typed and len(given) < count:
         raise UserError(f"{path}: its header names no type of sequence; pass --seq-type gene or prot")
-    for row in rows:
-        line, fields = row.line, row.cells
-        if row.problem:
-            raise UserError(f"{at(path, line)}: {row.problem}; mend the line")
-        parts = [fields[i * count : (i + 1) * count] for i in range(3)]
-        own = parts[1] if typed else [str(t) for t in types]
-        truth = None
-        if recipe.ground_truth_idx is not None:
-            if recipe.ground_truth_idx >= len(fields):
-                raise UserError(f"{path}: no column {recipe.ground_truth_idx}, so no ground truth; the last is {len(fields) - 1}")
-            truth = fields[recipe.ground_truth_idx]
-        yield at(path, line), [name.strip().lstrip(">") for name in parts[0]], own, parts[2 if typed else 1], truth, fields
+    if recipe.ground_truth_idx is not None and recipe.ground_truth_idx >= len(header):
+        raise UserError(f"{path}: no column {recipe.ground_truth_idx}, so no ground truth; the last is {len(header) - 1}")
+    yield from paired_rows(path, count, None if typed else given)
 
 
-def _one_sample(recipe: PredictRecipe, *, pair: bool) -> Row:
+def _one_sample(recipe: PredictRecipe, types: list[str], *, pair: bool) -> InputRow:
     if pair != (recipe.seq_a is not None):
         raise UserError("this head reads " + ("pairs: give seq_a and seq_b" if pair else "one sequence: give seq"))
-    if pair:
-        ids, texts = [recipe.seq_id_a or "a", recipe.seq_id_b or "b"], [recipe.seq_a or "", recipe.seq_b or ""]
-        types = [recipe.seq_type_a or recipe.seq_type, recipe.seq_type_b or recipe.seq_type]
-    else:
-        ids, texts, types = [recipe.seq_id or "seq"], [recipe.seq or ""], [recipe.seq_type]
-    if None in types:
+    if len(types) < 1 + pair:
         raise UserError("say what the sequence is: --seq-type gene or prot, of pairs --seq-type-a and --seq-type-b")
-    return "command line", ids, [str(t) for t in types], texts, None, texts
+    if pair:
+        return InputRow("command line", [recipe.seq_id_a or "a", recipe.seq_id_b or "b"], types, [recipe.seq_a or "", recipe.seq_b or ""])
+    return InputRow("command line", [recipe.seq_id or "seq"], types, [recipe.seq or ""])

@@ -9,8 +9,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe, validate
-
-Kind = Literal["binary", "multiclass", "multilabel", "regression"]
+from data_convert.tasks.kinds import KINDS
+from eval.baselines.embedding.recipe import EncoderUse, Windows
+from eval.baselines.heads.options import LossOptions, Network
 
 
 def _listed(given: Any) -> Any:
@@ -19,58 +20,6 @@ def _listed(given: Any) -> Any:
 
 Folders = Annotated[list[Path], BeforeValidator(_listed), Field(max_length=2)]
 """A folder, or of a pair one each."""
-
-
-class Network(Recipe):
-    """What a head looks like, all but the widths of its inputs and outputs."""
-
-    net: Literal["luca_base", "lucappi", "lucappi2"] = "luca_base"
-    """luca_base: one sequence; lucappi: a pair of one kind, one tower for both; lucappi2: a pair of two kinds, a tower each."""
-    pooling: Literal["value_attention", "max", "mean"] = "value_attention"
-    layers: int = Field(default=0, ge=0)
-    """Transformer layers in front of the pooling; 0 for none (the linear variant)."""
-    heads: int = 8
-    width: int = 1024
-    """Width of that Transformer."""
-    inner: int = 4096
-    act: bool = False
-    """Another Linear and GELU in front of that Transformer (upstream's matrix_encoder_act)."""
-    fc: list[int] = []
-    """Widths of [Linear, GELU] after the pooling; upstream's pairs have 128."""
-    classifier: int = 128
-    """Width of the hidden layer of the classifier."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    zero_rows: bool = False
-    """Put an all-zero row before and after each matrix and let both count, as the shipped heads were trained."""
-
-    @property
-    def pair(self) -> bool:
-        return self.net != "luca_base"
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Network:
-        if self.layers and self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
-        return self
-
-
-class LossOptions(Recipe):
-    """Binary and multilabel: cross-entropy with logits; multiclass: cross-entropy; regression: l2 or l1."""
-
-    kind: Kind
-    regression: Literal["l2", "l1"] = "l2"
-    pos_weight: float | None = None
-    """Weight of the positive class (binary, multilabel)."""
-    class_weights: list[float] | None = None
-    """Weight of each class (multiclass)."""
-
-    @model_validator(mode="after")
-    def _weights_fit(self) -> LossOptions:
-        if self.pos_weight is not None and self.kind not in ("binary", "multilabel"):
-            raise ValueError(f"pos_weight is for binary and multilabel tasks, not {self.kind}")
-        if self.class_weights is not None and self.kind != "multiclass":
-            raise ValueError(f"class_weights are for multiclass tasks, not {self.kind}")
-        return self
 
 
 class Schedule(Recipe):
@@ -91,7 +40,7 @@ class Schedule(Recipe):
     """Stop after so many epochs without a better dev score; null: never, as upstream."""
 
 
-class TrainRecipe(Recipe):
+class TrainRecipe(Windows, EncoderUse):
     """Train a head; the best epoch on dev predicts test."""
 
     WRITES = ("out", "predictions")
@@ -118,11 +67,6 @@ class TrainRecipe(Recipe):
     """Chooses the epoch on dev."""
     max_length: list[int] = Field(default=[4096], min_length=1, max_length=2)
     """Rows of an input that are used, two special tokens included as the original counts; of a pair one for both, or one each."""
-    trunc_type: Literal["right", "left"] = "right"
-    embedding_complete: bool = False
-    """Embed the whole of a longer sequence and cut the rows afterwards, as the original does; else the letters are cut before."""
-    embedding_complete_seg_overlap: bool = False
-    embedding_fixed_len_a_time: int | None = None
     matrix_add_special_token: bool = False
     """Keep the rows of the special tokens."""
     schedule: Schedule = Schedule()
@@ -139,11 +83,6 @@ class TrainRecipe(Recipe):
     predictions: Path | None = None
     """Folder in which `<system>.jsonl` of several tasks is gathered for `eval score`; test predictions of this task are put there too."""
     seed: int = 1221
-    gpu_id: int | None = None
-    use_bf16: bool = False
-    """Of the encoder; the head is trained in float32."""
-    batch_tokens: int | None = Field(default=None, ge=1)
-    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
     cache_gb: float = Field(default=4.0, ge=0)
     """Memory for embeddings that are made on the fly; what is beyond it is made anew in every epoch."""
 
@@ -151,12 +90,11 @@ class TrainRecipe(Recipe):
     def _consistent(self) -> TrainRecipe:
         if len(self.encoders) > 1 and self.network.net != "lucappi2" and self.encoders[0] != self.encoders[1]:
             raise ValueError("two encoders need two towers: network.net=lucappi2")
-        if (self.metric in ("spearman", "pearson")) != (self.loss.kind == "regression"):
-            raise ValueError(f"metric {self.metric} is not for {self.loss.kind} tasks")
-        if self.standardise and self.loss.kind != "regression":
+        kind = KINDS[self.loss.kind]
+        if self.metric not in kind.head_metrics:
+            raise ValueError(f"metric {self.metric} is not for {kind.name} tasks, which are chosen by {' or '.join(kind.head_metrics)}")
+        if self.standardise and not kind.number:
             raise ValueError("standardise is for regression")
-        if self.loss.kind == "multilabel" and self.metric != "macro_f1":
-            raise ValueError("a multilabel task is chosen by macro_f1")
         return self
 
     def resolved(self) -> TrainRecipe:
@@ -179,7 +117,7 @@ class TrainRecipe(Recipe):
         return values * inputs if len(values) == 1 else values[:inputs]
 
 
-class PredictRecipe(Recipe):
+class PredictRecipe(EncoderUse):
     """Predict with a trained or a shipped head, in and out as the original's predict_v1."""
 
     model: Path
@@ -226,10 +164,6 @@ class PredictRecipe(Recipe):
     max_broken: float = Field(default=0.1, ge=0, le=1)
     """Share of rows that may be set aside; more stop the run."""
     batch: int = Field(default=32, ge=1)
-    gpu_id: int | None = None
-    use_bf16: bool = False
-    batch_tokens: int | None = Field(default=None, ge=1)
-    """Tokens of a batch, padding included; null: 8192 on a GPU, 1024 on the CPU, whose caches hold no more."""
 
     @model_validator(mode="after")
     def _one_input(self) -> PredictRecipe:

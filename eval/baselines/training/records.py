@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from artefacts.errors import UserError
 from artefacts.folder import new_file
 from artefacts.owner import owned
-from data_convert.tasks.records import with_choices
-from eval.baselines.split import SPLITS, Record, Task, classified, predicted
-from eval.baselines.training.examples import Data, Example, Input
-from eval.baselines.training.measure import two_columns
+from data_convert.tasks.kinds import KINDS
+from eval.baselines.embedding.inputs import Item
+from eval.baselines.heads.losses import loss_of
+from eval.baselines.split import SPLITS, Record, Task, read_task
+from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.recipe import TrainRecipe
-from eval.predictions import by_task, read_lines
+from eval.predictions import read_lines
 
 
 def from_records(recipe: TrainRecipe) -> Data:
@@ -26,34 +26,15 @@ def from_records(recipe: TrainRecipe) -> Data:
         UserError: no such task or no train records of it, or a task of another kind or number of sequences than the recipe's.
     """
     folder, kind, inputs = recipe.data, recipe.loss.kind, 1 + recipe.network.pair
-    files = {split: folder / f"{split}.jsonl" for split in SPLITS}
-    splits = {split: by_task(with_choices(folder, read_lines(path))) for split, path in files.items() if path.is_file()}
-    task = chosen_task(folder, {name for split in splits.values() for name in split}, recipe.task)
-    train = splits["train"].get(task)
-    if not train:
-        raise UserError(f"{files['train']}: task {task} has no train records")
-    if train[0]["kind"] != kind or len(train[0]["inputs"]) != inputs:
+    task = read_task(folder, recipe.task)
+    if not task.train:
+        raise UserError(f"{folder / 'train.jsonl'}: task {task.id} has no train records")
+    if task.kind != kind or len(task.train[0]["inputs"]) != inputs:
         raise UserError(
-            f"{folder}: task {task} is {train[0]['kind']} with {len(train[0]['inputs'])} inputs, "
+            f"{folder}: task {task.id} is {task.kind} with {len(task.train[0]['inputs'])} inputs, "
             f"the recipe is for {kind} with {inputs}; set loss.kind and network.net"
         )
-    return from_task(Task(task, kind, train[0]["choices"], train, *(splits.get(split, {}).get(task, []) for split in ("dev", "test"))))
-
-
-def test_task(folder: Path, wanted: str | None) -> Task:
-    """A task's test records alone."""
-    tasks = by_task(with_choices(folder, read_lines(folder / "test.jsonl")))
-    test = tasks[chosen_task(folder, set(tasks), wanted)]
-    return Task(test[0]["task"], test[0]["kind"], test[0]["choices"], [], [], test)
-
-
-def chosen_task(folder: Path, tasks: set[str], wanted: str | None) -> str:
-    """The task asked for, or the only one. Raises UserError where there is none such."""
-    task = wanted or (min(tasks) if len(tasks) == 1 else None)
-    if task not in tasks:
-        raise UserError(f"{folder}: task={wanted} is not here; the records hold {', '.join(sorted(tasks))}")
-    assert task is not None
-    return task
+    return from_task(task)
 
 
 def from_task(task: Task) -> Data:
@@ -66,19 +47,14 @@ def from_task(task: Task) -> Data:
 def _example(record: Record, code: dict[str, int]) -> Example:
     single = len(record["inputs"]) == 1
     inputs = [
-        Input(
+        Item(
             record["id"] if single else f"{record['id']}#{given['name']}",
             "dna" if given["modality"] == "rna" else given["modality"],
             given["letters"].upper(),
         )
         for given in record["inputs"]
     ]
-    label: Any = record["label"]
-    if record["kind"] == "multilabel":
-        label = [code[name] for name in label]
-    else:
-        label = float(label) if record["kind"] == "regression" else code[label]
-    return Example(record["id"], tuple(inputs), label, record)
+    return Example(record["id"], tuple(inputs), KINDS[record["kind"]].code(record["label"], code), record)
 
 
 def score_lines(data: Data, examples: list[Example], probabilities_NC: np.ndarray) -> list[Record]:
@@ -87,13 +63,7 @@ def score_lines(data: Data, examples: list[Example], probabilities_NC: np.ndarra
     if not records or any(record is None for record in records):
         return []
     task = Task(records[0]["task"], data.kind, data.names, [], [], records)
-    if data.kind == "regression":
-        return list(predicted(task, [float(value) for value in probabilities_NC[:, 0]]))
-    if data.kind == "multilabel":
-        chosen = [[name for name, p in zip(data.names, row, strict=True) if p >= 0.5] for row in probabilities_NC]
-        return list(predicted(task, chosen, [dict(zip(data.names, row.tolist(), strict=True)) for row in probabilities_NC]))
-    classes_NC = two_columns(probabilities_NC) if data.kind == "binary" else probabilities_NC
-    return list(classified(task, np.log(np.maximum(classes_NC, 1e-9))))
+    return list(loss_of(data.kind).lines(task, probabilities_NC))
 
 
 def gather(path: Path, lines: list[Record]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from artefacts.errors import UserError
 from artefacts.resume import read_plan, same_plan, whole_lines, write_plan
-from eval.baselines.training.recipe import Kind
+from data_convert.tasks.kinds import KINDS, TableForm
 from sequences.tables import Table
 
 
@@ -24,7 +24,7 @@ class PredictionTable:
     def __init__(
         self,
         path: Path,
-        kind: Kind,
+        kind: str,
         names: list[str],
         *,
         pair: bool,
@@ -44,14 +44,10 @@ class PredictionTable:
             UserError: the file was made by another plan, or nobody knows by which, or has other columns.
         """
         self.path, self.plan = path, plan
-        self.kind, self.names, self.threshold = kind, names, threshold
-        self.topk = min(topk, len(names)) if kind == "multiclass" else 1
+        self.kind, self.form = KINDS[kind], TableForm(names, threshold, min(topk, len(names)), float)
         ids = ["seq_id_a", "seq_id_b"] if pair else ["seq_id"]
         texts = ["seq_a", "seq_b"] if pair else ["seq"]
-        found = ["prob", "label"]
-        if self.topk > 1:
-            found = ["top1_prob", "top1_label", f"top{self.topk}_probs", f"top{self.topk}_labels"]
-        self.header = [*ids, *texts, *found, *(["ground_truth"] if truth else [])]
+        self.header = [*ids, *texts, *self.kind.columns(self.form.topk), *(["ground_truth"] if truth else [])]
         self.done: dict[tuple[str, ...], list[str]] = {}
         """Ids -> sequences as the table has them."""
         self._old: list[bytes] = []
@@ -75,7 +71,7 @@ class PredictionTable:
 
     def row(self, ids: list[str], letters: list[str], probabilities_C: np.ndarray, truth: str | None = None) -> list[Any]:
         """The cells of one row."""
-        cells: list[Any] = [*ids, *letters, *self._found(probabilities_C)]
+        cells: list[Any] = [*ids, *letters, *self.kind.cells(probabilities_C.tolist(), self.form)]
         return [*cells, truth] if "ground_truth" in self.header else cells
 
     def write(self, file: Path, rows: Iterable[list[Any]]) -> int:
@@ -97,15 +93,3 @@ class PredictionTable:
     def note(self) -> None:
         """Say what the rows are made by."""
         write_plan(self._noted, self.plan or {})
-
-    def _found(self, p_C: np.ndarray) -> list[Any]:
-        if self.kind == "regression":
-            return [float(p_C[0]), str(float(p_C[0]))]
-        if self.kind == "binary":
-            return [float(p_C[0]), self.names[int(p_C[0] >= self.threshold)]]
-        if self.kind == "multilabel":
-            chosen = [i for i, p in enumerate(p_C) if p >= self.threshold]
-            return [[float(p_C[i]) for i in chosen], [self.names[i] for i in chosen]]
-        order = np.argsort(-p_C, kind="stable")[: self.topk]
-        best = [float(p_C[order[0]]), self.names[order[0]]]
-        return best if self.topk == 1 else [*best, [float(p_C[i]) for i in order], [self.names[i] for i in order]]

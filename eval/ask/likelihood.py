@@ -3,7 +3,7 @@
 The prompts are read once. All candidates are then scored in one more pass over the nodes of their prefix tree, laid out
 behind the cached prompt, where a mask lets each node see its own branch only (tree attention). The likeliest token at every
 node is known from the same pass, so a greedy answer that is one of the candidates costs nothing more. Of large sets of
-candidates a prediction reads only what can come close to the likeliest one (`eval.branches`).
+candidates a prediction reads only what can come close to the likeliest one (`eval.ask.branches`).
 
 Shapes: P prompts, C candidates, T prompt tokens, V vocabulary.
 """
@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eval.branches import Prefix, score
-from eval.trie import Trie
+from eval.ask.branches import Prefix, score
+from eval.ask.trie import Trie
 
 SHARED = 8
 """Tokens from which a common beginning of prompts is worth a pass of its own."""
@@ -54,7 +54,7 @@ def answered(
     """Log-likelihoods [P][C] of the answers (None without answers) and greedy texts (None unless asked for).
 
     Args:
-        prune_nats: of large sets, read what can lie this close to the likeliest answer only; see `eval.branches.score`.
+        prune_nats: of large sets, read what can lie this close to the likeliest answer only; see `eval.ask.branches.score`.
     """
     pad_id, trie = tokenizer.pad_token_id, Trie(answers)
     if not takes_trees(model, max(map(len, prompts)) + len(trie)):

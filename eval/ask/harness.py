@@ -22,9 +22,10 @@ import yaml
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
-from data_convert.tasks.card_fields import CLASSIFICATION
 from data_convert.tasks.cards import read_cards
+from data_convert.tasks.kinds import KINDS
 from data_convert.tasks.records import read_records
+from eval.predictions import by_task
 from eval.recipe import ExportRecipe, Subject
 
 GROUP = "llama_gene"
@@ -53,16 +54,13 @@ def export(recipe: ExportRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     cards = {card.id: card for card in read_cards(recipe.records)}
     tokenizer = None
     if recipe.model is not None:
-        from eval.subjects import check_subject, open_tokenizer
+        from eval.ask.subjects import check_subject, open_tokenizer
 
         check_subject(Subject(model=recipe.model))
         tokenizer = open_tokenizer(Subject(model=recipe.model))
-    by_task: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        by_task.setdefault(record["task"], []).append(record)
     written, left_out = [], {}
     with new_folder(recipe.out, overwrite=overwrite) as folder:
-        for task, its in by_task.items():
+        for task, its in by_task(iter(records)).items():
             if reason := _why_not(its):
                 left_out[task] = reason
                 continue
@@ -127,9 +125,9 @@ def written_behind(tokenizer: Any, records: list[dict[str, Any]], choices: list[
 
 def _why_not(records: list[dict[str, Any]]) -> str | None:
     """Why a task has no place in the harness, or None."""
-    kind = records[0]["kind"]
-    if kind not in CLASSIFICATION:
-        return f"{kind} tasks have no single right label"
+    kind = KINDS[records[0]["kind"]]
+    if not kind.one_label:
+        return f"{kind.name} tasks have no single right label"
     if any(len(record["prompt"]) != 1 for record in records):
         return "its prompts have more than one message"
     return None

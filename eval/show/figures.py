@@ -7,12 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from eval.charts import Series, chart
-from eval.plots import Dot, dots
-from eval.tables import is_control, name_of, primary
+from data_convert.tasks.kinds import KINDS
+from eval.show.content import OTHER, colour, in_order, is_control, name_of, primary
+from pages.charts import Axis, Series, chart
 
-COLOURS = {"kmer": 1, "luca_base": 2, "luca": 2, "majority": 3, "nearest": 4}
-OTHER = 5
 MOST_SYSTEMS = 5
 """In one figure; further ones are in the tables."""
 LEAST_IN_BIN = 5
@@ -37,30 +35,26 @@ def task_figures(task: Task, reference: str) -> dict[str, Any]:
     return figures
 
 
-def in_order(task: Task, reference: str) -> list[str]:
-    """The task's systems without controls: the reference, the known baselines, then the others."""
-    rank = {reference: -1, "nearest": 0, "luca": 1, "luca_base": 1, "kmer": 2, "majority": 9}
-    return sorted((name for name in task["systems"] if not is_control(name)), key=lambda name: (rank.get(name, 5), name))
-
-
-def colour(system: str, reference: str) -> int:
-    return 0 if system == reference else COLOURS.get(system, OTHER)
-
-
 def _intervals(task: Task, reference: str) -> str | None:
-    rows: list[Dot] = []
+    rows: list[Series] = []
     for system in in_order(task, reference):
         for greedy in (False, True):
             found = primary(task, system, greedy=greedy)
             if found is not None and found["value"] is not None:
                 label = name_of(system) + (", written" if greedy else "")
-                rows.append(Dot(label, found["value"], found["low"], found["high"], colour(system, reference), hollow=greedy))
+                interval = None if found["low"] is None else (found["low"], found["high"])
+                point = (found["value"], float(len(rows)))
+                rows.append(Series(label, [point], colour(system, reference), bars=[interval], sizes=[5], hollow=greedy))
     for entry in task["published"]:
         if entry["metric"] == task["primary_metric"]:
-            rows.append(Dot(f"{entry['model']} (published{'†' if entry['note'] else ''})", entry["value"], None, None, OTHER, hollow=True))
+            label = f"{entry['model']} (published{'†' if entry['note'] else ''})"
+            rows.append(Series(label, [(entry["value"], float(len(rows)))], OTHER, sizes=[5], hollow=True))
     if not rows:
         return None
-    return dots(rows, metric=task["primary_metric"], alt=f"{task['primary_metric']} of all systems on {task['title']}")
+    values = [value for row in rows for value in (row.points[0][0], *((row.bars[0] or ()) if row.bars else ()))]
+    x, y = Axis.over(task["primary_metric"], values, zero=True), Axis("", names=[row.label for row in rows])
+    alt = f"{task['primary_metric']} of all systems on {task['title']}"
+    return chart(rows, x, y, alt=alt, size=(350, 60 + 24 * len(rows)))
 
 
 def _details(task: Task, reference: str, name: str) -> list[tuple[str, Any]]:
@@ -73,7 +67,7 @@ def _roc(task: Task, reference: str) -> str | None:
     found = _details(task, reference, "roc")
     if not found:
         return None
-    if task["kind"] == "binary":
+    if KINDS[task["kind"]].two_labels:
         series = []
         for system, (curve,) in found:
             if system == "majority":
@@ -81,11 +75,11 @@ def _roc(task: Task, reference: str) -> str | None:
             area = task["systems"][system]["metrics"]["auroc"]["value"]
             series.append(Series(f"{name_of(system)}: area {area:.3f}", curve["points"], colour(system, reference)))
         alt = f"ROC curves of {task['title']}, positive: {found[0][1][0]['label']}"
-        return chart(series, x="false positive rate", y="true positive rate", alt=alt, diagonal=True)
+        return chart(series, Axis("false positive rate"), Axis("true positive rate"), alt=alt, diagonal=True)
     system, curves = found[0]
     series = [Series(f"{curve['label']} against the rest", curve["points"], place) for place, curve in enumerate(curves)]
     alt = f"ROC curves of {name_of(system)} on {task['title']}, a class each"
-    return chart(series, x="false positive rate", y="true positive rate", alt=alt, diagonal=True)
+    return chart(series, Axis("false positive rate"), Axis("true positive rate"), alt=alt, diagonal=True)
 
 
 def _reliability(task: Task, reference: str) -> str | None:
@@ -102,7 +96,7 @@ def _reliability(task: Task, reference: str) -> str | None:
     if not series:
         return None
     alt = f"Reliability of {task['title']}: accuracy over confidence"
-    return chart(series, x="confidence", y="accuracy", alt=alt, diagonal=True)
+    return chart(series, Axis("confidence"), Axis("accuracy"), alt=alt, diagonal=True)
 
 
 def _length(task: Task, reference: str) -> str | None:
@@ -118,4 +112,6 @@ def _length(task: Task, reference: str) -> str | None:
         bars = [None if row["low"] is None else (row["low"], row["high"]) for _, row in shown]
         series.append(Series(name_of(system), points, colour(system, reference), bars=bars, sizes=[3.0] * len(points)))
     metric = found[0][1]["metric"]
-    return chart(series, x="letters of the input", y=metric, alt=f"{metric} of {task['title']} by length of the input", columns=columns)
+    values = [value for one in series for value in [*(up for _, up in one.points), *(end for bar in one.bars if bar for end in bar)]]
+    y = Axis(metric, min([0.0, *values]), max([1.0, *values]))
+    return chart(series, Axis("letters of the input", names=columns), y, alt=f"{metric} of {task['title']} by length of the input")

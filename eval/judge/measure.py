@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.answers import CONFUSION, LOWER_IS_BETTER, Answers, statistic
-from eval.bootstrap import Resamples, Sampled, combined
-from eval.predictions import Line, answers, normalised
+from data_convert.tasks.kinds import LOWER_IS_BETTER
+from eval.judge.answers import CONFUSION, Answers, statistic
+from eval.judge.bootstrap import Resamples, Sampled, combined
+from eval.predictions import Line
 
 Runs = list[tuple[str, list[Line]]]
 """Of one system: the name of each run, and its lines in the records' order."""
@@ -22,7 +23,7 @@ def measure_systems(
     systems: dict[str, Line] = {}
     behind: dict[str, dict[str, Sampled]] = {}
     for name, runs in runs_of.items():
-        given = [answers(lines, "predicted") for _, lines in runs]
+        given = [Answers.of(lines, "predicted") for _, lines in runs]
         own_seed = seed + zlib.crc32(name.encode())  # two systems of several runs each draw their runs apart
         sampled = [_sampled(wanted, one, resamples) for one in given]
         figures, behind[name] = _figures(sampled, own_seed)
@@ -32,14 +33,14 @@ def measure_systems(
             "unanswered_rate": _mean([sum(answer is None for answer in one.predicted) / len(one.predicted) for one in given]),
         }
         if all(line["status"] is not None for _, lines in runs for line in lines):
-            written = [_sampled(wanted, answers(lines, "parsed"), resamples) for _, lines in runs]
+            written = [_sampled(wanted, Answers.of(lines, "parsed"), resamples) for _, lines in runs]
             statuses = [line["status"] for _, lines in runs for line in lines]
             system["greedy"] = {
                 "metrics": _figures(written, own_seed)[0],
                 "invalid_rate": _mean([status == "invalid" for status in statuses]),
                 "refused_rate": _mean([status == "refused" for status in statuses]),
             }
-        per_token = [one for _, lines in runs if (one := normalised(lines)) is not None]
+        per_token = [one for _, lines in runs if (one := Answers.per_token(lines)) is not None]
         if len(per_token) == len(runs):
             labels = [metric for metric in wanted if metric in CONFUSION]
             system["normalised"] = {"metrics": _figures([_sampled(labels, one, resamples) for one in per_token], own_seed)[0]}

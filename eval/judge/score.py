@@ -8,7 +8,6 @@ log-likelihood per answer token, where the lines say how many tokens each has.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,15 @@ from tqdm import tqdm
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, package_versions, write_manifest
 from data_convert.splits.groups import read_groups
-from data_convert.tasks.card_fields import METRICS
-from data_convert.tasks.records import with_choices
-from eval.answers import metrics_of
-from eval.bootstrap import LEVEL, RESAMPLES, Resamples
-from eval.details import details
-from eval.measure import Runs, differences, measure_systems
-from eval.predictions import Line, Run, aligned, by_task, check_parts, find_runs, prediction_lines, read_lines
-from eval.texts import bleu_signature
+from data_convert.tasks.cards import read_cards
+from data_convert.tasks.kinds import KINDS
+from data_convert.tasks.records import each_record
+from eval.judge.answers import metrics_of
+from eval.judge.bootstrap import LEVEL, RESAMPLES, Resamples
+from eval.judge.details import details
+from eval.judge.measure import Runs, differences, measure_systems
+from eval.judge.texts import bleu_signature
+from eval.predictions import Line, Run, aligned, by_task, check_parts, find_runs, prediction_lines
 
 MODEL = "llama-gene"
 """The system that the others are compared with, unless another is named."""
@@ -55,17 +55,19 @@ def score(
             is no choice; records that disagree with their card about the labels, or that stand in the file twice.
     """
     check_absent(out, overwrite)
-    cards = read_cards(records)
+    cards = [card.model_dump(mode="json") for card in read_cards(records)]
     truth = _truth(records, cards)
+    # predictions: who made them, from which records
     folders = [predictions] if isinstance(predictions, Path) else list(predictions)
     check_parts(records, parts)
     runs = find_runs(folders, records, parts)
     lines = {run.path: by_task(prediction_lines(run.path)) for own in runs.values() for run in own}
-    n_train, group_of = count_train(records), read_groups(records)
+    group_of = read_groups(records)
+    # each task on its own
     tasks = []
     for card in tqdm([card for card in cards if card["id"] in truth], desc="score", unit="task", disable=None):
         rows = truth[card["id"]]
-        tasks.append(_score_task(card, rows, _runs_of(rows, runs, lines), n_train[card["id"]], group_of, seed, reference))
+        tasks.append(score_task(card, rows, _runs_of(rows, runs, lines), group_of, seed, reference))
     document: dict[str, Any] = {
         "provenance": {
             **provenance(seed, sorted(runs), reference),
@@ -75,7 +77,7 @@ def score(
         },
         "tasks": tasks,
     }
-    if any(card["kind"] == "text" for card in cards):
+    if any("bleu" in KINDS[card["kind"]].metrics for card in cards):
         document["provenance"]["bleu"] = bleu_signature()
     write_metrics(document, out, overwrite, made)
     return document
@@ -101,32 +103,15 @@ def write_metrics(document: dict[str, Any], out: Path, overwrite: bool, made: di
         write_manifest(out, "metrics", recipe=made, inputs=inputs, counts={"tasks": len(document["tasks"])})
 
 
-def read_cards(records: Path) -> list[Line]:
-    """The resolved cards of a records folder."""
-    path = records / "cards.json"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give the folder that the conversion of tasks wrote")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def count_train(records: Path) -> Counter[str]:
-    """Train records per task; a records folder made for testing only has none."""
-    path = records / "train.jsonl"
-    return Counter(record["task"] for record in read_lines(path)) if path.is_file() else Counter()
-
-
 def _truth(records: Path, cards: list[Line]) -> dict[str, list[Line]]:
     """Task -> test records, in agreement with its card."""
     path = records / "test.jsonl"
-    truth = by_task(with_choices(records, read_lines(path)))
+    truth = by_task(each_record(path))
     known = {card["id"]: card for card in cards}
     if unknown := sorted(truth.keys() - known.keys()):
         raise UserError(f"{path}: task '{unknown[0]}' has no card in cards.json; convert the tasks again")
     for name, rows in truth.items():
-        twice, times = Counter(record["id"] for record in rows).most_common(1)[0]
-        if times > 1:
-            raise UserError(f"{path}: id '{twice}' stands in the file twice; ids must be unique, convert the tasks again")
-        labels = [label["name"] for label in (known[name].get("labels") or {}).values()]
+        labels = [label["name"] for label in known[name]["labels"].values()]
         for record in rows:
             if record["kind"] != known[name]["kind"] or (labels and record["choices"] != labels):
                 raise UserError(
@@ -147,16 +132,16 @@ def _runs_of(truth: list[Line], runs: dict[str, list[Run]], lines: dict[Path, di
     return found
 
 
-def _score_task(
-    card: Line, truth: list[Line], runs_of: dict[str, Runs], n_train: int, group_of: dict[str, str], seed: int, reference: str
-) -> Line:
-    named = [metric for metric in card["metrics"] if metric in METRICS[card["kind"]]]
-    if named != card["metrics"]:
-        odd = next(metric for metric in card["metrics"] if metric not in named)
-        raise UserError(f"task {card['id']}: '{odd}' is no metric of {card['kind']} tasks; known: {', '.join(METRICS[card['kind']])}")
+def score_task(card: Line, truth: list[Line], runs_of: dict[str, Runs], group_of: dict[str, str], seed: int, reference: str) -> Line:
+    """What metrics.json says of one task.
+
+    Args:
+        truth: its records, in the order of the lines in `runs_of`.
+        group_of: id of a record -> its cluster, where they are known.
+    """
     groups = [group_of[record["id"]] for record in truth] if all(record["id"] in group_of for record in truth) else None
     resamples = Resamples(len(truth), seed=seed, groups=groups)
-    wanted = list(dict.fromkeys([*named, *metrics_of(card["kind"], [record["label"] for record in truth])]))
+    wanted = list(dict.fromkeys([*card["metrics"], *metrics_of(card["kind"], [record["label"] for record in truth])]))
     systems, behind = measure_systems(wanted, runs_of, resamples, seed)
     lengths = [sum(len(item["letters"]) for item in record.get("inputs", [])) for record in truth]
     for name, runs in runs_of.items():
@@ -170,7 +155,7 @@ def _score_task(
         "split": "test",
         "split_note": card["split_note"],
         "n": len(truth),
-        "n_train": n_train,
+        "n_train": card["n"].get("train", 0),
         "n_clusters": None if groups is None else len(set(groups)),
         "metrics": wanted,
         "primary_metric": card["primary_metric"],

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics import Floats, Ints, Ranked, Statistic, Weights, ranked, ratio, up_to
+from eval.judge.metrics import Floats, Ints, Ranked, Statistic, Weights, ranked, ratio, up_to
 
 Counts = NDArray[np.int32]
 MOST_SHARED = 16

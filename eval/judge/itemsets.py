@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from eval.metrics import Floats, Statistic, Weights, ratio
-from eval.texts import same_text
+from data_convert.tasks.parse import same_text
+from eval.judge.metrics import Floats, Statistic, Weights, ratio
 
 EC = re.compile(r"(?:EC[ :]?)?[1-7](\.([0-9]+|-)){2}\.(n?[0-9]+|-)", re.IGNORECASE)
-EC_DIGITS = (1, 2, 3, 4)
 MOST_THRESHOLDS = 101
 """Of Fmax: scores are compared at 0.00, 0.01, ..., 1.00, as CAFA does, or at their own values where these are fewer."""
 

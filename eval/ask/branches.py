@@ -4,7 +4,8 @@ All nodes can be read in one pass, or those only that can still matter: what sta
 it from above, and one finished candidate bounds the best one from below.
 
 Shapes: P prompts, p of them in a part, C candidates, T prompt tokens, N nodes of the trie, K nodes read in one pass, L columns
-behind the prompts, E edges of the trie, V vocabulary.
+behind the prompts, E edges of the trie, V vocabulary. q: the prompts of one chunk of logits. n and e: pairs of such a prompt and a
+node, or an edge, that was just read, one after the other.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from eval.trie import Trie
+from eval.ask.trie import Trie
 
 CHUNK = 1 << 20
 """Logits turned to float32 at a time."""

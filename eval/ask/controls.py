@@ -12,10 +12,9 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from data_convert.tasks.card_fields import CHOICE_SEPARATOR, CLASSIFICATION
+from data_convert.tasks.card_fields import CHOICE_SEPARATOR
+from data_convert.tasks.kinds import KINDS
 from sequences.spans import with_letters
-
-NAMED = (*CLASSIFICATION, "multilabel")
 
 Line = dict[str, Any]
 
@@ -55,13 +54,17 @@ def _with_sequences(record: Line, change: Callable[[str], str]) -> Line:
     return {**record, "prompt": prompt}
 
 
-CONTROLS: dict[str, Callable[[Line, int], Line]] = {"shuffled": shuffled, "removed": removed, "permuted": permuted}
-"""Name -> how a record is changed."""
+CONTROLS: dict[str, tuple[str, Callable[[Line, int], Line]]] = {
+    "shuffled": ("the letters of every sequence in random order", shuffled),
+    "removed": ("nothing between the tags of a sequence", removed),
+    "permuted": ("the names of the labels exchanged in the question", permuted),
+}
+"""Name -> what is done, and how a record is changed: `<system>@<name>` is a system that must not do well."""
 
 
 def controlled(name: str, records: list[Line], seed: int) -> list[Line]:
     """The records of a control; those without label names are left out of `permuted`."""
-    return [CONTROLS[name](record, seed) for record in records if name != "permuted" or record["kind"] in NAMED]
+    return [CONTROLS[name][1](record, seed) for record in records if name != "permuted" or KINDS[record["kind"]].labelled]
 
 
 def undone(prediction: Line, record: Line) -> Line:

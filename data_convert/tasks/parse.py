@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data_convert.tasks.card_fields import ITEM_SEPARATOR, NO_ITEM
-from eval.texts import same_text
 
 Status = Literal["valid", "invalid", "refused"]
 
@@ -45,6 +44,11 @@ class Parsed:
 
     value: str | float | list[str] | None
     status: Status
+
+
+def same_text(text: str) -> str:
+    """Normal form of an answer: outer blanks and one final full stop removed, case folded."""
+    return text.strip().removesuffix(".").casefold()
 
 
 def parse_label(text: str, choices: Sequence[str]) -> Parsed:

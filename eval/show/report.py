@@ -14,11 +14,12 @@ from typing import Any
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, write_manifest
 from artefacts.recipe import Recipe
-from eval.markdown import as_markdown
-from eval.predictions import CONTROLS, by_task, read_lines
-from eval.tables import best_published, columns, control_table, invalid_rate, is_control, name_of, primary, published, reference_of, share
+from eval.predictions import by_task, read_lines
+from eval.show import content
+from pages.charts import WIDE, Axis, Series, chart
+from pages.page import MODALITIES, render_page
 
-MODALITIES = {"dna": "DNA", "protein": "protein", "text": "text"}
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
 MOST_POINTS = 400
 """Points of a curve; longer histories are averaged in groups of equal size."""
 
@@ -56,58 +57,54 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
     Raises:
         UserError: output exists, or a file that a given folder should hold is missing or malformed.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     check_absent(recipe.out, overwrite)
     metrics = _json(recipe.metrics)
-    from eval.figures import colour, in_order, task_figures  # matplotlib, which a missing file need not wait for
+    from eval.show.figures import task_figures
 
-    model = reference_of(metrics)
+    model, tasks = content.reference_of(metrics), metrics["tasks"]
     beside = recipe.metrics.with_name("retention.json")
     kept = recipe.retention or (beside if beside.is_file() else None)
-    retention = _json(kept) if kept else None
+    losses = _json(recipe.pretrain / "losses.json") if recipe.pretrain else None
+    found = {
+        "All answers": content.overall(metrics) if "overall" in metrics else None,
+        "Negative controls": content.controls(metrics),
+        "Held-out text and sequences": content.losses(losses) if losses else None,
+        "English retention": content.retention(_json(kept)) if kept else None,
+    }
+    # one content for the page and for the Markdown beside it
+    tables = {heading: table for heading, table in found.items() if table is not None}
+    of_tasks = {task["task"]: content.of_task(task, model) for task in tasks}
+    # what the page alone shows
     context = {
         "recipe": recipe,
         "metrics": metrics,
         "created": datetime.now(UTC).date().isoformat(),
         "commit": git_commit(),
         "model": model,
-        "simulated": [task for task in metrics["tasks"] if task["simulated"]],
+        "simulated": [task for task in tasks if task["simulated"]],
         "tokenizer": _json(recipe.tokenizer / "extension_report.json") if recipe.tokenizer else None,
-        "pretrain": _pretrain(recipe.pretrain) if recipe.pretrain else None,
+        "losses": losses,
+        "pretrain": _pretrain(recipe.pretrain, losses) if recipe.pretrain and losses else None,
         "instruct": _instruct(recipe.instruct) if recipe.instruct else None,
-        "columns": columns(metrics),
-        "controls": control_table(metrics),
-        "control_meanings": CONTROLS,
-        "figures": {task["task"]: task_figures(task, model) for task in metrics["tasks"]},
-        "systems": {task["task"]: in_order(task, model) for task in metrics["tasks"]},
-        "retention": retention,
+        "tables": tables,
+        "of_tasks": of_tasks,
+        "figures": {task["task"]: task_figures(task, model) for task in tasks},
+        "systems": {task["task"]: content.in_order(task, model) for task in tasks},
+        "columns": content.columns(metrics),
+        "primary": content.primary,
+        "best_published": content.best_published,
         "chats": _chats(recipe, metrics, model),
         "stages": _stages(recipe),
         "repeated": _repeated_inputs(recipe.records) if recipe.records else {},
-        "modalities": MODALITIES,
         "missing": [name for name in ("tokenizer", "pretrain", "instruct") if getattr(recipe, name) is None],
+        "swatch": lambda system: content.colour(system, model) + 1,
     }
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(share=share, count=lambda number: f"{number:,}", decimal=_decimal, signed=lambda x: _decimal(x, "+"))
-    environment.filters.update(system=name_of, published=published)
-    environment.globals.update(primary=primary, invalid_rate=invalid_rate, best_published=best_published, is_control=is_control)
-    environment.globals["swatch"] = lambda system: colour(system, model) + 1
-    page = environment.get_template("report.html.jinja").render(context)
     with new_file(recipe.out.with_suffix(".md"), overwrite=True) as file:
-        losses = context["pretrain"]["losses"] if recipe.pretrain else None
-        file.write_text(as_markdown(recipe.title, recipe.simulated_note, metrics, losses, retention), encoding="utf-8")
+        file.write_text(content.as_markdown(recipe.title, recipe.simulated_note, metrics, tables, of_tasks), encoding="utf-8")
     inputs = {name: fingerprint(path) for name in ("metrics", "records", "predictions") if (path := getattr(recipe, name)) is not None}
     with new_file(recipe.out, overwrite=overwrite) as file:
-        file.write_text(page, encoding="utf-8")
-        write_manifest(recipe.out, "report", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(metrics["tasks"])})
-
-
-def _decimal(number: float, sign: str = "") -> str:
-    """Three decimals with a typographic minus."""
-    return f"{number:{sign}.3f}".replace("-", "−")
+        file.write_text(render_page(TEMPLATE, context, figure=content.figure, system=content.name_of), encoding="utf-8")
+        write_manifest(recipe.out, "report", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(tasks)})
 
 
 def _json(path: Path) -> Any:
@@ -119,57 +116,55 @@ def _json(path: Path) -> Any:
         raise UserError(f"{path}: not JSON ({error}); run the stage that writes it again") from None
 
 
-def _pretrain(folder: Path) -> dict[str, Any]:
-    from markupsafe import Markup
-
-    from eval.plots import Curve, curves
-
-    losses, history = _json(folder / "losses.json"), list(read_lines(folder / "history.jsonl"))
-    steps, values = _thin([(line["step"], line["loss"]) for line in history if "loss" in line])
-    heldout = [line for line in history if "heldout" in line]
+def _pretrain(folder: Path, losses: dict[str, Any]) -> dict[str, Any]:
+    history = list(read_lines(folder / "history.jsonl"))
+    steps = [(line["step"], line["loss"]) for line in history if "loss" in line]
     lines = []
     whole = {name: after for name, after in losses["after"].items() if "/" not in name}  # the sources of a modality stand in the table
-    for colour, (name, after) in enumerate(whole.items()):
-        points = [(line["step"], line["heldout"][name]) for line in heldout if name in line["heldout"]]
+    for number, (name, after) in enumerate(whole.items()):
+        points = [(line["step"], line["heldout"][name]) for line in history if name in line.get("heldout", {})]
         if points:
-            xs, ys = _thin(points)
             label = f"{MODALITIES.get(name, name)}, bits per {after['unit']}"
-            lines.append(Curve(label, xs, ys, colour, markers=len(xs) < 40, bound=after["bound"]))
+            lines.append(_over_steps(label, points, number, after["bound"]))
+    training = [_over_steps("training loss", steps)] if steps else []
     return {
-        "losses": losses,
-        "loss_svg": Markup(curves([Curve("training loss", steps, values)], x="step", y="nats per token", alt="Training loss over steps"))
-        if steps
-        else None,
-        "bits_svg": Markup(curves(lines, x="step", y="bits", alt="Held-out bits per letter over steps")) if lines else None,
+        "loss_svg": _curves(training, "nats per token", "Training loss over steps"),
+        "bits_svg": _curves(lines, "bits", "Held-out bits per letter over steps"),
     }
 
 
 def _instruct(folder: Path) -> dict[str, Any]:
-    from markupsafe import Markup
-
-    from eval.plots import Curve, curves
-
     history = list(read_lines(folder / "history.jsonl"))
     train = [(line["step"], line["loss"]) for line in history if "loss" in line]
     dev = [(line["step"], line["eval_loss"]) for line in history if "eval_loss" in line]
-    lines = [Curve("training loss", *_thin(train))] if train else []
-    if dev:
-        lines.append(Curve("dev loss", *_thin(dev), 1, markers=len(dev) < 40))
+    lines = [_over_steps("training loss", train)] if train else []
+    lines += [_over_steps("dev loss", dev, 1)] if dev else []
     if not lines:
         raise UserError(f"{folder / 'history.jsonl'}: holds neither loss nor eval_loss; is it the folder of instruction tuning?")
-    svg = Markup(curves(lines, x="step", y="nats per answer token", alt="Instruction tuning loss over steps"))
-    return {"svg": svg, "train": train, "dev": dev}
+    return {"svg": _curves(lines, "nats per answer token", "Instruction tuning loss over steps"), "dev": dev}
 
 
-def _thin(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    """Steps and values, averaged in groups so that at most MOST_POINTS remain."""
+def _curves(lines: list[Series], unit: str, alt: str) -> Any:
+    """A chart over training steps; None without any line."""
+    from markupsafe import Markup
+
+    if not lines:
+        return None
+    steps = [step for line in lines for step, _ in line.points]
+    values = [value for line in lines for value in (*(value for _, value in line.points), *filter(None, [line.bound]))]
+    return Markup(chart(lines, Axis.over("step", steps), Axis.over(unit, values), alt=alt, size=WIDE))
+
+
+def _over_steps(label: str, points: list[tuple[float, float]], colour: int = 0, bound: float | None = None) -> Series:
+    """A curve of at most MOST_POINTS points, each the mean of a group; few of them, as held-out losses are, have dots."""
     size = -(-len(points) // MOST_POINTS) or 1
     groups = [points[i : i + size] for i in range(0, len(points), size)]
-    return [group[-1][0] for group in groups], [sum(value for _, value in group) / len(group) for group in groups]
+    thinned = [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
+    return Series(label, thinned, colour, sizes=[3.0] * len(thinned) if colour and len(thinned) < 40 else [], bound=bound)
 
 
 def _chats(recipe: ReportRecipe, metrics: dict[str, Any], model: str) -> dict[str, list[Any]]:
-    from eval.chats import draw
+    from eval.show.chats import draw
 
     path = recipe.predictions / f"{model}.jsonl" if recipe.predictions else None
     if path is None or recipe.records is None or not path.is_file():

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from data_convert.tasks.card_fields import CLASSIFICATION
-from eval.answers import Answers, statistic
-from eval.bootstrap import bootstrap
-from eval.metrics import Floats, Ints
-from eval.predictions import Line, answers
-from eval.probability import BINS, confidences, roc_points
+from data_convert.tasks.kinds import KINDS
+from eval.judge.answers import Answers, statistic
+from eval.judge.bootstrap import bootstrap
+from eval.judge.metrics import Floats, Ints
+from eval.judge.probability import BINS, confidences, roc_points
+from eval.predictions import Line
 
 MOST_CLASSES = 20
 """Larger confusion matrices are not drawn: of them the classes most often confused are named."""
@@ -29,22 +29,13 @@ LENGTH_BINS = 4
 LEAST_IN_BIN = 10
 MOST_INVALID = 20
 LENGTH_RESAMPLES = 400
-CROSSED = {
-    "binary": "accuracy",
-    "multiclass": "accuracy",
-    "regression": "mae",
-    "text": "rouge_l",
-    "set": "micro_f1",
-    "multilabel": "micro_f1",
-}
-"""The metric of each kind that is shown by length: one that a quarter of the records can bear."""
 
 
 def details(lines: list[Line], lengths: Sequence[int] | None, seed: int) -> dict[str, Any]:
     """Args: lengths: letters of each record's inputs; None where they are not known."""
-    given = answers(lines, "predicted")
+    given = Answers.of(lines, "predicted")
     found: dict[str, Any] = {}
-    if given.kind in CLASSIFICATION:
+    if KINDS[given.kind].one_label:
         found["confusion"] = _confusion(given)
         if given.logprobs is not None:
             gold_n, found_nC = given.gold_codes, given.probabilities
@@ -97,7 +88,7 @@ def _roc(given: Answers, gold_n: Ints, found_nC: Floats) -> list[dict[str, Any]]
 
 def _by_length(given: Answers, length_n: Ints, seed: int) -> dict[str, Any] | None:
     """The kind's metric on quarters of the records by length; None where lengths hardly differ or records are few."""
-    metric = CROSSED[given.kind]
+    metric = KINDS[given.kind].by_length
     edges = np.unique(np.quantile(length_n, np.linspace(0, 1, LENGTH_BINS + 1)).round().astype(np.int64))
     if len(edges) < 3 or len(length_n) < LENGTH_BINS * LEAST_IN_BIN:
         return None

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.metrics import Floats, Statistic, Weights
+from data_convert.tasks.parse import same_text
+from eval.judge.metrics import Floats, Statistic, Weights
 
 ORDERS = 4
 """n-grams of BLEU."""
@@ -21,11 +22,6 @@ ORDERS = 4
 def words(text: str) -> list[str]:
     """Runs of a-z and 0-9 after lower-casing, without stemming: the tokens of the `rouge_score` package."""
     return re.findall(r"[a-z0-9]+", text.lower())
-
-
-def same_text(text: str) -> str:
-    """Normal form of an answer: outer blanks and one final full stop removed, case folded."""
-    return text.strip().removesuffix(".").casefold()
 
 
 def exact_match(gold: str, predicted: str | None) -> float:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.folder import check_absent, new_file, write_manifest
+from eval.ask.subjects import check_subject, identity, located, open_model
 from eval.recipe import RetentionRecipe, Subject
-from eval.subjects import check_subject, identity, located, open_model
 from training.english import paragraphs, windows
 
 BATCH = 16
@@ -43,18 +43,6 @@ def retention(recipe: RetentionRecipe, *, overwrite: bool = False) -> dict[str, 
         file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_manifest(recipe.out, "retention", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"models": len(models)})
     return document
-
-
-def table(document: dict[str, Any]) -> str:
-    """The figures for the terminal."""
-    width = max(map(len, document["models"]))
-    lines = [f"{name:<{width}}  {bits:>13}  {'difference':>10}  {'perplexity':>10}" for name, bits in [("model", "bits per byte")]]
-    for name, found in document["models"].items():
-        numbers = f"{found['bits_per_byte']:>13.3f}  {found['difference']:>+10.3f}  {found['perplexity']:>10.2f}"
-        lines.append(f"{name:<{width}}  {numbers}")
-    return "\n".join(
-        [*lines, f"{document['text']}: {document['paragraphs']} paragraphs, {document['bytes']:,} bytes; perplexity is per token"]
-    )
 
 
 def measure(subject: Subject, parts: list[str]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from data_convert.tasks.card_fields import ITEM_SEPARATOR, NO_ITEM
-from eval.probability import probabilities
+from data_convert.tasks.kinds import KINDS
+from eval.judge.probability import probabilities
 from sequences.spans import sequences
 
 HEAD, TAIL = 36, 18
@@ -99,7 +100,7 @@ def _chat(line: dict[str, Any], record: dict[str, Any]) -> Chat:
         predicted=_show(line["predicted"]),
         written=line["text"],
         status=line["status"],
-        right=line["predicted"] == line["gold"] if line["kind"] in ("binary", "multiclass") else None,
+        right=line["predicted"] == line["gold"] if KINDS[line["kind"]].one_label else None,
         bars=bars[:MOST_CHOICES],
         more_choices=max(0, len(bars) - MOST_CHOICES),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.metrics import Floats, Ints, Statistic, Weights
+from eval.judge.metrics import Floats, Ints, Statistic, Weights
 
 RESAMPLES = 1000
 LEVEL = 0.95

@@ -1,0 +1,1 @@
+"""Asking: what answers (models, adapters, endpoints), how records are asked, and likelihoods of every label."""

@@ -1,0 +1,101 @@
+"""Answers of a model to records: label log-likelihoods first, greedy text second.
+
+Batches depend on the records and the tokenizer only.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from data_convert.tasks.kinds import KINDS
+from eval.ask.branches import PRUNE_FROM
+from eval.ask.likelihood import answered
+from eval.ask.trie import Trie
+from eval.predictions import head_of
+from tokenizer.conversations import answer_ids, conversations
+
+Line = dict[str, Any]
+Batch = list[tuple[Line, list[int]]]
+"""Records of one task and one choice list, with their prompts' ids."""
+
+MORE_ROOM = 4
+"""Tokens beyond the longest allowed answer, so that a wrong long one shows as invalid, not as cut to fit."""
+LOGITS = 1 << 28
+"""Most logits of one forward pass over the candidates."""
+
+
+def predictions(
+    model: Any,
+    tokenizer: Any,
+    records: list[Line],
+    batch_tokens: int = 8192,
+    max_new_tokens: int = 48,
+    *,
+    greedy: bool = True,
+    prune_nats: float | None = None,
+) -> Iterator[Line]:
+    """One prediction per record, in batches of similar length and so in no order. Fields: eval.predictions.FIELDS.
+
+    Args:
+        batch_tokens: tokens per forward pass, padding included.
+        max_new_tokens: longest greedy answer where the choices do not say how long one can be.
+        greedy: False leaves the text of closed tasks out; `text`, `parsed` and `status` are then None.
+        prune_nats: see PredictRecipe.
+    """
+    for batch in batches_of(tokenizer, records, batch_tokens):
+        yield from answer_batch(model, tokenizer, batch, max_new_tokens, greedy, prune_nats)
+
+
+def batches_of(tokenizer: Any, records: list[Line], batch_tokens: int) -> Iterator[Batch]:
+    """Records of one task, one choice list and one way to write an answer together, similar lengths together."""
+    # the template could write an answer differently behind another prompt, so each record's own first answer is looked at
+    first = [record["choices"][0] if record["choices"] else "." for record in records]
+    pairs = conversations(tokenizer, [record["prompt"] for record in records], first)
+    groups: dict[tuple[Any, ...], Batch] = defaultdict(list)
+    for record, (prompt, answer) in zip(records, pairs, strict=True):
+        groups[record["task"], tuple(record["choices"]), tuple(answer)].append((record, prompt))
+    for group in groups.values():
+        group.sort(key=lambda pair: len(pair[1]))
+        nodes = len(Trie(_answers(tokenizer, group[0][0])))
+        most = max(1, LOGITS // (max(1, nodes) * len(tokenizer)))
+        batch: Batch = []
+        for pair in group:
+            # the tree of the answers stands behind every prompt
+            if batch and ((len(batch) + 1) * (len(pair[1]) + nodes) > batch_tokens or len(batch) == most):
+                yield batch
+                batch = []
+            batch.append(pair)
+        yield batch
+
+
+def _answers(tokenizer: Any, record: Line) -> list[list[int]]:
+    """Ids of every choice as an answer; none for multilabel: its answer is any number of the choices, so no one of them has its score."""
+    return [answer_ids(tokenizer, record["prompt"], choice) for choice in KINDS[record["kind"]].asked(record["choices"])]
+
+
+def answer_batch(model: Any, tokenizer: Any, batch: Batch, max_new_tokens: int, greedy: bool, prune_nats: float | None) -> Iterator[Line]:
+    answers = _answers(tokenizer, batch[0][0])
+    room = max(map(len, answers)) + MORE_ROOM if answers else max_new_tokens
+    prune_nats = prune_nats if KINDS[batch[0][0]["kind"]].one_label else None  # an expectation asks for all of the grid
+    rows, texts = answered(model, tokenizer, [ids for _, ids in batch], answers, room, greedy or not answers, prune_nats)
+    known = answers if prune_nats is None or len(Trie(answers)) <= PRUNE_FROM else []  # bounds are not divided by lengths
+    for index, (record, _) in enumerate(batch):
+        yield prediction_of(record, rows[index] if rows else None, texts[index] if texts else None, known)
+
+
+def prediction_of(record: Line, logprobs: list[float] | None, text: str | None, answers: Sequence[Sequence[int]] = ()) -> Line:
+    """One prediction. `logprobs` are those of whole answers, so their softmax is the labels' probabilities; divided by
+    `label_tokens`, end-of-turn token included, they are normalised by length. Where unlikely labels may be bounds only, it is null."""
+    kind, choices = KINDS[record["kind"]], record["choices"]
+    parsed = kind.parse(text, choices) if text is not None else None
+    return {
+        **head_of(record),
+        "logprobs": logprobs,
+        "label_tokens": [len(answer) for answer in answers] or None,
+        "predicted": kind.predicted(text, parsed, logprobs, choices),
+        "text": text,
+        "parsed": parsed.value if parsed else None,
+        "status": parsed.status if parsed else None,
+    }

@@ -1,0 +1,1 @@
+"""Judging: what answers are worth. Strict parsing, metrics, bootstrap intervals, and `metrics.json`."""

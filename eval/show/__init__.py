@@ -1,0 +1,1 @@
+"""Showing: the report as one page and as Markdown, its figures and its tables."""

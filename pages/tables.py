@@ -1,0 +1,60 @@
+"""Tables that are shown in several forms: on a page, as Markdown, in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table."""
+
+    text: str
+    small: str = ""
+    """What stands behind it in Markdown and smaller below it on the page: an interval, a note."""
+    good: bool | None = None
+    """Marked as good or bad news on the page."""
+    colour: int | None = None
+    """Of the system that a row is about, from 0."""
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.small}".rstrip()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows below a header; the columns in `left` hold words, the others figures."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell | str]]
+    left: Collection[int] = (0,)
+    caption: str = ""
+
+    def markdown(self) -> str:
+        """As Markdown, the caption below."""
+        marks = [":--" if place in self.left else "--:" for place in range(len(self.header))]
+        lines = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in [self.header, marks, *self.rows]]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + (f"\n\n{self.caption}" if self.caption else "")
+
+    def aligned(self) -> str:
+        """As Markdown that reads well in a terminal too."""
+        lines, widths = self._lines()
+        marks = ["-" * width if place in self.left else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
+        return "\n".join("| " + " | ".join(self._padded(line, widths)) + " |" for line in [lines[0], marks, *lines[1:]])
+
+    def terminal(self) -> str:
+        """Aligned by blanks."""
+        lines, widths = self._lines()
+        head, *rows = ("  ".join(self._padded(line, widths)).rstrip() for line in lines)
+        return "\n".join([head, "  ".join("─" * width for width in widths), *rows, *([self.caption] if self.caption else [])])
+
+    def _lines(self) -> tuple[list[list[str]], list[int]]:
+        lines = [list(map(str, row)) for row in [self.header, *self.rows]]
+        return lines, [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    def _padded(self, line: list[str], widths: list[int]) -> list[str]:
+        return [
+            text.ljust(width) if place in self.left else text.rjust(width)
+            for place, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
