@@ -63,7 +63,7 @@ def test_any_name_that_can_be_is_taken(runs: Runs, tmp_path: Path, capsys: pytes
         assert place.exists()
 
 
-@pytest.mark.parametrize("largest", [3_000, 40_000])
+@pytest.mark.parametrize("largest", [8_000, 40_000])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_full_disk_is_one_line_and_no_half_output(runs: Runs, name: str, largest: int) -> None:
     runs.make(name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
@@ -18,6 +19,45 @@ from jinja2 import TemplateError
 from artefacts.errors import UserError
 from sequences.alphabets import TAGS
 from sequences.spans import position, remarks
+from tokenizer.private import check_tags
+
+PROBE = [{"role": "user", "content": "?"}]
+
+
+def chat_tokenizer(folder: str | Path, instead: Path | None = None) -> Any:
+    """The tokenizer of a model that can be talked to, read by plain transformers.
+
+    Args:
+        instead: a folder whose tokenizer is taken where the first has no chat template, such as an adapter's.
+
+    Raises:
+        UserError: no chat template, or one that cannot write a question and its answer; tags of another version of this code.
+    """
+    from transformers import AutoTokenizer  # takes seconds, and few runs need it
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    if not tokenizer.chat_template and instead is not None and (instead / "tokenizer_config.json").is_file():
+        tokenizer, folder = AutoTokenizer.from_pretrained(instead), instead
+    check_chat(tokenizer, folder)
+    return tokenizer
+
+
+def check_chat(tokenizer: Any, folder: str | Path) -> None:
+    """Refuse a tokenizer that cannot write a question and its answer. Raises UserError as `chat_tokenizer` does."""
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"{folder}: its tokenizer has no chat template, so there is no telling where an answer begins; extend the base with "
+            "`llama-gene tokenizer extend`, which gives it one, or put a chat_template.jinja into the folder"
+        )
+    if tokenizer.is_fast:
+        check_tags(tokenizer.backend_tokenizer, folder)
+    try:
+        answer = answer_ids(tokenizer, PROBE, "yes")
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from None
+    if not answer:
+        raise UserError(f"{folder}: its chat template writes no answer; mend chat_template.jinja")
+
 
 SPELLS_CONTROL = "spells a special token of the tokenizer"
 """Why a text or a record is set aside."""
@@ -89,11 +129,25 @@ def rendered(tokenizer: Any, messages: list[dict[str, str]], **options: bool) ->
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
         text.encode()
-    except TemplateError as error:
-        raise UserError(f"the model's chat template refuses this conversation: {error}") from None
     except UnicodeEncodeError as error:
         raise UserError(f"a text is no UTF-8: {error.object[error.start]!r} stands for a byte or half a character; mend it") from None
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError, MemoryError) as error:
+        # a template is a program of whoever made the model
+        raise UserError(f"the model's chat template refuses this conversation: {error or type(error).__name__}") from None
     return text
+
+
+def written_answer(tokenizer: Any, messages: list[dict[str, str]], answer: str) -> str:
+    """What the chat template writes after the prompt for an answer, its end-of-turn token included.
+
+    Raises:
+        UserError: as `conversations`.
+    """
+    before = rendered(tokenizer, messages, add_generation_prompt=True)
+    after = rendered(tokenizer, [*messages, {"role": "assistant", "content": answer}])
+    if not after.startswith(before):
+        raise UserError("the chat template writes a prompt differently once an answer follows; mend chat_template.jinja")
+    return after[len(before) :]
 
 
 def _tokenise(tokenizer: Any, texts: list[str]) -> list[list[int]]:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError, at
 from data_convert.tasks.cards import TaskCard, read_cards
+from data_convert.tasks.kinds import is_text
 from data_convert.tasks.mixing import SPLITS
 from data_convert.tasks.records import REVERSED
 from sequences.alphabets import COMPLEMENT, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, Alphabet
@@ -29,7 +30,8 @@ from sequences.alphabets import COMPLEMENT, DNA, NUCLEOTIDES, PROTEIN, RESIDUES,
 TRAIN, DEV, TEST = range(3)
 Ints = NDArray[np.int64]
 _COMPLEMENT = bytes(COMPLEMENT.get(code, code) for code in range(256))
-_FIELDS = ("id", "task", "split", "label", "inputs")
+_TEXTS = "id", "task", "split"
+_FIELDS = (*_TEXTS, "label", "inputs")
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,11 @@ def stream(folder: Path) -> Iterator[tuple[Path, int, dict[str, Any]]]:
                     continue
                 try:
                     record = json.loads(line)
-                    absent = [name for name in _FIELDS if name not in record]
+                    absent = [name for name in _FIELDS if name not in record or (name in _TEXTS and not is_text(record[name]))]
                 except (ValueError, TypeError):
                     raise UserError(f"{at(path, number)}: not a record; convert the tasks again") from None
                 if absent or record["split"] != split:
-                    problem = f"no '{absent[0]}'" if absent else f"split '{record['split']}' in the file of {split}"
+                    problem = f"no '{absent[0]}', or it is no text" if absent else f"split '{record['split']}' in the file of {split}"
                     raise UserError(f"{at(path, number)}: {problem}; convert the tasks again")
                 yield path, number, record
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import UserError
-from tokenizer.conversations import rendered
+from tokenizer.conversations import chat_tokenizer, rendered
 
 SAMPLE = 500
 """Records per task and split that are counted, drawn by the seed; the one with the most letters comes on top."""
@@ -27,11 +27,7 @@ class TokenLengths:
     def __init__(self, folder: Path, seed: int) -> None:
         if not (folder / "tokenizer_config.json").is_file():
             raise UserError(f"{folder}: no tokenizer here (tokenizer_config.json); give a folder of `llama-gene tokenizer extend`")
-        from transformers import AutoTokenizer  # takes seconds, and few runs need it
-
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        if self._tokenizer.chat_template is None:
-            raise UserError(f"{folder}: its tokenizer has no chat template; extend the base with `llama-gene tokenizer extend`")
+        self._tokenizer: Any = chat_tokenizer(folder)
         self._seed = seed
         self._start()
 

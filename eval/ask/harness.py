@@ -27,6 +27,7 @@ from data_convert.tasks.kinds import KINDS
 from data_convert.tasks.records import read_records
 from eval.predictions import by_task
 from eval.recipe import ExportRecipe, Subject
+from tokenizer.conversations import written_answer
 
 GROUP = "llama_gene"
 READ = "records"
@@ -108,17 +109,9 @@ def written_behind(tokenizer: Any, records: list[dict[str, Any]], choices: list[
     Raises:
         UserError: that depends on the record, or the answer is not written behind the prompt.
     """
-
-    def behind(record: dict[str, Any], choice: str) -> str:
-        before = tokenizer.apply_chat_template(record["prompt"], tokenize=False, add_generation_prompt=True)
-        after = tokenizer.apply_chat_template([*record["prompt"], {"role": "assistant", "content": choice}], tokenize=False)
-        if not after.startswith(before):
-            raise UserError("the chat template writes a prompt differently once an answer follows; mend chat_template.jinja")
-        return after[len(before) :]
-
-    found = [behind(records[0], choice) for choice in choices]
+    found = [written_answer(tokenizer, records[0]["prompt"], choice) for choice in choices]
     for record in records:
-        if behind(record, choices[0]) != found[0]:
+        if written_answer(tokenizer, record["prompt"], choices[0]) != found[0]:
             raise UserError(f"'{record['id']}': the chat template writes its answers otherwise than those of '{records[0]['id']}'")
     return found
 

@@ -53,20 +53,12 @@ def open_tokenizer(subject: Subject) -> Any:
     """The tokenizer, with a chat template, its date fixed as `tokenizer extend` fixes it, and a padding token set where it has none.
 
     Raises:
-        UserError: no chat template.
+        UserError: as `chat_tokenizer`.
     """
-    from transformers import AutoTokenizer
-
-    from tokenizer.private import check_tags
+    from tokenizer.conversations import chat_tokenizer
     from tokenizer.saving import with_fixed_date
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(located(subject.model))
-    if tokenizer.chat_template is None and subject.adapter is not None and (subject.adapter / "tokenizer_config.json").is_file():
-        tokenizer = AutoTokenizer.from_pretrained(subject.adapter)
-    if tokenizer.chat_template is None:
-        raise UserError(f"{subject.model}: its tokenizer has no chat template; extend the base with `llama-gene tokenizer extend`")
-    if tokenizer.is_fast:
-        check_tags(tokenizer.backend_tokenizer, subject.model)
+    tokenizer = chat_tokenizer(located(subject.model), subject.adapter)
     tokenizer.chat_template = with_fixed_date(tokenizer.chat_template)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # only ever stands where a mask hides it

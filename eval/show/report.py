@@ -19,6 +19,8 @@ from eval.show import content
 from pages.charts import WIDE, Axis, Series, chart
 from pages.page import MODALITIES, render_page
 
+OURS = "<!-- written by `llama-gene eval report` -->"
+"""Last line of the Markdown, which says that it may be replaced."""
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 MOST_POINTS = 400
 """Points of a curve; longer histories are averaged in groups of equal size."""
@@ -58,12 +60,15 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
         UserError: output exists, or a file that a given folder should hold is missing or malformed.
     """
     check_absent(recipe.out, overwrite)
+    summary = recipe.out.with_suffix(".md")
+    if summary.exists() and not (summary.is_file() and OURS in summary.read_text(encoding="utf-8", errors="replace")):
+        raise UserError(f"{summary}: would be replaced, and is none of ours; choose another output")
     metrics = _json(recipe.metrics)
     from eval.show.figures import task_figures
 
     model, tasks = content.reference_of(metrics), metrics["tasks"]
-    beside = recipe.metrics.with_name("retention.json")
-    kept = recipe.retention or (beside if beside.is_file() else None)
+    noted = recipe.metrics.with_name("retention.json")
+    kept = recipe.retention or (noted if noted.is_file() else None)
     losses = _json(recipe.pretrain / "losses.json") if recipe.pretrain else None
     found = {
         "All answers": content.overall(metrics) if "overall" in metrics else None,
@@ -99,11 +104,12 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
         "missing": [name for name in ("tokenizer", "pretrain", "instruct") if getattr(recipe, name) is None],
         "swatch": lambda system: content.colour(system, model) + 1,
     }
-    with new_file(recipe.out.with_suffix(".md"), overwrite=True) as file:
-        file.write_text(content.as_markdown(recipe.title, recipe.simulated_note, metrics, tables, of_tasks), encoding="utf-8")
     inputs = {name: fingerprint(path) for name in ("metrics", "records", "predictions") if (path := getattr(recipe, name)) is not None}
     with new_file(recipe.out, overwrite=overwrite) as file:
         file.write_text(render_page(TEMPLATE, context, figure=content.figure, system=content.name_of), encoding="utf-8")
+        with new_file(summary, overwrite=True) as beside:
+            figures = content.as_markdown(recipe.title, recipe.simulated_note, metrics, tables, of_tasks)
+            beside.write_text(f"{figures}\n{OURS}\n", encoding="utf-8")
         write_manifest(recipe.out, "report", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(tasks)})
 
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError
-from tokenizer.conversations import answer_ids, prompt_ids
+from tokenizer.conversations import answer_ids, chat_tokenizer, prompt_ids
 from tokenizer.generation import load_causal
-from tokenizer.private import check_tags
 
 Messages = list[dict[str, str]]
 
@@ -49,15 +48,9 @@ class Session:
     def __init__(self, folder: Path) -> None:
         check_model(folder)
         import torch
-        from transformers import AutoTokenizer
 
         self.folder = folder
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        check_tags(self.tokenizer.backend_tokenizer, folder)
-        if self.tokenizer.chat_template is None:
-            raise UserError(
-                f"{folder}: a base without a chat template cannot chat; extend it with `llama-gene tokenizer extend` and tune it"
-            )
+        self.tokenizer = chat_tokenizer(folder)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token  # only ever stands where a mask hides it
         self.model: Any = load_causal(folder, dtype="auto", use_safetensors=True).eval()
