@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test torture lint venv clean
+.PHONY: quickstart test torture lint venv clean test-%
 
 quickstart: venv ## the whole way through on the simulated organism; ends with a report
 	$(BIN)/llama-gene quickstart
@@ -10,8 +10,11 @@ quickstart: venv ## the whole way through on the simulated organism; ends with a
 test: venv ## the test suite
 	$(BIN)/python -m pytest
 
-torture: venv ## every long command, killed twenty times at random moments
-	LLAMA_GENE_KILLS=20 $(BIN)/python -m pytest tests/test_kills.py
+test-%: venv ## the tests of one room: make test-tokenizer
+	$(BIN)/python -m pytest tests/$*
+
+torture: venv ## every long command, killed twenty times at random moments, and its inputs damaged
+	LLAMA_GENE_KILLS=20 $(BIN)/python -m pytest tests/test_kills.py tests/test_edges.py
 
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .

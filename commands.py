@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.command import Verb, path_exists
-from data_convert.records import check_inputs
+from data_convert.tasks.records import check_inputs
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Entry:
     example: str
     positional: str | None = None
     dry_run: str | Callable[[Any], None] | None = None
-    adds: bool = False
+    adds: str = ""
     shares: Callable[[Any], bool] = lambda recipe: False
     aliases: dict[str, str] = field(default_factory=dict)
 
@@ -60,19 +60,19 @@ def _late(place: str) -> Callable[[Any, bool], Any]:
 
 
 def _tasks(recipe: Any, overwrite: bool) -> None:
-    from data_convert.task_summary import summary
-    from data_convert.tasks import convert
+    from data_convert.tasks.convert import convert
+    from data_convert.tasks.task_summary import summary
 
     convert(recipe, overwrite=overwrite)
     print(summary(recipe.out))
 
 
-def _trained(module: str, place: str, recipe: Any, overwrite: bool) -> None:
+def _trained(module: str, place: str, recipe: Any, overwrite: bool, **found: Any) -> None:
     """In this process, or under the DeepSpeed launcher."""
-    from artefacts.launch import deepspeed_config, launch_recipe
+    from training.launch import deepspeed_config, launch_recipe
 
     if recipe.deepspeed is None:
-        _found(place)(recipe, overwrite=overwrite)
+        _found(place)(recipe, overwrite=overwrite, **found)
     else:
         deepspeed_config(recipe.deepspeed)
         launch_recipe(module, recipe, overwrite, recipe.ranks)
@@ -87,13 +87,13 @@ def _pretrain(recipe: Any, overwrite: bool) -> None:
 
 
 def _instruct(recipe: Any, overwrite: bool) -> None:
-    check_inputs(recipe.model, recipe.records, "train", "dev")
-    _trained("instruct", "instruct.tune:tune", recipe, overwrite)
+    records = check_inputs(recipe.model, recipe.records, "train", "dev")
+    _trained("instruct", "instruct.tune.tune:tune", recipe, overwrite, records=records)
 
 
 def _serve(recipe: Any, overwrite: bool) -> None:
-    from artefacts.launch import end
-    from instruct.serve import serve
+    from instruct.talk.serve import serve
+    from training.launch import end
 
     end(serve(recipe))  # the libraries' destructors took up to twenty seconds
 
@@ -189,11 +189,11 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene tokenizer gguf --model runs/model --out runs/for-gguf",
     ),
     "convert fetch": Entry(
-        "data_convert.fetch:FetchRecipe", "data_convert.fetch:fetch", "fetch public data with licences and checksums",
+        "data_convert.fetch.fetch:FetchRecipe", "data_convert.fetch.fetch:fetch", "fetch public data with licences and checksums",
         "Fetch public data: checksums verified, licences shown, broken downloads continued.",
         "llama-gene convert fetch swissprot --out data\n"
         "llama-gene convert fetch refseq:GCF_000005845.2 gue --out data",
-        positional="sources", dry_run="data_convert.fetch:preview", adds=True,
+        positional="sources", dry_run="data_convert.fetch.fetch:preview", adds="folder",
         shares=lambda recipe: True,  # each source has a folder of its own
     ),
     "convert simulate": Entry(
@@ -202,13 +202,13 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene convert simulate --out runs/organism --seed 0",
     ),
     "convert pack": Entry(
-        "data_convert.corpus:PackRecipe", "data_convert.pack:pack", "pack corpora into token shards",
+        "data_convert.corpus.pack_recipe:PackRecipe", "data_convert.corpus.pack:pack", "pack corpora into token shards",
         "Pack genomes, proteins and text into token shards with document boundaries.",
         "llama-gene convert pack --recipe configs/corpora/example.yaml --tokenizer runs/extended --out runs/shards",
         shares=lambda recipe: recipe.part not in (None, "merge"),  # each part has a folder of its own
     ),
     "convert tasks": Entry(
-        "data_convert.task_recipe:TasksRecipe", _tasks, "turn benchmarks into instruction records",
+        "data_convert.tasks.task_recipe:TasksRecipe", _tasks, "turn benchmarks into instruction records",
         "Turn benchmark files into instruction records, as their task cards say.",
         "llama-gene convert tasks --cards 'gue/*,lucaone/ppi' --source DATA --out runs/records\n"
         "llama-gene convert tasks --out runs/records 'tasks=[{card: gue/splice, source: DATA, train: 5000}]'",
@@ -224,39 +224,39 @@ COMMANDS: dict[str, Entry] = {
         "Continued pre-training on token shards, under the DeepSpeed launcher.",
         "llama-gene pretrain --model runs/extended --shards runs/shards --out runs/pretrained learning_rate=5e-4\n"
         "deepspeed --num_gpus 8 --module pretrain --recipe configs/pretrain/llama3-8b.yaml",
-        dry_run="pretrain.preview:preview",
+        dry_run="pretrain.train:preview",
     ),
     "instruct": Entry(
-        "instruct.recipe:InstructRecipe", _instruct, "instruction tuning",
+        "instruct.tune.recipe:InstructRecipe", _instruct, "instruction tuning",
         "Instruction tuning with TRL: LoRA, DoRA, QLoRA or all weights, loss on the answer only.",
         "llama-gene instruct --model runs/pretrained --records runs/records --out runs/adapter metric_every=200 patience=3\n"
         "deepspeed --num_gpus 8 --module instruct --recipe configs/instruct/llama3-8b.yaml",
-        dry_run="instruct.preview:preview",
+        dry_run="instruct.tune.tune:preview",
     ),
     "merge": Entry(
-        "instruct.merge:MergeRecipe", "instruct.merge:merge", "merge an adapter into its model",
+        "instruct.tune.merge:MergeRecipe", "instruct.tune.merge:merge", "merge an adapter into its model",
         "Merge a LoRA adapter into its model.",
         "llama-gene merge --model runs/pretrained --adapter runs/adapter --out runs/model",
     ),
     "export": Entry(
-        "instruct.export:ExportRecipe", "instruct.export:export", "write a model for others, GGUF too",
+        "instruct.tune.export:ExportRecipe", "instruct.tune.export:export", "write a model for others, GGUF too",
         "Write a finished model for others: sharded safetensors, model card, GGUF.",
         "llama-gene export --model runs/model --out runs/exported max_shard=2GB",
     ),
     "chat": Entry(
-        "instruct.chat:ChatRecipe", "instruct.chat:chat", "chat in the terminal",
+        "instruct.talk.chat:ChatRecipe", "instruct.talk.chat:chat", "chat in the terminal",
         "Chat with a gene model in the terminal.",
         "llama-gene chat --model runs/quickstart/model --prompt 'Is this a promoter? <dna>TATAAATGGC</dna>'",
         aliases={"json": "as_json"},
     ),
     "predict": Entry(
-        "instruct.batch:BatchRecipe", "instruct.batch:predict", "predict a table or FASTA file",
+        "instruct.talk.batch:BatchRecipe", "instruct.talk.batch:predict", "predict a table or FASTA file",
         "Predict a task for every row of a CSV or FASTA file.",
         "llama-gene predict promoters.csv --model runs/quickstart/model --task sim/promoter --out runs/promoters.csv",
         positional="files",
     ),
     "serve": Entry(
-        "instruct.serve:ServeRecipe", _serve, "an endpoint and a web page",
+        "instruct.talk.serve:ServeRecipe", _serve, "an endpoint and a web page",
         "Serve a gene model: an OpenAI-compatible endpoint and a web page.",
         "llama-gene serve --model runs/quickstart/model --records runs/quickstart/records",
     ),
@@ -269,7 +269,7 @@ COMMANDS: dict[str, Entry] = {
         "eval.recipe:RunRecipe", _eval_run, "predict with several models, score, report",
         "Predict with several models, measure their English, score them together, write the report; finished steps are kept.",
         "llama-gene eval run --records runs/records --out runs/eval models.llama-gene.model=runs/model models.base.model=runs/pretrained",
-        dry_run=_eval_run_plan, adds=True,
+        dry_run=_eval_run_plan, adds="folder",
     ),
     "eval retention": Entry(
         "eval.recipe:RetentionRecipe", _retention, "measure whether models still read English",
@@ -302,7 +302,7 @@ COMMANDS: dict[str, Entry] = {
         "eval.baselines.embedding.recipe:EmbedRecipe", "eval.baselines.embedding.command:embed", "embed sequences with frozen encoders",
         "Embed sequences with LucaOne, ESM-2, DNABERT-2, a gene LLaMA, any AutoModel, or none (one-hot, kmer, placed).",
         "llama-gene baseline embed --input-file proteins.fasta --seq-type prot --encoder facebook/esm2_t6_8M_UR50D --out runs/embeddings",
-        adds=True,
+        adds="folder",
         aliases={"save_path": "out", "llm_dir": "encoder", "llm_dirpath": "encoder", "emb_dir": "embeddings", "input": "input_file"},
     ),
     "baseline train": Entry(
@@ -314,6 +314,6 @@ COMMANDS: dict[str, Entry] = {
         "eval.baselines.training.recipe:PredictRecipe", _baseline_predict, "predict with a trained head",
         "Predict with a trained or shipped head, CSV in and out as the original's predict_v1.",
         "llama-gene baseline predict --model runs/protstab --input-file proteins.csv --out runs/proteins_prediction.csv",
-        adds=True, aliases={"save_path": "out", "model_path": "model", "emb_dir": "embeddings"},
+        adds="file", aliases={"save_path": "out", "model_path": "model", "emb_dir": "embeddings"},
     ),
 }  # fmt: skip

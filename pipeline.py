@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
+from artefacts.children import run_child
 from artefacts.command import Verb
 from artefacts.errors import UserError, at
-from artefacts.launch import run_child
 from artefacts.owner import owned
 from artefacts.recipe import Recipe, apply_override, dump, read_yaml, validate
 from artefacts.steps import Step, run_steps

@@ -24,10 +24,13 @@ from typing import Any, Generic, TypeVar, get_args, get_origin
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent
+from artefacts.inputs import broken_input
 from artefacts.owner import owned
 from artefacts.recipe import Recipe, dump, load
 
 R = TypeVar("R", bound=Recipe)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors that may name no file."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Verb(Generic[R]):
     """A list field that plain arguments fill, such as files."""
     dry_run: Callable[[R], None] | None = None
     """Prints more than the resolved recipe."""
-    adds: bool = False
-    """Adds to an output that exists, instead of refusing it."""
+    adds: str = ""
+    """`folder` or `file`: adds to an output of that kind that exists, instead of refusing it."""
     shares: Callable[[R], bool] = lambda recipe: False
     """Whether several may work at one output at a time."""
     aliases: dict[str, str] = field(default_factory=dict)
@@ -123,11 +126,19 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
         return
     out = getattr(recipe, "out", None)
     with owned(out, shared=verb.shares(recipe)) if out is not None else contextlib.nullcontext():
+        read = [path for path in recipe.read_values() if isinstance(path, Path)]
         if out is not None and not verb.adds:
-            check_absent(
-                out, options.overwrite, [path for path in recipe.read_values() if isinstance(path, Path)]
-            )  # before the work imports anything heavy
-        verb.work(recipe, options.overwrite)
+            check_absent(out, options.overwrite, read)  # before the work imports anything heavy
+        elif out is not None and out.exists() and not (out.is_dir() if verb.adds == "folder" else out.is_file()):
+            raise UserError(f"{out}: exists and is no {verb.adds}; choose another output")
+        try:
+            verb.work(recipe, options.overwrite)
+        except UserError:
+            raise
+        except Exception as error:
+            if of_the_system(error) or not (wrong := broken_input(read)):
+                raise
+            raise UserError(f"{wrong}; make or fetch it again") from error
 
 
 def guarded(work: Callable[[], Any]) -> int:
@@ -166,14 +177,9 @@ def guarded(work: Callable[[], Any]) -> int:
         print("interrupted; no half-written output was left behind", file=sys.stderr)
         return 130
     except Exception as error:
-        number = full_disk(error)
-        if number is None:
+        if (why := of_the_system(error)) is None:
             raise
-        where = getattr(error, "filename", None) or "output"
-        print(
-            f"error: {where}: {getattr(error, 'strerror', None) or os.strerror(number)}; no half-written output was left behind",
-            file=sys.stderr,
-        )
+        print(f"error: {getattr(error, 'filename', None) or 'output'}: {why}; no half-written output was left behind", file=sys.stderr)
         return 1
     finally:
         for number, handler in handlers.items():
@@ -181,15 +187,15 @@ def guarded(work: Callable[[], Any]) -> int:
     return 0
 
 
-def full_disk(error: Exception) -> int | None:
-    """The errno when an exception says that the disk, a quota or a file's size limit is full, else None."""
+def of_the_system(error: Exception) -> str | None:
+    """What is wrong with the disk or a file (full, read-only, forbidden, gone), in words; None where the exception is a bug of ours."""
     if isinstance(error, OSError):
-        number = error.errno
-    else:
-        # safetensors and tokenizers raise their own types and give the number in words only
-        words = re.search(r"\(os error (\d+)\)", str(error))
-        number = int(words[1]) if words else None
-    return number if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else None
+        return error.strerror if error.filename is not None or error.errno in FULL else None
+    # libraries raise their own types: safetensors and tokenizers give the number in words, torch.save not even that
+    if words := re.search(r"\(os error (\d+)\)", str(error)):
+        return os.strerror(int(words[1]))
+    torch_writer = re.search(r"PytorchStreamWriter failed writing|inline_container.*unexpected pos", str(error))
+    return "cannot be written to its end; is the disk full?" if torch_writer else None
 
 
 def run_rank(prog: str, verb: Verb[R], argv: Sequence[str] | None = None) -> int:

@@ -53,6 +53,7 @@ def owned(out: str | Path, *, shared: bool = False, wait: bool = False) -> Itera
     Raises:
         UserError: somebody is at work there (says who), or nothing can be written there.
     """
+    check_name(out)
     place = place_of(out)
     if place in _HELD or int(os.environ.get("RANK") or 0) > 0:
         yield
@@ -64,7 +65,20 @@ def owned(out: str | Path, *, shared: bool = False, wait: bool = False) -> Itera
             lock.state = state_of(place)
         yield
     finally:
-        release(out)
+        release(place)
+
+
+def check_name(out: str | Path) -> None:
+    """Refuse an output that no file system, or not every library, can name."""
+    try:
+        os.fspath(out).encode()
+        wrong = "it leads to nothing" if os.path.islink(out) and not os.path.exists(out) else ""
+        wrong = "write the home folder out" if os.fspath(out).startswith("~") else wrong
+        wrong = wrong if os.path.basename(place_of(out)) else "it has no name"
+    except (OSError, ValueError) as error:
+        wrong = getattr(error, "strerror", None) or str(error)
+    if wrong:
+        raise UserError(f"{str(out)!r}: cannot be an output ({wrong}); choose another")
 
 
 def release(out: str | Path) -> None:
@@ -147,8 +161,9 @@ def _take(place: Path, out: str | Path, shared: bool, wait: bool) -> _Lock:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise UserError(f"{out}: cannot be written ({error.strerror}); choose another output") from None
+        except (OSError, RecursionError) as error:  # makes a thousand folders by calling itself
+            why = getattr(error, "strerror", None) or "too many folders deep"
+            raise UserError(f"{out}: cannot be written ({why}); choose another output") from None
         try:
             if fcntl is not None:
                 fcntl.flock(handle, flags)
@@ -165,6 +180,7 @@ def _take(place: Path, out: str | Path, shared: bool, wait: bool) -> _Lock:
             break
         os.close(handle)
     since = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()} (since {since})\n".encode(), 0)
+    with contextlib.suppress(OSError):  # of a full disk: the lock holds, without the name of its owner
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()} (since {since})\n".encode(), 0)
     return _Lock(path, handle, shared, made, None)

@@ -30,7 +30,7 @@ from sequences.alphabets import ALPHABETS
 from sequences.readers import read_sequences
 from tokenizer.bpe.learn import BREAK, learn
 from tokenizer.bpe.train import plain_tokenizer
-from tokenizer.bpe.windows import Cutting, WindowStore, strings
+from tokenizer.bpe.windows import Cutting, WindowStore
 
 LONGEST = 12
 
@@ -137,6 +137,12 @@ def one(way: str, folder: Path, letters: str, size: int, pieces: int) -> dict[st
 
 def _encode(tokenizer: Any, windows: list[str]) -> Any:
     return tokenizer.encode(windows) if hasattr(tokenizer, "piece_to_id") else tokenizer.encode_batch(windows)
+
+
+def strings(codes: NDArray[np.uint8], letters: str) -> list[str]:
+    """The windows as text, for trainers that want lines."""
+    table = bytes(ord(letters[code]) if code < len(letters) else 10 for code in range(256))
+    return codes.tobytes().translate(table).decode("ascii").split()
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from data_convert.cards import find_cards
-from data_convert.tasks import TasksRecipe, convert
+from data_convert.tasks.cards import find_cards
+from data_convert.tasks.convert import TasksRecipe, convert
 
 
 def main() -> None:

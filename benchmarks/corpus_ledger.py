@@ -18,8 +18,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_convert.corpus import PackRecipe, Source
-from data_convert.pack import pack
+from data_convert.corpus.pack import pack
+from data_convert.corpus.pack_recipe import PackRecipe, Source
 
 
 def files_below(folders: list[Path]) -> list[Path]:

@@ -26,7 +26,7 @@ from artefacts.errors import Ledger
 from sequences.alphabets import ALPHABETS
 from sequences.readers import read_sequences
 from sequences.texts import read_texts
-from tokenizer.bpe.encode import may_hold_spans, read_encoders, text_tokenizer
+from tokenizer.bpe.encode import MAY_HOLD_SPANS, read_encoders, text_tokenizer
 
 CUT = 10_000
 
@@ -75,11 +75,11 @@ def main() -> None:
         figures[name]["letters_per_token"] = len(whole) / len(encoder.encode(whole))
     if options.text is not None:
         documents = cuts([text.text for text in read_texts(options.text, Ledger())], options.letters)
-        documents = [document for document in documents if not may_hold_spans(document)]
+        documents = [document for document in documents if not MAY_HOLD_SPANS.search(document)]
         plain = text_tokenizer(public)
 
         def texts() -> list[list[int]]:
-            assert not any(map(may_hold_spans, documents))  # its cost belongs to the way
+            assert not any(map(MAY_HOLD_SPANS.search, documents))  # its cost belongs to the way
             return [encoding.ids for encoding in plain.encode_batch_fast(documents, add_special_tokens=False)]
 
         figures["text"] = compare(public, documents, texts(), texts)

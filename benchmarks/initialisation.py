@@ -38,7 +38,7 @@ from tokenizer.create import CreateBase, create_base
 from tokenizer.report.heldout import cut_sequences, cut_texts
 from tokenizer.report.loss import SEQUENCE, bits_per_letter, scored_sequences, scored_texts
 from tokenizer.report.ways import encoder, ours
-from tokenizer.rows import initialise, sources
+from tokenizer.rows import new_rows, sources
 from tokenizer.vocabulary import NewIds, extend
 
 BLOCK, BATCH, LETTERS = 64, 6, 6000
@@ -60,7 +60,9 @@ def means(noise: float, by_position: bool) -> Fill:
     def fill(model: Any, rows: Rows, seed: int) -> None:
         model.resize_token_embeddings(rows.total, mean_resizing=False)
         for offset, module in enumerate((model.get_input_embeddings(), model.get_output_embeddings())):
-            initialise(module.weight.data, rows.spelled, rows.kept, noise, seed + offset, by_position=by_position)
+            matrix_VD = module.weight.data
+            for block, rows_ND in new_rows(matrix_VD, rows.kept, rows.spelled, noise, seed + offset, by_position=by_position):
+                matrix_VD[torch.tensor(block)] = rows_ND.to(matrix_VD.dtype)
 
     return fill
 

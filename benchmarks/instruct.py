@@ -40,8 +40,8 @@ def theirs(options: argparse.Namespace) -> list[tuple[float, int]]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from artefacts.errors import Ledger
-    from instruct.encode import encode
-    from instruct.rows import order_of
+    from instruct.tune.encode import encode
+    from instruct.tune.rows import order_of
 
     encoded = encode(AutoTokenizer.from_pretrained(options.model), options.records / "train.jsonl", 10**6, Ledger())
     order = order_of(encoded.tasks, False, options.seed)
@@ -75,19 +75,19 @@ def theirs(options: argparse.Namespace) -> list[tuple[float, int]]:
 
 def ours(options: argparse.Namespace) -> list[tuple[float, int]]:
     """The same of `instruct`; a step of packed rows holds about as many records."""
-    from instruct.recipe import InstructRecipe
-    from instruct.tune import tune
-    from instruct.watch import Watch
+    from instruct.tune.recipe import InstructRecipe
+    from instruct.tune.tune import tune
+    from instruct.tune.watch import DevWatch
 
     marks: list[tuple[float, int]] = []
-    clock, ends = CLOCKS[options.clock], Watch.on_step_end
+    clock, ends = CLOCKS[options.clock], DevWatch.on_step_end
 
     def on_step_end(self: Any, args: Any, state: Any, *more: Any, **named: Any) -> None:
         step, rows = state.global_step, self.trainer.rows
         marks.append((clock(), sum(rows.consumed(step * self.trainer.rows_per_step).values())))
         ends(self, args, state, *more, **named)
 
-    Watch.on_step_end = on_step_end  # type: ignore[method-assign]
+    DevWatch.on_step_end = on_step_end  # type: ignore[method-assign]
     packing = options.route == "packed"
     micro = max(1, STEP * options.mean_tokens // LENGTH) if packing else STEP
     with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from artefacts.errors import Ledger
-from data_convert.corpus import PackRecipe, Source
+from data_convert.corpus.pack_recipe import PackRecipe, Source
 from sequences.alphabets import ALPHABETS
 from sequences.readers import read_sequences
 from sequences.texts import read_texts
@@ -64,7 +64,7 @@ def _records(name: str, files: list[Path], turn: int) -> Any:
 
 
 def ours(tokenizer: Path, corpus: dict[str, Path], out: Path, workers: int) -> int:
-    from data_convert.pack import pack
+    from data_convert.corpus.pack import pack
 
     sources = [Source(modality=name, files=[file], window=WINDOW if name == "dna" else None) for name, file in corpus.items()]
     size = min(64 << 20, max(file.stat().st_size for file in corpus.values()) // 4)

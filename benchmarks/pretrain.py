@@ -82,13 +82,13 @@ def heldout_of(options: argparse.Namespace, model: Any) -> dict[str, float]:
     """Bits per letter of every modality."""
     from transformers import AutoTokenizer
 
-    from data_convert.shards import load_shards
+    from data_convert.corpus.shards import load_shards
     from pretrain.bits import heldout_bits
-    from pretrain.train import _first_per_modality
+    from pretrain.train import first_per_modality
     from tokenizer.private import letterless
 
     silent = letterless(AutoTokenizer.from_pretrained(options.model).added_tokens_decoder)
-    found = heldout_bits(model, _first_per_modality(load_shards(options.shards, "heldout"), options.heldout), silent, 4)
+    found = heldout_bits(model, first_per_modality(load_shards(options.shards, "heldout"), options.heldout), silent, 4)
     return {name: round(value["bits_per_letter"], 4) for name, value in found.items()}
 
 
@@ -98,10 +98,10 @@ def theirs(options: argparse.Namespace) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from artefacts.loss import score_in_head
-    from data_convert.shards import load_shards
+    from data_convert.corpus.shards import load_shards
     from pretrain.order import BlockOrder, columns
     from pretrain.recipe import Mixture
+    from training.loss import score_in_head
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -150,18 +150,18 @@ def watched(options: argparse.Namespace, after_step: Any, **more: Any) -> None:
 
     from pretrain.recipe import PretrainRecipe
     from pretrain.train import train
-    from pretrain.watch import Recorder
+    from pretrain.watch import HeldoutWatch
 
     torch.set_num_threads(options.threads)
     os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(options.threads)}
-    ends = Recorder.on_step_end
+    ends = HeldoutWatch.on_step_end
 
     def on_step_end(self: Any, *args: Any, **kwargs: Any) -> None:
         ends(self, *args, **kwargs)
         after_step(self.trainer)
 
-    Recorder.on_step_end = on_step_end  # type: ignore[method-assign]
+    HeldoutWatch.on_step_end = on_step_end  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         train(PretrainRecipe(
             model=options.model, shards=options.shards, out=Path(folder) / "out", evaluate_every=10**6, save_every=10**6,
@@ -181,7 +181,7 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
 
     def after_step(trainer: Any) -> None:
         marks.append(clock())
-        rows = [trainer.blocks[len(counts) * options.batch + place] for place in range(options.batch)]
+        rows = [trainer.rows[len(counts) * options.batch + place] for place in range(options.batch)]
         counts.append(int(sum(np.sum(row["seq_lengths"]) - len(row["seq_lengths"]) for row in rows)))  # a first token has no label
         if marks[-1] - marks[1] >= options.seconds:
             peak = peak_mib()
@@ -267,7 +267,7 @@ def main() -> None:
     parser.add_argument("--route", help=argparse.SUPPRESS)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    from artefacts.launch import end
+    from training.launch import end
 
     if options.route:
         print(json.dumps(ours(options) if options.route == "ours" else theirs(options)), flush=True)

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from artefacts.errors import Ledger
 from sequences.texts import read_texts
 from tokenizer.base import read_base
-from tokenizer.bpe.encode import may_hold_spans
+from tokenizer.bpe.encode import MAY_HOLD_SPANS
 from tokenizer.vocabulary import extend
 
 DOCUMENT = 8000
@@ -44,7 +44,7 @@ def main() -> None:
     whole = "\n".join(texts)[: options.characters]
     parts = {"lines": whole.split("\n"), "documents": [whole[at : at + DOCUMENT] for at in range(0, len(whole), DOCUMENT)]}
     for unit, found in parts.items():
-        found = [text for text in found if text and not may_hold_spans(text)]
+        found = [text for text in found if text and not MAY_HOLD_SPANS.search(text)]
         best, ids = {}, {}
         for _ in range(options.repeats):
             for name, tokenizer in (("base", base.tokenizer), ("extended", extended)):

@@ -11,8 +11,8 @@ from typing import Any
 
 from artefacts.errors import UserError, at
 from artefacts.folder import MANIFEST, fingerprint
-from data_convert.kinds import KINDS
-from data_convert.records import with_choices
+from data_convert.tasks.kinds import KINDS
+from data_convert.tasks.records import with_choices
 from eval.ask.controls import CONTROLS
 
 Line = dict[str, Any]

@@ -1,27 +1,10 @@
 """One tuning rank: `deepspeed --num_gpus 8 --module instruct --recipe configs/instruct/tiny.yaml key=value`."""
 
-from __future__ import annotations
+from artefacts.command import run_rank
+from instruct.tune.recipe import InstructRecipe
+from training.launch import end, rank
 
-from artefacts.command import Verb, run_rank
-from artefacts.launch import check_launched, end
-from instruct.recipe import InstructRecipe
-
-
-def work(recipe: InstructRecipe, overwrite: bool) -> None:
-    """Train in this process; heavy imports wait until the recipe has been checked."""
-    if recipe.deepspeed is not None:
-        check_launched("instruct")
-    from instruct.tune import tune
-
-    tune(recipe, overwrite=overwrite)
-
-
-RANK = Verb(
-    InstructRecipe,
-    work,
-    "LoRA instruction tuning, one rank.",
-    "deepspeed --num_gpus 1 --module instruct --recipe configs/instruct/tiny.yaml",
-)
+RANK = rank("instruct", InstructRecipe, "instruct.tune.tune:tune", "instruct.tune.tune:preview")
 
 if __name__ == "__main__":
     end(run_rank("instruct", RANK))

@@ -18,10 +18,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from artefacts.errors import UserError
-from artefacts.loss import IGNORED
-from configs import CONFIGS
 from pretrain.blocks import collate
+from training.english import paragraphs, windows
+from training.loss import IGNORED
 
 ENGLISH = "english"
 BOUNDS = {"dna": 2.0, "rna": 2.0, "protein": math.log2(20), "text": None, ENGLISH: None}
@@ -109,42 +108,21 @@ def heldout_bits(model: Any, blocks: Iterable[dict[str, Any]], silent_ids: list[
 
 
 def english_blocks(tokenizer: Any, text: str, block_tokens: int) -> list[dict[str, Any]]:
-    """The fixed English text, of configs/text by name or a path, as rows of their own modality: one document per paragraph.
+    """The fixed English text, of configs/text by name or a path, as rows of their own modality; cut as `training.english` says.
 
-    A paragraph that is longer than a block is cut between its words.
+    A paragraph that is longer than a block is cut between tokens, and all its letters are counted with its first window.
 
     Raises:
         UserError: neither a text that ships nor a file, or an empty one.
     """
-    path = CONFIGS / "text" / f"{text}.txt"
-    path = path if path.is_file() else Path(text)
-    if not path.is_file():
-        raise UserError(f"english={text}: neither a file nor one of {', '.join(sorted(p.stem for p in (CONFIGS / 'text').glob('*.txt')))}")
-    start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     rows: list[dict[str, Any]] = []
-    for paragraph in filter(None, map(str.strip, path.read_text(encoding="utf-8").split("\n\n"))):
-        words = paragraph.split(" ")
-        while words:
-            count = len(words)
-            while len(ids := _ids(tokenizer, start, words[:count])) > block_tokens and count > 1:
-                count = count * block_tokens // len(ids) or 1
-            letters = len(" ".join(words[:count]).encode())
-            words = words[count:]
-            if len(ids) > block_tokens:
-                continue  # a single word longer than a block
-            fits = rows and len(rows[-1]["input_ids"]) + len(ids) <= block_tokens
-            if not fits:
+    for paragraph in paragraphs(text, "english"):
+        for number, ids in enumerate(windows(tokenizer, paragraph, block_tokens)):
+            if not rows or len(rows[-1]["input_ids"]) + len(ids) > block_tokens:
                 rows.append({"input_ids": [], "seq_lengths": [], "letters": [], "modality": ENGLISH})
             rows[-1]["input_ids"] += ids
             rows[-1]["seq_lengths"].append(len(ids))
-            rows[-1]["letters"].append(letters)
-    if not rows:
-        raise UserError(f"{path}: no text in it; name another, or english=null")
+            rows[-1]["letters"].append(0 if number else len(paragraph.encode()))
     for row in rows:
-        row["input_ids"] += [pad] * (block_tokens - len(row["input_ids"]))
+        row["input_ids"] += [tokenizer.eos_token_id] * (block_tokens - len(row["input_ids"]))
     return rows
-
-
-def _ids(tokenizer: Any, start: list[int], words: list[str]) -> list[int]:
-    return [*start, *tokenizer(" ".join(words), add_special_tokens=False).input_ids, tokenizer.eos_token_id]

@@ -1,8 +1,4 @@
-"""Packed blocks as training batches, with documents isolated from each other.
-
-Isolation rests on `position_ids` that restart at every document together with no attention mask and no cache: an
-all-ones mask silently switches it off (design measured: logits then differ by 0.5 to 0.9).
-"""
+"""Packed blocks of the shards as training batches."""
 
 from __future__ import annotations
 
@@ -16,35 +12,28 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from artefacts.errors import UserError
-from artefacts.loss import IGNORED
 from sequences.alphabets import TAGS
 from tokenizer.bpe.encode import read_encoders
+from training.batch import Document, batch_of
+from training.loss import IGNORED
 
 
 def collate(blocks: list[dict[str, Any]], unlearnt: NDArray[np.int64] | None = None) -> dict[str, Tensor]:
-    """Blocks of one length to a batch: input_ids, position_ids and labels, each [batch, tokens].
+    """Blocks of one length to a batch; see `batch_of`.
 
     The first token of a document has no label (nothing before it in the block belongs to it), nor has padding, nor have
-    the ids `unlearnt`.
+    the ids `unlearnt`. Positions begin anew at the padding too.
     """
-    input_ids_BT = np.stack([np.asarray(block["input_ids"], dtype=np.int64) for block in blocks])
-    position_ids_BT = np.zeros_like(input_ids_BT)
-    labels_BT = input_ids_BT.copy()
-    for row, block in enumerate(blocks):
-        start = 0
-        for length in block["seq_lengths"]:
-            position_ids_BT[row, start : start + length] = np.arange(length)
-            labels_BT[row, start] = IGNORED
-            start += length
-        position_ids_BT[row, start:] = np.arange(input_ids_BT.shape[1] - start)
-        labels_BT[row, start:] = IGNORED
+    rows = []
+    for block in blocks:
+        ids = np.asarray(block["input_ids"])
+        ends = np.cumsum(block["seq_lengths"])
+        *documents, padding = np.split(ids, ends)
+        rows.append([*(Document(part, 1) for part in documents), Document(padding, len(padding))])
+    batch = batch_of(rows, 0)
     if unlearnt is not None and len(unlearnt):
-        labels_BT[np.isin(input_ids_BT, unlearnt)] = IGNORED
-    return {
-        "input_ids": torch.from_numpy(input_ids_BT),
-        "position_ids": torch.from_numpy(position_ids_BT),
-        "labels": torch.from_numpy(labels_BT),
-    }
+        batch["labels"][torch.isin(batch["input_ids"], torch.from_numpy(unlearnt))] = IGNORED
+    return batch
 
 
 def unlearnt_ids(folder: Path, kinds: list[str]) -> NDArray[np.int64]:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from artefacts.errors import UserError
-from artefacts.vocabulary import is_vocabulary
 from pretrain.recipe import PretrainRecipe, Spikes
+from training.model import is_vocabulary
 
 
 def parameter_groups(model: Any, recipe: PretrainRecipe, decayed: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,17 +1,19 @@
-"""Which block is trained when: the blocks of the shards by modality, in shares (artefacts/order.py says how)."""
+"""Which block is trained when: the blocks of the shards by modality, in shares (training/order.py says how)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from artefacts.errors import UserError
-from artefacts.order import Order
+from pretrain.blocks import collate
 from pretrain.recipe import Mixture
+from training.order import Order
 
 
 class BlockOrder(Order):
@@ -58,10 +60,10 @@ def _quota(blocks: Mapping[str, int], tokens: Mapping[str, int], mixture: Mixtur
 
 
 class OrderedBlocks(Dataset[dict[str, Any]]):
-    """The blocks of a whole run, in order, as a map-style dataset: item i is the block trained at position i."""
+    """The blocks of a whole run, in order."""
 
-    def __init__(self, shards: Any, order: BlockOrder, length: int) -> None:
-        self.shards, self.order, self.length = shards, order, length
+    def __init__(self, shards: Any, order: BlockOrder, length: int, unlearnt: NDArray[np.int64] | None = None) -> None:
+        self.shards, self.order, self.length, self.unlearnt = shards, order, length, unlearnt
 
     def __len__(self) -> int:
         return self.length
@@ -71,8 +73,13 @@ class OrderedBlocks(Dataset[dict[str, Any]]):
             raise IndexError(position)
         return self.shards[self.order[position]]
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[position] for position in range(self.length))
+    def collate(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """A batch; see `blocks.collate`."""
+        return collate(rows, self.unlearnt)
+
+    def position(self, rows: int) -> dict[str, Any]:
+        """How many blocks, and how many of every modality."""
+        return {"blocks": rows, "of_modality": self.order.consumed(rows)}
 
 
 def columns(shards: Any) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from artefacts.recipe import Recipe
-from artefacts.training import TrainingRecipe
+from training.recipe import TrainingRecipe
 
 
 class Spikes(Recipe):
@@ -62,7 +62,7 @@ class PretrainRecipe(TrainingRecipe):
     sample_tokens: int = Field(default=24, ge=0)
     """Tokens generated per modality at every measurement, to be looked at; 0 for none."""
     peak_tflops: float | None = Field(default=None, gt=0)
-    """Of one rank's device, for MFU; null: by the table of artefacts/estimate.py, which knows no CPU."""
+    """Of one rank's device, for MFU; null: by the table of training/estimate.py, which knows no CPU."""
 
     @model_validator(mode="after")
     def _check(self) -> PretrainRecipe:

@@ -9,7 +9,6 @@ the same folder; the run then goes on with any number of ranks whose steps have 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -18,9 +17,9 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from artefacts.checkpoints import read_run
 from artefacts.errors import UserError
-from artefacts.launch import deepspeed_config
+from training.checkpoints import read_run
+from training.launch import zero_of
 
 FOLDER, LATEST = "universal", "latest_universal"
 BY_RANKS = ("ranks", "micro_batch", "accumulation", "batch")
@@ -75,8 +74,8 @@ class AfterUniversal(TrainerCallback):
     the learning rate and weight decay of the first (`load_hp_checkpoint_state_from_checkpoint_dir_stage3`).
     """
 
-    def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
+    trainer: Any
+    """Set before training."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **kwargs: Any) -> None:
         adam = self.trainer.adam
@@ -84,11 +83,6 @@ class AfterUniversal(TrainerCallback):
             kept["step"] = torch.as_tensor(kept["step"]).clone()
         for group, decay, rate in zip(adam.param_groups, self.trainer.decays, lr_scheduler.get_last_lr(), strict=True):
             group["weight_decay"], group["lr"] = decay, rate
-
-
-def zero_of(name: str) -> dict[str, Any]:
-    """The ZeRO section of a config."""
-    return dict(json.loads(deepspeed_config(name).read_text(encoding="utf-8"))["zero_optimization"])
 
 
 def main(arguments: list[str] | None = None) -> int:

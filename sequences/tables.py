@@ -12,6 +12,7 @@ A row that is broken comes out with a `problem`, so that it is counted.
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,25 +79,31 @@ class Table:
         """Columns whose cells never span lines; all of them, unless the caller says less."""
 
     def __iter__(self) -> Iterator[TableRow]:
+        return itertools.starmap(TableRow, self.rows())
+
+    def rows(self) -> Iterator[tuple[int, list[str], str]]:
+        """Line, cells and problem of each row, for readers that make a row of their own of it."""
         width, delimiter, exact = len(self.names), self.delimiter, self.delimiter == "\t"
         for number, raw in self._lines:
             try:
                 text = raw.decode("utf-8")
             except UnicodeDecodeError:
-                yield TableRow(number, [], NOT_UTF8)
+                yield number, [], NOT_UTF8
                 continue
-            cells: list[str] | None = text.split(delimiter)
-            if '"' in text and cells is not None:
+            cells = text.split(delimiter)
+            if '"' in text:
                 right = exact and len(cells) == (width or len(cells))
-                cells = [_unquoted(cell) for cell in cells] if right else self._quoted(text.rstrip("\n"), delimiter, width)
-            elif text.isspace() and delimiter not in text:
+                found = [_unquoted(cell) for cell in cells] if right else self._quoted(text.rstrip("\n"), delimiter, width)
+                if found is None:
+                    yield number, [], BAD_QUOTE
+                    continue
+                cells = found
+            elif len(cells) == 1 and text.isspace():
                 continue
-            if cells is None:
-                yield TableRow(number, [], BAD_QUOTE)
-            elif width and len(cells) != width:
-                yield TableRow(number, [], BAD_WIDTH)
+            if width and len(cells) != width:
+                yield number, [], BAD_WIDTH
             else:
-                yield TableRow(number, list(map(str.strip, cells)))
+                yield number, list(map(str.strip, cells)), ""
 
     def place(self, names: Iterable[str]) -> int | None:
         """Index of the first of these columns that is there, in either case. Raises UserError where it is there twice."""

@@ -15,13 +15,14 @@ from ranks import Nursery
 from samples import english, letters
 from tokenizers import Tokenizer, models, trainers
 from transformers import AutoTokenizer
+from whole_way import Runs, fill
 
 from artefacts.errors import Ledger
-from artefacts.generation import answering_greedily
 from sequences.alphabets import DNA, PROTEIN, TAGS, Alphabet
 from tokenizer.base import Base, from_sentencepiece
 from tokenizer.create import CreateBase, create_base, train_byte_level
 from tokenizer.extend import Extend, extend_base
+from tokenizer.generation import answering_greedily
 from tokenizer.saving import save_tokenizer
 from tokenizer.vocabulary import PAD, extend
 
@@ -165,6 +166,14 @@ def nursery() -> Iterator[Nursery]:
     found = Nursery()
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def runs(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """What every long command makes, each made when it is asked for first."""
+    folder = tmp_path_factory.mktemp("whole-way")
+    fill(folder)
+    return Runs(nursery, folder)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.recipe import dump
-from artefacts.training import TrainingRecipe
+from training.recipe import TrainingRecipe
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false"}
 STEPS, SAVE_EVERY = 20, 6
@@ -63,11 +64,16 @@ class Nursery:
         codes = json.loads(self.process.stdout.readline())
         return Done(codes, log.read_text(encoding="utf-8", errors="replace"))
 
-    def call(self, argv: list[str], log: Path, after: float | None = None) -> tuple[int, float]:
-        """Give a `llama-gene` command, killed by SIGKILL after so many seconds; returns its exit code and how long it took."""
+    def call(self, argv: list[str], log: Path, after: float | None = None, largest: int | None = None) -> tuple[int, float]:
+        """Give a `llama-gene` command; returns its exit code and how long it took.
+
+        Args:
+            after: seconds until it is killed by SIGKILL.
+            largest: bytes that a file of it may have, as where the disk is full.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"argv": argv, "log": str(log), "after": after}) + "\n")
+        self.process.stdin.write(json.dumps({"argv": argv, "log": str(log), "after": after, "largest": largest}) + "\n")
         code, seconds = json.loads(self.process.stdout.readline())
         return code, seconds
 
@@ -79,14 +85,14 @@ class Nursery:
 
 def arm(room: str, die: dict[str, Any]) -> None:
     """Make this process end itself at the event: by wrapping what the run calls there, which is called all the same."""
-    from artefacts import checkpoints
+    from training import checkpoints
 
     if room == "pretrain":
         from pretrain.trainer import GeneTrainer as Trainer
-        from pretrain.watch import Recorder as Watch
+        from pretrain.watch import HeldoutWatch as Watch
     else:
-        from instruct.trainer import AnswerTrainer as Trainer  # type: ignore[assignment]
-        from instruct.watch import Watch  # type: ignore[assignment]
+        from instruct.tune.tune import AnswerTrainer as Trainer  # type: ignore[assignment]
+        from instruct.tune.watch import DevWatch as Watch  # type: ignore[assignment]
 
     number = signal.SIGTERM if die.get("ask") else signal.SIGKILL
 
@@ -177,6 +183,8 @@ def command(job: dict[str, Any]) -> tuple[int, float]:
             os.dup2(log, 2)
             import llama_gene
 
+            if job["largest"] is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest"], job["largest"]))
             code = llama_gene.main(job["argv"])
         except BaseException:
             import traceback
@@ -198,10 +206,10 @@ def main() -> None:
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  # imports torch's compiler: else half of the time of every run
     import peft  # noqa: F401
 
-    import data_convert.pack  # noqa: F401
+    import data_convert.corpus.pack  # noqa: F401
     import eval.baselines.embedding.extract
     import eval.baselines.training.predict  # noqa: F401
-    import instruct.tune  # noqa: F401
+    import instruct.tune.tune  # noqa: F401
     import pretrain.train  # noqa: F401
 
     gc.freeze()  # the collector of a run need not walk, and so copy, what all runs share

@@ -10,9 +10,9 @@ import pytest
 
 from artefacts.recipe import Recipe, load, read_yaml
 from configs import CONFIGS
-from data_convert.pack import PackRecipe
+from data_convert.corpus.pack import PackRecipe
 from eval.baselines.training.recipe import TrainRecipe
-from instruct.recipe import InstructRecipe
+from instruct.tune.recipe import InstructRecipe
 from pretrain.recipe import PretrainRecipe
 
 KINDS: dict[str, type[Recipe]] = {"pretrain": PretrainRecipe, "instruct": InstructRecipe, "corpora": PackRecipe, "baselines": TrainRecipe}

@@ -5,86 +5,16 @@ Three kills each; `make torture` sets LLAMA_GENE_KILLS=20.
 
 from __future__ import annotations
 
-import os
 import random
 import re
-import shlex
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
+from whole_way import COMMANDS, KILLS, Runs
 
-KILLS = int(os.environ.get("LLAMA_GENE_KILLS", "3"))
 TIMES = rb'"(created|seconds|tokens_per_second|real_tokens_per_second)": [^,}\n]*'
-ORGANISM = ["train_chromosomes=1", "heldout_chromosomes=1", "genes_per_chromosome=60", "train_documents=30", "heldout_documents=20"]
-ORGANISM += [f"{task}={{train: 40, dev: 12, test: 40}}" for task in ("promoter", "gene_protein", "stability", "function")]
-ORGANISM += [f"{task}={{train: 42, dev: 12, test: 12}}" for task in ("splice", "interaction")]
-COMMANDS = {
-    "organism": f"convert simulate {shlex.join(ORGANISM)}",
-    "base": "tokenizer create --text @/organism/text/train.jsonl vocab_size=400 hidden_size=32 layers=2 heads=2",
-    "dna": "tokenizer train --alphabet dna --vocab-size 60 @/organism/genome/train.fa",
-    "protein": "tokenizer train --alphabet protein --vocab-size 40 @/organism/proteins/train.fa",
-    "extended": "tokenizer extend --base @/base --dna @/dna --protein @/protein",
-    "shards": "convert pack --tokenizer @/extended block_tokens=128 shard_blocks=40 part_bytes=4000 workers=1 "
-    "'sources=[{modality: dna, files: [@/organism/genome/train.fa], window: 200, heldout_share: 0.2}]'",
-    "records": "convert tasks --tokenizer @/extended --cards sim/promoter sim/stability --source @/organism/tasks",
-    "audit": "convert audit @/records --write-split @/audit-split",
-    "pretrained": "pretrain --model @/extended --shards @/shards deepspeed=null steps=12 save_every=2 micro_batch=2 heldout_blocks=4",
-    "adapter": "instruct --model @/pretrained --records @/records deepspeed=null steps=12 save_every=2 log_every=5 evaluate_every=4 "
-    "micro_batch=4 max_tokens=256",
-    "model": "merge --model @/pretrained --adapter @/adapter",
-    "table.csv": "predict @/organism/tasks/promoter/test.csv --model @/model --task sim/promoter group_rows=3",
-    "predictions": "eval predict --model @/model --records @/records batch_tokens=500 max_new_tokens=5 'controls=[removed]'",
-    "baselines": "eval baselines --records @/records 'systems=[majority, kmer]'",
-    "embedded": "baseline embed --input-file @/proteins.fa --seq-type prot --encoder @/pretrained save_type=numpy",
-    "head": "baseline train --data @/records --task sim/promoter --metric mcc 'loss={kind: binary}' 'encoders=[one-hot]' "
-    "'schedule={epochs: 3}'",
-    "luca.csv": "baseline predict --model @/head --input-file @/genes.csv --seq-type gene batch=2",
-    "metrics.json": "eval score --records @/records --predictions @/predictions @/baselines",
-    "report.html": "eval report --metrics @/metrics.json --records @/records --predictions @/predictions",
-}
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("kills")
-    draw = random.Random(0)
-    words = ["".join(draw.choices("ACDEFGHIKLMNPQRSTVWY", k=40)) for _ in range(30)]
-    (folder / "proteins.fa").write_text("".join(f">p{number}\n{word}\n" for number, word in enumerate(words)))
-    genes = ["".join(draw.choices("ACGT", k=60)) for _ in range(40)]
-    (folder / "genes.csv").write_text("seq_id,seq\n" + "".join(f"g{number},{gene}\n" for number, gene in enumerate(genes)))
-    return folder
-
-
-class Runs:
-    """Commands in one folder, each run when it is needed first; how long an undisturbed run took."""
-
-    def __init__(self, nursery: Any, folder: Path) -> None:
-        self.nursery, self.folder, self.seconds = nursery, folder, dict[str, float]()
-
-    def call(self, name: str, after: float | None = None) -> tuple[int, float]:
-        words = shlex.split(COMMANDS[name].replace("@/", f"{self.folder}/"))
-        return self.nursery.call([*words, "--out", str(self.folder / name)], self.folder / f"{name}.log", after)
-
-    def make(self, name: str) -> None:
-        for earlier in list(COMMANDS)[: list(COMMANDS).index(name) + 1]:
-            if earlier not in self.seconds:
-                code, self.seconds[earlier] = self.call(earlier)
-                assert code == 0, self.told(earlier)
-
-    def told(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text(errors="replace")[-3000:]
-
-    def outputs(self, name: str) -> list[Path]:
-        own = re.compile(rf"\.?{name.partition('.')[0]}(\.|-split|$)")
-        return [path for path in self.folder.iterdir() if own.match(path.name) and path.suffix != ".log"]
-
-
-@pytest.fixture(scope="module")
-def runs(nursery: Any, workplace: Path) -> Runs:
-    return Runs(nursery, workplace)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ import llama_gene
 from artefacts.errors import UserError
 from artefacts.recipe import load, read_yaml
 from configs import CONFIGS
-from data_convert.cards import load_card
+from data_convert.tasks.cards import load_card
 from pipeline import main, read
 
 RECIPES = sorted((CONFIGS / "recipes").glob("*.yaml"))

@@ -28,7 +28,7 @@ def test_the_second_ends_and_the_first_is_whole(tmp_path: Path, extended_folder:
     genome.write_text("".join(f">s{number}\n{row}\n" for number, row in enumerate(rows)))
     if name == "eval predict":
         from data_convert.simulate.organism import SimulateRecipe, simulate
-        from data_convert.tasks import TaskEntry, TasksRecipe, convert
+        from data_convert.tasks.convert import TaskEntry, TasksRecipe, convert
 
         few = {"train": 20, "dev": 10, "test": 24}
         simulate(SimulateRecipe(out=tmp_path / "organism", promoter=few))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from data_convert.cards import TaskCard
+from data_convert.tasks.cards import TaskCard
 
 CARD: dict[str, Any] = {
     "id": "x/toy",

@@ -72,16 +72,6 @@ class Premap:
         return blank + text
 
 
-def premap(text: str, source: Tokenizer | str | Path) -> str:
-    """`read_premap(source).map(text)`, for a single text."""
-    return read_premap(source).map(text)
-
-
-def unmap(text: str, source: Tokenizer | str | Path) -> str:
-    """`read_premap(source).unmap(text)`, for a single text."""
-    return read_premap(source).unmap(text)
-
-
 def read_premap(source: Tokenizer | str | Path) -> Premap:
     """The mapping of an extended tokenizer, or of its folder. (What `export_for_gguf` writes has no rule left to be read.)
 

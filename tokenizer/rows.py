@@ -101,15 +101,6 @@ def new_rows(
         yield block, rows_ND.addcmul_(torch.randn(rows_ND.shape, generator=generator), spread_D)
 
 
-@torch.no_grad()
-def initialise(
-    matrix_VD: Tensor, spelled: dict[int, list[int]], base_rows: int, noise: float, seed: int, *, by_position: bool = True
-) -> None:
-    """Fill the rows of new ids in place; rows below `base_rows` are kept. For matrices in memory; see `new_rows`."""
-    for block, rows_ND in new_rows(matrix_VD, base_rows, spelled, noise, seed, by_position=by_position):
-        matrix_VD[torch.tensor(block)] = rows_ND.to(matrix_VD.dtype)
-
-
 def deviation(matrix_VD: Rows, first: int, last: int) -> Tensor:
     """Standard deviation of each dimension over the rows [first, last), [hidden] in float32."""
     total_D = squares_D = torch.zeros(())

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from artefacts.errors import UserError, ensure
-from artefacts.generation import IDS, greedy_settings
+from tokenizer.generation import IDS, greedy_settings
 from tokenizer.rows import BLOCK, new_rows
 
 INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"

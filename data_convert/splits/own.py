@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from data_convert.cards import TaskCard
-from data_convert.examples import Example
 from data_convert.splits.assign import Split
 from data_convert.splits.audit import clusters, mended
 from data_convert.splits.grouping import Grouping
 from data_convert.splits.pool import SPLITS, Ints, pool_of
+from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.examples import Example
 
 
 def grouped_split(card: TaskCard, examples: Iterable[Example], split: Ints, how: Grouping, seed: int) -> Split:

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from artefacts.errors import UserError, at
-from data_convert.cards import TaskCard, read_cards
-from data_convert.mixing import SPLITS
-from data_convert.records import REVERSED
+from data_convert.tasks.cards import TaskCard, read_cards
+from data_convert.tasks.mixing import SPLITS
+from data_convert.tasks.records import REVERSED
 from sequences.alphabets import COMPLEMENT, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, Alphabet
 
 TRAIN, DEV, TEST = range(3)

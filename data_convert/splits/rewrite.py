@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 from artefacts.errors import Ledger, UserError, at, ensure
 from artefacts.folder import MANIFEST, fingerprint, new_folder, read_manifest, write_manifest
-from data_convert.examples import Example
-from data_convert.records import RecordWriter
 from data_convert.splits.assign import MIXED, TURNED, Split, crossing
 from data_convert.splits.groups import GroupWriter
 from data_convert.splits.pool import SPLITS, Pool, stream
+from data_convert.tasks.examples import Example
+from data_convert.tasks.records import RecordWriter
 
 STAGE = "tasks"
 """What later stages ask for: they need not know that the split is another one."""

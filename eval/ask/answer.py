@@ -9,12 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from data_convert.conversations import answer_ids, conversations
-from data_convert.kinds import KINDS
+from data_convert.tasks.kinds import KINDS
 from eval.ask.branches import PRUNE_FROM
 from eval.ask.likelihood import answered
 from eval.ask.trie import Trie
 from eval.predictions import head_of
+from tokenizer.conversations import answer_ids, conversations
 
 Line = dict[str, Any]
 Batch = list[tuple[Line, list[int]]]

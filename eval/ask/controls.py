@@ -12,8 +12,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from data_convert.card_fields import CHOICE_SEPARATOR
-from data_convert.kinds import KINDS
+from data_convert.tasks.card_fields import CHOICE_SEPARATOR
+from data_convert.tasks.kinds import KINDS
 from sequences.spans import with_letters
 
 Line = dict[str, Any]

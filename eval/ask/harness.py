@@ -22,9 +22,9 @@ import yaml
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
-from data_convert.cards import read_cards
-from data_convert.kinds import KINDS
-from data_convert.records import read_records
+from data_convert.tasks.cards import read_cards
+from data_convert.tasks.kinds import KINDS
+from data_convert.tasks.records import read_records
 from eval.predictions import by_task
 from eval.recipe import ExportRecipe, Subject
 

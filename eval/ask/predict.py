@@ -14,15 +14,15 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, package_versions, write_manifest
-from artefacts.launch import share_cores
 from artefacts.resume import work_on
-from data_convert.cards import read_cards
-from data_convert.kinds import KINDS
-from data_convert.prompts import choices as card_choices
-from data_convert.records import read_records
+from data_convert.tasks.cards import read_cards
+from data_convert.tasks.kinds import KINDS
+from data_convert.tasks.prompts import choices as card_choices
+from data_convert.tasks.records import read_records
 from eval.ask.controls import controlled, undone
 from eval.ask.subjects import Endpoint, check_fit, check_subject, identity, open_model, open_tokenizer
 from eval.recipe import PredictRecipe
+from training.launch import share_cores
 
 Line = dict[str, Any]
 Batch = list[tuple[Line, list[int]]]

@@ -1,7 +1,7 @@
 """Whether a model still reads English: bits per byte and perplexity of a fixed text it was never trained on.
 
-Bits per byte compare models with different vocabularies; perplexity is per token and does not. Every paragraph is a document of
-its own behind the model's beginning-of-text token (or its end-of-text token, where it has no other).
+Bits per byte compare models with different vocabularies; perplexity is per token and does not. The text is cut as in
+pre-training (training/english.py).
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from artefacts.errors import UserError
 from artefacts.folder import check_absent, new_file, write_manifest
-from configs import CONFIGS
 from eval.ask.subjects import check_subject, identity, located, open_model
 from eval.recipe import RetentionRecipe, Subject
+from training.english import paragraphs, windows
 
 BATCH = 16
 """Paragraphs per forward pass."""
@@ -46,22 +45,6 @@ def retention(recipe: RetentionRecipe, *, overwrite: bool = False) -> dict[str, 
     return document
 
 
-def paragraphs(text: str) -> list[str]:
-    """The paragraphs of a text of configs/text by name, or of a file.
-
-    Raises:
-        UserError: neither, or nothing in it.
-    """
-    path = CONFIGS / "text" / f"{text}.txt"
-    path = path if path.is_file() else Path(text)
-    if not path.is_file():
-        raise UserError(f"text={text}: neither a file nor one of {', '.join(sorted(p.stem for p in (CONFIGS / 'text').glob('*.txt')))}")
-    found = [part.strip() for part in path.read_text(encoding="utf-8").split("\n\n") if part.strip()]
-    if not found:
-        raise UserError(f"{path}: no text in it; name another")
-    return found
-
-
 def measure(subject: Subject, parts: list[str]) -> dict[str, Any]:
     """bits_per_byte, perplexity and tokens of one model."""
     from transformers import AutoTokenizer
@@ -79,19 +62,15 @@ def english_bits(model: Any, tokenizer: Any, parts: list[str]) -> dict[str, Any]
     import torch
     from torch.nn.functional import cross_entropy
 
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    room = min(int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2048), 2048) - 1
-    rows = []
-    for part in parts:
-        ids = tokenizer(part, add_special_tokens=False)["input_ids"]
-        rows += [[start, *ids[place : place + room]] for place in range(0, len(ids), room)]
+    room = min(int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2048), 2048)
+    rows = [row for part in parts for row in windows(tokenizer, part, room)]
     device = next(model.parameters()).device
     nats = 0.0
     for place in range(0, len(rows), BATCH):
         batch = rows[place : place + BATCH]
         longest = max(map(len, batch))
         # padding stands behind the text, where nothing that counts sees it
-        ids_BT = torch.tensor([row + [start] * (longest - len(row)) for row in batch], device=device)
+        ids_BT = torch.tensor([row + row[:1] * (longest - len(row)) for row in batch], device=device)
         mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch], device=device)
         labels_BT = ids_BT.masked_fill(mask_BT == 0, -100)
         with torch.no_grad():

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from artefacts.adapter import add_adapter
 from artefacts.command import path_exists
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint
-from artefacts.generation import load_causal
 from eval.recipe import Subject
+from tokenizer.generation import load_causal
+from training.adapter import add_adapter
 
 
 def check_subject(subject: Subject) -> None:

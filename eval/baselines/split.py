@@ -11,9 +11,9 @@ import numpy as np
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError
-from data_convert.kinds import KINDS, AnswerKind
-from data_convert.mixing import SPLITS
-from data_convert.records import each_record
+from data_convert.tasks.kinds import KINDS, AnswerKind
+from data_convert.tasks.mixing import SPLITS
+from data_convert.tasks.records import each_record
 from eval.judge.metrics import Floats
 from eval.predictions import by_task, head_of
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from artefacts.errors import UserError, at
 from artefacts.folder import check_absent, fingerprint
-from data_convert.kinds import KINDS
-from data_convert.parse import parse_number
+from data_convert.tasks.kinds import KINDS
+from data_convert.tasks.parse import parse_number
 from eval.judge.answers import metrics_of
 from eval.judge.bootstrap import Resamples
 from eval.judge.metrics import mean_of

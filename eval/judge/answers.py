@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import ensure
-from data_convert.kinds import EC_METRICS, KINDS
+from data_convert.tasks.kinds import EC_METRICS, KINDS
 from eval.judge import itemsets, metrics, probability, texts
 from eval.judge.metrics import Floats, Ints, Statistic, Weights
 from eval.predictions import Line

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_convert.kinds import KINDS
+from data_convert.tasks.kinds import KINDS
 from eval.judge.answers import Answers, statistic
 from eval.judge.bootstrap import bootstrap
 from eval.judge.metrics import Floats, Ints

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_convert.parse import same_text
+from data_convert.tasks.parse import same_text
 from eval.judge.metrics import Floats, Statistic, Weights, ratio
 
 EC = re.compile(r"(?:EC[ :]?)?[1-7](\.([0-9]+|-)){2}\.(n?[0-9]+|-)", re.IGNORECASE)

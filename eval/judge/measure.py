@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_convert.kinds import LOWER_IS_BETTER
+from data_convert.tasks.kinds import LOWER_IS_BETTER
 from eval.judge.answers import CONFUSION, Answers, statistic
 from eval.judge.bootstrap import Resamples, Sampled, combined
 from eval.predictions import Line

@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, package_versions, write_manifest
-from data_convert.cards import read_cards
-from data_convert.kinds import KINDS
-from data_convert.records import each_record
 from data_convert.splits.groups import read_groups
+from data_convert.tasks.cards import read_cards
+from data_convert.tasks.kinds import KINDS
+from data_convert.tasks.records import each_record
 from eval.judge.answers import metrics_of
 from eval.judge.bootstrap import LEVEL, RESAMPLES, Resamples
 from eval.judge.details import details

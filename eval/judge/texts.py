@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_convert.parse import same_text
+from data_convert.tasks.parse import same_text
 from eval.judge.metrics import Floats, Statistic, Weights
 
 ORDERS = 4

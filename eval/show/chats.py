@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from data_convert.card_fields import ITEM_SEPARATOR, NO_ITEM
-from data_convert.kinds import KINDS
+from data_convert.tasks.card_fields import ITEM_SEPARATOR, NO_ITEM
+from data_convert.tasks.kinds import KINDS
 from eval.judge.probability import probabilities
 from sequences.spans import sequences
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from data_convert.kinds import KINDS
+from data_convert.tasks.kinds import KINDS
 from eval.show.content import OTHER, colour, in_order, is_control, name_of, primary
 from pages.charts import Axis, Series, chart
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.folder import write_manifest
-from data_convert.cards import TaskCard, load_card
-from data_convert.prompts import choices, render
+from data_convert.tasks.cards import TaskCard, load_card
+from data_convert.tasks.prompts import choices, render
 
 SPLITS = ("train", "dev", "test")
 CARDS = {

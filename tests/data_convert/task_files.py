@@ -11,7 +11,7 @@ from pathlib import Path
 import uniprot_writers
 from uniprot_writers import Invented
 
-from data_convert.cards import TaskCard
+from data_convert.tasks.cards import TaskCard
 
 LETTERS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 CLASSES = 5

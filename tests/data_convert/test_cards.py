@@ -10,8 +10,8 @@ import yaml
 from toy_cards import CARD
 
 from artefacts.errors import UserError
-from data_convert.cards import TASKS, find_cards, load_card
-from data_convert.prompts import choices, render
+from data_convert.tasks.cards import TASKS, find_cards, load_card
+from data_convert.tasks.prompts import choices, render
 from sequences.alphabets import ALPHABETS
 
 

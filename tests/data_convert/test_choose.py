@@ -13,11 +13,11 @@ from tokenizers import Tokenizer
 
 from artefacts.errors import UserError
 from artefacts.recipe import load
-from data_convert import choose as choosing
-from data_convert.choose import DUPLICATE
-from data_convert.corpus import PackRecipe, Source
-from data_convert.pack import pack
-from data_convert.shards import load_shards
+from data_convert.corpus import choose as choosing
+from data_convert.corpus.choose import DUPLICATE
+from data_convert.corpus.pack import pack
+from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.shards import load_shards
 from sequences.alphabets import reverse_complement
 from sequences.spans import TAG
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from artefacts.errors import UserError
-from data_convert.crew import run_jobs
+from data_convert.corpus.crew import run_jobs
 
 
 def note(job: Path) -> None:

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger
-from data_convert.documents import Document, is_held_out, other_strand, read_documents, sequence_documents, split_text, text_documents
+from data_convert.corpus.documents import (
+    Document,
+    is_held_out,
+    other_strand,
+    read_documents,
+    sequence_documents,
+    split_text,
+    text_documents,
+)
 from sequences.readers import Sequence
 from sequences.texts import Text
 

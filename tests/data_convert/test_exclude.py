@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import UserError
-from data_convert.corpus import PackRecipe, Source
-from data_convert.exclude import HOLDS, STRETCH, Excluded, read_excluded
-from data_convert.pack import pack
+from data_convert.corpus.exclude import HOLDS, STRETCH, Excluded, read_excluded
+from data_convert.corpus.pack import pack
+from data_convert.corpus.pack_recipe import PackRecipe, Source
 from sequences.alphabets import DNA, PROTEIN, reverse_complement
 
 

@@ -28,11 +28,11 @@ from hypothesis import strategies as st
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from configs import CONFIGS
-from data_convert.checksums import RemoteFile, verify
-from data_convert.download import Client, redirected
-from data_convert.fetch import FetchRecipe, fetch, preview
-from data_convert.publishers import listing
-from data_convert.sources import SOURCES, load_source, safe_name
+from data_convert.fetch.checksums import RemoteFile, verify
+from data_convert.fetch.download import Client, redirected
+from data_convert.fetch.fetch import FetchRecipe, fetch, preview
+from data_convert.fetch.publishers import listing
+from data_convert.fetch.sources import SOURCES, load_source, safe_name
 from llama_gene import main
 
 DATE = "Wed, 05 Aug 2026 07:28:00 GMT"
@@ -648,7 +648,7 @@ def ncbi(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     given = yaml.safe_load((SOURCES / "refseq.yaml").read_text(encoding="utf-8"))
     given["list_url"] = given["url"] = f"{site.url}genomes/all/"
     (tmp_path / "refseq.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
-    monkeypatch.setattr("data_convert.sources.SOURCES", tmp_path)
+    monkeypatch.setattr("data_convert.fetch.sources.SOURCES", tmp_path)
     above = "/genomes/all/GCF/000/005/845/"
     links = ["../", "GCF_000005845.1_ASM584v1/", "GCF_000005845.2_ASM584v2/", "GCF_000005845.20_other/"]
     site.page(above, "<pre>" + "".join(f'<a href="{link}">{link}</a>  2024-01-01\n' for link in links) + "</pre>")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from test_cards import CARD
 
-from data_convert.cards import TaskCard
-from data_convert.examples import Example
-from data_convert.kinds import KINDS, Multiclass
-from data_convert.parse import Parsed
-from data_convert.records import RecordWriter, read_records
+from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.examples import Example
+from data_convert.tasks.kinds import KINDS, Multiclass
+from data_convert.tasks.parse import Parsed
+from data_convert.tasks.records import RecordWriter, read_records
 from eval.baselines.majority import majority
 from eval.baselines.split import scored_tasks
 from eval.judge.answers import METRICS, Answers, metrics_of, value

@@ -18,11 +18,11 @@ from test_cards import write
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint, read_manifest
-from data_convert.cards import load_card, read_cards
-from data_convert.mixing import Mix, allot, balanced_size, cut, draw, shares
-from data_convert.task_recipe import TaskEntry, TasksRecipe
-from data_convert.task_summary import summary
-from data_convert.tasks import convert
+from data_convert.tasks.cards import load_card, read_cards
+from data_convert.tasks.convert import convert
+from data_convert.tasks.mixing import Mix, allot, balanced_size, cut, draw, shares
+from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
+from data_convert.tasks.task_summary import summary
 from llama_gene import main
 
 ROOT = Path(__file__).parents[2]
@@ -182,7 +182,7 @@ def test_token_lengths_are_reported(tmp_path, source, extended_folder, capsys):
     assert {split: part["n"] for split, part in tokens.items()} == {"train": 360, "dev": 40, "test": 20}
     from transformers import AutoTokenizer
 
-    from data_convert.conversations import conversations
+    from tokenizer.conversations import conversations
 
     tokenizer = AutoTokenizer.from_pretrained(extended_folder)
     records = [json.loads(line) for line in (tmp_path / "out" / "test.jsonl").open()]
@@ -198,7 +198,7 @@ def test_records_without_choices_get_them_from_the_card(tmp_path):
     convert(TasksRecipe(out=tmp_path / "out", cards=[card.id], source=tmp_path))
     raw = [json.loads(line) for line in (tmp_path / "out" / "test.jsonl").open()]
     assert all("choices" not in record for record in raw)
-    from data_convert.records import read_records
+    from data_convert.tasks.records import read_records
 
     records = read_records(tmp_path / "out" / "test.jsonl")
     assert {tuple(record["choices"]) for record in records} == {tuple(f"Class no. {index}" for index in range(5))}

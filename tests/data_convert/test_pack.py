@@ -17,11 +17,11 @@ from transformers import PreTrainedTokenizerFast
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint, read_manifest
 from artefacts.recipe import load
-from data_convert.blocks import best_fit_decreasing
-from data_convert.documents import Document
-from data_convert.encode import Encoder
-from data_convert.pack import PackRecipe, Source, pack
-from data_convert.shards import load_shards, tokenizer_fingerprint
+from data_convert.corpus.blocks import best_fit_decreasing
+from data_convert.corpus.documents import Document
+from data_convert.corpus.encode import Encoder
+from data_convert.corpus.pack import PackRecipe, Source, pack
+from data_convert.corpus.shards import load_shards, tokenizer_fingerprint
 from sequences.alphabets import ALPHABETS, RESIDUES, reverse_complement
 
 TAGS = [tag for alphabet in ALPHABETS.values() for tag in (alphabet.open_tag, alphabet.close_tag)]

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 import artefacts.folder
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint, read_manifest
-from data_convert import pack as packing
-from data_convert.corpus import PackRecipe, Source
-from data_convert.pack import Share, pack
-from data_convert.plan import plan
-from data_convert.shards import COUNTS, load_shards, shard_folders
+from data_convert.corpus import pack as packing
+from data_convert.corpus.pack import pack
+from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.plan import plan
+from data_convert.corpus.shards import COUNTS, load_shards, shard_folders
 
 BLOCK = 64
 
@@ -89,6 +89,17 @@ def test_array_tasks_and_a_merge_are_one_run(recipe, whole, tmp_path):
     assert pack(recipe("array", part=f"2/{of}"))["converted"] == 0  # done already
     pack(recipe("array", part="merge"))
     assert fingerprint(tmp_path / "array") == whole
+
+
+class Share:
+    """One rank's task, as datatrove's executors call a step: it converts its share of the parts."""
+
+    def __init__(self, recipe: PackRecipe) -> None:
+        self.recipe = recipe
+
+    def __call__(self, data=None, rank=0, world_size=1):
+        pack(self.recipe.model_copy(update={"part": f"{rank + 1}/{world_size}"}))
+        return data or ()
 
 
 def test_ranks_of_an_executor_and_a_merge_are_one_run(recipe, whole):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from artefacts.errors import Ledger
-from data_convert.corpus import PackRecipe, Source
-from data_convert.pack import pack
+from data_convert.corpus.pack import pack
+from data_convert.corpus.pack_recipe import PackRecipe, Source
 from sequences.alphabets import ALPHABETS
 from sequences.readers import read_sequences
 from sequences.texts import read_texts

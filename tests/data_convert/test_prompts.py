@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from test_cards import CARD
 
 from artefacts.errors import UserError
-from data_convert.cards import TaskCard
-from data_convert.prompts import choices, render
+from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.prompts import choices, render
 
 BINARY = TaskCard.model_validate(CARD)
 

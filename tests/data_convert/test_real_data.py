@@ -10,12 +10,12 @@ import pytest
 
 from artefacts.errors import Ledger
 from artefacts.folder import read_manifest
-from data_convert.cards import find_cards, load_card, read_cards
-from data_convert.examples import Example, Reader, TaskLedger
-from data_convert.prompts import choices
-from data_convert.records import read_records
-from data_convert.task_recipe import TaskEntry, TasksRecipe
-from data_convert.tasks import convert
+from data_convert.tasks.cards import find_cards, load_card, read_cards
+from data_convert.tasks.convert import convert
+from data_convert.tasks.examples import Example, Reader, TaskLedger
+from data_convert.tasks.prompts import choices
+from data_convert.tasks.records import read_records
+from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
 from sequences.alphabets import DNA, PROTEIN
 from sequences.readers import read_sequences
 from sequences.texts import read_texts

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint, read_manifest
-from data_convert.cards import load_card
 from data_convert.simulate.background import Background
 from data_convert.simulate.english import GRAMMAR
 from data_convert.simulate.genes import intron_places, translate
 from data_convert.simulate.organism import SimulateRecipe, Sizes, draw_organism_genome, simulate
 from data_convert.simulate.proteins import FAMILIES, RESIDUES, STABILITY_STEP, draw_protein, function_text, measured_stability, stability
 from data_convert.simulate.tasks import MAKERS, SPLITS
+from data_convert.tasks.cards import load_card
 from sequences.alphabets import ALPHABETS, DNA, PROTEIN, reverse_complement
 
 CARDS = Path(__file__).resolve().parents[2] / "configs" / "tasks" / "sim"

@@ -17,12 +17,12 @@ from records_folder import card_of, letters, mutated, write_records
 import llama_gene
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
-from data_convert.cards import read_cards
-from data_convert.records import read_records
 from data_convert.splits.assign import crossing, leak_controlled
 from data_convert.splits.audit import AuditRecipe, audit, clusters
 from data_convert.splits.leakage import ANY, CLASSES, PAIR, leakage, twins
 from data_convert.splits.pool import SPLITS, TRAIN, Pool, read_pool
+from data_convert.tasks.cards import read_cards
+from data_convert.tasks.records import read_records
 from sequences.alphabets import reverse_complement
 
 AMINO = "ACDEFGHIKLMNPQRSTVWY"

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import yaml
 
-from data_convert.cards import load_card
 from data_convert.splits.audit import AuditRecipe, audit, clusters
 from data_convert.splits.contain import contained
 from data_convert.splits.leakage import ANY
 from data_convert.splits.pool import TEST, TRAIN, read_pool
 from data_convert.splits.register import in_register
-from data_convert.tasks import TaskEntry, TasksRecipe, convert
+from data_convert.tasks.cards import load_card
+from data_convert.tasks.convert import TaskEntry, TasksRecipe, convert
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 

@@ -11,15 +11,15 @@ import pytest
 from task_files import write_files
 
 from artefacts.folder import read_manifest
-from data_convert.cards import TASKS, load_card, read_cards
-from data_convert.examples import Reader, TaskLedger
-from data_convert.records import RecordWriter, read_records
 from data_convert.splits.assign import MIXED, TURNED, leak_controlled
 from data_convert.splits.audit import AuditRecipe, audit
 from data_convert.splits.pool import SPLITS, read_pool
 from data_convert.splits.rewrite import rewrite
-from data_convert.task_recipe import TaskEntry, TasksRecipe
-from data_convert.tasks import convert
+from data_convert.tasks.cards import TASKS, load_card, read_cards
+from data_convert.tasks.convert import convert
+from data_convert.tasks.examples import Reader, TaskLedger
+from data_convert.tasks.records import RecordWriter, read_records
+from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
 
 CARDS = sorted(path.relative_to(TASKS).with_suffix("").as_posix() for path in TASKS.rglob("*.yaml"))
 

@@ -12,11 +12,11 @@ from task_files import write_files
 from test_cards import write
 from uniprot_writers import Invented
 
-from data_convert.cards import TASKS, find_cards, load_card, read_cards
-from data_convert.examples import Reader, TaskLedger
-from data_convert.records import read_records
-from data_convert.task_recipe import TaskEntry, TasksRecipe
-from data_convert.tasks import convert
+from data_convert.tasks.cards import TASKS, find_cards, load_card, read_cards
+from data_convert.tasks.convert import convert
+from data_convert.tasks.examples import Reader, TaskLedger
+from data_convert.tasks.records import read_records
+from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
 
 
 def records(folder: Path, split: str) -> list[dict]:

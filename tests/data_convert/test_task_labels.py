@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from test_cards import CARD
 
 from artefacts.errors import UserError
-from data_convert.cards import TaskCard, load_card
-from data_convert.kinds import BadLabel, Read
-from data_convert.labels import read_label_file, resolve_labels
-from data_convert.prompts import choices
+from data_convert.tasks.cards import TaskCard, load_card
+from data_convert.tasks.kinds import BadLabel, Read
+from data_convert.tasks.labels import read_label_file, resolve_labels
+from data_convert.tasks.prompts import choices
 
 MULTI = {"kind": "multilabel", "metrics": ["micro_f1"], "primary_metric": "micro_f1"}
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from toy_cards import toy_card as card
 
 from artefacts.errors import UserError
-from data_convert.cards import TaskCard
-from data_convert.examples import Example, Reader, TaskLedger
-from data_convert.rows import read_rows, read_sequences_by_id
+from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.examples import Example, Reader, TaskLedger
+from data_convert.tasks.rows import read_rows, read_sequences_by_id
 
 PAIR = [
     {"column": "gene", "modality": "dna", "name": "gene", "type_column": "type_a"},

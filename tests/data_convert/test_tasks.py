@@ -12,9 +12,9 @@ from test_cards import write
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint, read_manifest
 from artefacts.recipe import load
-from data_convert.cards import read_cards
-from data_convert.records import read_records
-from data_convert.tasks import TaskEntry, TasksRecipe, convert
+from data_convert.tasks.cards import read_cards
+from data_convert.tasks.convert import TaskEntry, TasksRecipe, convert
+from data_convert.tasks.records import read_records
 
 
 def table(path: Path, rows: list[str], header: str = "seq,label") -> None:

@@ -10,15 +10,15 @@ from task_files import write_files
 
 from artefacts.errors import Ledger
 from artefacts.folder import read_manifest
-from artefacts.loss import IGNORED
-from data_convert.cards import TASKS, load_card, read_cards
-from data_convert.conversations import prompt_ids
-from data_convert.prompts import choices
-from data_convert.records import read_records
-from data_convert.task_recipe import TaskEntry, TasksRecipe
-from data_convert.tasks import convert
-from instruct.encode import encode
-from instruct.rows import Rows, collate
+from data_convert.tasks.cards import TASKS, load_card, read_cards
+from data_convert.tasks.convert import convert
+from data_convert.tasks.prompts import choices
+from data_convert.tasks.records import read_records
+from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
+from instruct.tune.encode import encode
+from instruct.tune.rows import PackedRows
+from tokenizer.conversations import prompt_ids
+from training.loss import IGNORED
 
 IDS = sorted(path.relative_to(TASKS).with_suffix("").as_posix() for path in TASKS.rglob("*.yaml"))
 
@@ -38,9 +38,10 @@ def test_only_the_answer_is_trained_on(chatty: Any, tmp_path: Path, task: str) -
         path = tmp_path / "out" / f"{split}.jsonl"
         records = read_records(path)
         assert records
-        rows = Rows(encode(chatty, path, 4096, Ledger()), [[number] for number in range(len(records))], None)
+        encoded = encode(chatty, path, 4096, Ledger())
+        rows = PackedRows(encoded, [[number] for number in range(len(records))], None, chatty.pad_token_id)
         for record, row in zip(records, rows, strict=True):
-            batch = collate([row], chatty.pad_token_id, weighted=False)
+            batch = rows.collate([row])
             ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
             before = prompt_ids(chatty, record["prompt"])
             assert ids[: len(before)] == before

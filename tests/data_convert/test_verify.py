@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from artefacts.folder import read_manifest
-from data_convert.corpus import PackRecipe, Source
-from data_convert.pack import pack
-from data_convert.verify import verify
+from data_convert.corpus.pack import pack
+from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.verify import verify
 
 
 @pytest.fixture

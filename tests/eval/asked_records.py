@@ -8,8 +8,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from data_convert.cards import load_card
-from data_convert.prompts import choices, render
+from data_convert.tasks.cards import load_card
+from data_convert.tasks.prompts import choices, render
 
 KINDS: dict[str, list[str]] = {
     "binary": ["promoter", "background"],

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 from artefacts.errors import UserError
-from data_convert.parse import parse_label
+from data_convert.tasks.parse import parse_label
 from eval.judge.alpaca import choices_of, lenient, score_answers, summary
 from eval.recipe import ScoreRecipe
 from eval.show.report import ReportRecipe, report

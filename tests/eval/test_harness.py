@@ -17,10 +17,10 @@ from transformers import AutoTokenizer
 import llama_gene
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
-from data_convert.conversations import conversations
 from eval.ask.harness import export, written_behind
 from eval.ask.predict import predict
 from eval.recipe import ExportRecipe, PredictRecipe
+from tokenizer.conversations import conversations
 
 TASKS = ["sim/promoter", "sim/splice", "sim/gene_protein"]
 

@@ -22,8 +22,8 @@ import llama_gene
 from artefacts.errors import UserError
 from artefacts.recipe import load
 from configs import CONFIGS
-from data_convert.kinds import KINDS
-from data_convert.labels import read_label_file
+from data_convert.tasks.kinds import KINDS
+from data_convert.tasks.labels import read_label_file
 from eval.baselines.embedding.command import embed
 from eval.baselines.embedding.recipe import EmbedRecipe
 from eval.baselines.heads.nets import Head

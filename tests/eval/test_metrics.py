@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
-from data_convert.kinds import EC_METRICS, KINDS
+from data_convert.tasks.kinds import EC_METRICS, KINDS
 from eval.judge import itemsets, metrics, probability, texts
 from eval.judge.answers import Answers, metrics_of, once, statistic, value
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_convert.parse import REFUSALS, Parsed, parse_label, parse_number, parse_text, same_text
+from data_convert.tasks.parse import REFUSALS, Parsed, parse_label, parse_number, parse_text, same_text
 
 LABELS = [
     ("promoter", ["promoter", "background"], "promoter"),

@@ -12,13 +12,13 @@ import torch
 from asked_records import read, write
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import data_convert.records
+import data_convert.tasks.records
 import llama_gene
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
-from data_convert.conversations import answer_ids, prompt_ids
 from eval.ask.predict import predict
 from eval.recipe import PredictRecipe
+from tokenizer.conversations import answer_ids, prompt_ids
 
 FIELDS = {"id", "task", "split", "kind", "gold", "choices", "logprobs", "label_tokens", "predicted", "text", "parsed", "status"}
 
@@ -122,8 +122,8 @@ def test_refusals(extended_folder, records, tmp_path):
 def test_the_command_reads_the_records_once(extended_folder, records, tmp_path, monkeypatch):
     """They were read twice: by the command for a check, whose result it threw away, and by the work."""
     read_files = []
-    original = data_convert.records.each_record
-    monkeypatch.setattr(data_convert.records, "each_record", lambda path: read_files.append(path) or original(path))
+    original = data_convert.tasks.records.each_record
+    monkeypatch.setattr(data_convert.tasks.records, "each_record", lambda path: read_files.append(path) or original(path))
     line = [
         "eval",
         "predict",

@@ -24,13 +24,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from artefacts.recipe import load
-from data_convert.conversations import answer_ids, prompt_ids
 from eval.ask.answer import batches_of, predictions
 from eval.ask.controls import controlled
 from eval.ask.likelihood import greedy
 from eval.ask.predict import predict
 from eval.ask.subjects import open_tokenizer
 from eval.recipe import PredictRecipe, Subject
+from tokenizer.conversations import answer_ids, prompt_ids
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +305,7 @@ def test_todays_date_in_a_template_does_not_reach_a_prompt(model_folder, tmp_pat
 
 
 def test_refusals(model_folder, asked, tmp_path):
-    from data_convert.cards import load_card
+    from data_convert.tasks.cards import load_card
 
     def refused(folder: Path, **more: Any) -> str:
         with pytest.raises(UserError) as error:

@@ -12,10 +12,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import llama_gene
 from artefacts.errors import UserError
-from artefacts.loss import score_in_head
-from eval.ask.retention import _subject, english_bits, paragraphs, retention
+from eval.ask.retention import _subject, english_bits, retention
 from eval.recipe import RetentionRecipe
 from pretrain.bits import english_blocks, heldout_bits
+from training.english import paragraphs
+from training.loss import score_in_head
 
 
 def test_equals_what_pretraining_measures(extended_folder: Path) -> None:

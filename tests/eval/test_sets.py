@@ -16,10 +16,10 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from artefacts.errors import UserError
-from data_convert.parse import Parsed, parse_items
-from data_convert.records import read_records
-from data_convert.task_recipe import TaskEntry, TasksRecipe
-from data_convert.tasks import convert
+from data_convert.tasks.convert import convert
+from data_convert.tasks.parse import Parsed, parse_items
+from data_convert.tasks.records import read_records
+from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
 from eval.ask.predict import predict
 from eval.baselines.recipe import BaselinesRecipe
 from eval.baselines.run import run

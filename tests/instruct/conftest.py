@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from data_convert.cards import load_card
-from data_convert.prompts import choices
-from instruct.recipe import InstructRecipe
+from data_convert.tasks.cards import load_card
+from data_convert.tasks.prompts import choices
+from instruct.tune.recipe import InstructRecipe
 from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base
 

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from transformers import pipeline
 
-from artefacts.generation import greedy_settings
 from eval.ask.answer import predictions
 from eval.ask.subjects import open_model, open_tokenizer
 from eval.recipe import Subject
-from instruct.session import Sampling, Session
+from instruct.talk.session import Sampling, Session
 from llama_gene import main
 from sequences.alphabets import TAGS
+from tokenizer.generation import greedy_settings
 
 openai = pytest.importorskip("openai")
 pytest.importorskip("fastapi")

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from artefacts.errors import UserError
-from data_convert.cards import load_card
-from data_convert.prompts import choices, render
+from data_convert.tasks.cards import load_card
+from data_convert.tasks.prompts import choices, render
 from eval.ask.answer import predictions
-from instruct.batch import BatchRecipe, Task, predict
-from instruct.session import Session
+from instruct.talk.batch import BatchRecipe, Task, predict
+from instruct.talk.session import Session
 
 PROMOTER, SPLICE = load_card("sim/promoter"), load_card("sim/splice")
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from data_convert.cards import load_card
-from data_convert.conversations import answer_ids
-from data_convert.prompts import render
+from data_convert.tasks.cards import load_card
+from data_convert.tasks.prompts import render
 from eval.ask.likelihood import choice_logprobs
-from instruct.session import Session
+from instruct.talk.session import Session
 from llama_gene import main
+from tokenizer.conversations import answer_ids
 
 SEQUENCE = "ACGTACGTACGTACGTACGT"
 CARD = load_card("sim/promoter")
@@ -110,8 +110,8 @@ def test_a_conversation(chat, tmp_path):
 
 
 def test_loaded_sequences_go_behind_the_next_prompt_and_no_other(talker, tmp_path):
-    from instruct.chat import Talk
-    from instruct.session import Sampling
+    from instruct.talk.chat import Talk
+    from instruct.talk.session import Sampling
 
     fasta = tmp_path / "x.fa"
     fasta.write_text(f">one\n{SEQUENCE}\n>two\nMKVLW\n")
@@ -216,8 +216,8 @@ def test_a_bad_line_is_answered_and_the_next_one_served(chat, talker, tmp_path):
 
 def test_an_answer_stays_where_a_label_does_not_fit(chat, talker, capsys):
     """Two tokens are left."""
-    from instruct.chat import Talk, _of_task
-    from instruct.session import Sampling
+    from instruct.talk.chat import Talk, _of_task
+    from instruct.talk.session import Sampling
 
     session = Session(talker)
     free = session.context - len(session.prompt([{"role": "user", "content": ""}]))

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger, UserError
-from artefacts.loss import IGNORED
-from data_convert.conversations import answer_ids, content_remarks, conversations, prompt_ids
-from instruct.encode import draw, encode
-from instruct.rows import Rows, collate
+from instruct.tune.encode import draw, encode
+from instruct.tune.rows import PackedRows
+from tokenizer.conversations import answer_ids, content_remarks, conversations, prompt_ids
+from training.loss import IGNORED
 
 PROMPTS = [
     "Is this a promoter? <dna>ACGTNACGGATTACA</dna> Answer promoter or background.",
@@ -107,7 +107,8 @@ def write(path: Path, records: list[dict[str, Any]]) -> Path:
 def test_labels_cover_the_answer_and_its_end(chatty, tmp_path):
     records = [record(0, "ACGT" * 5), record(1, "GATTACA", "background")]
     found = encode(chatty, write(tmp_path / "train.jsonl", records), 512, Ledger())
-    batch = collate([Rows(found, [[0], [1]], None)[number] for number in range(2)], chatty.pad_token_id, weighted=False)
+    rows = PackedRows(found, [[0], [1]], None, chatty.pad_token_id)
+    batch = rows.collate([rows[0], rows[1]])
     for row, given_record in enumerate(records):
         prompt = prompt_ids(chatty, given_record["prompt"])
         answer = answer_ids(chatty, given_record["prompt"], given_record["label"])

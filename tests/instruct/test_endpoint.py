@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from instruct.endpoint import MOST_BYTES, Gate
+from instruct.talk.endpoint import MOST_BYTES, Gate
 
 GOOD = {"model": "m", "messages": [{"role": "user", "content": "Name it"}]}
 CONTEXT = 64

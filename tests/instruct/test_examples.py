@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from artefacts.errors import UserError
-from data_convert.cards import load_card
-from data_convert.records import read_records
-from instruct.examples import KEPT, Examples
+from data_convert.tasks.cards import load_card
+from data_convert.tasks.records import read_records
+from instruct.talk.examples import KEPT, Examples
 
 
 def test_examples_are_records_counted_around(records):

@@ -14,10 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
-from instruct.export import ExportRecipe, export
-from instruct.merge import MergeRecipe, merge
-from instruct.preview import preview
-from instruct.tune import tune
+from instruct.tune.export import ExportRecipe, export
+from instruct.tune.merge import MergeRecipe, merge
+from instruct.tune.tune import preview, tune
 
 
 @pytest.fixture(scope="module")

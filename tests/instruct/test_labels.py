@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_convert.cards import find_cards, load_card
-from data_convert.prompts import choices, render
-from instruct.labels import Recogniser, asked_of, shipped
+from data_convert.tasks.cards import find_cards, load_card
+from data_convert.tasks.prompts import choices, render
+from instruct.talk.labels import Recogniser, asked_of, shipped
 
 CARDS = find_cards(["*"])
 CLOSED = [card for card in CARDS if card.answers.one_label and card.labels]

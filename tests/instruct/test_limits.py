@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import UserError
-from instruct.limits import BESIDE, POSTS_PER_QUESTION, Guard, Hosts, RateLimit
+from instruct.talk.limits import BESIDE, POSTS_PER_QUESTION, Guard, Hosts, RateLimit
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.sampled_from("ab")), max_size=40), st.integers(1, 5))

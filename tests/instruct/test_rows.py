@@ -19,10 +19,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
 from artefacts.errors import Ledger
-from artefacts.loss import IGNORED, score_in_head
-from instruct.encode import Encoded, encode
-from instruct.rows import OPEN_ROWS, Rows, collate, order_of, plan, weights_of
-from instruct.trainer import AnswerTrainer, training_arguments
+from instruct.tune.encode import Encoded, encode
+from instruct.tune.recipe import InstructRecipe
+from instruct.tune.rows import OPEN_ROWS, PackedRows, order_of, plan, weights_of
+from instruct.tune.tune import AnswerTrainer
+from training.loss import IGNORED, score_in_head
+from training.recipe import shared_arguments
+
+
+def arguments(recipe: InstructRecipe) -> SFTConfig:
+    """Of a run of one step."""
+    return SFTConfig(**shared_arguments(recipe, 1, 1), max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
+
 
 TASKS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=60)
 
@@ -79,7 +87,8 @@ def test_packed_equals_separate(encoded, extended_folder, attention):
     score_in_head(model, "chunked")
     groups, found = ([[0, 25, 7], [30, 3]], [[0], [25], [7], [30], [3]]), []
     for rows in groups:
-        batch = collate([Rows(encoded, rows, None)[place] for place in range(len(rows))], 0, weighted=False)
+        packed = PackedRows(encoded, rows, None, 0)
+        batch = packed.collate([packed[place] for place in range(len(rows))])
         model.zero_grad()
         model(**batch)["loss"].backward()
         with torch.no_grad():
@@ -116,8 +125,8 @@ def test_a_step_is_the_same_however_it_is_cut_and_equals_the_plain_formula(encod
             tmp_path / "out", train="all", rows="all", loss_per=loss_per, micro_batch=len(rows) // passes, accumulation=passes
         )
         trainer = AnswerTrainer(
-            recipe, {}, Rows(encoded, rows, weights), model=AutoModelForCausalLM.from_pretrained(extended_folder),
-            args=training_arguments(recipe, tmp_path / "work", 1, 1), processing_class=tokenizer,
+            recipe, {}, PackedRows(encoded, rows, weights, tokenizer.pad_token_id), None, tokenizer,
+            model=AutoModelForCausalLM.from_pretrained(extended_folder), args=arguments(recipe),
         )  # fmt: skip
         batches, count = trainer.get_batch_samples(iter(trainer.get_train_dataloader()), passes, torch.device("cpu"))
         total = sum(trainer.training_step(trainer.model, dict(batch), count) for batch in batches)
@@ -145,14 +154,15 @@ def test_loss_and_gradients_equal_trls(encoded, extended_folder, make_tuning, tm
     )
     labels = [[IGNORED] * encoded.starts[record] + encoded.ids[record][encoded.starts[record] :].tolist() for record in chosen]
     data = Dataset.from_dict({"input_ids": [encoded.ids[record] for record in chosen], "labels": labels})
-    shared = {"processing_class": AutoTokenizer.from_pretrained(extended_folder)}
+    tokenizer = AutoTokenizer.from_pretrained(extended_folder)
     recipe = make_tuning(tmp_path / "out", micro_batch=3)
     ours = AnswerTrainer(
-        recipe, {}, Rows(encoded, [[record] for record in chosen], None), model=AutoModelForCausalLM.from_pretrained(extended_folder),
-        args=training_arguments(recipe, tmp_path, 1, 1), peft_config=adapter(), **shared,
+        recipe, {}, PackedRows(encoded, [[record] for record in chosen], None, tokenizer.pad_token_id), None, tokenizer,
+        model=AutoModelForCausalLM.from_pretrained(extended_folder), args=arguments(recipe), peft_config=adapter(),
     )  # fmt: skip
     theirs = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(extended_folder), train_dataset=data, peft_config=adapter(), **shared,
+        model=AutoModelForCausalLM.from_pretrained(extended_folder), train_dataset=data, peft_config=adapter(),
+        processing_class=tokenizer,
         args=SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, per_device_train_batch_size=3, report_to="none"),
     )  # fmt: skip
     found = []

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import UserError
-from instruct.sequences import read_box, read_fasta
-from instruct.sequences import wrap_sequences as wrap_and_say
+from instruct.talk.sequences import read_box, read_fasta
+from instruct.talk.sequences import wrap_sequences as wrap_and_say
 from sequences.alphabets import DNA, PROTEIN, guess
 
 ENGLISH = [

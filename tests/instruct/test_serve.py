@@ -23,9 +23,9 @@ from typing import Any
 
 import pytest
 
-from data_convert.cards import load_card
-from data_convert.prompts import choices, render
-from instruct.limits import POSTS_PER_QUESTION
+from data_convert.tasks.cards import load_card
+from data_convert.tasks.prompts import choices, render
+from instruct.talk.limits import POSTS_PER_QUESTION
 
 pytest.importorskip("gradio", reason="the page needs gradio")
 openai = pytest.importorskip("openai", reason="the endpoint's client")
@@ -345,7 +345,7 @@ def test_what_is_wrong_with_a_prompt_is_said(page: Any) -> None:
 
 def test_an_answer_stays_where_a_label_does_not_fit(page: Any, extended_folder: Path) -> None:
     """Two tokens are left."""
-    from instruct.session import Sampling, Session
+    from instruct.talk.session import Sampling, Session
 
     session = Session(extended_folder)
     card = load_card("sim/promoter")
@@ -503,7 +503,7 @@ def test_nothing_was_asked_of_the_world(served: Served) -> None:
 
 
 def test_ctrl_c_ends_the_server_and_uploads_do_not_stay(extended_folder: Path, tmp_path: Path) -> None:
-    soon = "import sys, instruct.serve, llama_gene; instruct.serve.KEPT = 1; sys.exit(llama_gene.main(sys.argv[1:]))"
+    soon = "import sys, instruct.talk.serve, llama_gene; instruct.talk.serve.KEPT = 1; sys.exit(llama_gene.main(sys.argv[1:]))"
     command = [sys.executable, "-c", soon, "serve", "--model", str(extended_folder), "--no-endpoint", "port=0"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -535,7 +535,7 @@ def test_ctrl_c_ends_the_server_and_uploads_do_not_stay(extended_folder: Path, t
 
 def test_sigterm_ends_an_endpoint_that_does_not_hear_it(extended_folder: Path, tmp_path: Path) -> None:
     """Stopped altogether, as one that computes for hours is: the grace passes, here a second, and it is killed."""
-    soon = "import sys, instruct.serve, llama_gene; instruct.serve.GRACE = 1; sys.exit(llama_gene.main(sys.argv[1:]))"
+    soon = "import sys, instruct.talk.serve, llama_gene; instruct.talk.serve.GRACE = 1; sys.exit(llama_gene.main(sys.argv[1:]))"
     command = [sys.executable, "-c", soon, "serve", "--model", str(extended_folder), "--no-page", "endpoint_port=0", "engine=transformers"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:

@@ -14,9 +14,9 @@ import torch
 from transformers import AutoProcessor, pipeline
 
 from artefacts.errors import UserError
-from data_convert.conversations import answer_ids, conversations
 from eval.ask.answer import predictions
-from instruct.session import Sampling, Session
+from instruct.talk.session import Sampling, Session
+from tokenizer.conversations import answer_ids, conversations
 
 SAMPLING = Sampling(max_new_tokens=12)
 CONVERSATIONS = [

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from instruct.session import Sampling, Session
+from instruct.talk.session import Sampling, Session
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 PASTE, END = "\x1b[200~", "\x1b[201~"

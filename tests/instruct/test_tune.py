@@ -15,15 +15,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import read_manifest
-from artefacts.loss import score_in_head
-from data_convert.conversations import prompt_ids
 from eval.ask.predict import predict
 from eval.recipe import PredictRecipe
-from instruct.encode import encode
-from instruct.merge import MergeRecipe, merge
-from instruct.tune import tune
-from instruct.watch import dev_losses
+from instruct.tune.encode import encode
+from instruct.tune.merge import MergeRecipe, merge
+from instruct.tune.tune import tune
+from instruct.tune.watch import dev_losses
+from tokenizer.conversations import prompt_ids
 from tokenizer.new_ids import new_ids
+from training.loss import score_in_head
 
 WAYS: dict[str, dict[str, Any]] = {
     "lora": {},

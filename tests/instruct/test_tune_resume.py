@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from holding import other
 
-from artefacts.checkpoints import PARTIAL, newest_complete
-from instruct.recipe import InstructRecipe
+from instruct.tune.recipe import InstructRecipe
+from training.checkpoints import PARTIAL, newest_complete
 
 WAYS: dict[str, dict[str, Any]] = {
     "lora": {"rows": "all", "lora": {"rank": 4, "alpha": 8, "dropout": 0.2}, "log_every": 5},

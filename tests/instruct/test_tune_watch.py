@@ -13,12 +13,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.folder import read_manifest
 from artefacts.recipe import load
-from data_convert.records import read_records
+from data_convert.tasks.records import read_records
 from eval.ask.answer import predictions
 from eval.judge.answers import Answers, value
-from instruct.merge import MergeRecipe, merge
-from instruct.recipe import InstructRecipe
 from instruct.tune import tune
+from instruct.tune.merge import MergeRecipe, merge
+from instruct.tune.recipe import InstructRecipe
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ranks import SAVE_EVERY, STEPS, Nursery
 
-from data_convert.pack import PackRecipe, Source, pack
+from data_convert.corpus.pack import PackRecipe, Source, pack
 from pretrain.recipe import PretrainRecipe
 
 

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from artefacts.errors import UserError
-from artefacts.loss import score_in_head
 from pretrain.bits import ENGLISH, english_blocks, groups, heldout_bits, name_sources
+from training.english import paragraphs
+from training.loss import score_in_head
 
 VOCAB, BLOCK = 50, 32
 PAD, BOS, OPEN, CLOSE, EOS = range(5)
@@ -131,21 +132,19 @@ def test_sources_get_the_names_of_their_files():
 def test_the_fixed_english_text_is_cut_but_not_lost(extended_folder, block):
     from transformers import AutoTokenizer
 
-    from configs import CONFIGS
-
     tokenizer = AutoTokenizer.from_pretrained(extended_folder)
     rows = english_blocks(tokenizer, "english", block)
-    text = (CONFIGS / "text" / "english.txt").read_text(encoding="utf-8")
+    parts = paragraphs("english")
     assert {len(row["input_ids"]) for row in rows} == {block}
     assert {row["modality"] for row in rows} == {ENGLISH}
-    spelt = []
+    found: list[int] = []
     for row in rows:
         start = 0
-        for length, letters in zip(row["seq_lengths"], row["letters"], strict=True):
-            piece = tokenizer.decode(row["input_ids"][start : start + length], skip_special_tokens=True)
-            assert len(piece.encode()) == letters
-            spelt.append(piece)
+        for length in row["seq_lengths"]:
+            assert row["input_ids"][start] == tokenizer.bos_token_id
+            found += row["input_ids"][start + 1 : start + length]
             start += length
-    assert " ".join(spelt).split() == text.split()
+    assert found == [token for part in parts for token in tokenizer(part, add_special_tokens=False).input_ids]
+    assert sum(sum(row["letters"]) for row in rows) == sum(len(part.encode()) for part in parts)
     with pytest.raises(UserError, match="neither a file nor one of english"):
         english_blocks(tokenizer, "latin", block)

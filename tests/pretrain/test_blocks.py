@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from artefacts.errors import UserError
-from artefacts.loss import score_in_head
 from pretrain.blocks import IGNORED, collate, unlearnt_ids
+from training.loss import score_in_head
 
 VOCAB, BLOCK, PAD = 60, 40, 0
 

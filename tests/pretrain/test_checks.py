@@ -11,9 +11,9 @@ import pytest
 
 from artefacts.errors import UserError
 from artefacts.recipe import load
-from artefacts.training import check_precision
 from pretrain.recipe import PretrainRecipe
 from pretrain.train import train
+from training.recipe import check_precision
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_shards_of_another_tokenizer(make_recipe, model, tmp_path):
     tokenizer = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["model"]["merges"].pop()
     (model / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    refused(make_recipe(tmp_path / "out", model=model), "packed with tokenizer")
+    refused(make_recipe(tmp_path / "out", model=model), "packed with another tokenizer")
 
 
 @pytest.mark.parametrize("deepspeed", ["zero1", "zero3"])
@@ -58,7 +58,7 @@ def test_documents_beyond_the_context(make_recipe, model, tmp_path):
 
 def test_a_block_may_be_longer_than_the_context(make_recipe, model, tmp_path, corpus):
     """Positions begin anew at every document, so short ones may share a long block."""
-    from data_convert.pack import PackRecipe, Source, pack
+    from data_convert.corpus.pack import PackRecipe, Source, pack
 
     sources = [Source(modality="dna", files=[corpus / "dna.train.fa"], heldout_files=[corpus / "dna.heldout.fa"], window=60)]
     pack(PackRecipe(tokenizer=model, out=tmp_path / "shards", block_tokens=256, sources=sources))

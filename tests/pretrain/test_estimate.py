@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from artefacts import estimate
 from artefacts.errors import UserError
-from artefacts.estimate import Sizes, checkpoint_bytes, memory, planned_sizes, sizes_of, total, trained
 from artefacts.recipe import load
 from configs import CONFIGS
-from pretrain.model import add_lora
-from pretrain.preview import preview
 from pretrain.recipe import PretrainRecipe
+from pretrain.train import preview
+from training import estimate
+from training.estimate import Sizes, checkpoint_bytes, memory, planned_sizes, sizes_of, total, trained
+from training.model import adapter
 
 SHIPPED = sorted((CONFIGS / "pretrain").glob("*.yaml"))
 
@@ -60,7 +61,7 @@ def test_parameters_are_those_of_a_real_model(tied, train, rows, tmp_path):
     sizes = sizes_of(config)
     assert sizes.body + sizes.vocabulary == sum(parameter.numel() for parameter in model.parameters())
     if train == "lora":
-        wrapped = add_lora(model, recipe)
+        wrapped = get_peft_model(model, adapter(recipe, config, merged=True))
         moving = {id(p): p.numel() for p in wrapped.parameters() if p.requires_grad}
         assert trained(sizes, recipe) == sum(moving.values())
         assert total(sizes, recipe) == sum({id(p): p.numel() for p in wrapped.parameters()}.values())

@@ -99,7 +99,7 @@ def test_strange_mixtures_are_refused():
 
 
 def test_columns_and_items_are_those_of_the_shards(shards):
-    from data_convert.shards import load_shards
+    from data_convert.corpus.shards import load_shards
 
     rows = load_shards(shards, "train")
     modalities, tokens, longest = columns(rows)

@@ -17,8 +17,8 @@ import pytest
 from ranks import SAVE_EVERY, STEPS, Nursery
 from test_train import history
 
-from artefacts.checkpoints import PARTIAL, newest_complete, read_run
 from pretrain.universal import main as universal
+from training.checkpoints import PARTIAL, newest_complete, read_run
 
 WAYS: dict[str, dict[str, Any]] = {
     "zero1": {},

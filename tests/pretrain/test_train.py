@@ -20,7 +20,7 @@ from ranks import ENVIRONMENT, STEPS
 
 from artefacts.folder import read_manifest
 from artefacts.recipe import dump
-from data_convert.pack import PackRecipe, Source, pack
+from data_convert.corpus.pack import PackRecipe, Source, pack
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from artefacts.estimate import peak_of
-from pretrain.watch import history, samples
+from pretrain.watch import HeldoutWatch, samples
+from training.estimate import peak_of
 
 
 def test_samples_leave_the_random_numbers_alone(extended_folder):
@@ -61,7 +61,7 @@ def test_history_keeps_what_the_report_draws():
         {"step": 1, "loss": 6.0, "grad_norm": 1.0, "learning_rate": 0.1, "tokens_per_second": 9.0, "seconds": 3.0, "epoch": 0.1},
         {"step": 1, "train_runtime": 3},
     ]
-    assert history(log) == [
+    assert HeldoutWatch.history(log) == [
         {"step": 0, "heldout": {"dna": 2.0}},
         {"step": 1, "loss": 6.0, "grad_norm": 1.0, "learning_rate": 0.1, "tokens_per_second": 9.0},
     ]

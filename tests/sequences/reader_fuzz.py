@@ -19,7 +19,7 @@ import uniprot_writers as uniprot
 from uniprot_writers import Invented
 
 from artefacts.errors import Ledger, UserError
-from data_convert.documents import Document, read_documents
+from data_convert.corpus.documents import Document, read_documents
 from sequences.alphabets import ALPHABETS
 
 SECONDS = 5

@@ -17,11 +17,11 @@ import pytest
 from toy_cards import toy_card
 
 from artefacts.errors import Ledger, UserError
-from data_convert.examples import Reader, TaskLedger
-from data_convert.exclude import read_excluded
-from data_convert.rows import read_sequences_by_id
+from data_convert.corpus.exclude import read_excluded
+from data_convert.tasks.examples import Reader, TaskLedger
+from data_convert.tasks.rows import read_sequences_by_id
 from eval.baselines.embedding.inputs import read_inputs
-from instruct.batch_rows import Rows
+from instruct.talk.batch_rows import Rows
 from sequences.alphabets import ALPHABETS
 from sequences.readers import fasta_records, read_sequences
 from sequences.uniprot import checked_entries

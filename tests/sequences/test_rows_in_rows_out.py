@@ -19,10 +19,10 @@ from toy_cards import toy_card
 from uniprot_writers import Invented, flat, tsv, xml
 
 from artefacts.errors import Ledger, UserError
-from data_convert.examples import Reader, TaskLedger
-from data_convert.exclude import read_excluded
+from data_convert.corpus.exclude import read_excluded
+from data_convert.tasks.examples import Reader, TaskLedger
 from eval.baselines.embedding.inputs import read_inputs
-from instruct.batch_rows import Rows
+from instruct.talk.batch_rows import Rows
 from sequences.alphabets import DNA, PROTEIN
 from sequences.readers import read_sequences
 from sequences.texts import read_texts

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import Ledger, UserError
-from data_convert.documents import Document, read_documents
+from data_convert.corpus.documents import Document, read_documents
 from sequences.markdown import Unit, markdown_text, split
 from sequences.texts import Text, read_texts
 

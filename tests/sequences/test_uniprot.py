@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from uniprot_writers import Invented
 
 from artefacts.errors import Ledger, UserError
-from data_convert.documents import Document, read_documents
+from data_convert.corpus.documents import Document, read_documents
 from sequences.formats import UNIPROT, sniff
 from sequences.uniprot import WITHOUT_FUNCTION, Entry, checked_entries
 from sequences.uniprot_entry import clean, join_lines, locations

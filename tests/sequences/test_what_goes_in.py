@@ -11,12 +11,12 @@ from toy_cards import toy_card
 from uniprot_writers import Invented, flat, tsv, xml
 
 from artefacts.errors import Ledger, UserError
-from data_convert.examples import Reader, TaskLedger
-from data_convert.exclude import HOLDS, read_excluded
-from data_convert.pack import PackRecipe, Source, pack
-from data_convert.rows import read_rows, read_sequences_by_id
+from data_convert.corpus.exclude import HOLDS, read_excluded
+from data_convert.corpus.pack import PackRecipe, Source, pack
+from data_convert.tasks.examples import Reader, TaskLedger
+from data_convert.tasks.rows import read_rows, read_sequences_by_id
 from eval.baselines.embedding.inputs import read_inputs
-from instruct.batch_rows import Rows
+from instruct.talk.batch_rows import Rows
 from sequences.alphabets import DNA, PROTEIN, RNA, Alphabet
 from sequences.readers import COMMENTS, Sequence, read_sequences
 from sequences.texts import read_texts

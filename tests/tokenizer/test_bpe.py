@@ -18,7 +18,13 @@ from sequences.alphabets import DNA, PROTEIN, reverse_complement
 from sequences.readers import read_sequences
 from tokenizer.bpe.learn import BREAK, learn
 from tokenizer.bpe.train import plain_tokenizer
-from tokenizer.bpe.windows import Cutting, WindowStore, strings
+from tokenizer.bpe.windows import Cutting, WindowStore
+
+
+def strings(codes: NDArray[np.uint8], letters: str) -> list[str]:
+    """The windows as text, for trainers that want lines."""
+    table = bytes(ord(letters[code]) if code < len(letters) else 10 for code in range(256))
+    return codes.tobytes().translate(table).decode("ascii").split()
 
 
 def as_codes(windows: list[str], alphabet: str) -> NDArray[np.uint8]:
@@ -99,13 +105,13 @@ def test_real_sequence_gives_the_reference_vocabulary(shared_data, alphabet, fil
     for record in read_sequences(shared_data / file, alphabet, Ledger()):
         store.add(record.letters.encode())
     codes = store.codes()
-    windows = list(strings(codes, store.letters))
+    windows = strings(codes, store.letters)
     found = learn(codes, len(store.letters), pieces, 12)
     assert model_of(plain_tokenizer(store.letters, found)) == model_of(reference(windows, store.letters, pieces, 12))
 
 
 def windows_of(store: WindowStore) -> list[str]:
-    return list(strings(store.codes(), store.letters))
+    return strings(store.codes(), store.letters)
 
 
 @given(st.lists(st.text(DNA.letters + DNA.letters.lower(), max_size=300), max_size=8), st.integers(2, 50))

@@ -25,7 +25,7 @@ from tokenizer.base import locate, read_base
 from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base, preview
 from tokenizer.report.heldout import Heldout
-from tokenizer.rows import BLOCK, initialise, new_rows, sources
+from tokenizer.rows import BLOCK, new_rows, sources
 from tokenizer.saving import carry_tokenizer
 from tokenizer.vocabulary import extend
 from tokenizer.weights import INDEX, INPUT, OUTPUT, SINGLE, Matrix, check_disk, extend_weights, has_weights, plan, read_header
@@ -87,7 +87,9 @@ def test_equal_to_the_bit_to_extending_a_loaded_model(whole, genes, tmp_path, dt
     model.resize_token_embeddings(max(new.all) + 1, pad_to_multiple_of=64, mean_resizing=False)
     matrices = [model.get_input_embeddings().weight.data] + ([] if tied else [model.get_output_embeddings().weight.data])
     for offset, matrix in enumerate(matrices):
-        initialise(matrix, sources(source.tokenizer, new, len(matrix)), min(new.all), 0.1, 5 + offset)
+        spelled = sources(source.tokenizer, new, len(matrix))
+        for block, rows_ND in new_rows(matrix, min(new.all), spelled, 0.1, 5 + offset):
+            matrix[torch.tensor(block)] = rows_ND.to(matrix.dtype)
     loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto", output_loading_info=True)
     extra = {"model.layers.0.self_attn.rotary_emb.inv_freq"}
     assert not info["missing_keys"]

@@ -174,7 +174,7 @@ def read_encoders(source: Tokenizer | str | Path, modalities: Iterable[str] = tu
 def text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
     """The same tokenizer without the steps that map letters inside tags, which cost most of the time on text.
 
-    For text in which `may_hold_spans` finds nothing it gives the same ids: without an opening tag no step of these ever
+    For text in which `MAY_HOLD_SPANS` finds nothing it gives the same ids: without an opening tag no step of these ever
     applies. Where another step could make a tag out of something else (NFKC does), the tokenizer itself is returned.
     """
     document = json.loads(tokenizer.to_str())
@@ -183,11 +183,6 @@ def text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
         return tokenizer
     document["normalizer"] = {"type": "Sequence", "normalizers": kept} if kept else None
     return Tokenizer.from_str(json.dumps(document))
-
-
-def may_hold_spans(text: str) -> bool:
-    """Whether a text has an opening tag, or a character of the planes that private characters are taken from."""
-    return _SPANS.search(text) is not None
 
 
 def _may_make_a_tag(step: dict[str, Any]) -> bool:
@@ -206,7 +201,8 @@ def _steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 _PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
-_SPANS = re.compile(f"{OPENING.pattern}|{_PRIVATE.pattern}")
+MAY_HOLD_SPANS = re.compile(f"{OPENING.pattern}|{_PRIVATE.pattern}")
+"""An opening tag, or a character of the planes that private characters are taken from."""
 
 
 def _spelling(tokenizer: Tokenizer, alphabet: Alphabet) -> dict[str, str] | None:

@@ -5,7 +5,6 @@ Windows end where a long unknown run, an ambiguity code or a soft-masked repeat 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,12 +141,6 @@ def _joined(blocks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         joined[at : at + block.size] = block
         at += block.size
     return joined
-
-
-def strings(codes: NDArray[np.uint8], letters: str) -> Iterator[str]:
-    """The windows as text, for trainers that want lines."""
-    table = bytes(ord(letters[code]) if code < len(letters) else 10 for code in range(256))
-    yield from codes.tobytes().translate(table).decode("ascii").split()
 
 
 @njit(inline="always")

@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from artefacts.generation import load_causal
+from tokenizer.generation import load_causal
 from tokenizer.report.heldout import Heldout
 from tokenizer.report.loss import Sample, bits_per_letter, initial_loss, sample, scored_texts
 from tokenizer.report.ways import Way, encoder, ours, ways_to_extend

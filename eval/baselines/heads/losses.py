@@ -15,7 +15,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sk
 from torch import Tensor
 
-from data_convert.kinds import KINDS
+from data_convert.tasks.kinds import KINDS
 from eval.baselines.heads.options import LossOptions
 from eval.baselines.split import Record, Task, classified, predicted
 from eval.judge.answers import Answers, value

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from artefacts.recipe import Recipe
-from data_convert.kinds import KINDS
+from data_convert.tasks.kinds import KINDS
 
 HeadKind = Literal["binary", "multiclass", "multilabel", "regression"]
 

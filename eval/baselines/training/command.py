@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_manifest
-from data_convert.kinds import KINDS
+from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.training.data import read_data
 from eval.baselines.training.examples import Data, Example

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from artefacts.errors import UserError
-from data_convert.kinds import KINDS
+from data_convert.tasks.kinds import KINDS
 from eval.baselines.training.examples import Data
 from eval.baselines.training.official import from_csv
 from eval.baselines.training.recipe import TrainRecipe

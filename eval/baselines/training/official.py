@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from artefacts.errors import Ledger, UserError, say_read
-from data_convert.kinds import KINDS, AnswerKind, class_index
-from data_convert.labels import read_label_file
-from data_convert.mixing import SPLITS
+from data_convert.tasks.kinds import KINDS, AnswerKind, class_index
+from data_convert.tasks.labels import read_label_file
+from data_convert.tasks.mixing import SPLITS
 from eval.baselines.embedding.inputs import open_table, paired_rows, usable
 from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.recipe import TrainRecipe

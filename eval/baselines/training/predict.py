@@ -16,7 +16,7 @@ from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.owner import owned
 from artefacts.recipe import load
 from artefacts.resume import check_rejected, work_on, write_rejected
-from data_convert.kinds import KINDS
+from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.embedding.inputs import InputRow, Item, fasta_rows, open_table, paired_rows, read_letters, usable
 from eval.baselines.embedding.open import identity

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe, validate
-from data_convert.kinds import KINDS
+from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.recipe import EncoderUse, Windows
 from eval.baselines.heads.options import LossOptions, Network
 

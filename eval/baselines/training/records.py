@@ -10,7 +10,7 @@ import numpy as np
 from artefacts.errors import UserError
 from artefacts.folder import new_file
 from artefacts.owner import owned
-from data_convert.kinds import KINDS
+from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.inputs import Item
 from eval.baselines.heads.losses import loss_of
 from eval.baselines.split import SPLITS, Record, Task, read_task

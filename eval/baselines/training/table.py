@@ -14,7 +14,7 @@ import numpy as np
 
 from artefacts.errors import UserError
 from artefacts.resume import read_plan, same_plan, whole_lines, write_plan
-from data_convert.kinds import KINDS, TableForm
+from data_convert.tasks.kinds import KINDS, TableForm
 from sequences.tables import Table
 
 

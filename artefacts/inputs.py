@@ -1,0 +1,121 @@
+"""After a command ended in an exception: is one of its inputs to blame?
+
+An exception that is no `UserError` is a bug of ours, unless an input is damaged: cut short, overwritten, edited by hand. To ask this
+before the work would be to read everything twice; so it is asked afterwards, file by file, and the first that does not open is named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from artefacts.recipe import read_yaml
+
+MOST_FILES = 10_000
+"""Files looked at in one input; a corpus has more."""
+
+
+def broken_input(paths: Iterable[Path]) -> str | None:
+    """`file: what is wrong`, of the first file that is not what its name says; None where all open."""
+    for path in paths:
+        found = sorted(path.rglob("*"))[:MOST_FILES] if path.is_dir() else [path]
+        for file in found:
+            opener = OPENERS.get(file.name) or OPENERS.get(file.suffix)
+            if opener is None or not file.is_file():
+                continue
+            try:
+                opener(file)
+            except Exception as error:  # of any library: each has its own
+                words = " ".join(str(error).split())
+                return f"{file}: cannot be read as what its name says ({type(error).__name__}: {words[:300]})"
+    return None
+
+
+def _object(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict | list):
+        raise ValueError(f"holds {type(found).__name__}, no object and no list")
+    return found if isinstance(found, dict) else {}
+
+
+def _objects(path: Path) -> None:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip() and not isinstance(json.loads(line), dict):
+                raise ValueError(f"line {number} holds no object")
+
+
+def _manifest(path: Path) -> None:
+    found = _object(path)
+    wrong = [
+        name
+        for name, kind in {"stage": str, "recipe": dict, "inputs": dict, "counts": dict}.items()
+        if not isinstance(found.get(name), kind)
+    ]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} missing, or of another kind")
+
+
+def _config(path: Path) -> None:
+    from transformers import AutoConfig
+
+    _object(path)
+    AutoConfig.from_pretrained(path.parent)
+
+
+def _generation(path: Path) -> None:
+    from transformers import GenerationConfig
+
+    _object(path)
+    GenerationConfig.from_pretrained(path.parent)
+
+
+def _tokenizer(path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    Tokenizer.from_file(str(path))
+
+
+def _special_tokens(path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    _object(path)
+    AutoTokenizer.from_pretrained(path.parent)
+
+
+def _adapter(path: Path) -> None:
+    from peft import PeftConfig
+
+    _object(path)
+    PeftConfig.from_pretrained(str(path.parent))
+
+
+def _weights(path: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as tensors:
+        tensors.keys()
+
+
+def _template(path: Path) -> None:
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(path.read_text(encoding="utf-8"))
+
+
+OPENERS: dict[str, Callable[[Path], Any]] = {
+    "manifest.json": _manifest,
+    "config.json": _config,
+    "generation_config.json": _generation,
+    "tokenizer.json": _tokenizer,
+    "tokenizer_config.json": _special_tokens,
+    "adapter_config.json": _adapter,
+    ".json": _object,
+    ".jsonl": _objects,
+    ".safetensors": _weights,
+    ".jinja": _template,
+    ".yaml": lambda path: read_yaml(path.read_bytes(), str(path)),
+}
+"""By name or ending, what opens a file or raises."""

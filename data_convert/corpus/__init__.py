@@ -1,0 +1,1 @@
+"""The pack chain: files of sequences and text become packed token shards."""

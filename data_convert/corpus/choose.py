@@ -1,0 +1,261 @@
+"""Which pieces of the converted parts stand in the shards, and in which order: duplicates, budgets, mixture.
+
+Everything follows from the parts and the seed. Memory: about 40 bytes per document, never the documents themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artefacts.errors import Ledger, UserError
+from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.parts import BEGINS, HELD_OUT, SPECIAL, read_rows
+from data_convert.corpus.plan import Part, file_fingerprint
+from data_convert.corpus.shards import COUNTS, SPLITS
+from tokenizer.conversations import SPELLS_CONTROL
+
+DOCUMENTS_AT_ONCE = 8_000_000
+"""Digests sorted at once; more are sorted in several goes."""
+DUPLICATE = "exact duplicate"
+Numbers = NDArray[np.int64]
+
+
+class Index:
+    """All converted parts as one row of pieces and one of fragments."""
+
+    def __init__(self, parts: Sequence[Part], folders: Sequence[Path]) -> None:
+        self.parts, self.folders = parts, folders
+        self.counts = [json.loads((folder / COUNTS).read_text(encoding="utf-8")) for folder in folders]
+        self.pieces = _starts([count["pieces"] for count in self.counts])
+        """[parts + 1] Number of each part's first piece."""
+        self.fragments = _starts([count["fragments"] for count in self.counts])
+
+    def rows(self, part: int) -> NDArray[np.void]:
+        return read_rows(self.folders[part], "pieces")
+
+    def piece_ids(self, part: int, pieces: Numbers) -> list[str]:
+        """Ids of pieces by their places in a part."""
+        wanted, found = set(pieces.tolist()), {}
+        with (self.folders[part] / "ids").open(encoding="utf-8", newline="\n") as handle:
+            for number, line in enumerate(handle):
+                if number in wanted:
+                    found[number] = line.rstrip("\n")
+                    if len(found) == len(wanted):
+                        break
+        return [found[number] for number in pieces.tolist()]
+
+
+def _starts(counts: Sequence[int]) -> Numbers:
+    return np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int64)
+
+
+def kept_pieces(index: Index) -> tuple[NDArray[np.bool_], list[dict[str, Any]]]:
+    """Whether each piece stays, and per part the ledger of its documents with the duplicates taken from it.
+
+    Of equal documents (DNA: on either strand) a held-out one stays, else the one of the first part.
+    """
+    documents = [int(((index.rows(part)["flags"] & BEGINS) > 0).sum()) for part in range(len(index.parts))]
+    starts = _starts(documents)
+    dropped = _duplicates(index, starts)
+    kept, ledgers = np.ones(int(index.pieces[-1]), dtype=bool), []
+    for part, count in enumerate(index.counts):
+        of_part = dropped[starts[part] : starts[part + 1]]
+        ledger = count["documents"]
+        if number := int(of_part.sum()):
+            owner = np.cumsum((index.rows(part)["flags"] & BEGINS) > 0) - 1
+            kept[index.pieces[part] : index.pieces[part + 1]] = ~of_part[owner]
+            ledger["written"] -= number
+            ledger["rejected"] += number
+            ledger["reasons"][DUPLICATE] = number
+            count["letters"][DUPLICATE] = int(index.rows(part)["letters"][of_part[owner]].sum())
+            begins = np.flatnonzero(index.rows(part)["flags"] & BEGINS)
+            ledger["examples"][DUPLICATE] = index.piece_ids(part, begins[of_part][:5])
+        ledgers.append(ledger)
+    return kept, ledgers
+
+
+def _duplicates(index: Index, starts: Numbers) -> NDArray[np.bool_]:
+    """[documents] True for those that are dropped.
+
+    8 bytes of a digest: among fifty million documents two differ with equal digests once in ten thousand runs.
+    """
+    dropped = np.zeros(int(starts[-1]), dtype=bool)
+    goes = 1 + int(starts[-1]) // DOCUMENTS_AT_ONCE
+    for go in range(goes):
+        digests, places, sides = [], [], []
+        for part in range(len(index.parts)):
+            rows = index.rows(part)
+            rows = rows[(rows["flags"] & BEGINS) > 0]
+            mine = np.flatnonzero(rows["digest"] % np.uint64(goes) == go)
+            digests.append(rows["digest"][mine])
+            sides.append((rows["flags"][mine] & HELD_OUT) == 0)
+            places.append(mine + starts[part])
+        digest, side, place = np.concatenate(digests), np.concatenate(sides), np.concatenate(places)
+        order = np.lexsort((place, side, digest))
+        again = order[1:][digest[order][1:] == digest[order][:-1]]
+        dropped[place[again]] = True
+    return dropped
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What stands in the shards."""
+
+    sources: list[dict[str, Any]]
+    """Per source: ledgers of records and of documents; where the letters of its documents (other strands among them) went; and
+    per split the ledger of what was drawn, with what was left out by a budget."""
+    fragments: dict[str, Numbers]
+    """Split -> numbers of fragments, in the order of the shards."""
+    inputs: dict[str, str]
+    """File -> fingerprint of its content."""
+
+
+def choose(recipe: PackRecipe, index: Index) -> Choice:
+    """Drop duplicates, draw what the budgets and shares ask for, and put it in a seeded order.
+
+    Raises:
+        UserError: a file without one usable record, or with more broken ones than `max_broken`; no training document left.
+    """
+    kept, ledgers = kept_pieces(index)
+    reports: list[dict[str, Any]] = []
+    pools: list[dict[str, Pool]] = []
+    for number, source in enumerate(recipe.sources):
+        mine = [place for place, part in enumerate(index.parts) if part.source == number]
+        reports.append(
+            {
+                "modality": source.modality,
+                "records": _records(index, mine, recipe.max_broken),
+                "documents": Ledger.merged(ledgers[place] for place in mine).as_dict(),
+                "letters": dict(sum((Counter(index.counts[place]["letters"]) for place in mine), Counter[str]())),
+            }
+        )
+        pools.append({split: _pool(index, mine, kept, split) for split in SPLITS})
+    budgets = _budgets(recipe, [int(pool["train"].tokens.sum()) for pool in pools])
+    fragments: dict[str, Numbers] = {}
+    for side, split in enumerate(SPLITS):
+        chosen = []
+        for number, source in enumerate(recipe.sources):
+            limit, repeats = (budgets[number], source.max_repeats) if split == "train" else (source.max_heldout_tokens, 1)
+            taken, report = _draw(index, pools[number][split], limit, repeats, [recipe.seed, number, side])
+            report["letters"][f"packed_{split}"] = report["letters"].pop("packed")
+            if limit is not None and split == "train" and recipe.sources[0].share is not None:
+                report["asked_tokens"] = limit
+            letters = reports[number]["letters"]
+            for reason, found in report.pop("letters").items():
+                if found:
+                    letters[reason] = letters.get(reason, 0) + found
+            reports[number][split] = report
+            chosen.append(taken)
+        every = np.concatenate(chosen)
+        fragments[split] = every[np.random.default_rng([recipe.seed, side]).permutation(len(every))]
+    if not len(fragments["train"]):
+        raise UserError(f"{recipe.out}: no training document is left; lower heldout_share, or raise max_tokens or max_n_share")
+    return Choice(reports, fragments, _inputs(index))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pieces of one source and split that could be taken."""
+
+    piece: Numbers
+    tokens: Numbers
+    first: Numbers
+    """Number of each piece's first fragment."""
+    fragments: Numbers
+    letters: Numbers
+    special: NDArray[np.bool_]
+
+
+def _pool(index: Index, parts: Sequence[int], kept: NDArray[np.bool_], split: str) -> Pool:
+    columns: list[tuple[NDArray[Any], ...]] = []
+    for part in parts:
+        rows = index.rows(part)
+        side = (rows["flags"] & HELD_OUT > 0) == (split == "heldout")
+        mine = np.flatnonzero(side & kept[index.pieces[part] : index.pieces[part + 1]])
+        rows = rows[mine]
+        first = rows["first"].astype(np.int64) + index.fragments[part]
+        special = (rows["flags"] & SPECIAL) > 0
+        columns.append((mine + index.pieces[part], rows["tokens"], first, rows["fragments"], rows["letters"], special))
+    piece, tokens, first, fragments, letters, special = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return Pool(piece, tokens.astype(np.int64), first, fragments.astype(np.int64), letters.astype(np.int64), special)
+
+
+def _budgets(recipe: PackRecipe, available: list[int]) -> list[int | None]:
+    """Training tokens of each source: by its share, and at most max_tokens; None takes every document once."""
+    if recipe.sources[0].share is None:
+        return [source.max_tokens for source in recipe.sources]
+    shares = [source.share or 0.0 for source in recipe.sources]
+    most = [_most(source, tokens) for source, tokens in zip(recipe.sources, available, strict=True)]
+    total = recipe.total_tokens or min(tokens * sum(shares) / share for tokens, share in zip(most, shares, strict=True))
+    wanted = [math.floor(total * share / sum(shares)) for share in shares]
+    return [min(tokens, source.max_tokens or tokens) for tokens, source in zip(wanted, recipe.sources, strict=True)]
+
+
+def _most(source: Source, available: int) -> int:
+    return min(available * source.max_repeats, source.max_tokens or available * source.max_repeats)
+
+
+def _draw(index: Index, pool: Pool, limit: int | None, repeats: int, seed: list[int]) -> tuple[Numbers, dict[str, Any]]:
+    """Fragments of pieces drawn until the next would not fit, in as many rounds as allowed; and the ledger of the first round."""
+    ledger, taken, tokens, repeated = Ledger(), [np.zeros(0, dtype=np.int64)], 0, 0
+    for turn in range(repeats if limit is not None else 1):
+        order = np.random.default_rng([*seed, turn]).permutation(len(pool.piece))
+        if limit is not None:
+            order = order[: int(np.searchsorted(np.cumsum(pool.tokens[order]), limit - tokens, "right"))]
+        special = order[pool.special[order]]
+        tokens += int(pool.tokens[order].sum())
+        taken.append(_ranges(pool.first[order], pool.fragments[order]))
+        if turn:
+            repeated += len(order) - len(special)
+        else:
+            ledger.read, ledger.written = len(order), len(order) - len(special)
+            spelt, lost = int(pool.letters[order].sum()), int(pool.letters[special].sum())
+            letters = {SPELLS_CONTROL: lost, "left_out_by_budget": int(pool.letters.sum()) - spelt, "packed": spelt - lost}
+            if len(special):
+                ledger.reasons[SPELLS_CONTROL] = len(special)
+                ledger.examples[SPELLS_CONTROL] = _names(index, pool.piece[np.sort(special)[:5]])
+        if len(order) < len(pool.piece) or not tokens:
+            break
+    report = {**ledger.as_dict(), "left_out_by_budget": len(pool.piece) - ledger.read, "tokens": tokens, "letters": letters}
+    return np.concatenate(taken), report | ({"repeated": repeated} if repeats > 1 else {})
+
+
+def _ranges(first: Numbers, counts: Numbers) -> Numbers:
+    """first[0], first[0] + 1, ... (counts[0] of them), first[1], ..."""
+    ends = np.cumsum(counts)
+    return np.repeat(first - (ends - counts), counts) + np.arange(int(ends[-1]) if len(ends) else 0)
+
+
+def _names(index: Index, pieces: Numbers) -> list[str]:
+    names = []
+    for piece in pieces:
+        part = int(np.searchsorted(index.pieces, piece, "right")) - 1
+        names += index.piece_ids(part, np.array([piece - index.pieces[part]]))
+    return names
+
+
+def _records(index: Index, parts: Sequence[int], max_broken: float) -> dict[str, Any]:
+    """File -> ledger of its records."""
+    files: dict[str, list[dict[str, Any]]] = {}
+    for place in parts:
+        files.setdefault(str(index.parts[place].file), []).append(index.counts[place]["records"])
+    ledgers = {file: Ledger.merged(found, max_broken) for file, found in files.items()}
+    for file, ledger in ledgers.items():
+        ledger.close(file, Ledger(), hint="Mend the file or remove it from the recipe")
+    return {file: ledger.as_dict() for file, ledger in ledgers.items()}
+
+
+def _inputs(index: Index) -> dict[str, str]:
+    hashes: dict[str, list[str]] = {}
+    for part, count in zip(index.parts, index.counts, strict=True):
+        hashes.setdefault(str(part.file), []).append(count["sha256"])
+    return {file: file_fingerprint(Path(file), found) for file, found in sorted(hashes.items())}

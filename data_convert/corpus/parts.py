@@ -1,0 +1,243 @@
+"""One part of a corpus -> token files, atomically: what a worker does.
+
+A part's folder holds
+- `tokens`: ids of all fragments, one after another, uint32;
+- `fragments`: one row (FRAGMENT) each, in the order of the documents;
+- `pieces`: one row (PIECE) each. A document is one piece; a long text is several, and a strand is a piece of its own;
+- `ids`: the pieces' ids, one a line;
+- `set_aside.tsv`: places and reasons of records and documents that were set aside;
+- `counts.json`: the part's key, two ledgers (records of the file, documents made of them), and the letters of rejected documents.
+Held-out documents are marked, not set apart; duplicates and budgets concern all parts and come later (choose.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artefacts.errors import SET_ASIDE, Ledger, UserError
+from artefacts.folder import new_folder, seal, sound
+from data_convert.corpus.documents import Document, held_out_by, other_strand, read_documents, split_text
+from data_convert.corpus.encode import Encoder
+from data_convert.corpus.exclude import HOLDS, read_excluded
+from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.plan import Part, content, content_hash
+from data_convert.corpus.shards import COUNTS
+
+PIECE = np.dtype([("digest", "<u8"), ("tokens", "<u8"), ("first", "<u8"), ("letters", "<u8"), ("fragments", "<u4"), ("flags", "<u4")])
+"""The document's digest; tokens; number of its first fragment in the part; bases, residues or bytes; how many fragments."""
+HELD_OUT, BEGINS, SPECIAL = 1, 2, 4
+"""Flags of a piece: held out; the first of its document; spells a special token, so that it has no fragments."""
+FRAGMENT = np.dtype(
+    [("start", "<u8"), ("id", "<u8"), ("tokens", "<u4"), ("letters", "<u4"), ("piece", "<u4"), ("turn", "<u4"), ("id_bytes", "<u4")]
+)
+"""Where its tokens start, and in `ids` the id of its piece; tokens; bases, residues or bytes; number of its piece in the part,
+and its place in the piece; bytes of the id."""
+LINE = re.compile(r"^line\d+")
+"""How readers call a record without a name."""
+BATCH_LETTERS = 1 << 20
+"""Letters encoded and written at once: large enough to cost nothing, small enough to need little memory."""
+
+
+def convert_part(job: tuple[PackRecipe, Part, Path]) -> None:
+    """Convert one part into a folder, replacing what is there.
+
+    Raises:
+        UserError: an unusable file, or not one usable record in a whole one.
+    """
+    recipe, part, folder = job
+    shutil.rmtree(folder, ignore_errors=True)  # of another key, or damaged
+    with new_folder(folder) as temporary:
+        _convert(recipe, part, temporary)
+        seal(temporary)
+
+
+def _convert(recipe: PackRecipe, part: Part, folder: Path) -> None:
+    source = recipe.sources[part.source]
+    encoder = _encoder(recipe.tokenizer, tuple(sorted({source.modality for source in recipe.sources})), recipe.block_tokens)
+    # of a range of a file the share of broken records tells nothing: choose.py sees all of them
+    records, documents, letters = Ledger(recipe.max_broken if part.whole else 1.0), Ledger(), Counter[str]()
+    with content(part, folder) as file:
+        found = _documents(source, part, file, records, documents, letters)
+        if recipe.exclude:
+            found = _without(found, recipe, source, documents, letters)
+        if not part.whole:
+            found = _named(found, part)
+        with Writer(folder) as writer:
+            for batch in _batches(_pieces(found, part, source, recipe.block_tokens)):
+                fragments = encoder.encode([piece for piece, _, _ in batch])
+                for (piece, digest, flags), of_piece in zip(batch, fragments, strict=True):
+                    writer.add(piece, digest, flags, of_piece)
+        aside = [f"{_placed(place, file, part)}\t{reason}\n" for ledger in (records, documents) for place, reason in ledger.listed()]
+        (folder / SET_ASIDE).write_text("".join(aside), encoding="utf-8")
+        records.examples = {reason: [_placed(place, file, part) for place in places] for reason, places in records.examples.items()}
+        counts = {
+            "records": records.as_dict(),
+            "documents": documents.as_dict(),
+            "letters": letters,
+            "sha256": content_hash(file),
+            "pieces": writer.pieces,
+            "fragments": writer.fragments,
+            "tokens": writer.tokens,
+        }
+        (folder / COUNTS).write_text(json.dumps({"key": part.key, **counts}, indent=1) + "\n", encoding="utf-8")
+
+
+def finished(folder: Path, part: Part) -> bool:
+    """Whether the folder holds this very part, undamaged."""
+    return sound(folder) and json.loads((folder / COUNTS).read_text(encoding="utf-8"))["key"] == part.key
+
+
+@lru_cache(maxsize=1)
+def _encoder(folder: Path, modalities: tuple[str, ...], block_tokens: int) -> Encoder:
+    return Encoder(folder, set(modalities), block_tokens)
+
+
+def check_encoder(recipe: PackRecipe) -> Encoder:
+    """The recipe's encoder. Raises UserError for an unusable tokenizer (see `Encoder`)."""
+    _encoder.cache_clear()  # the folder may hold another tokenizer than before
+    return _encoder(recipe.tokenizer, tuple(sorted({source.modality for source in recipe.sources})), recipe.block_tokens)
+
+
+def _documents(source: Source, part: Part, file: Path, records: Ledger, documents: Ledger, letters: Counter[str]) -> Iterator[Document]:
+    try:
+        yield from documents_of(source, file, records, documents, letters)
+    except UserError:
+        if part.whole or records.written:
+            raise
+        # a range without one usable record is no error; a file without one is, which only all of its parts can tell
+
+
+def documents_of(source: Source, file: Path, records: Ledger, documents: Ledger, letters: Counter[str] | None = None) -> Iterator[Document]:
+    """The documents of a file, before anything is dropped but what its ledgers say."""
+    return read_documents(
+        source.modality, file, records, documents,
+        window=source.window, stride=source.stride, max_n_share=source.max_n_share,
+        max_repeat_share=source.max_repeat_share, repeats_kept=source.repeats_kept, unit=source.unit, rejected=letters,
+    )  # fmt: skip
+
+
+def _without(found: Iterator[Document], recipe: PackRecipe, source: Source, ledger: Ledger, letters: Counter[str]) -> Iterator[Document]:
+    """The documents that contain no benchmark sequence."""
+    excluded = read_excluded(tuple(recipe.exclude), recipe.max_broken)[0].get(source.modality)
+    if excluded is None:
+        yield from found
+        return
+    batch: list[Document] = []
+
+    def clean() -> Iterator[Document]:
+        for document, held in zip(batch, excluded.held_by([document.letters for document in batch]), strict=True):
+            if held:
+                ledger.written -= 1
+                ledger.reject(HOLDS, document.id)
+                letters[HOLDS] += document.size
+            else:
+                yield document
+
+    size = 0
+    for document in found:
+        batch.append(document)
+        size += len(document.letters)
+        if size >= BATCH_LETTERS:
+            yield from clean()
+            batch, size = [], 0
+    yield from clean()
+
+
+def _named(found: Iterator[Document], part: Part) -> Iterator[Document]:
+    """The file as the recipe names it, not the copy of the range that was read; ids that count the range's lines say so."""
+    for document in found:
+        identity = LINE.sub(rf"\g<0>@{part.start}", document.id) if part.start else document.id
+        yield replace(document, id=identity, source=str(part.file))
+
+
+def pieces_of(document: Document, source: Source, held_out: bool, block_tokens: int) -> Iterator[Document]:
+    """Long texts in pieces; the other strand where it is asked for, in training only: held-out loss needs one strand."""
+    if source.modality == "text":
+        yield from split_text(document, source.window) if source.window else [document]
+        return
+    yield document
+    if source.both_strands and not held_out:
+        yield other_strand(document)
+
+
+def _pieces(found: Iterator[Document], part: Part, source: Source, block_tokens: int) -> Iterator[tuple[Document, int, int]]:
+    """(piece, its document's digest, flags)."""
+    for document in found:
+        sha = hashlib.sha256(document.key.encode()).digest()
+        held_out = part.held_out or (not source.heldout_files and held_out_by(sha, source.heldout_share))
+        flags = BEGINS | (HELD_OUT if held_out else 0)
+        for piece in pieces_of(document, source, held_out, block_tokens):
+            yield piece, int.from_bytes(sha[8:16]), flags
+            flags &= ~BEGINS
+
+
+def _batches(pieces: Iterator[tuple[Document, int, int]]) -> Iterator[list[tuple[Document, int, int]]]:
+    batch, size = [], 0
+    for piece in pieces:
+        batch.append(piece)
+        size += len(piece[0].letters)
+        if size >= BATCH_LETTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+class Writer:
+    """Appends pieces to a part's files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self.pieces = self.fragments = self.tokens = 0
+        self._id_at = 0
+
+    def __enter__(self) -> Writer:
+        names = ("tokens", "fragments", "pieces", "ids")
+        self._tokens, self._fragments, self._pieces, self._ids = (
+            self._stack.enter_context((self._folder / name).open("wb", buffering=1 << 20)) for name in names
+        )
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def add(self, piece: Document, digest: int, flags: int, fragments: list[Any] | None) -> None:
+        """`fragments` are None for a text that spells a special token."""
+        rows, start = [], self.tokens
+        identity = piece.id.replace("\n", " ").encode()
+        for turn, fragment in enumerate(fragments or []):
+            rows.append((self.tokens, self._id_at, len(fragment.ids), fragment.letters, self.pieces, turn, len(identity)))
+            self.tokens += len(fragment.ids)
+            self._tokens.write(fragment.ids.astype("<u4", copy=False).data)
+        self._fragments.write(np.array(rows, dtype=FRAGMENT).tobytes())
+        flags |= SPECIAL if fragments is None else 0
+        row = (digest, self.tokens - start, self.fragments, piece.size, len(rows), flags)
+        self._pieces.write(np.array([row], dtype=PIECE).tobytes())
+        self._ids.write(identity + b"\n")
+        self._id_at += len(identity) + 1
+        self.pieces += 1
+        self.fragments += len(rows)
+
+
+def read_rows(folder: Path, name: str) -> NDArray[np.void]:
+    """All rows of `pieces` or `fragments` of a part."""
+    return np.fromfile(folder / name, dtype=PIECE if name == "pieces" else FRAGMENT)
+
+
+def _placed(place: str, file: Path, part: Part) -> str:
+    """A place in the file itself, and from where its lines are counted, instead of one in the copy of a range."""
+    return place if part.whole else place.replace(str(file), f"{part.file}[from byte {part.start}]")

@@ -1,0 +1,1 @@
+"""Public data by source cards: addresses, licences, checksums, downloads that go on."""

@@ -1,0 +1,273 @@
+"""One file over http(s), safely: resumed where it broke, verified, and renamed only then.
+
+Not supported: several connections for one file, log-ins, FTP. Proxies come from the environment, as for any other program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import json
+import re
+import socket
+import ssl
+import time
+import urllib.error
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
+
+from artefacts.errors import UserError
+from artefacts.folder import put_in_place
+from artefacts.owner import state_of
+from data_convert.fetch.checksums import CHUNK, RemoteFile, verify
+
+T = TypeVar("T")
+LIST_BYTES = 1 << 25
+"""A publisher's list of files is never longer; what is longer is no list."""
+LONGEST_WAIT = 120.0
+MAX_REDIRECTS = 10
+PASSING = (408, 425, 429, 500, 502, 503, 504)
+"""Statuses that may be gone at the next attempt."""
+
+
+class Unreachable(UserError):
+    """No attempt got through: a matter of the network or the server, not of the file."""
+
+
+class Passing(Exception):
+    """A fault that another attempt may not meet."""
+
+    def __init__(self, why: str, *, wait: float | None = None, offline: bool = False) -> None:
+        super().__init__(why)
+        self.wait = wait
+        self.offline = offline
+
+
+def redirected(url: str, location: str) -> str:
+    """Where a redirect leads. Raises UserError unless that is http(s), and https where it was https before."""
+    try:
+        target = urljoin(url, location)
+        before, after = urlsplit(url), urlsplit(target)
+        after.port  # noqa: B018  raises, as all of these do, for what is no address
+    except ValueError:
+        raise UserError(f"{url}: redirected to {location!r}, which is no address") from None
+    if after.scheme not in ("http", "https") or not after.hostname:
+        raise UserError(f"{url}: redirected to {target!r}, which is not http(s); refused. Is this network's login page in the way?")
+    if before.scheme == "https" and after.scheme == "http":
+        raise UserError(f"{url}: redirected from https to {target!r}, which anyone on the way can change; refused")
+    return target
+
+
+class Client:
+    """Opens URLs, and tries again after faults that pass.
+
+    Args:
+        attempts: failures in a row, without a byte gained, before giving up.
+        wait: seconds before the second attempt; doubled for each further one.
+        timeout: seconds of silence after which a connection counts as broken.
+    """
+
+    def __init__(self, attempts: int = 6, wait: float = 1.0, timeout: float = 60.0) -> None:
+        self.attempts, self.wait, self.timeout = attempts, wait, timeout
+        self._reached = False
+        self._opener = OpenerDirector()
+        # no handlers for file:, ftp: and data:, and none that follows redirects or raises on a status by itself
+        for handler in (ProxyHandler, HTTPHandler, HTTPSHandler, UnknownHandler):
+            self._opener.add_handler(handler())
+
+    @contextlib.contextmanager
+    def open(self, url: str, headers: dict[str, str] | None = None, method: str = "GET") -> Iterator[http.client.HTTPResponse]:
+        """One attempt: the response (200, 206 or 416) after redirects. Raises Passing, or UserError for what will not pass."""
+        here = url
+        for _ in range(MAX_REDIRECTS + 1):
+            # identity: a server that packs on the fly would change what the checksum is of
+            request = Request(here, headers={"User-Agent": "llama-gene", "Accept-Encoding": "identity", **(headers or {})}, method=method)
+            with faults(here):
+                response = self._opener.open(request, timeout=self.timeout)
+            self._reached = True
+            with response:
+                if response.status in (301, 302, 303, 307, 308) and response.headers["Location"]:
+                    here = redirected(here, response.headers["Location"])
+                    continue
+                if response.status in PASSING:
+                    after = response.headers["Retry-After"] or ""
+                    raise Passing(
+                        f"the server answers {response.status} {http.client.responses.get(response.status, '')}",
+                        wait=float(after) if after.isdigit() else None,
+                    )
+                if response.status not in (200, 206, 416):
+                    raise UserError(f"{here}: the server answers {response.status} {http.client.responses.get(response.status, '')}")
+                yield response
+                return
+        raise UserError(f"{url}: more than {MAX_REDIRECTS} redirects, the last one to {here}")
+
+    def patiently(self, url: str, work: Callable[[], T], gained: Callable[[], int] = lambda: 0) -> T:
+        """Call `work` until it does not raise Passing; give up after `attempts` failures without a byte gained."""
+        failures, best = 0, gained()
+        while True:
+            try:
+                return work()
+            except Passing as error:
+                if gained() > best:  # not merely any byte: a server without ranges begins at 0 each time
+                    failures, best = 0, gained()
+                failures += 1
+                if failures >= self.attempts or (error.offline and not self._reached):
+                    times = "" if failures == 1 else f" ({failures} attempts)"
+                    raise Unreachable(f"{url}: {error}{times}") from None
+                time.sleep(min(LONGEST_WAIT, self.wait * 2 ** (failures - 1) if error.wait is None else error.wait))
+
+    def text(self, url: str) -> tuple[str, http.client.HTTPMessage]:
+        """A publisher's list, and the headers it came with."""
+
+        def once() -> tuple[str, http.client.HTTPMessage]:
+            with self.open(url) as response:
+                with faults(url):
+                    found = response.read(LIST_BYTES + 1)
+                if len(found) > LIST_BYTES:
+                    raise UserError(f"{url}: more than {LIST_BYTES} bytes, which is no list of files")
+                if str(len(found)) != response.headers.get("Content-Length", str(len(found))):
+                    raise Passing(f"the connection broke after {len(found)} bytes")
+                return found.decode("utf-8", "replace"), response.headers
+
+        return self.patiently(url, once)
+
+    def size(self, url: str) -> int | None:
+        """Bytes of a file as its server tells them, without fetching it; None where it does not."""
+
+        def once() -> int | None:
+            with self.open(url, method="HEAD") as response:
+                told = response.headers.get("Content-Length", "")
+                return int(told) if told.isdigit() else None
+
+        return self.patiently(url, once)
+
+    def download(self, file: RemoteFile, target: Path, tick: Callable[[int], Any] = lambda n: None) -> dict[str, str | None]:
+        """Fetch one file to `target`; an earlier run's `target`.part is continued where the server still has the same file.
+
+        Args:
+            tick: called with the bytes gained (negative where a download begins anew).
+        Returns:
+            etag and last_modified as the server tells them.
+        Raises:
+            UserError: not reachable (Unreachable), refused, or not what the publisher's checksum says (then nothing is left behind).
+        """
+        part = target.with_name(f"{target.name}.part")
+        note, before = part.with_name(f"{part.name}.json"), state_of(target)
+
+        def gained() -> int:
+            return part.stat().st_size if part.exists() else 0
+
+        def discard() -> None:
+            tick(-gained())
+            part.unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
+
+        told = _read_note(note)
+        if told.get("checksum") != file.checksum or (file.size is not None and gained() > file.size):
+            part.unlink(missing_ok=True)
+        tick(gained())
+
+        def once() -> dict[str, str | None]:
+            told, offset = _read_note(note), gained()
+            if file.size is not None and offset == file.size and told:
+                return told  # an earlier run ended between the last byte and the rename
+            validator = told.get("validator")
+            if offset and not validator:
+                discard()
+                offset = 0
+            with self.open(file.url, {"Range": f"bytes={offset}-", "If-Range": str(validator)} if offset else None) as response:
+                headers = response.headers
+                if response.status == 416 or (offset and response.status == 206 and not _continues(headers, offset, str(validator))):
+                    discard()
+                    raise Passing("the file on the server has changed; begun anew", wait=0)
+                if offset and response.status == 200:  # another file than before, or a server without ranges
+                    discard()
+                    offset = 0
+                length = headers.get("Content-Length", "")
+                total = offset + int(length) if length.isdigit() else file.size
+                if file.size is not None and total != file.size:
+                    discard()
+                    raise UserError(
+                        f"{file.url}: {total} bytes, but its publisher's list says {file.size}; not fetched. "
+                        "Is it just being replaced? Try again later"
+                    )
+                told = {
+                    "checksum": file.checksum,
+                    "validator": _validator(headers),
+                    "etag": headers["ETag"],
+                    "last_modified": headers["Last-Modified"],
+                }
+                note.write_text(json.dumps(told), encoding="utf-8")
+                with part.open("ab") as handle:
+                    while True:
+                        with faults(file.url):
+                            chunk = response.read1(CHUNK)
+                        if not chunk:
+                            break
+                        handle.write(chunk)
+                        handle.flush()  # so that a killed run has what it was sent
+                        offset += len(chunk)
+                        tick(len(chunk))
+                        if total is not None and offset > total:
+                            discard()
+                            raise UserError(f"{file.url}: longer than the {total} bytes announced; not kept")
+                if total is not None and offset < total:
+                    raise Passing(f"the connection broke after {offset} of {total} bytes")
+                return told
+
+        try:
+            told = self.patiently(file.url, once, gained)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise UserError(f"{part}: {error.strerror} after {gained()} bytes; make room and give the same command again") from None
+        try:
+            verify(part, file, unpack=target.name.endswith(".gz"))
+        except UserError:
+            discard()
+            raise
+        put_in_place(part, target, before)
+        note.unlink(missing_ok=True)
+        return {"etag": told.get("etag"), "last_modified": told.get("last_modified")}
+
+
+@contextlib.contextmanager
+def faults(url: str) -> Iterator[None]:
+    """Turn what a network can do into Passing, or into UserError where waiting will not mend it."""
+    try:
+        yield
+    except UnicodeError:
+        raise UserError(f"{url}: not an address that can be asked for") from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise UserError(f"{url}: its certificate does not hold ({reason.verify_message}); nothing was fetched") from None
+        if isinstance(error, urllib.error.URLError) and isinstance(reason, str):  # an unknown scheme
+            raise UserError(f"{url}: {reason}") from None
+        if isinstance(reason, TimeoutError):
+            raise Passing("no answer in time") from None
+        offline = isinstance(reason, socket.gaierror) or getattr(reason, "errno", None) in (errno.ENETUNREACH, errno.EHOSTUNREACH)
+        raise Passing("no network, or no such server" if offline else f"{reason or type(reason).__name__}", offline=offline) from None
+
+
+def _read_note(note: Path) -> dict[str, str | None]:
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _validator(headers: http.client.HTTPMessage) -> str | None:
+    """What If-Range may name: a strong ETag, else the date of change (RFC 9110, section 13.1.5)."""
+    etag = headers["ETag"]
+    return etag if etag and not etag.startswith("W/") else headers["Last-Modified"]
+
+
+def _continues(headers: http.client.HTTPMessage, offset: int, validator: str) -> bool:
+    begins = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
+    return begins is not None and int(begins[1]) == offset and _validator(headers) in (None, validator)

@@ -1,0 +1,1 @@
+"""Benchmarks become instruction records: task cards, their files, the records written and read back."""

@@ -1,0 +1,304 @@
+"""Benchmarks -> instruction records: `llama-gene convert tasks`.
+
+Writes `<out>/{train,dev,test}.jsonl` (one record per line, all tasks of the run together), `cards.json` (the cards with
+the files, labels, split note and row counts in effect) and a manifest with a ledger per file. Files are read twice: once to check
+every row and choose, keeping a key and a class code per row, and once to write.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from artefacts.errors import SET_ASIDE, UserError, write_set_aside
+from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from data_convert.splits.grouping import Grouping
+from data_convert.tasks.cards import TaskCard, find_cards, load_card
+from data_convert.tasks.examples import Reader, TaskLedger
+from data_convert.tasks.mixing import SPLITS, Ints, Mix, balanced_size, cut, draw, shares, task_stream
+from data_convert.tasks.records import RecordWriter
+from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
+from data_convert.tasks.token_lengths import TokenLengths
+
+STAGE = "tasks"
+DEV_SHARE = 0.1
+"""Share of train that becomes dev where a benchmark has no dev file and the recipe names no number."""
+
+
+@dataclass
+class _Job:
+    """One task on its way: its reader, what was found, and which rows of which file go where."""
+
+    reader: Reader
+    entry: TaskEntry
+    files: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+    ledgers: dict[str, TaskLedger] = field(default_factory=dict)
+    keys: dict[str, Ints] = field(default_factory=dict)
+    """File's split -> hash of the inputs per usable row, the same for a swapped pair where the card says it is the same."""
+    answers: dict[str, Ints] = field(default_factory=dict)
+    """File's split -> hash of the answer per usable row."""
+    codes: dict[str, Ints] = field(default_factory=dict)
+    """File's split -> class code per usable row; all 0 where the task has no classes."""
+    rows: dict[str, tuple[str, Ints]] = field(default_factory=dict)
+    """Split -> the file's split that its rows come from, and their numbers."""
+    grouped: dict[str, Any] | None = None
+    """What the split by clusters came to, for the manifest."""
+
+    @property
+    def card(self) -> TaskCard:
+        return self.reader.card
+
+    @property
+    def balance(self) -> Ints | None:
+        return self.codes["train"] if self.entry.balance else None
+
+
+def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
+    """Write the records; return the cards in effect.
+
+    Raises:
+        UserError: output exists, unknown or repeated card, missing file or column, a file with more than `max_broken` of its
+            rows broken, reverse complements asked for where they are not the same task.
+    """
+    check_absent(recipe.out, overwrite)
+    jobs, absent = list[_Job](), list[str]()
+    for card, entry in _entries(recipe):
+        if recipe.missing == "skip" and entry not in recipe.tasks and not any(path.is_file() for path in _paths(card, entry).values()):
+            absent.append(card.id)
+        else:
+            jobs.append(_job(card, entry, recipe))
+    if not jobs:
+        raise UserError(f"{recipe.source}: not one file of {', '.join(recipe.cards)} lies here; set source to the folder that holds them")
+    ids = [job.card.id for job in jobs]
+    if repeated := next((name for name in ids if ids.count(name) > 1), None):
+        raise UserError(f"task '{repeated}' is in the recipe twice; the records' ids would be the same. Remove one")
+    lengths = TokenLengths(recipe.tokenizer, recipe.seed) if recipe.tokenizer is not None else None
+    for job in tqdm(jobs, desc="check", unit="task", disable=None):
+        _survey(job, recipe.max_broken)
+        _split(job, recipe.seed)
+    if recipe.mix is not None:
+        _mix(jobs, recipe.mix, recipe.seed)
+    counts: dict[str, Any] = {name: {"files": {}, "n": {}, "skipped": "no file is there"} for name in absent}
+    inputs: dict[str, str] = {}
+    cards: list[TaskCard] = []
+    with new_folder(recipe.out, overwrite=overwrite) as folder:
+        handles = {split: (folder / f"{split}.jsonl").open("w", encoding="utf-8") for split in SPLITS}
+        try:
+            for job in tqdm(jobs, desc="write", unit="task", disable=None):
+                n = dict.fromkeys(job.rows, 0)
+                classes = {split: Counter[str]() for split in job.rows}
+                for split, line, record in _records(job, recipe):
+                    handles[split].write(line)
+                    n[split] += 1
+                    if job.card.answers.one_label:
+                        classes[split][record["label"]] += 1
+                    if lengths is not None:
+                        lengths.add(record)
+                if recipe.wording == "shared":
+                    job.notes.append("the evaluation's wording is also among the training's")
+                cards.append(job.card.model_copy(update={"n": n, "split_note": "; ".join([job.card.split_note, *job.notes])}))
+                files = {split: ledger.as_dict() for split, ledger in job.ledgers.items()}
+                counts[job.card.id] = {"files": files, "inputs_also_in_train": _also_in_train(job), "n": n}
+                counts[job.card.id]["same_input_other_answer"] = _conflicts(job)
+                if job.grouped is not None:
+                    counts[job.card.id]["grouped"] = job.grouped
+                if job.card.answers.one_label:
+                    counts[job.card.id]["classes"] = {split: dict(sorted(found.items())) for split, found in classes.items()}
+                if lengths is not None:
+                    counts[job.card.id]["tokens"] = lengths.report()
+                paths = {split: job.entry.source / file for split, file in job.files.items()}
+                inputs.update({f"{job.card.id}/{split}": fingerprint(path) for split, path in paths.items()})
+        finally:
+            for handle in handles.values():
+                handle.close()
+        write_set_aside(folder / SET_ASIDE, *(ledger for job in jobs for ledger in job.ledgers.values()))
+        dumped = [card.model_dump(mode="json") for card in cards]
+        (folder / "cards.json").write_text(json.dumps(dumped, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
+    return cards
+
+
+def _entries(recipe: TasksRecipe) -> Iterator[tuple[TaskCard, TaskEntry]]:
+    patterns = [pattern.strip() for item in recipe.cards for pattern in item.split(",") if pattern.strip()]
+    for card in find_cards(patterns):
+        assert recipe.source is not None, "the recipe's own check"
+        shared = {"source": recipe.source, "max_letters": recipe.max_letters, "group": recipe.group}
+        yield card, TaskEntry.model_validate({"card": card.id, **shared})
+    for entry in recipe.tasks:
+        yield load_card(entry.card), entry
+
+
+def _paths(card: TaskCard, entry: TaskEntry) -> dict[str, Path]:
+    """Split -> file, of those that the entry or else the card names."""
+    files = (entry.files or card.files).model_dump()
+    return {split: entry.source / file for split, file in files.items() if file is not None}
+
+
+def _job(card: TaskCard, entry: TaskEntry, recipe: TasksRecipe) -> _Job:
+    """Everything about one task that can be refused before a row is read."""
+    update: dict[str, Any] = {"files": entry.files or card.files, "split_note": entry.split_note or card.split_note}
+    if entry.max_letters is not None:
+        most = entry.max_letters
+        update["max_letters"] = min(card.max_letters, most)
+        update["inputs"] = [item.model_copy(update={"max_letters": min(item.max_letters or most, most)}) for item in card.inputs]
+    card = card.model_copy(update=update)
+    files = {split: file for split, file in card.files.model_dump().items() if file is not None}
+    absent = [split for split, file in files.items() if not (entry.source / file).is_file()]
+    if absent and (recipe.missing == "refuse" or len(absent) == len(files)):
+        raise UserError(
+            f"{entry.source / files[absent[0]]}: no such file, the {absent[0]} rows of {card.id}; set source, or files with a split_note, "
+            "or missing=skip to convert the files that are there"
+        )
+    for item in card.inputs:
+        if item.sequences and not (entry.source / item.sequences).is_file():
+            raise UserError(f"{entry.source / item.sequences}: no such file, the sequences of {card.id}; set source")
+    files = {split: file for split, file in files.items() if split not in absent}
+    if entry.train and "train" not in files:
+        raise UserError(f"task {card.id}: 'train' limits its rows, but it has no train file")
+    if entry.balance and not card.answers.one_label:
+        raise UserError(f"task {card.id}: 'balance' is for classes, and this task is {card.kind}; remove it")
+    if entry.reverse_complement and not card.strand_symmetric:
+        raise UserError(
+            f"task {card.id}: its answer is not known to be the same for the reverse complement (strand_symmetric: false in the card); "
+            "remove reverse_complement"
+        )
+    reader = Reader(card, entry.source)
+    notes = [reader.note] if reader.note else []
+    if entry.max_letters is not None:
+        notes.append(f"inputs of at most {entry.max_letters:,} letters ({card.crop})")
+    if absent:
+        notes.append(f"no {' and no '.join(absent)} file was there")
+    return _Job(reader, entry, files, notes)
+
+
+def _survey(job: _Job, max_broken: float) -> None:
+    """Read every row once: ledgers, keys of the inputs, class codes."""
+    card = job.card
+    order = {label.name: code for code, label in enumerate(card.labels.values())} if card.answers.one_label else {}
+    for split, file in job.files.items():
+        ledger = TaskLedger(max_broken)
+        keys: list[int] = []
+        answers: list[int] = []
+        codes: list[int] = []
+        for example in job.reader.read(file, ledger):
+            letters = example.inputs.values()
+            keys.append(hash(tuple(sorted(letters) if card.symmetric else letters)))
+            answers.append(hash(example.answer))
+            codes.append(order.get(example.answer, 0))
+        ledger.close(job.entry.source / file, TaskLedger(), "row", f" of {job.card.id}")
+        job.ledgers[split] = ledger
+        job.keys[split], job.answers[split], job.codes[split] = (np.array(found, dtype=np.int64) for found in (keys, answers, codes))
+
+
+def _split(job: _Job, seed: int) -> None:
+    """Decide which rows go where within the task, and say so in the notes."""
+    card, entry, files = job.card, job.entry, job.files
+    job.rows = {split: (split, np.arange(len(job.keys[split]))) for split in files}
+    if "train" in files:
+        rows = job.rows["train"][1]
+        whole = len(rows)
+        wanted = {"dev": entry.dev or round(DEV_SHARE * whole)} if card.files.dev is None else {}
+        if card.files.test is None and card.test_share:
+            wanted["test"] = entry.test or round(card.test_share * whole)
+        for split in ("test", "dev"):
+            if split not in wanted:
+                continue
+            rows, taken = cut(rows, job.keys["train"], wanted[split], split, seed)
+            if not len(rows) or not len(taken):
+                raise UserError(f"task {card.id}: cannot cut {wanted[split]} {split} rows from {whole} train rows")
+            job.rows[split] = ("train", taken)
+        job.rows["train"] = ("train", rows)
+        if entry.group is not None and wanted:
+            _group(job, entry.group, seed)
+        elif entry.group is not None:
+            job.notes.append("group changes nothing: no split is cut from train")
+        for split in wanted:
+            job.notes.append(f"{split} is {len(job.rows[split][1]):,} rows cut from train by seed {seed}")
+    for position, (split, limit) in enumerate((("train", entry.train), ("dev", entry.dev), ("test", entry.test))):
+        if split not in job.rows or job.rows[split][0] != split:
+            continue  # what was cut from train is as large as asked for
+        file, rows = job.rows[split]
+        codes = job.balance if split == "train" else None
+        wanted_rows = limit or (balanced_size(rows, codes) if codes is not None else len(rows))
+        if (limit is not None and limit < len(rows)) or (codes is not None and wanted_rows < len(rows)):
+            job.rows[split] = (file, draw(rows, wanted_rows, codes, [seed, position]))
+            how = ", classes balanced" if codes is not None else ""
+            job.notes.append(f"{split} is a sample of {len(job.rows[split][1]):,} of {len(rows):,} rows by seed {seed}{how}")
+    job.rows = {split: job.rows[split] for split in SPLITS if split in job.rows}
+    if entry.reverse_complement:
+        job.notes.append("train also holds the reverse complement of each row")
+
+
+def _group(job: _Job, how: Grouping, seed: int) -> None:
+    """Draw the rows that were cut from train again, so that no cluster stands on two sides; sizes and classes stay close."""
+    from data_convert.splits.own import grouped_split
+
+    asked = {split: len(rows) for split, (file, rows) in job.rows.items() if file == "train"}
+    split = np.zeros(len(job.keys["train"]), dtype=np.int64)
+    for name in asked:
+        split[job.rows[name][1]] = SPLITS.index(name)
+    found = grouped_split(job.card, job.reader.read(job.files["train"], TaskLedger()), split, how, seed)
+    job.rows |= {name: ("train", np.flatnonzero(found.split == SPLITS.index(name))) for name in asked}
+    (report,) = found.report
+    job.grouped = {"rule": how.rule, "asked": asked, **{name: report[name] for name in ("groups", "largest_group", "left_out")}}
+    if empty := next((name for name in asked if not len(job.rows[name][1])), None):
+        raise UserError(
+            f"task {job.card.id}: cannot cut {asked[empty]} {empty} rows from train so that no cluster stands on two sides: the largest of "
+            f"{report['groups']} groups holds {report['largest_group']:.0%} of the rows. Leave out group, raise its identity, or for pairs "
+            "say group.pairs=unseen"
+        )
+    left_out = f", {report['left_out']:,} rows left out: their inputs are on two sides" if report["left_out"] else ""
+    job.notes.append(f"no group stands on two sides of what is cut from train ({how.rule}{left_out})")
+
+
+def _mix(jobs: list[_Job], mix: Mix, seed: int) -> None:
+    mixed = [job for job in jobs if "train" in job.rows]
+    parts = shares(mix, [len(job.rows["train"][1]) for job in mixed])
+    for job, part in zip(mixed, parts, strict=True):
+        rows = job.rows["train"][1]
+        if part < len(rows):
+            job.rows["train"] = ("train", draw(rows, part, job.balance, task_stream(seed, job.card.id)))
+            job.notes.append(f"{part:,} of {len(rows):,} train rows in a mixture of {mix.records:,} at temperature {mix.temperature:g}")
+
+
+def _records(job: _Job, recipe: TasksRecipe) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Split, JSON line and record of every chosen row, file by file in the file's order."""
+    writer = RecordWriter(job.card, recipe.wording, recipe.seed)
+    for name, file in job.files.items():
+        to = np.zeros(len(job.keys[name]), dtype=np.int8)
+        for place, split in enumerate(SPLITS, 1):
+            if split in job.rows and job.rows[split][0] == name:
+                to[job.rows[split][1]] = place
+        ledger = TaskLedger()
+        for example, place in zip(job.reader.read(file, ledger), to.tolist(), strict=True):
+            if place:
+                split = SPLITS[place - 1]
+                for record in writer.records(example, split, file, both_strands=job.entry.reverse_complement and split == "train"):
+                    yield split, writer.line(record), record
+
+
+def _also_in_train(job: _Job) -> dict[str, int]:
+    if "train" not in job.rows:
+        return {}
+    file, rows = job.rows["train"]
+    trained = job.keys[file][rows]
+    return {split: int(np.isin(job.keys[file][rows], trained).sum()) for split, (file, rows) in job.rows.items() if split != "train"}
+
+
+def _conflicts(job: _Job) -> dict[str, int]:
+    """Split -> rows whose input also stands with another answer, in any split."""
+    of_split = {split: job.keys[file][rows] for split, (file, rows) in job.rows.items()}
+    keys = np.concatenate([*of_split.values()])
+    answers = np.concatenate([job.answers[file][rows] for file, rows in job.rows.values()])
+    order = np.lexsort((answers, keys))
+    keys, answers = keys[order], answers[order]
+    several = keys[1:][(keys[1:] == keys[:-1]) & (answers[1:] != answers[:-1])]
+    return {split: int(np.isin(mine, several).sum()) for split, mine in of_split.items()}

@@ -1,0 +1,161 @@
+"""Rows of a benchmark file as its card describes them, before anything in them is judged.
+
+Tables with commas or tabs, FASTA, JSON, UniProt, each by its reader in sequences/. All stream, one row in memory at a time, but
+for a JSON array, which is read whole. A row whose shape is broken comes out with a `problem`, so that it is counted and the
+file is read on: bytes that are not UTF-8, another number of fields than the header, a quotation mark that is never closed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from artefacts.errors import UserError, at
+from data_convert.tasks.cards import TaskCard
+from sequences.files import blocks, with_head
+from sequences.formats import FASTA, sniff
+from sequences.json_lines import json_objects
+from sequences.readers import fasta_records
+from sequences.tables import Table
+from sequences.uniprot import checked_entries
+from sequences.uniprot_entry import Broken, Entry
+
+ASPECTS = {"go_process": "P", "go_function": "F", "go_component": "C"}
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+@dataclass(slots=True)
+class Row:
+    """One row as it stands in the file."""
+
+    line: int
+    values: dict[str, Any]
+    """Column -> text; in JSON and UniProt also lists."""
+    problem: str = ""
+    meta: dict[str, Any] | None = None
+    """What is kept beside the record but not shown to the model."""
+
+
+def read_rows(card: TaskCard, path: Path) -> Iterator[Row]:
+    """Rows of one file.
+
+    Raises:
+        UserError: missing, empty or damaged file, or one without the card's columns.
+    """
+    if card.format == "fasta":
+        return _fasta_rows(card, path)
+    if card.format == "json":
+        return _json_rows(path)
+    return _uniprot_rows(card, path) if card.format == "uniprot" else _table_rows(card, path)
+
+
+def read_sequences_by_id(path: Path) -> dict[str, str]:
+    """Raw letters by id: of a FASTA file (first word of the header), or of lines `id<TAB>letters`, whatever follows a second tab.
+
+    Held in memory as a whole. Raises UserError for a missing or damaged file, a line without letters, or an id that stands for
+    two sequences.
+    """
+    found: dict[str, str] = {}
+    for line, name, letters in _named_letters(path):
+        if not name or not letters:
+            raise UserError(f"{at(path, line)}: an id and its sequence are needed, with a tab between them; mend the line")
+        if found.setdefault(name, letters) != letters:
+            raise UserError(f"{at(path, line)}: '{name}' stands for two different sequences; mend the file")
+    return found
+
+
+def _named_letters(path: Path) -> Iterator[tuple[int, str, str]]:
+    if sniff(with_head(blocks(path))[0])[0] == FASTA:
+        for line, header, letters in fasta_records(path):
+            yield line, [*header.split(), ""][0], letters
+    else:
+        for row in Table(path, names=[], delimiter="\t"):
+            name, letters = [*row.cells, "", ""][:2]
+            yield row.line, name, letters
+
+
+def _fasta_rows(card: TaskCard, path: Path) -> Iterator[Row]:
+    for line, header, letters in fasta_records(path):
+        if not card.columns:
+            yield Row(line, {"label": header, card.inputs[0].column: letters})
+            continue
+        fields = header.split(card.separator)
+        problem = "" if len(fields) == len(card.columns) else f"not {len(card.columns)} fields in the header"
+        yield Row(line, {**dict(zip(card.columns, fields, strict=False)), card.inputs[0].column: letters}, problem)
+
+
+def _table_rows(card: TaskCard, path: Path) -> Iterator[Row]:
+    given = None if card.header else [name.partition("|")[0] for name in card.columns]
+    table = Table(path, delimiter=DELIMITERS[card.format], names=given)
+    if card.header:
+        table.names = _header(card, table)
+    # an answer in words may span lines; elsewhere a stray quotation mark would swallow the rows up to the next one
+    words = card.label if card.answers.in_words else None
+    table.one_line = [place for place, name in enumerate(table.names) if name != words]
+    names = table.names
+    for line, cells, problem in table.rows():
+        yield Row(line, dict(zip(names, cells, strict=False)), problem)
+
+
+def _header(card: TaskCard, table: Table) -> list[str]:
+    """The names of the columns, after checking that what the card needs is there, and stands where the card says."""
+    names, where = list(table.names), at(table.path, table.header_line)
+    for position, wanted in enumerate(card.columns):
+        found = names[position] if position < len(names) else None
+        if found not in wanted.split("|"):
+            shown = wanted.replace("|", "' or '")
+            raise UserError(
+                f"{where}: column {position + 1} is '{found}', not '{shown}'; "
+                f"{card.id} reads columns by name and checks their order. Mend the file or the card"
+            )
+        names[position] = wanted.partition("|")[0]
+    beside = [item.type_column for item in card.inputs if item.type_column]
+    needed = [*(item.column for item in card.inputs), *beside, *card.row_id, *card.where, *filter(None, (card.label, card.crop_column))]
+    missing = [column for column in needed if column not in names]
+    if missing:
+        raise UserError(f"{where}: no column '{missing[0]}'; columns found: {', '.join(names)}. Mend the header or the card of {card.id}")
+    table.check_once(needed, names)
+    return names
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    for line, item in json_objects(path):
+        if isinstance(item, str):
+            yield Row(line, {}, item)
+        else:
+            yield Row(line, {name: _as_text(value) for name, value in item.items()})
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, (str, list)):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _uniprot_rows(card: TaskCard, path: Path) -> Iterator[Row]:
+    label = str(card.label)  # the card checks that it is there
+    for entry in checked_entries(path, needed=label):
+        if isinstance(entry, Broken):
+            yield Row(entry.line, {}, entry.reason)
+        else:
+            value, meta = _uniprot_label(entry, label)
+            yield Row(entry.line, {"id": entry.accession, "sequence": entry.sequence, label: value}, "", meta)
+
+
+def _uniprot_label(entry: Entry, label: str) -> tuple[Any, dict[str, Any]]:
+    """The answer without evidence codes and literature marks, and those, to be kept beside it."""
+    meta: dict[str, Any] = {"accession": entry.accession, "reviewed": entry.reviewed}
+    if label == "function":
+        codes = sorted({code for function in entry.functions for code in function.evidence})
+        return entry.function.replace("\n", " "), {**meta, "evidence": codes, "references": list(entry.references)}
+    if label in ASPECTS:
+        terms = [term for term in entry.go if term.aspect == ASPECTS[label]]
+        return [term.name for term in terms], {**meta, "go": [term.id for term in terms]}
+    if label == "locations":
+        # `[Isoform 2]: Nucleus; Multi-pass membrane protein`: the place itself
+        places = [place.partition("]: ")[2] if place.startswith("[") and "]: " in place else place for place in entry.locations]
+        return [place.partition(";")[0] for place in places], {**meta, "locations": list(entry.locations)}
+    return list(getattr(entry, label)), meta

@@ -1,0 +1,1 @@
+"""A model that answers: terminal, tables and FASTA, endpoint and web page."""

@@ -1,0 +1,129 @@
+"""Every long command with outputs that cannot be, on a full disk, and with damaged inputs: one clear line each, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from whole_way import COMMANDS, KILLS, Runs
+
+import llama_gene
+
+CANNOT_BE = [
+    *("/proc/self/x", "/dev/null/x", "/dev/full", "/dev/null", "", ".", "/", "..", "a" * 300, "bad\udcff", "nul\0x", "~", "~/x"),
+    *("@file/x", "@file", "@folder", "@dangling", "@loop", "@loop/x", "@to-file", "@pipe", "@folder/..", "@" + "d/" * 1500 + "x"),
+]
+ADDING = {"embedded": {"@folder"}, "luca.csv": set()}
+"""Commands that add to what is there: outputs that they take."""
+
+
+def given(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+    """Exit code and lines on stderr of a command in this process. A traceback fails the test."""
+    capsys.readouterr()
+    code = llama_gene.main(words)
+    return code, capsys.readouterr().err.strip().splitlines()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_output_that_cannot_be_is_refused_in_one_line(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("file", "folder/mine.txt"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("mine\n")
+    for link, to in {"dangling": "nowhere", "loop": "loop", "to-file": "file"}.items():
+        (tmp_path / link).symlink_to(tmp_path / to)
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.rglob("*"))
+    for out in CANNOT_BE:
+        if out in ADDING.get(name, ()):
+            continue
+        code, said = given([*runs.words(name), "--out", out.replace("@", f"{tmp_path}/", 1)], capsys)
+        assert (code, len(said)) == (2, 1), (out[:50], said)
+        assert said[0].startswith("error: "), (out[:50], said)
+        assert sorted(tmp_path.rglob("*")) == before, out[:50]
+    assert (tmp_path / "file").read_text() == (tmp_path / "folder" / "mine.txt").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("name", ["dna", "report.html"])
+def test_any_name_that_can_be_is_taken(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    runs.make(name)
+    for out in ("a+b %s {x} #1", "null", "x\ny"):
+        place = tmp_path / out / f"{out}{Path(name).suffix}"
+        code, said = given([*runs.words(name), f"--out={place}"], capsys)
+        assert code == 0, (out, said)
+        assert place.exists()
+
+
+@pytest.mark.parametrize("largest", [3_000, 40_000])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_full_disk_is_one_line_and_no_half_output(runs: Runs, name: str, largest: int) -> None:
+    runs.make(name)
+    aside = runs.folder / "aside"
+    aside.mkdir()
+    for path in runs.outputs(name):
+        shutil.move(path, aside)
+    try:
+        code, _ = runs.call(name, largest=largest)
+        told, left = runs.told(name), [path.name for path in runs.outputs(name) if not path.name.endswith((".checkpoints", ".partial"))]
+        assert "Traceback" not in told
+        if code != 0:
+            assert code in (1, 2), told
+            assert re.search(r"^error: .*(too large|the disk full|make room)", told, re.MULTILINE), told
+            assert left == []
+    finally:
+        for path in runs.outputs(name):
+            (shutil.rmtree if path.is_dir() else os.unlink)(path)
+        for path in aside.iterdir():
+            shutil.move(path, runs.folder)
+        aside.rmdir()
+
+
+def damaged(path: Path) -> Iterator[bytes]:
+    """A file cut short, overwritten, and with each of its first values missing or of another kind."""
+    content = path.read_bytes()
+    yield from (b"", content[: len(content) // 2], random.Random(0).randbytes(200))
+    if path.suffix not in (".json", ".jsonl"):
+        return
+    yield from (b"null", b"[]", b"{}", b"3", b'"x"', b"[{}]")
+    first, *rest = content.splitlines() if path.suffix == ".jsonl" else [content]
+    for document in edits(json.loads(first)):
+        yield b"\n".join([json.dumps(document).encode(), *rest]) + b"\n"
+
+
+def edits(document: Any, depth: int = 0) -> Iterator[Any]:
+    for key in list(document) if isinstance(document, dict) else []:
+        yield {name: value for name, value in document.items() if name != key}
+        yield from ({**document, key: bad} for bad in (None, [], "x", {"a": 1}, -7))
+        if depth < 1:
+            yield from ({**document, key: inner} for inner in edits(document[key], depth + 1))
+
+
+@pytest.mark.parametrize(("name", "given_to_it"), [(name, read) for name in COMMANDS for read in re.findall(r"@/([\w.]+)", COMMANDS[name])])
+def test_a_damaged_input_is_one_line(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, given_to_it: str) -> None:
+    if given_to_it not in COMMANDS:
+        pytest.skip("made by this very command, or by none: what readers make of broken tables and sequences is tested in tests/sequences")
+    runs.make(name)
+    copy = tmp_path / given_to_it
+    (shutil.copytree if (runs.folder / given_to_it).is_dir() else shutil.copy)(runs.folder / given_to_it, copy)
+    words = [word.replace(str(runs.folder / given_to_it), str(copy)) for word in runs.words(name)]
+    words = [word.replace(str(runs.folder / f"{name}-split"), str(tmp_path / "split")) for word in words]
+    files = [path for path in sorted(copy.rglob("*")) if path.is_file()] if copy.is_dir() else [copy]
+    draw = random.Random(f"{name} {given_to_it}")
+    for number in range(2 * KILLS):
+        file = draw.choice(files)
+        whole, broken = file.read_bytes(), draw.choice(list(damaged(file)))
+        file.write_bytes(broken)
+        code, said = given([*words, "--out", str(tmp_path / f"out-{number}" / name)], capsys)
+        shutil.rmtree(tmp_path / "split", ignore_errors=True)
+        assert code in (0, 2), said
+        assert code == 0 or said[-1].startswith("error: "), (file, broken[:100], said)
+        file.write_bytes(whole)

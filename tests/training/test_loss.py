@@ -1,0 +1,157 @@
+"""The loss in chunks is the loss, and so are its gradients."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from artefacts.errors import UserError
+from training.loss import ALL, IGNORED, ChunkedLoss, score_in_head, way_for
+
+
+def llama(tied: bool = False) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=90,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            tie_word_embeddings=tied,
+            initializer_range=0.2,
+        )
+    )
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 12), st.integers(1, 5), st.integers(0, 99), st.booleans())
+def test_value_and_gradients(tokens, chunk, seed, weighted):
+    draw = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(tokens, 7, generator=draw, dtype=torch.float64)
+    weight = torch.randn(11, 7, generator=draw, dtype=torch.float64)
+    labels = torch.randint(11, (tokens,), generator=draw)
+    shares = torch.rand(tokens, generator=draw, dtype=torch.float64) if weighted else None
+    results = []
+    for chunked in (True, False):
+        one, other = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+        if chunked:
+            loss = ChunkedLoss.apply(one, other, labels, chunk, ALL, shares)
+        else:
+            loss = (F.cross_entropy(one @ other.t(), labels, reduction="none") * (1 if shares is None else shares)).sum()
+        (3 * loss).backward()
+        results.append((loss.detach().double(), one.grad, other.grad))
+    for mine, theirs in zip(*results, strict=True):
+        assert torch.allclose(mine, theirs.double(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_that_are_not_trained_get_no_gradient(dtype):
+    torch.manual_seed(1)
+    hidden, weight, labels = torch.randn(20, 8, dtype=dtype), torch.randn(50, 8, dtype=dtype), torch.randint(50, (20,))
+    found = []
+    for trained in (slice(None), slice(30, 41)):
+        one, other = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+        ChunkedLoss.apply(one, other, labels, 7, trained).backward()
+        found.append((one.grad, other.grad))
+    (all_hidden, all_weight), (part_hidden, part_weight) = found
+    assert torch.equal(all_hidden, part_hidden)
+    assert torch.allclose(all_weight[30:41], part_weight[30:41], atol=1e-6 if dtype == torch.float32 else 1e-1)
+    assert all_weight[:30].abs().sum() > 0
+    assert not part_weight[:30].any()
+    assert not part_weight[41:].any()
+
+
+def test_extreme_logits_stay_finite():
+    hidden = torch.tensor([[100.0, 0.0], [-100.0, 50.0]], requires_grad=True)
+    weight = torch.tensor([[10.0, 0.0], [-10.0, 1.0], [0.0, 9.0]], requires_grad=True)
+    labels = torch.tensor([1, 0])
+    loss = ChunkedLoss.apply(hidden, weight, labels, 1)
+    assert loss.item() == pytest.approx(F.cross_entropy(hidden @ weight.t(), labels, reduction="sum").item(), rel=1e-6)
+    loss.backward()
+    assert torch.isfinite(hidden.grad).all()
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("way", ["chunked", "full"])
+def test_a_scoring_model_equals_transformers(tied, way, monkeypatch):
+    monkeypatch.setattr("training.loss.CHUNK_BYTES", 4 * 90 * 5)  # chunks of five tokens
+    plain, scoring = llama(tied), llama(tied)
+    names = [name for name, _ in plain.named_parameters()]
+    score_in_head(scoring, way)
+    assert [name for name, _ in scoring.named_parameters()] == names
+    assert list(scoring.state_dict()) == list(plain.state_dict())
+    ids = torch.randint(90, (2, 12))
+    labels = ids.clone()
+    labels[0, :4] = labels[1, 7:] = IGNORED
+    positions = torch.arange(12).expand(2, 12)
+    inputs = {"input_ids": ids, "position_ids": positions}
+    theirs = plain(**inputs, labels=labels, num_items_in_batch=13, use_cache=False).loss
+    mine = scoring(**inputs, labels=labels)["loss"] / 13
+    assert mine.item() == pytest.approx(theirs.item(), rel=1e-6)
+    theirs.backward()
+    mine.backward()
+    for (name, one), (_, other) in zip(plain.named_parameters(), scoring.named_parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, atol=1e-6), name
+    assert torch.equal(plain(ids).logits, scoring(ids).logits)
+    with torch.no_grad():
+        each = scoring(**inputs, labels=labels, each=True)["loss"]
+    assert each.shape == ((labels[:, 1:] != IGNORED).sum(),)
+    assert each.sum().item() == pytest.approx(13 * theirs.item(), rel=1e-5)
+
+
+def test_the_signature_that_generate_reads_is_kept():
+    plain, scoring = llama(), llama()
+    score_in_head(scoring, "chunked")
+    assert inspect.signature(scoring.forward) == inspect.signature(plain.forward)
+
+
+def test_a_frozen_head_gets_no_gradient():
+    model = llama()
+    score_in_head(model, "chunked")
+    model.lm_head.weight.requires_grad_(False)
+    ids = torch.randint(90, (1, 9))
+    model(input_ids=ids, position_ids=torch.arange(9)[None], labels=ids)["loss"].backward()
+    assert model.lm_head.weight.grad is None
+    assert model.model.layers[0].mlp.up_proj.weight.grad.abs().sum() > 0
+
+
+def test_bf16_is_near():
+    torch.manual_seed(3)
+    hidden, weight, labels = torch.randn(64, 32), torch.randn(500, 32) * 0.1, torch.randint(500, (64,))
+    exact = F.cross_entropy(hidden @ weight.t(), labels, reduction="sum")
+    one, other = hidden.bfloat16().requires_grad_(), weight.bfloat16().requires_grad_()
+    loss = ChunkedLoss.apply(one, other, labels, 7)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(exact.item(), rel=2e-3)
+    loss.backward()
+    assert one.grad.dtype == other.grad.dtype == torch.bfloat16
+
+
+def test_no_array_of_tokens_by_ids_is_kept():
+    """What backward needs is as large as hidden states and head, not as the logits."""
+    hidden = torch.randn(2000, 8, requires_grad=True)
+    weight = torch.randn(5000, 8, requires_grad=True)
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor):
+        loss = ChunkedLoss.apply(hidden, weight, torch.randint(5000, (2000,)), 64)
+    kept = sum(tensor.numel() for tensor in loss.grad_fn.gradients) + sum(sizes)
+    assert kept == hidden.numel() + weight.numel()
+
+
+def test_ways():
+    assert way_for("full", gpu=True) == "full"
+    assert way_for("auto", gpu=False) == "chunked"
+
+
+def test_a_head_with_a_bias_is_refused():
+    model = llama()
+    model.lm_head.bias = torch.nn.Parameter(torch.zeros(90))
+    with pytest.raises(UserError, match="bias"):
+        score_in_head(model, "chunked")
