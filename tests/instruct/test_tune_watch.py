@@ -16,9 +16,9 @@ from artefacts.recipe import load
 from data_convert.tasks.records import read_records
 from eval.ask.answer import predictions
 from eval.judge.answers import Answers, value
-from instruct.tune import tune
 from instruct.tune.merge import MergeRecipe, merge
 from instruct.tune.recipe import InstructRecipe
+from instruct.tune.tune import tune
 
 
 @pytest.fixture(scope="module")
