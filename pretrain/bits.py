@@ -4,6 +4,8 @@ Only tokens that spell letters count; tags, BOS, EOS and padding do not. The sum
 bits) is divided by the letters (bases, residues, UTF-8 bytes) that they spell. With BPE this is an upper bound on the
 model's bits per letter, since one segmentation of the many possible is scored.
 
+Shapes: B rows of a batch, T tokens of a row.
+
 Every document counts for its modality and, where the shards say which source it is from, for that as `modality/source`.
 """
 

@@ -24,7 +24,7 @@ class Document(NamedTuple):
 
     ids: Any
     start: int
-    """Place of the first token that is learnt; at least 1, since nothing stands before the first token."""
+    """Place of the first token that is learnt; at least 1, since nothing comes before the first token."""
     weight: float = 1.0
     """How much each of its labels counts."""
 

@@ -188,7 +188,7 @@ def put_in_place(written: Path, work: Path, keep: int) -> None:
     """Flush a checkpoint to disk, rename it into `work`, then remove all but the newest `keep`, each renamed first."""
     flush(written)
     target = work / written.name
-    if target.exists():  # left behind by a machine that crashed, and passed over
+    if target.exists():  # left by a machine that crashed, and passed over
         _remove(target)
     written.rename(target)
     flush_folder(work)
