@@ -119,7 +119,7 @@ def test_other_rows_than_those_that_were_read_are_refused(tmp_path):
     noted = checkpoint(tmp_path / "work", 4)
     (noted / RUN).write_text(json.dumps({"position": {"step": 4, "blocks": 8, "of_modality": {"dna": 5, "text": 3}}}))
     check_position(noted, lambda step: {"step": step, "blocks": 2 * step, "of_modality": {"dna": 5, "text": 3}})
-    with pytest.raises(UserError, match="its steps have 2 blocks, now they would have 4; set micro_batch"):
+    with pytest.raises(UserError, match="the steps of checkpoint-4 have 2 blocks, now they would have 4; set micro_batch"):
         check_position(noted, lambda step: {"step": step, "blocks": 4 * step, "of_modality": {"dna": 10, "text": 6}})
     with pytest.raises(UserError, match=f"'dna': 5.*would have read others; .*model={noted}"):
         check_position(noted, lambda step: {"step": step, "blocks": 2 * step, "of_modality": {"dna": 6, "text": 2}})
