@@ -4,6 +4,8 @@ Only tokens that spell letters count; tags, BOS, EOS and padding do not. The sum
 bits) is divided by the letters (bases, residues, UTF-8 bytes) that they spell. With BPE this is an upper bound on the
 model's bits per letter, since one segmentation of the many possible is scored.
 
+Shapes: B rows of a batch, T tokens of a row.
+
 Every document counts for its modality and, where the shards say which source it is from, for that as `modality/source`.
 """
 
@@ -66,6 +68,7 @@ def heldout_bits(model: Any, blocks: Iterable[dict[str, Any]], silent_ids: list[
     Returns:
         group -> bits_per_letter, letters, documents, unit, bound.
     """
+    # what is measured, and the share of this rank
     device = next(model.parameters()).device
     silent = np.array(silent_ids, dtype=np.int64)
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -75,7 +78,7 @@ def heldout_bits(model: Any, blocks: Iterable[dict[str, Any]], silent_ids: list[
     was_training = model.training
     model.eval()
     mine = rows[rank::ranks]
-    # Under ZeRO-3 every rank must run the same number of forward passes: a rank without a block repeats one, uncounted.
+    # forward passes: under ZeRO-3 every rank must run the same number of forward passes: a rank without a block repeats one, uncounted.
     for turn in range(math.ceil(math.ceil(len(rows) / ranks) / batch)):
         part = mine[turn * batch : (turn + 1) * batch]
         inputs = collate(part or [rows[0]])
@@ -90,6 +93,7 @@ def heldout_bits(model: Any, blocks: Iterable[dict[str, Any]], silent_ids: list[
                 nats = nats_T[starts[place] : starts[place + 1]].sum()
                 for group in of:
                     sums[names.index(group)] += nats, row["letters"][place], 1
+    # the sums of all ranks
     if ranks > 1:
         shared = torch.from_numpy(sums).to(device)
         dist.all_reduce(shared)

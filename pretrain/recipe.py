@@ -12,7 +12,7 @@ from training.recipe import TrainingRecipe
 
 
 class Spikes(Recipe):
-    """What to do about a step whose loss stands far above those before it."""
+    """What to do about a step whose loss is far above those before it."""
 
     then: Literal["nothing", "skip", "stop"] = "nothing"
     """skip: leave weights and optimiser as they are at that step. A loss that is no number stops the run unless it is skipped."""

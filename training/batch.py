@@ -24,7 +24,7 @@ class Document(NamedTuple):
 
     ids: Any
     start: int
-    """Place of the first token that is learnt; at least 1, since nothing stands before the first token."""
+    """Place of the first token that is learnt; at least 1, since nothing comes before the first token."""
     weight: float = 1.0
     """How much each of its labels counts."""
 
@@ -39,14 +39,17 @@ def batch_of(rows: Sequence[Sequence[Document]], pad: int, weighted: bool = Fals
     position_ids_BT = np.zeros_like(input_ids_BT)
     labels_BT = np.full_like(input_ids_BT, IGNORED)
     weights_BT = np.zeros(input_ids_BT.shape, dtype=np.float32)
+    places = np.arange(longest)
     for number, row in enumerate(rows):
-        end = 0
+        begin = end = 0
         for ids, start, weight in row:
             begin, end = end, end + len(ids)
             input_ids_BT[number, begin:end] = ids
-            position_ids_BT[number, begin:] = np.arange(longest - begin)
+            position_ids_BT[number, begin:end] = places[: end - begin]
             labels_BT[number, begin + start : end] = ids[start:]
-            weights_BT[number, begin + start : end] = weight
+            if weighted:
+                weights_BT[number, begin + start : end] = weight
+        position_ids_BT[number, end:] = places[end - begin : longest - begin]
     arrays: dict[str, NDArray[Any]] = {"input_ids": input_ids_BT, "position_ids": position_ids_BT, "labels": labels_BT}
     if weighted:
         arrays["weights"] = weights_BT

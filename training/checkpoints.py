@@ -89,7 +89,7 @@ def check_run(checkpoint: Path, run: dict[str, Any], free: Sequence[str] = (), o
 
 
 def _way_out(name: str, noted: dict[str, Any], checkpoint: Path, other_ranks: str) -> str:
-    anew = f"a new run can begin from its weights, model={checkpoint} with another out, or remove that folder to start over"
+    anew = _anew(checkpoint)
     if name == "ranks":
         return (
             f"The optimiser's state is cut up by ranks: continue with {noted.get(name)} of them; {other_ranks}or {anew} "
@@ -98,6 +98,10 @@ def _way_out(name: str, noted: dict[str, Any], checkpoint: Path, other_ranks: st
     if name in INPUTS:
         return f"Continue with the {name} it began with; {anew}"
     return f"Continue with the old value; {anew}"
+
+
+def _anew(checkpoint: Path) -> str:
+    return f"a new run can begin from its weights, model={checkpoint} with another out, or remove that folder to start over"
 
 
 def read_run(checkpoint: Path) -> dict[str, Any]:
@@ -117,18 +121,17 @@ def check_position(checkpoint: Path, position: Callable[[int], dict[str, Any]]) 
     """
     noted = read_run(checkpoint)["position"]
     now = position(noted["step"])
-    anew = f"or begin anew from its weights with model={checkpoint} and another out, or remove {checkpoint.parent} to start over"
     if noted.get("blocks") != now.get("blocks"):
         was, would = (found["blocks"] // noted["step"] for found in (noted, now))
         raise UserError(
-            f"{checkpoint}: its steps have {was} blocks, now they would have {would}; set micro_batch and accumulation so "
-            f"that micro_batch x accumulation x ranks is what it was, {anew}"
+            f"{checkpoint.parent}: the steps of {checkpoint.name} have {was} blocks, now they would have {would}; "
+            f"set micro_batch and accumulation so that micro_batch x accumulation x ranks is what it was; {_anew(checkpoint)}"
         )
     if noted != now:
         read = {name: value for name, value in noted.items() if name != "step"}
         raise UserError(
-            f"{checkpoint}: has read {read}, but this version of the code would have read others; continue with the one it "
-            f"began with, {anew}"
+            f"{checkpoint.parent}: {checkpoint.name} has read {read}, but this version of the code would have read "
+            f"others; continue with the one it began with; {_anew(checkpoint)}"
         )
 
 
@@ -188,7 +191,7 @@ def put_in_place(written: Path, work: Path, keep: int) -> None:
     """Flush a checkpoint to disk, rename it into `work`, then remove all but the newest `keep`, each renamed first."""
     flush(written)
     target = work / written.name
-    if target.exists():  # left behind by a machine that crashed, and passed over
+    if target.exists():  # left by a machine that crashed, and passed over
         _remove(target)
     written.rename(target)
     flush_folder(work)

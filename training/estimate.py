@@ -1,4 +1,4 @@
-"""Memory, steps and hours of a recipe, reckoned before anything is loaded: what `--dry-run` prints.
+"""Memory, steps and hours of a recipe, computed before anything is loaded: what `--dry-run` prints.
 
 Per rank, with P parameters, P_t of them trained, W ranks, b bytes per weight (2 in bf16, 4 in fp32), L layers of width D
 and feed-forward width F, V ids, and a forward pass over N = micro_batch x block_tokens tokens:
@@ -41,7 +41,7 @@ HARDWARE = {
     "L40S": (362.0, 48),
     "4090": (165.2, 24),
 }
-"""Name, as it stands in the device's name -> peak of dense bf16 in TFLOP/s, memory in GB; makers' data sheets."""
+"""Name, a part of the device's own name -> peak of dense bf16 in TFLOP/s, memory in GB; makers' data sheets."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class ChunkedLoss(torch.autograd.Function):
 
     The gradients are computed in the forward pass, as Liger's fused kernel does: three products with the head instead of
     the four that recomputing in the backward pass would cost. They take [N, D] and [V, D], once. Rows of the head outside
-    of `trained` get a gradient of zero, unreckoned.
+    of `trained` get a gradient of zero, which is not computed.
     """
 
     @staticmethod
@@ -79,7 +79,7 @@ class ChunkedLoss(torch.autograd.Function):
 def _to_gradients(logits_CV: Tensor, labels_C: Tensor, share_C: Tensor | None) -> Tensor:
     """Turn logits into their gradients, in place; returns the summed negative log-likelihood. A few rows at a time, in float32.
 
-    With `share_C` every label counts so much.
+    `share_C` is how much each label counts; None: all alike.
     """
     total = torch.zeros((), dtype=torch.float32, device=logits_CV.device)
     rows = max(1, SLICE_BYTES // (4 * logits_CV.shape[1]) if logits_CV.device.type == "cpu" else len(labels_C))
@@ -215,7 +215,7 @@ def score_in_head(model: Any, way: str) -> None:
 def in_one_row(
     ids_BT: Tensor | None, places_BT: Tensor, labels_BT: Tensor, weights_BT: Tensor | None
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
-    """The rows of a batch one behind the other, [1, B * T] each.
+    """The rows of a batch one after the other, [1, B * T] each.
 
     Flash attention (transformers 5) isolates documents by positions that restart in a batch of one row only; of more rows it
     takes each as one document. A row's first label, which nothing in the row could tell, must not be told by the row before it.

@@ -32,7 +32,7 @@ class Lora(Recipe):
 
 
 class Planned(Recipe):
-    """What `--dry-run` reckons with where the model or the shards are not there yet, and on which hardware."""
+    """What `--dry-run` computes with where the model or the shards are not there yet, and on which hardware."""
 
     shape: str | None = None
     """An architecture of configs/shapes, by name."""

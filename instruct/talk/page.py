@@ -152,6 +152,7 @@ def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
     with gr.Blocks(title=f"{name} – llama-gene", analytics_enabled=False, delete_cache=(600, 600)) as blocks:
         gr.HTML(f"<h1>llama-gene</h1><p>Model <code>{html.escape(name)}</code> · {html.escape(facts)}</p>", elem_id="head")
         number = gr.State(0)
+        # left what is asked, right the answer
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 known = [(shorten(f"{card.id}: {card.title}", 62, placeholder="…"), card.id) for card in page.cards.values()]
@@ -184,6 +185,7 @@ def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
                 result = gr.HTML(answer_panel(""), elem_id="result")
         with gr.Accordion("Model card", open=False, elem_id="card"):
             gr.Markdown(card_text)
+        # what calls what
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         task.change(lambda chosen: page.example(chosen, 0), task, [box, prompt, read, number], **private)
         another.click(page.example, [task, number], [box, prompt, read, number], **private)

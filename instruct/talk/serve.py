@@ -164,6 +164,7 @@ def _page(recipe: ServeRecipe) -> Iterator[Path]:
             f"warning: host={recipe.host} opens the page to everyone who reaches this machine; there is no password and no encryption",
             file=sys.stderr,
         )
+    # gradio calls nobody, and keeps uploads where we say; it reads this when it is imported
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["FORWARDED_ALLOW_IPS"] = ""  # nobody's word for an address is taken; uvicorn would take that of 127.0.0.1
     os.environ.update(QUIET)
@@ -177,6 +178,7 @@ def _page(recipe: ServeRecipe) -> Iterator[Path]:
         from instruct.talk.page import CSS, SCRIPT, Limits, Page, build, facts_of
         from instruct.talk.session import Sampling, Session
 
+        # the page, with its limits
         limits = Limits(recipe.longest_prompt, recipe.upload_mib, recipe.questions_per_minute, recipe.waiting)
         session = Session(recipe.model)
         cards = cards_of(recipe.records, recipe.tasks)
@@ -196,6 +198,7 @@ def _page(recipe: ServeRecipe) -> Iterator[Path]:
                 "openapi_url": None,
             },
         }
+        # the server
         _, address, _ = blocks.launch(
             server_name=recipe.host,
             server_port=port,

@@ -81,6 +81,7 @@ class Session:
         from transformers import StoppingCriteria
         from transformers.generation.streamers import BaseStreamer
 
+        # tokens come from a thread through a queue, and a flag stops it
         ids = torch.tensor([self.prompt(messages)], device=self.model.device)
         tokens: SimpleQueue[int | None] = SimpleQueue()
         stopped, failed = threading.Event(), list[BaseException]()
@@ -101,6 +102,7 @@ class Session:
             def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
                 return torch.full((len(input_ids),), stopped.is_set(), device=input_ids.device)
 
+        # the thread
         drawn = {"do_sample": True, "temperature": sampling.temperature} if sampling.temperature > 0 else {"do_sample": False}
         room = min(sampling.max_new_tokens, self.context - ids.shape[1])
 
@@ -120,6 +122,7 @@ class Session:
                 tokens.put(None)
 
         worker = threading.Thread(target=generate)  # no daemon: one that outlives the interpreter aborts the process
+        # the answer as it grows
         answer, text = list[int](), ""
         try:
             worker.start()

@@ -58,9 +58,11 @@ def encode(
     Raises:
         UserError: a malformed record, with its line; no record that fits.
     """
+    # the records, or a draw of them
     records = read_records(path) if records is None else records
     if most is not None and len(records) > most:
         records = [records[index] for index in draw([record["task"] for record in records], most, seed)]
+    # each whole, or set aside
     found, control = Encoded(), controls(tokenizer)
     for start in tqdm(range(0, len(records), BATCH), desc=f"encode {path.name}", unit=f"{BATCH} records", disable=None):
         batch = records[start : start + BATCH]

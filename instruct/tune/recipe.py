@@ -32,7 +32,7 @@ class InstructRecipe(TrainingRecipe):
     micro_batch: int = Field(32, ge=1)
     """Rows per rank and forward pass; a row is a record, with packing up to max_tokens of records."""
     max_tokens: int = Field(512, ge=8)
-    """Longest record; a longer one is set aside and noted, never cut: the answer stands at its end."""
+    """Longest record; a longer one is set aside and noted, never cut: the answer is at its end."""
     packing: bool = False
     """Put whole records together into rows of at most max_tokens, isolated from each other; otherwise rows are padded to the longest."""
     evaluate_every: int = Field(100, ge=1)

@@ -13,8 +13,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
+import data_convert.tasks.records
+import llama_gene
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import read_manifest
+from artefacts.recipe import dump
 from eval.ask.predict import predict
 from eval.recipe import PredictRecipe
 from instruct.tune.encode import encode
@@ -236,3 +239,17 @@ def test_long_records_are_noted_by_name(make_tuning, records, tmp_path):
     counts = read_manifest(recipe.out)["counts"]["train"]
     assert (counts["read"], counts["written"], counts["rejected"]) == (33, 32, 1)
     assert (recipe.out / "set_aside.txt").read_text() == "sim/promoter/train/long\n"
+
+
+def test_the_command_reads_every_record_once(make_tuning, tmp_path, monkeypatch):
+    read: list[str] = []
+    each = data_convert.tasks.records.each_record
+
+    def counted(path: Path) -> Any:
+        read.append(Path(path).name)
+        return each(path)
+
+    monkeypatch.setattr(data_convert.tasks.records, "each_record", counted)
+    (tmp_path / "job.yaml").write_text(dump(make_tuning(tmp_path / "out", steps=1)))
+    assert llama_gene.main(["instruct", "--recipe", str(tmp_path / "job.yaml")]) == 0
+    assert sorted(read) == ["dev.jsonl", "train.jsonl"]

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -52,7 +53,7 @@ def test_heldout_bits_fall(pretrained):
         assert line["tokens_per_second"] > line["real_tokens_per_second"] > 0
 
 
-def test_the_folder_is_plain(pretrained, extended_folder):
+def test_the_folder_is_plain(pretrained, extended_folder, shards):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model, loading = AutoModelForCausalLM.from_pretrained(pretrained, output_loading_info=True)
@@ -64,6 +65,8 @@ def test_the_folder_is_plain(pretrained, extended_folder):
     assert AutoTokenizer.from_pretrained(pretrained)(text).input_ids == AutoTokenizer.from_pretrained(extended_folder)(text).input_ids
     manifest = read_manifest(pretrained, "pretrained")
     assert manifest["counts"]["steps"] == STEPS
+    # a corpus is known by the manifest that its making wrote: nobody reads it once more
+    assert manifest["inputs"]["shards"] == hashlib.sha256((shards / "manifest.json").read_bytes()).hexdigest()[:16]
     assert manifest["counts"]["parameters"] == manifest["counts"]["trained"] == sum(p.numel() for p in before.parameters())
     suffixes = {file.suffix for file in pretrained.rglob("*")}
     assert not suffixes & {".bin", ".pt", ".pth", ".pkl"}, "pickles have no place in a model folder"

@@ -11,7 +11,7 @@ import pytest
 from artefacts.errors import UserError
 from artefacts.folder import SEAL, seal
 from pretrain.recipe import PretrainRecipe
-from training.checkpoints import RUN, check_run, newest_complete, put_in_place, settings
+from training.checkpoints import RUN, check_position, check_run, newest_complete, put_in_place, settings
 
 NAMES = ("model", "shards")
 
@@ -113,3 +113,13 @@ def test_checkpoints_of_an_unknown_run_are_refused(tmp_path):
     checkpoint(tmp_path / "work", 5)
     with pytest.raises(UserError, match="remove that folder to start over"):
         continue_from(tmp_path / "work", settings(make(tmp_path)))
+
+
+def test_other_rows_than_those_that_were_read_are_refused(tmp_path):
+    noted = checkpoint(tmp_path / "work", 4)
+    (noted / RUN).write_text(json.dumps({"position": {"step": 4, "blocks": 8, "of_modality": {"dna": 5, "text": 3}}}))
+    check_position(noted, lambda step: {"step": step, "blocks": 2 * step, "of_modality": {"dna": 5, "text": 3}})
+    with pytest.raises(UserError, match="the steps of checkpoint-4 have 2 blocks, now they would have 4; set micro_batch"):
+        check_position(noted, lambda step: {"step": step, "blocks": 4 * step, "of_modality": {"dna": 10, "text": 6}})
+    with pytest.raises(UserError, match=f"'dna': 5.*would have read others; .*model={noted}"):
+        check_position(noted, lambda step: {"step": step, "blocks": 2 * step, "of_modality": {"dna": 6, "text": 2}})
