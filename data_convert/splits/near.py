@@ -54,7 +54,8 @@ def join_near(space: Space, parents: Parents, least: float) -> int:
         with tqdm(total=len(mine), desc=f"near duplicates, {space.alphabet.name}", unit="sequence", unit_scale=True, disable=None) as bar:
             for begin in range(0, len(mine), 2000):
                 part = mine[begin : begin + 2000]
-                _, nodes = _aligned(space.codes, space.starts, part, *index.arrays, *_settings(space, seed, BAND), of, least, ALIGNED)
+                arguments = (space.codes, space.starts, part, *index.arrays, *_settings(space, seed, BAND), of, least, ALIGNED)
+                _, nodes = _aligned(*arguments)
                 aligned += int((nodes >= 0).sum())
                 bar.update(len(part))
     parents.of[space.first : space.first + len(space)] = of + space.first
@@ -109,7 +110,8 @@ def _measured(space: Space, queries: Ints, targets: Ints, wanted: Ints) -> Itera
             for begin in range(0, len(wanted), 500):
                 part = wanted[begin : begin + 500]
                 how, mine = _settings(space, seed, WIDE), queries[part] - space.first
-                values, nodes = _aligned(space.codes, space.starts, mine, *index.arrays, *how, nobody, 0.0, MEASURED)
+                arguments = (space.codes, space.starts, mine, *index.arrays, *how, nobody, 0.0, MEASURED)
+                values, nodes = _aligned(*arguments)
                 yield part, values, np.where(nodes >= 0, nodes + space.first, -1)
                 bar.update(len(part))
 
