@@ -78,20 +78,13 @@ class Excluded:
         return start >= 0 and text.startswith(self._sequences[self._order[row]], start)
 
     def _stretches(self, text: bytes) -> NDArray[np.uint64]:
-        """[letters - length + 1] Every stretch as a number, by doubling: 1, 2, 4, 8 letters, then two that make the length."""
+        """[letters - length + 1] Every stretch as a number: twice as long at each step, and one letter longer where the length needs it."""
         one = self._codes[np.frombuffer(text, dtype=np.uint8)]
-        numbers, size = one, 1
-        while size * 2 <= self._letters:
-            numbers = (numbers[:-size] << np.uint64(self._bits * size)) | numbers[size:]
-            size *= 2
-        if size < self._letters:  # 12 = 8 + 4
-            rest = self._letters - size
-            tail, width = one, 1
-            while width < rest:
-                tail = (tail[:-width] << np.uint64(self._bits * width)) | tail[width:]
-                width *= 2
-            count = max(len(text) - self._letters + 1, 0)
-            numbers = (numbers[:count] << np.uint64(self._bits * rest)) | tail[size : size + count]
+        numbers, size, bits = one, 1, self._bits
+        for digit in f"{self._letters:b}"[1:]:
+            numbers, size = (numbers[:-size] << np.uint64(bits * size)) | numbers[size:], 2 * size
+            if digit == "1":
+                numbers, size = (numbers[:-1] << np.uint64(bits)) | one[size:], size + 1
         return numbers
 
     def _slots(self, numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:

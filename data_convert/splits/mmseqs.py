@@ -30,34 +30,9 @@ def mmseqs_pairs(space: Space, least: float) -> Ints:
     Raises:
         UserError: no `mmseqs` on PATH, or it failed.
     """
-    program = shutil.which("mmseqs")
-    if program is None:
-        raise UserError("clusters=mmseqs: no `mmseqs` on PATH; install MMseqs2 or use clusters=builtin")
-    if not len(space):
-        return np.zeros((0, 2), dtype=np.int64)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with (folder / "nodes.fasta").open("w", encoding="ascii") as handle:
-            for node in range(space.first, space.first + len(space)):
-                letters = space.letters(node)
-                handle.write(f">{node}\n{letters}\n")
-                if space.alphabet is DNA:
-                    handle.write(f">{node}r\n{reverse_complement(letters)}\n")
-        command = [program, "easy-cluster", "nodes.fasta", "found", "work", "--min-seq-id", str(least), "-c", str(COVERAGE)]
-        done = subprocess.run(
-            [*command, "--cov-mode", "1", *HOW[space.alphabet.name], "-v", "1"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
-        if done.returncode and NO_WORDS in done.stdout + done.stderr:
-            return np.zeros((0, 2), dtype=np.int64)
-        table = folder / "found_cluster.tsv"
-        if done.returncode or not table.is_file():
-            said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-            raise UserError(f"mmseqs easy-cluster failed ({said[0]}); run with clusters=builtin, or mend the installation")
-        rows = [line.split("\t") for line in table.read_text(encoding="ascii").splitlines()]
+    nodes = np.arange(space.first, space.first + len(space))
+    options = ["--min-seq-id", str(least), "-c", str(COVERAGE), "--cov-mode", "1", *HOW[space.alphabet.name], "-v", "1"]
+    rows = _run("clusters", "easy-cluster", space, {"nodes": nodes}, "nodes", "found", "found_cluster.tsv", options)
     return np.array([[int(cell.removesuffix("r")) for cell in row[:2]] for row in rows], dtype=np.int64).reshape(-1, 2)
 
 
@@ -67,37 +42,51 @@ def mmseqs_hits(space: Space, queries: Ints, targets: Ints) -> list[dict[int, fl
     Raises:
         UserError: no `mmseqs` on PATH, or it failed.
     """
+    place = {int(node): row for row, node in enumerate(queries)}
+    own = np.isin(queries, targets)
+    found: list[dict[int, float]] = [{int(node): 1.0} if known else {} for node, known in zip(queries, own, strict=True)]
+    kind, how = ("3", ["-k", "11", "--strand", "1"]) if space.alphabet is DNA else ("1", ["-s", "7.5"])
+    columns = ["--format-output", "query,target,nident", "-e", "10", "--max-seqs", "20", "--threads", "1", "-v", "1"]
+    files = {"queries": queries, "targets": targets}
+    for query, target, equal in _run(
+        "search", "easy-search", space, files, "targets", "found.tsv", "found.tsv", ["-a", "--search-type", kind, *how, *columns]
+    ):
+        one, two = int(query), int(target.removesuffix("r"))
+        identity = int(equal) / int(min(space.lengths[one - space.first], space.lengths[two - space.first]))
+        mine = found[place[one]]
+        mine[two] = max(identity, mine.get(two, 0.0))
+    return found
+
+
+def _run(
+    field: str, verb: str, space: Space, files: dict[str, Ints], both: str, out: str, table: str, options: list[str]
+) -> list[list[str]]:
+    """The rows of the table that one call writes; none where a file has no sequence, or none of them can be searched.
+
+    Args:
+        field: of the recipe, for messages.
+        files: FASTA files to be written, by name: nodes.
+        both: of these, the one that DNA enters on both strands.
+    """
     program = shutil.which("mmseqs")
     if program is None:
-        raise UserError("search=mmseqs: no `mmseqs` on PATH; install MMseqs2 or use search=builtin")
-    place = {int(node): row for row, node in enumerate(queries)}
-    found: list[dict[int, float]] = [{} for _ in queries]
-    for row in np.flatnonzero(np.isin(queries, targets)).tolist():
-        found[row][int(queries[row])] = 1.0
-    if not len(queries) or not len(targets):
-        return found
+        raise UserError(f"{field}=mmseqs: no `mmseqs` on PATH; install MMseqs2 or use {field}=builtin")
+    if not all(map(len, files.values())):
+        return []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for file, nodes in (("queries", queries), ("targets", targets)):
-            lines = [f">{node}\n{space.letters(int(node))}\n" for node in nodes]
-            if file == "targets" and space.alphabet is DNA:
-                lines += [f">{node}r\n{reverse_complement(space.letters(int(node)))}\n" for node in nodes]
-            (folder / f"{file}.fasta").write_text("".join(lines), encoding="ascii")
-        kind = "3" if space.alphabet is DNA else "1"
-        how = ["-k", "11", "--strand", "1"] if space.alphabet is DNA else ["-s", "7.5"]
-        command = [program, "easy-search", "queries.fasta", "targets.fasta", "found.tsv", "work", "-a", "--search-type", kind, *how]
-        columns = ["--format-output", "query,target,nident", "-e", "10", "--max-seqs", "20", "--threads", "1", "-v", "1"]
-        done = subprocess.run([*command, *columns], cwd=folder, capture_output=True, text=True, errors="replace")
+        for file, nodes in files.items():
+            with (folder / f"{file}.fasta").open("w", encoding="ascii") as handle:
+                for node in nodes.tolist():
+                    letters = space.letters(node)
+                    handle.write(f">{node}\n{letters}\n")
+                    if file == both and space.alphabet is DNA:
+                        handle.write(f">{node}r\n{reverse_complement(letters)}\n")
+        command = [program, verb, *(f"{file}.fasta" for file in files), out, "work", *options]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
         if done.returncode and NO_WORDS in done.stdout + done.stderr:
-            return found
-        table = folder / "found.tsv"
-        if done.returncode or not table.is_file():
+            return []
+        if done.returncode or not (folder / table).is_file():
             said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-            raise UserError(f"mmseqs easy-search failed ({said[0]}); run with search=builtin, or mend the installation")
-        for line in table.read_text(encoding="ascii").splitlines():
-            query, target, equal = line.split("\t")
-            one, two = int(query), int(target.removesuffix("r"))
-            identity = int(equal) / int(min(space.lengths[one - space.first], space.lengths[two - space.first]))
-            own = found[place[one]]
-            own[two] = max(identity, own.get(two, 0.0))
-    return found
+            raise UserError(f"mmseqs {verb} failed ({said[0]}); run with {field}=builtin, or mend the installation")
+        return [line.split("\t") for line in (folder / table).read_text(encoding="ascii").splitlines()]

@@ -37,7 +37,7 @@ MEASURED = 8
 _TRACKS = 1 << 14
 
 
-def settings_of(space: Space, seed: Seed, band: int) -> tuple[Any, ...]:
+def _settings(space: Space, seed: Seed, band: int) -> tuple[Any, ...]:
     name = space.alphabet.name
     both = name == "dna"
     return len(seed.pattern), seed.bits, seed.letters, seed.mask, both, seed.least, seed.drop, band, SCORES[name], GAP[name]
@@ -54,8 +54,9 @@ def join_near(space: Space, parents: Parents, least: float) -> int:
         with tqdm(total=len(mine), desc=f"near duplicates, {space.alphabet.name}", unit="sequence", unit_scale=True, disable=None) as bar:
             for begin in range(0, len(mine), 2000):
                 part = mine[begin : begin + 2000]
-                arguments = (space.codes, space.starts, part, *index.arrays, *settings_of(space, seed, BAND), of, least)
-                aligned += _group(*arguments)
+                arguments = (space.codes, space.starts, part, *index.arrays, *_settings(space, seed, BAND), of, least, ALIGNED)
+                _, nodes = _aligned(*arguments)
+                aligned += int((nodes >= 0).sum())
                 bar.update(len(part))
     parents.of[space.first : space.first + len(space)] = of + space.first
     return aligned
@@ -98,18 +99,20 @@ def _measured(space: Space, queries: Ints, targets: Ints, wanted: Ints) -> Itera
     """Places in `queries` out of `wanted`, and [places, MEASURED] identities and nodes, -1 for none; block by block, seed by seed."""
     rows = np.sort(targets) - space.first
     lengths = np.cumsum(space.lengths[rows])
+    nobody = np.zeros(0, dtype=np.int64)
     blocks = range(int(lengths[-1]) // INDEX_LETTERS + 1 if len(rows) else 0)
     for block, seed in product(blocks, SEEDS[space.alphabet.name]):
-        mine = rows[(lengths - 1) // INDEX_LETTERS == block]
-        if not len(mine):
+        indexed = rows[(lengths - 1) // INDEX_LETTERS == block]
+        if not len(indexed):
             continue
-        index = Index(space, mine, seed)
+        index = Index(space, indexed, seed)
         with tqdm(total=len(wanted), desc=f"identity, {space.alphabet.name}", unit="sequence", unit_scale=True, disable=None) as bar:
             for begin in range(0, len(wanted), 500):
                 part = wanted[begin : begin + 500]
-                settings = settings_of(space, seed, WIDE)
-                values, places = _measure(space.codes, space.starts, queries[part] - space.first, *index.arrays, *settings)
-                yield part, values, np.where(places >= 0, places + space.first, -1)
+                how, mine = _settings(space, seed, WIDE), queries[part] - space.first
+                arguments = (space.codes, space.starts, mine, *index.arrays, *how, nobody, 0.0, MEASURED)
+                values, nodes = _aligned(*arguments)
+                yield part, values, np.where(nodes >= 0, nodes + space.first, -1)
                 bar.update(len(part))
 
 
@@ -216,39 +219,29 @@ def _work(longest, most):
 
 
 @njit(cache=True, nogil=True)
-def _group(codes, starts, queries, begins, places, size, bits, letters, mask, both, least, drop, band, scores, gap, of, wanted):
-    work = _work(longest_of(starts, queries), ALIGNED)
-    aligned = 0
-    for query in queries:
+def _aligned(codes, starts, queries, begins, places, size, bits, letters, mask, both, least, drop, band, scores, gap, of, wanted, most):
+    """[queries, most] Identities, and the nodes that each query was aligned with, -1 for none.
+
+    With `of` (groups), the best ungapped score is aligned first, and what reaches the identity `wanted` is joined at once, so
+    that what is in the query's group by then is passed over.
+    """
+    work = _work(longest_of(starts, queries), most)
+    identities, nodes = np.zeros((len(queries), most)), np.full((len(queries), most), -1, np.int64)
+    here = there = 0
+    for row in range(len(queries)):
+        query = queries[row]
         found = _candidates(codes, starts, query, begins, places, size, bits, letters, mask, both, least, drop, scores, of, work)
         out, length = work[6][:found], starts[query + 1] - starts[query]
         for place in np.argsort(-out[:, 3], kind="mergesort"):
             node = out[place, 0]
-            here, there = find(of, query), find(of, node)
-            if here == there:
-                continue
-            sequence = (work[3] if out[place, 1] else work[2])[:length]
-            shorter = min(length, starts[node + 1] - starts[node])
-            aligned += 1
-            equal = equal_letters(sequence, codes[starts[node] : starts[node + 1]], out[place, 2], band, scores, gap)[1]
-            if equal >= wanted * shorter:
-                of[max(here, there)] = min(here, there)
-    return aligned
-
-
-@njit(cache=True, nogil=True)
-def _measure(codes, starts, queries, begins, places, size, bits, letters, mask, both, least, drop, band, scores, gap):
-    work = _work(longest_of(starts, queries), MEASURED)
-    identities, nodes = np.zeros((len(queries), MEASURED)), np.full((len(queries), MEASURED), -1, np.int64)
-    nobody = np.zeros(0, np.int64)
-    for row in range(len(queries)):
-        query = queries[row]
-        found = _candidates(codes, starts, query, begins, places, size, bits, letters, mask, both, least, drop, scores, nobody, work)
-        out, length = work[6][:found], starts[query + 1] - starts[query]
-        for place in range(found):
-            node = out[place, 0]
+            if len(of):
+                here, there = find(of, query), find(of, node)
+                if here == there:
+                    continue
             sequence = (work[3] if out[place, 1] else work[2])[:length]
             shorter = min(length, starts[node + 1] - starts[node])
             equal = equal_letters(sequence, codes[starts[node] : starts[node + 1]], out[place, 2], band, scores, gap)[1]
             identities[row, place], nodes[row, place] = equal / shorter, node
+            if len(of) and equal >= wanted * shorter:
+                of[max(here, there)] = min(here, there)
     return identities, nodes

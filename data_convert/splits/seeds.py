@@ -53,10 +53,13 @@ class Index:
     def __init__(self, space: Space, nodes: Ints, seed: Seed) -> None:
         size, bits, letters, mask, both = len(seed.pattern), seed.bits, seed.letters, seed.mask, space.alphabet.name == "dna"
         slots = min(max(int(space.lengths[nodes].sum()).bit_length(), LEAST_BITS), MOST_BITS)
-        begins = np.zeros((1 << slots) + 1, dtype=np.int32)
-        _count(space.codes, space.starts, nodes, size, bits, letters, mask, both, begins)
-        places = _fill(space.codes, space.starts, nodes, size, bits, letters, mask, both, begins)
-        self.arrays = begins, places
+        ends = np.zeros((1 << slots) + 2, dtype=np.int32)
+        where = (space.codes, space.starts, nodes, size, bits, letters, mask, both, ends)
+        _walk(*where, np.zeros(0, dtype=np.int64))
+        np.cumsum(ends, out=ends)
+        places = np.zeros(ends[-1], dtype=np.int64)
+        _walk(*where, places)
+        self.arrays = ends[:-1], places
         """[slots + 1] where a slot's places begin; a place is node << 32 | letter << 1 | turned, nodes ascending within a slot."""
 
 
@@ -100,30 +103,18 @@ def longest_of(starts, nodes):
 
 
 @njit(cache=True, nogil=True)
-def _count(codes, starts, nodes, size, bits, letters, mask, both, begins):
-    """Fill in where each slot's places begin."""
+def _walk(codes, starts, nodes, size, bits, letters, mask, both, ends, places):
+    """Count each slot's places into the entry behind it; or, where there is room for `places`, put them in and move the slot's end."""
     longest = longest_of(starts, nodes)
     slots, turned = np.zeros(longest, np.int64), np.zeros(longest, np.bool_)
-    last = len(begins) - 2
-    for node in nodes:
-        for place in range(seeds_of(codes, starts[node], starts[node + 1], size, bits, letters, mask, both, last, slots, turned)):
-            if slots[place] >= 0:
-                begins[slots[place] + 1] += 1
-    for slot in range(1, len(begins)):
-        begins[slot] += begins[slot - 1]
-
-
-@njit(cache=True, nogil=True)
-def _fill(codes, starts, nodes, size, bits, letters, mask, both, begins):
-    longest = longest_of(starts, nodes)
-    slots, turned = np.zeros(longest, np.int64), np.zeros(longest, np.bool_)
-    places = np.zeros(begins[-1], np.int64)
-    fill = begins[:-1].copy()
-    last = len(begins) - 2
+    last = len(ends) - 3
     for node in nodes:
         for place in range(seeds_of(codes, starts[node], starts[node + 1], size, bits, letters, mask, both, last, slots, turned)):
             slot = slots[place]
-            if slot >= 0:
-                places[fill[slot]] = (node << 32) | (place << 1) | np.int64(turned[place])
-                fill[slot] += 1
-    return places
+            if slot < 0:
+                continue
+            if len(places):
+                places[ends[slot + 1]] = (node << 32) | (place << 1) | np.int64(turned[place])
+                ends[slot + 1] += 1
+            else:
+                ends[slot + 2] += 1
