@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import commands
@@ -38,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
 def _command(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
+        return
+    if arguments[0] == "--version":
+        print(f"llama-gene {version('llama-gene')}")
         return
     if arguments[0] == "quickstart":
         from pipeline import main as quickstart

@@ -334,7 +334,7 @@ def test_flags_are_not_guessed_from_their_beginning(capsys: pytest.CaptureFixtur
 def test_no_check_is_gone_under_python_o() -> None:
     """`assert` only tells the type checker what is not None or of which type; what is checked of data is `ensure`d."""
     found = []
-    for package in ("artefacts", "sequences", "tokenizer", "data_convert", "training", "pretrain", "instruct", "eval", "configs"):
+    for package in ("artefacts", "sequences", "tokenizer", "data_convert", "training", "pages", "pretrain", "instruct", "eval", "configs"):
         for path in sorted((CONFIGS.parent / package).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Assert):
