@@ -136,7 +136,7 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
         except UserError:
             raise
         except Exception as error:
-            if of_the_system(error) or not (wrong := broken_input(read)):
+            if of_the_system(error) or not (wrong := broken_input(recipe.read_values())):
                 raise
             raise UserError(f"{wrong}; make or fetch it again") from error
 

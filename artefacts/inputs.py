@@ -7,19 +7,25 @@ before the work would be to read everything twice; so it is asked afterwards, fi
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from artefacts.recipe import read_yaml
 
-MOST_FILES = 10_000
-"""Files looked at in one input; a corpus has more."""
+MOST_FILES, LONGEST_NAME = 10_000, 4_000
+"""Files looked at in one input; a corpus has more. A longer text is no path."""
 
 
-def broken_input(paths: Iterable[Path]) -> str | None:
-    """`file: what is wrong`, of the first file that is not what its name says; None where all open."""
-    for path in paths:
+def broken_input(values: Iterable[Any]) -> str | None:
+    """`file: what is wrong`, of the first file that is not what its name says; None where all open.
+
+    Args:
+        values: of a recipe; those that name files or folders, of several joined by `+` each, are looked at.
+    """
+    names = [name for value in values if isinstance(value, Path | str) for name in (str(value), *str(value).split("+"))]
+    for path in (Path(name) for name in dict.fromkeys(names) if name and len(name) < LONGEST_NAME and os.path.exists(name)):
         found = sorted(path.rglob("*"))[:MOST_FILES] if path.is_dir() else [path]
         for file in found:
             opener = OPENERS.get(file.name) or OPENERS.get(file.suffix)

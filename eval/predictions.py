@@ -58,7 +58,7 @@ def by_task(lines: Iterator[Line]) -> dict[str, list[Line]]:
 def prediction_lines(path: Path) -> Iterator[Line]:
     """Lines of a system, each with all of `FIELDS`."""
     for number, line in enumerate(read_lines(path), start=1):
-        missing = [field for field in FIELDS if field not in line]
+        missing = [field for field in FIELDS if field not in line or (field in ("id", "task", "kind") and not isinstance(line[field], str))]
         if missing:
             raise UserError(f"{at(path, number)}: a prediction without '{missing[0]}'; write the file again")
         yield line

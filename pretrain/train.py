@@ -110,8 +110,9 @@ class PretrainJob(Job):
         }
         (folder / "losses.json").write_text(json.dumps(losses, indent=1) + "\n", encoding="utf-8")
         write_readme(folder, recipe.out.name, *self._readme(losses))
-        # the shards' manifest holds the digests of all they were made of: nobody reads a corpus again
-        shards = hashlib.sha256((recipe.shards / MANIFEST).read_bytes()).hexdigest()[:16]
+        # what the shards were made of, by digests, and how: nobody reads a corpus again
+        made = {name: value for name, value in read_manifest(recipe.shards).items() if name in ("recipe", "inputs", "counts")}
+        shards = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
         return {
             "stage": "pretrained",
             "inputs": {"model": fingerprint(recipe.model), "shards": shards},

@@ -20,6 +20,8 @@ CANNOT_BE = [
     *("/proc/self/x", "/dev/null/x", "/dev/full", "/dev/null", "", ".", "/", "..", "a" * 300, "bad\udcff", "nul\0x", "~", "~/x"),
     *("@file/x", "@file", "@folder", "@dangling", "@loop", "@loop/x", "@to-file", "@pipe", "@folder/..", "@" + "d/" * 1500 + "x"),
 ]
+OWN_FORM = ("metrics.json", "losses.json", "head.json")
+"""Documents of ours that are written and read whole: cut or replaced they are told, a figure edited by hand is not."""
 ADDING = {"embedded": {"@folder"}, "luca.csv": set()}
 """Commands that add to what is there: outputs that they take."""
 
@@ -78,7 +80,7 @@ def test_a_full_disk_is_one_line_and_no_half_output(runs: Runs, name: str, large
         if code != 0:
             assert code in (1, 2), told
             assert re.search(r"^error: .*(too large|the disk full|make room)", told, re.MULTILINE), told
-            assert left == []
+            assert left == [] or name in ADDING  # whose finished rows stay
     finally:
         for path in runs.outputs(name):
             (shutil.rmtree if path.is_dir() else os.unlink)(path)
@@ -94,6 +96,8 @@ def damaged(path: Path) -> Iterator[bytes]:
     if path.suffix not in (".json", ".jsonl"):
         return
     yield from (b"null", b"[]", b"{}", b"3", b'"x"', b"[{}]")
+    if path.name in OWN_FORM:
+        return
     first, *rest = content.splitlines() if path.suffix == ".jsonl" else [content]
     for document in edits(json.loads(first)):
         yield b"\n".join([json.dumps(document).encode(), *rest]) + b"\n"

@@ -35,11 +35,14 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(runs: Runs, tmp_path: Path,
     if code:
         code, _ = runs.call(name)
     assert code == 0 or "already exists" in runs.told(name), runs.told(name)
-    after = tmp_path / "after"
+    after = tmp_path.with_name("after")
     after.mkdir()
     for path in runs.outputs(name):
-        (shutil.copytree if path.is_dir() else shutil.copy)(path, after / path.name)
+        shutil.move(path, after)
     found = contents(after)
+    shutil.rmtree(after)
+    for path in tmp_path.iterdir():  # what later commands were made from
+        shutil.move(path, runs.folder)
     assert sorted(found) == sorted(wanted), "all of it, and nothing else"
     for each in found:
         assert found[each] == wanted[each], each

@@ -209,8 +209,12 @@ def test_scoring_is_a_step_that_can_be_kept(tmp_path: Path, capfd: pytest.Captur
     labels = [label.name for label in card.labels.values()]
     common = {"task": card.id, "split": "test", "kind": card.kind, "choices": labels}
     gold = [labels[i % 2] for i in range(6)]
+    asked = {"prompt": [{"role": "user", "content": "?"}], "inputs": [{"name": "seq", "modality": "dna", "letters": "ACGT"}]}
     files: dict[str, list[dict[str, Any]]] = {
-        "records": [{**common, "id": str(i), "label": label} for i, label in enumerate(gold)],
+        "records": [
+            {**common, **asked, "completion": [{"role": "assistant", "content": label}], "id": str(i), "label": label}
+            for i, label in enumerate(gold)
+        ],
         "predictions": [
             {**common, "id": str(i), "gold": label, "predicted": label, "logprobs": None, "text": None, "parsed": None, "status": None}
             for i, label in enumerate(gold)

@@ -14,7 +14,8 @@ from typing import Any
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, write_manifest
 from artefacts.recipe import Recipe
-from eval.predictions import by_task, read_lines
+from data_convert.tasks.records import each_record
+from eval.predictions import by_task, prediction_lines, read_lines
 from eval.show import content
 from pages.charts import WIDE, Axis, Series, chart
 from pages.page import MODALITIES, render_page
@@ -63,7 +64,7 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
     summary = recipe.out.with_suffix(".md")
     if summary.exists() and not (summary.is_file() and OURS in summary.read_text(encoding="utf-8", errors="replace")):
         raise UserError(f"{summary}: would be replaced, and is none of ours; choose another output")
-    metrics = _json(recipe.metrics)
+    metrics = _json(recipe.metrics, "tasks", "provenance")
     from eval.show.figures import task_figures
 
     model, tasks = content.reference_of(metrics), metrics["tasks"]
@@ -113,13 +114,16 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
         write_manifest(recipe.out, "report", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(tasks)})
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, *needs: str) -> Any:
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the stage that writes it, or leave its folder out of the report")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); run the stage that writes it again") from None
+    if not isinstance(found, dict) or not found.keys() >= {*needs}:
+        raise UserError(f"{path}: no {' or '.join(needs) or 'object'} in it; run the stage that writes it again")
+    return found
 
 
 def _pretrain(folder: Path, losses: dict[str, Any]) -> dict[str, Any]:
@@ -176,8 +180,8 @@ def _chats(recipe: ReportRecipe, metrics: dict[str, Any], model: str) -> dict[st
     if path is None or recipe.records is None or not path.is_file():
         return {}
     tasks = {task["task"] for task in metrics["tasks"]}
-    records = {record["id"]: record for record in read_lines(recipe.records / "test.jsonl")}
-    lines = by_task(read_lines(path))
+    records = {record["id"]: record for record in each_record(recipe.records / "test.jsonl")}
+    lines = by_task(prediction_lines(path))
     for name in tasks & lines.keys():
         strange = next((line["id"] for line in lines[name] if line["id"] not in records), None)
         if strange is not None:
