@@ -8,7 +8,7 @@ quickstart: venv ## the whole way through on the simulated organism; ends with a
 	$(BIN)/llama-gene quickstart
 
 test: venv ## the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8
 
 test-%: venv ## the tests of one room: make test-tokenizer
 	$(BIN)/python -m pytest tests/$*
