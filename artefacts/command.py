@@ -138,7 +138,9 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
         except Exception as error:
             if of_the_system(error) or not (wrong := broken_input(recipe.read_values())):
                 raise
-            raise UserError(f"{wrong}; make or fetch it again") from error
+            raise UserError(
+                f"{wrong}; make or fetch it again. Seen as {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            ) from error
 
 
 def guarded(work: Callable[[], Any]) -> int:

@@ -273,7 +273,13 @@ def read_manifest(folder: str | Path, stage: str | None = None) -> dict[str, Any
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise UserError(f"{folder}: not a finished artefact (no {MANIFEST}). Run the stage that makes it first.")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); make the artefact again") from None
+    parts = {"stage": str, "recipe": dict, "inputs": dict, "counts": dict}
+    if wrong := [name for name, kind in parts.items() if not isinstance(manifest, dict) or not isinstance(manifest.get(name), kind)]:
+        raise UserError(f"{path}: no manifest ({wrong[0]} is missing, or of another kind); make the artefact again")
     if stage is not None and manifest["stage"] != stage:
         raise UserError(f"{folder}: made by stage '{manifest['stage']}', but '{stage}' is needed here")
     return manifest

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from artefacts.recipe import read_yaml
 
-MOST_FILES, LONGEST_NAME = 10_000, 4_000
-"""Files looked at in one input; a corpus has more. A longer text is no path."""
+MOST_FILES, LARGEST_FILE, LONGEST_NAME = 10_000, 64 << 20, 4_000
+"""Files looked at in one input, and bytes of one: a corpus has more, and its readers check it. A longer text is no path."""
 
 
 def broken_input(values: Iterable[Any]) -> str | None:
@@ -29,7 +30,7 @@ def broken_input(values: Iterable[Any]) -> str | None:
         found = sorted(path.rglob("*"))[:MOST_FILES] if path.is_dir() else [path]
         for file in found:
             opener = OPENERS.get(file.name) or OPENERS.get(file.suffix)
-            if opener is None or not file.is_file():
+            if opener is None or not file.is_file() or (opener is not _weights and file.stat().st_size > LARGEST_FILE):
                 continue
             try:
                 opener(file)
@@ -39,11 +40,10 @@ def broken_input(values: Iterable[Any]) -> str | None:
     return None
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _object(path: Path) -> None:
     found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict | list):
         raise ValueError(f"holds {type(found).__name__}, no object and no list")
-    return found if isinstance(found, dict) else {}
 
 
 def _objects(path: Path) -> None:
@@ -53,49 +53,20 @@ def _objects(path: Path) -> None:
                 raise ValueError(f"line {number} holds no object")
 
 
-def _manifest(path: Path) -> None:
-    found = _object(path)
-    wrong = [
-        name
-        for name, kind in {"stage": str, "recipe": dict, "inputs": dict, "counts": dict}.items()
-        if not isinstance(found.get(name), kind)
-    ]
-    if wrong:
-        raise ValueError(f"{', '.join(wrong)} missing, or of another kind")
+def _opened_by(library: str, kind: str) -> Callable[[Path], None]:
+    """By a class of a library, whose `from_pretrained` takes the folder. The library is imported when it is needed."""
 
+    def opened(path: Path) -> None:
+        _object(path)
+        getattr(import_module(library), kind).from_pretrained(str(path.parent))
 
-def _config(path: Path) -> None:
-    from transformers import AutoConfig
-
-    _object(path)
-    AutoConfig.from_pretrained(path.parent)
-
-
-def _generation(path: Path) -> None:
-    from transformers import GenerationConfig
-
-    _object(path)
-    GenerationConfig.from_pretrained(path.parent)
+    return opened
 
 
 def _tokenizer(path: Path) -> None:
     from tokenizers import Tokenizer
 
     Tokenizer.from_file(str(path))
-
-
-def _special_tokens(path: Path) -> None:
-    from transformers import AutoTokenizer
-
-    _object(path)
-    AutoTokenizer.from_pretrained(path.parent)
-
-
-def _adapter(path: Path) -> None:
-    from peft import PeftConfig
-
-    _object(path)
-    PeftConfig.from_pretrained(str(path.parent))
 
 
 def _weights(path: Path) -> None:
@@ -112,12 +83,11 @@ def _template(path: Path) -> None:
 
 
 OPENERS: dict[str, Callable[[Path], Any]] = {
-    "manifest.json": _manifest,
-    "config.json": _config,
-    "generation_config.json": _generation,
+    "config.json": _opened_by("transformers", "AutoConfig"),
+    "generation_config.json": _opened_by("transformers", "GenerationConfig"),
     "tokenizer.json": _tokenizer,
-    "tokenizer_config.json": _special_tokens,
-    "adapter_config.json": _adapter,
+    "tokenizer_config.json": _opened_by("transformers", "AutoTokenizer"),
+    "adapter_config.json": _opened_by("peft", "PeftConfig"),
     ".json": _object,
     ".jsonl": _objects,
     ".safetensors": _weights,

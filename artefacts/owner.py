@@ -69,10 +69,11 @@ def owned(out: str | Path, *, shared: bool = False, wait: bool = False) -> Itera
 
 
 def check_name(out: str | Path) -> None:
-    """Refuse an output that no file system, or not every library, can name."""
+    """Refuse an output that no file system, or not every library, can name, and one that is a device, a pipe or a socket."""
     try:
         os.fspath(out).encode()
         wrong = "it leads to nothing" if os.path.islink(out) and not os.path.exists(out) else ""
+        wrong = "it is no file and no folder" if os.path.exists(out) and not (os.path.isfile(out) or os.path.isdir(out)) else wrong
         wrong = "write the home folder out" if os.fspath(out).startswith("~") else wrong
         wrong = wrong if os.path.basename(place_of(out)) else "it has no name"
     except (OSError, ValueError) as error:

@@ -42,8 +42,8 @@ def chat_tokenizer(folder: str | Path, instead: Path | None = None) -> Any:
     return tokenizer
 
 
-def check_chat(tokenizer: Any, folder: str | Path) -> None:
-    """Refuse a tokenizer that cannot write a question and its answer. Raises UserError as `chat_tokenizer` does."""
+def check_chat(tokenizer: Any, folder: str | Path) -> list[int]:
+    """Ids of an answer. Raises UserError, as `chat_tokenizer` does, for a tokenizer that cannot write a question and its answer."""
     if not tokenizer.chat_template:
         raise UserError(
             f"{folder}: its tokenizer has no chat template, so there is no telling where an answer begins; extend the base with "
@@ -57,6 +57,7 @@ def check_chat(tokenizer: Any, folder: str | Path) -> None:
         raise UserError(f"{folder}: {error}") from None
     if not answer:
         raise UserError(f"{folder}: its chat template writes no answer; mend chat_template.jinja")
+    return answer
 
 
 SPELLS_CONTROL = "spells a special token of the tokenizer"

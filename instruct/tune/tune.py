@@ -19,7 +19,7 @@ from instruct.tune.encode import encode
 from instruct.tune.recipe import InstructRecipe
 from instruct.tune.rows import PackedRows, order_of, plan, weights_of
 from instruct.tune.watch import DevWatch, counts_of, scored_records
-from tokenizer.conversations import PROBE, answer_ids, check_chat
+from tokenizer.conversations import check_chat
 from tokenizer.new_ids import new_ids
 from tokenizer.saving import with_fixed_date
 from training import run as training_run
@@ -145,7 +145,7 @@ def check_tokenizer(model: Path, tokenizer: Any, config: Any) -> None:
         UserError: no chat template, one that writes today's date, or one that ends answers where no generation ends;
             tags of another version.
     """
-    check_chat(tokenizer, model)
+    answer = check_chat(tokenizer, model)
     if with_fixed_date(tokenizer.chat_template) != tokenizer.chat_template:
         raise UserError(
             f"{model}: its chat template writes today's date, so a run continued tomorrow would train on other tokens; "
@@ -154,7 +154,6 @@ def check_tokenizer(model: Path, tokenizer: Any, config: Any) -> None:
     # `tokenizer extend` notes the template's end of turn, others may not have
     noted = GenerationConfig.from_pretrained(model) if (model / "generation_config.json").is_file() else config
     stops = noted.eos_token_id if isinstance(noted.eos_token_id, list) else [noted.eos_token_id]
-    answer = answer_ids(tokenizer, PROBE, "yes")
     if not set(answer) & set(stops):
         raise UserError(
             f"{model}: the chat template ends an answer with '{tokenizer.decode(answer[-1:])}' (id {answer[-1]}), which ends no "
