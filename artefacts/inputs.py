@@ -76,10 +76,12 @@ def _weights(path: Path) -> None:
         tensors.keys()
 
 
-def _template(path: Path) -> None:
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+def _arrow(path: Path) -> None:
+    import pyarrow
 
-    ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(path.read_text(encoding="utf-8"))
+    with pyarrow.OSFile(str(path)) as file:
+        for batch in pyarrow.ipc.open_stream(file):
+            batch.validate()
 
 
 OPENERS: dict[str, Callable[[Path], Any]] = {
@@ -90,8 +92,9 @@ OPENERS: dict[str, Callable[[Path], Any]] = {
     "adapter_config.json": _opened_by("peft", "PeftConfig"),
     ".json": _object,
     ".jsonl": _objects,
+    ".arrow": _arrow,
     ".safetensors": _weights,
-    ".jinja": _template,
+    ".jinja": lambda path: path.read_text(encoding="utf-8"),  # with tags of transformers' own, and tried where it is used
     ".yaml": lambda path: read_yaml(path.read_bytes(), str(path)),
 }
 """By name or ending, what opens a file or raises."""

@@ -16,8 +16,14 @@ from data_convert.tasks.records import with_choices
 from eval.ask.controls import CONTROLS
 
 Line = dict[str, Any]
-FIELDS = ("id", "task", "split", "kind", "gold", "choices", "logprobs", "predicted", "text", "parsed", "status")
-"""Of a line. Optional: `item_scores`, item -> score from 0 to 1, of answers that are sets; `label_tokens`, of each choice."""
+FIELDS: dict[str, Any] = {
+    **dict.fromkeys(("id", "task", "split", "kind"), str),
+    **{"gold": object, "choices": list, "logprobs": list | None, "predicted": object},
+    **{"text": str | None, "parsed": object, "status": str | None},
+}
+"""Of a line, with their types.
+
+Optional: `item_scores`, item -> score from 0 to 1, of answers that are sets; `label_tokens`, of each choice."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,9 @@ def by_task(lines: Iterator[Line]) -> dict[str, list[Line]]:
 def prediction_lines(path: Path) -> Iterator[Line]:
     """Lines of a system, each with all of `FIELDS`."""
     for number, line in enumerate(read_lines(path), start=1):
-        missing = [field for field in FIELDS if field not in line or (field in ("id", "task", "kind") and not isinstance(line[field], str))]
-        if missing:
-            raise UserError(f"{at(path, number)}: a prediction without '{missing[0]}'; write the file again")
+        wrong = [field for field, kind in FIELDS.items() if field not in line or not isinstance(line[field], kind)]
+        if wrong:
+            raise UserError(f"{at(path, number)}: a prediction without '{wrong[0]}', or one of another kind; write the file again")
         yield line
 
 

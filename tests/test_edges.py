@@ -16,6 +16,7 @@ import pytest
 from whole_way import COMMANDS, KILLS, Runs
 
 import llama_gene
+from artefacts.inputs import broken_input
 
 CANNOT_BE = [
     *("/proc/self/x", "/dev/null/x", "", ".", "/", "..", "a" * 300, "bad\udcff", "nul\0x", "~", "~/x"),
@@ -110,7 +111,7 @@ def damaged(path: Path) -> Iterator[bytes]:
 def edits(document: Any, depth: int = 0) -> Iterator[Any]:
     for key in list(document) if isinstance(document, dict) else []:
         yield {name: value for name, value in document.items() if name != key}
-        yield from ({**document, key: bad} for bad in (None, [], "x", {"a": 1}, -7))
+        yield from ({**document, key: bad} for bad in (None, [], "x", {"a": 1}, -7) if type(bad) is not type(document[key]))
         if depth < 1:
             yield from ({**document, key: inner} for inner in edits(document[key], depth + 1))
 
@@ -135,5 +136,14 @@ def test_a_damaged_input_is_one_line(runs: Runs, tmp_path: Path, capsys: pytest.
         code, said = given([*words, "--out", str(tmp_path / f"out-{number}" / name)], capsys)
         shutil.rmtree(tmp_path / "split", ignore_errors=True)
         assert code in (0, 2), said
-        assert code == 0 or said[-1].startswith("error: "), (file, broken[:100], said)
+        if code != 0:
+            assert said[-1].startswith("error: "), (file, broken[:100], said)
+            assert str(copy) in said[-1], (file, broken[:100], said)
+            assert "as what its name says" not in said[-1] or str(file) in said[-1], (file, broken[:100], said)
         file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_sound_output_is_not_blamed(runs: Runs, name: str) -> None:
+    runs.make(name)
+    assert broken_input([runs.folder / name]) is None

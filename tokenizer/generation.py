@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from artefacts.errors import UserError
+
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 NO_SETTINGS = ("transformers_version", "_from_model_config")
 
@@ -27,8 +29,16 @@ def greedy_settings(found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
 
 def load_causal(folder: str | Path, **options: Any) -> Any:
     """`AutoModelForCausalLM.from_pretrained`, the model's own generation settings replaced by the greedy ones."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
+    file = Path(folder) / "generation_config.json"
+    if file.is_file():
+        # transformers passes over a damaged one, and answers lose their ends
+        found = GenerationConfig.from_pretrained(folder)
+        for name in IDS:
+            ids = getattr(found, name)
+            if not all(isinstance(one, int) for one in (ids if isinstance(ids, list) else [] if ids is None else [ids])):
+                raise UserError(f"{file}: {name} is no token id, nor a list of them; mend it, or fetch the model again")
     return answering_greedily(AutoModelForCausalLM.from_pretrained(folder, **options))
 
 
