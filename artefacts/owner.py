@@ -143,7 +143,8 @@ def _tidy(out: Path) -> None:
         else:  # killed between the two renames
             old.rename(out)
             print(f"{out}: set aside by a run that was killed; it is back", file=sys.stderr)
-    for beside in (out.name, f"{out.name}.manifest.json", f"{out.stem}.rejected.csv"):
+    # the output, and what commands write beside theirs
+    for beside in (out.name, f"{out.name}.manifest.json", f"{out.stem}.rejected.csv", f"{out.name}.plan.json", f"{out.stem}.md"):
         tidy(out.parent, glob.escape(beside))
 
 

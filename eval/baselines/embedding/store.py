@@ -83,6 +83,7 @@ class StoreWriter:
         """
         self.folder, self.save_type, self.prefix = folder, save_type, prefix
         before = read_settings(folder)
+        tidy(folder, SETTINGS)  # of a run that was killed as it began
         if folder.is_dir() and before is None and any(folder.iterdir()):
             raise UserError(f"{folder}: not empty, and no settings.json says what is in it; choose another output")
         if before is not None:

@@ -12,10 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from artefacts.errors import Ledger, UserError
-from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
+from artefacts.folder import check_absent, fingerprint, manifest_path, new_file, write_manifest
 from artefacts.owner import owned
 from artefacts.recipe import load
-from artefacts.resume import check_rejected, work_on, write_rejected
+from artefacts.resume import check_rejected, read_plan, work_on, write_rejected
 from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.embedding.inputs import InputRow, Item, fasta_rows, open_table, paired_rows, read_letters, usable
@@ -92,13 +92,16 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
     plan = {**(table.plan or {}), "batch": recipe.batch, "rows": hashlib.sha256(json.dumps(of_rows).encode()).hexdigest()[:16]}
     batches = [todo[start : start + recipe.batch] for start in range(0, len(todo), recipe.batch)]
     inputs = {"head": fingerprint(recipe.model)} | ({} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)})
+    made_by, noted = recipe.model_dump(mode="json"), read_plan(manifest_path(recipe.out))
+    if not todo and table.done and isinstance(noted, dict) and (noted.get("recipe"), noted.get("inputs")) == (made_by, inputs):
+        return 0  # this very command was killed, or given again, after its end: its manifest says what it did
     with work_on(recipe.out, plan, overwrite=overwrite) as work, new_file(recipe.out, overwrite=True) as file:
         made = work.each(tqdm(batches, desc="predict", unit="batch", disable=None), rows)
         work.check_rows(table.write(file, (row for batch in made for row in batch)), len(table.done) + len(todo))
         write_manifest(
             recipe.out,
             "prediction",
-            recipe=recipe.model_dump(mode="json"),
+            recipe=made_by,
             inputs=inputs,
             counts={"rows": ledger.as_dict(), "predicted": len(todo)},
             rejected=write_rejected(recipe.out, ("reason", "where"), rejected),
