@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,6 +80,7 @@ class Talk:
         self.session, self.sampling, self.asked = session, sampling, asked
         self.messages: Messages = []
         self.loaded: list[Read] = []
+        self._at_work = False
 
     def converse(self) -> None:
         """Read prompts until the end."""
@@ -87,6 +89,8 @@ class Talk:
             return
         terminal = sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty()
         read = _terminal_reader() if terminal else _plain_reader()
+        if terminal:
+            signal.signal(signal.SIGINT, self._interrupt)
         going = True
         while going:
             try:
@@ -96,16 +100,24 @@ class Talk:
                     raise
                 print("\n[stopped; the conversation goes on]")
 
+    def _interrupt(self, *_: object) -> None:
+        """Ctrl-C stops a turn, once. While a prompt starts it is a signal too, which ended one conversation in 130: it is nothing then."""
+        if self._at_work:
+            self._at_work = False
+            raise KeyboardInterrupt
+
     def _turn(self, read: Callable[[], str]) -> bool:
         """One prompt or command; whether more may follow."""
         try:
             if (line := read().strip()) == "/quit":
                 return False
+            self._at_work = True
             self._line(line)
         except EOFError:
             return False
         except UserError as error:
             print(f"error: {error}")
+        self._at_work = False
         return True
 
     def _line(self, line: str) -> None:
@@ -199,7 +211,7 @@ def _terminal_reader() -> Callable[[], str]:
     def read() -> str:
         while True:
             with contextlib.suppress(KeyboardInterrupt):  # clears what was written; Ctrl-D or /quit ends
-                return prompts.prompt()
+                return prompts.prompt(handle_sigint=False)
 
     return read
 

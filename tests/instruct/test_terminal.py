@@ -106,8 +106,21 @@ def test_ctrl_c_stops_the_answer_and_nothing_else(terminal: Terminal) -> None:
         stopped += "[stopped; the conversation goes on]" in terminal.until(f"error: /lod{number}: no such command")
         terminal.type("/new\r")
     assert stopped >= 2
+    terminal.type("/help\r")
+    terminal.until("/new starts over.*you>")  # the prompt is there: from here Ctrl-C is a key, no signal
     terminal.type("not sent\x03/lod\r")
     terminal.until("error: /lod: no such command")
+
+
+def test_ctrl_c_while_a_prompt_starts_ends_nothing(terminal: Terminal) -> None:
+    """For a moment the terminal is not in raw mode yet, and the key is a signal: one in 130 ended in a traceback."""
+    for number in range(60):
+        terminal.type("/lod\r")
+        time.sleep(0.0005 * (number % 10))
+        terminal.type("\x03")
+    time.sleep(1)
+    terminal.type("\r/last\r")
+    terminal.until("error: /last: no such command")
 
 
 @pytest.mark.parametrize("before", [True, False])
