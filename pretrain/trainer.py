@@ -39,7 +39,8 @@ class GeneTrainer(RunTrainer, Trainer):
         self._losses = []
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(total)
-        lately = (line["loss"] for line in reversed(self.state.log_history) if "loss" in line)
+        bases = self.recipe.by_bases(self.state.global_step)  # a loss is compared with those of its own kind
+        lately = (line["loss"] for line in reversed(self.state.log_history) if "loss" in line and self.recipe.by_bases(line["step"] - 1) == bases)
         before = list(islice(lately, self.recipe.spikes.window))[::-1]
         assert self.adam is not None
         self.adam.skip = self.guard.judge(float(total), before, self.state.global_step + 1)
