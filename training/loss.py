@@ -9,10 +9,12 @@ probability that base b stands at place j is the sum over all k-mers with b at j
 the loss of a k-mer is the sum over its places of -log of the probability of the true base. All other targets (text, tags,
 single letters) keep their cross-entropy.
 
-The sum is in the unit of the token's cross-entropy, nats per token: the two are equal where the places are independent.
-So text weighs against sequences what it weighed before, and a switch from one loss to the other changes neither the
-scale of the gradients nor that of the log. Carbon takes the mean over the k places and divides the text's cross-entropy
-by k: with one k that is this loss divided by k, and AdamW's steps do not see a constant factor.
+The sum is in the unit of the token's cross-entropy, nats per token: the two are equal where the places are independent
+and the k-mers hold all the probability. So text weighs against sequences what it weighed before, and a switch from one
+loss to the other leaves the scale of the gradients and of the log as it was. Carbon takes the mean over the k places and
+divides the text's cross-entropy by k: with one k that is this loss divided by k, and AdamW does not see a constant factor.
+Probability outside of the k-mers counts at every place, k times: a model that does not yet know that a k-mer comes next
+has losses far above its cross-entropy.
 
 Shapes: B rows, T tokens of a row, N labelled tokens, D hidden size, V ids, C tokens of a chunk, R of them in the cache,
 K ids from the first k-mer of a table to its last, M = k x letters.
@@ -208,7 +210,9 @@ class ScoringHead(nn.Linear):
         tables: Sequence[KmerTable] = (),
     ) -> Tensor:
         """Logits [B, T, V] of hidden states [B, T, D]; with labels [B, T] their `score` instead."""
-        return super().forward(input) if labels is None else score(self.way, input, self.weight, labels, each, weights, self.trained, tables)
+        if labels is None:
+            return super().forward(input)
+        return score(self.way, input, self.weight, labels, each, weights, self.trained, tables)
 
 
 def score(
@@ -262,8 +266,8 @@ def _scoring(plain: nn.Linear, way: str) -> ScoringHead:
 def score_in_head(model: Any, way: str, tables: Sequence[KmerTable] = ()) -> None:
     """Make `model(input_ids, position_ids, labels)` return {"loss": summed loss} without full logits; without labels all is as before.
 
-    `weights` [B, T] gives labels unequal weight, `bases` scores the k-mers of `tables` base by base. Only the call is changed, not the parameters or their names. Of a PEFT
-    model, give the base model in it.
+    `weights` [B, T] gives labels unequal weight, `bases` scores the k-mers of `tables` base by base. Only the call is
+    changed, not the parameters or their names. Of a PEFT model, give the base model in it.
 
     Raises:
         UserError: the head has a bias, which no LLaMA has.

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, TrainingArguments
 
+from artefacts.errors import UserError
+from tokenizer.encoders import BlockEncoder, read_encoders
 from tokenizer.generation import load_causal
 from tokenizer.new_ids import new_ids
 from training.launch import zero_of

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -200,21 +201,6 @@ def test_value_and_gradients_of_bases(tokens, chunk, seed, weighted, trained):
         assert torch.allclose(mine, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_gradients_of_bases_by_differences():
-    torch.manual_seed(2)
-    hidden = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(26, 3, dtype=torch.float64, requires_grad=True)
-    labels = torch.tensor([3, 25, *NUCLEOTIDES.ids[[0, 7, 15]]])
-    # the value is summed in float32, and differences need more
-    exact = lambda one, other: ChunkedLoss.apply(one, other, labels, 2, ALL, None, [NUCLEOTIDES])  # noqa: E731
-    for number in range(5):
-        step = torch.zeros_like(hidden)
-        step[number, 1] = 1e-2
-        rise = (exact(hidden + step, weight) - exact(hidden - step, weight)) / 2e-2
-        (slope,) = torch.autograd.grad(exact(hidden, weight), hidden)
-        assert rise.item() == pytest.approx(slope[number, 1].item(), abs=2e-3)
-
-
 def test_letters_and_other_targets_keep_their_cross_entropy():
     """Bit for bit where the label is in no table; of single letters, to the last digits of float32."""
     torch.manual_seed(5)
@@ -230,7 +216,10 @@ def test_letters_and_other_targets_keep_their_cross_entropy():
             assert torch.allclose(before, after, atol=apart, rtol=apart)
 
 
-@pytest.mark.parametrize("table", [NUCLEOTIDES, RESIDUES, KmerTable(3, 4, np.arange(64)[::-1].copy())], ids=["pairs", "letters", "triplets"])
+TRIPLETS = KmerTable(3, 4, np.arange(64)[::-1].copy())
+
+
+@pytest.mark.parametrize("table", [NUCLEOTIDES, RESIDUES, TRIPLETS], ids=["pairs", "letters", "triplets"])
 def test_the_bases_of_a_place_share_the_mass_of_all_kmers(table):
     logits = torch.randn(6, 64, dtype=torch.float64)
     chances = logits.softmax(dim=1)
@@ -256,14 +245,16 @@ def test_a_base_that_is_ruled_out_keeps_the_loss_finite():
 def test_bases_in_bf16_are_near():
     torch.manual_seed(3)
     hidden, weight, labels = torch.randn(64, 32), torch.randn(500, 32) * 0.1, torch.from_numpy(NUCLEOTIDES.ids).repeat(4)
-    exact, *gradients = ChunkedLoss.apply(one := hidden.clone().requires_grad_(), weight, labels, 7, ALL, None, [NUCLEOTIDES]), one
-    exact.backward()
-    near = hidden.bfloat16().requires_grad_()
-    loss = ChunkedLoss.apply(near, weight.bfloat16(), labels, 7, ALL, None, [NUCLEOTIDES])
-    loss.backward()
-    assert loss.item() == pytest.approx(exact.item(), rel=2e-3)
-    assert near.grad.dtype == torch.bfloat16
-    assert torch.nn.functional.cosine_similarity(near.grad.float().flatten(), one.grad.flatten(), dim=0) > 0.999
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        one = hidden.to(dtype, copy=True).requires_grad_()
+        loss = ChunkedLoss.apply(one, weight.to(dtype), labels, 7, ALL, None, [NUCLEOTIDES])
+        loss.backward()
+        assert one.grad.dtype == dtype
+        found.append((loss.item(), one.grad.float().flatten()))
+    (exact, slope), (near, other) = found
+    assert near == pytest.approx(exact, rel=2e-3)
+    assert F.cosine_similarity(slope, other, dim=0) > 0.999
 
 
 @pytest.mark.parametrize("way", ["chunked", "full"])
@@ -279,3 +270,42 @@ def test_a_model_scores_bases_only_when_asked(way):
     hidden = scoring.model(input_ids=ids, position_ids=inputs["position_ids"]).last_hidden_state[0, :-1]
     expected = of_bases(hidden, scoring.lm_head.weight, ids[0, 1:], [NUCLEOTIDES]).sum()
     assert scoring(**inputs, bases=True)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+PARTS = {
+    "all": None,
+    "lora": {"target_modules": ["q_proj"]},
+    "copies": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
+    "rows-alone": {"target_modules": ["q_proj"], "trainable_token_indices": {"embed_tokens": [3, 9], "lm_head": [3, 9]}},
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("parts", PARTS)
+def test_bases_in_every_way_of_training(parts, weighted, monkeypatch):
+    """Loss and gradients of what is trained, adapters and single rows too, against all logits of the same model."""
+    monkeypatch.setattr("training.loss.CHUNK_BYTES", 4 * 90 * 5)
+    model = llama()
+    if PARTS[parts] is not None:
+        model = get_peft_model(model, LoraConfig(r=2, init_lora_weights=False, task_type="CAUSAL_LM", **PARTS[parts]))
+    base = model if PARTS[parts] is None else model.get_base_model()
+    ids = torch.cat((torch.from_numpy(NUCLEOTIDES.ids), torch.arange(24, 34))).view(2, 13)
+    labels = ids.clone()
+    labels[0, :4] = IGNORED
+    places, shares = torch.arange(13).expand(2, 13), torch.rand(2, 13)
+    counted = labels[:, 1:] != IGNORED
+    logits = model(input_ids=ids, position_ids=places, use_cache=False).logits[:, :-1][counted]
+    losses = of_bases(logits, torch.eye(90), labels[:, 1:][counted], [NUCLEOTIDES])
+    expected = (losses * shares[:, 1:][counted]).sum() if weighted else losses.sum()
+    expected.backward()
+    gradients = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    model.zero_grad()
+    score_in_head(base, "chunked", [NUCLEOTIDES])
+    more = {"weights": shares} if weighted else {}
+    loss = model(input_ids=ids, position_ids=places, labels=labels, bases=True, **more)["loss"]
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert len(gradients) > 1
+    for name, value in model.named_parameters():
+        if value.grad is not None:
+            assert torch.allclose(value.grad, gradients[name], atol=1e-5), name
