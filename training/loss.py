@@ -151,9 +151,8 @@ def _to_gradients(logits_CV: Tensor, labels_C: Tensor, share_C: Tensor | None, t
         losses_R = top_R - wide_RV.amax(dim=-1).log() - mine_R
         whole_R = torch.ones_like(losses_R)  # 0 for a label that is scored by its bases
         for table in tables:
-            kmer_R = _score_bases(table, wide_RV, labels_R, losses_R)
-            whole_R.masked_fill_(kmer_R, 0)
-            share_R = torch.where(kmer_R, table.k, 1) * (1 if share_R is None else share_R)
+            places_R = _score_bases(table, wide_RV, labels_R, losses_R, whole_R)
+            share_R = places_R if share_R is None else share_R if places_R is None else share_R * places_R
         total += losses_R.sum() if share_R is None else (losses_R * share_R).sum()
         wide_RV.scatter_add_(1, labels_R[:, None], -whole_R[:, None])
         if share_R is not None:
@@ -163,16 +162,23 @@ def _to_gradients(logits_CV: Tensor, labels_C: Tensor, share_C: Tensor | None, t
     return total
 
 
-def _score_bases(table: KmerTable, probabilities_RV: Tensor, labels_R: Tensor, losses_R: Tensor) -> Tensor:
-    """[R] Whether each label is a k-mer of the table. Of those, in place, the mean loss of a base and its gradients."""
+def _score_bases(table: KmerTable, probabilities_RV: Tensor, labels_R: Tensor, losses_R: Tensor, whole_R: Tensor) -> Tensor | None:
+    """Where a label is a k-mer of the table, put in place the mean loss of a base, its gradients, and 0 into `whole_R`.
+
+    Returns:
+        [R] k where it is one, 1 elsewhere; None where none is.
+    """
     places_KM, kmers_RK = table.places(probabilities_RV), probabilities_RV[:, table.span]
     other, row_R = len(places_KM) - 1, labels_R - table.span.start
     true_RM = places_KM[torch.where((row_R < 0) | (row_R > other), other, row_R)]
     kmer_R = true_RM.any(dim=1)
+    if not kmer_R.any():
+        return None
     found_RM = (kmers_RK @ places_KM[:other]).clamp_(min=LEAST)
     losses_R.copy_(torch.where(kmer_R, (true_RM * found_RM.log()).sum(dim=1) / -table.k, losses_R))
     kmers_RK.mul_(torch.addmm(found_RM.new_ones(1), true_RM / found_RM, places_KM[:other].t(), alpha=-1 / table.k))
-    return kmer_R
+    whole_R.masked_fill_(kmer_R, 0)
+    return torch.where(kmer_R, table.k, 1)
 
 
 def negative_log_likelihoods(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> Tensor:
