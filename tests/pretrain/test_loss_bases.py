@@ -109,6 +109,14 @@ def test_every_way_of_training(make, nursery, tmp_path, way):
     assert all(map(math.isfinite, losses(wanted.out)))
 
 
+def test_two_ranks_have_the_losses_of_one(whole, make, nursery, tmp_path):
+    """The ranks switch together, and each counts its own share of k-mers and text."""
+    wanted = make(tmp_path / "model", ranks=2, micro_batch=2, deepspeed="zero2", bases_from=SWITCH)
+    done = nursery.run(wanted, ranks=2)
+    assert done.codes == [0, 0], done.text[-3000:]
+    assert losses(wanted.out) == pytest.approx(losses(whole(bases_from=SWITCH)), abs=1e-4)
+
+
 def test_a_switch_after_the_last_step_is_refused(make, tmp_path):
     for command in (train, preview):
         with pytest.raises(UserError, match=rf"bases_from={STEPS}: the run has {STEPS} steps, none of them by bases"):
