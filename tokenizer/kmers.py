@@ -23,7 +23,7 @@ from sequences.alphabets import PLAIN_LETTERS, Alphabet
 MARK = "~"
 """The mark of a vocabulary over plain letters; an extended tokenizer has a private character instead."""
 MOST_KMERS = 1 << 17
-_STEP = re.compile(r"\(\?:(.)\|\\G\(\?!\\A\)\)\[(.+?)\]\{(\d+)\}")
+_STEP = re.compile(r"\(\?:(.)\(.+?\)\|\\G\(.+?\)\)\[(.+?)\]\{(\d+)\}")
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ class Blocks:
 
     def steps(self) -> list[normalizers.Normalizer]:
         r"""The marks, in time linear in the text: one for the first block of each run, then from block to block (`\G`)."""
-        one, rest = f"[{self.letters}]", f"[{self.letters}]{{{self.k - 1}}}"
-        first = normalizers.Replace(Regex(rf"(?<!{one}){one}\K(?={rest})"), self.mark)
-        return [first, normalizers.Replace(Regex(rf"(?:{self.mark}|\G(?!\A)){one}{{{self.k}}}\K(?={rest})"), self.mark)]
+        # letters are spelled out, since a search for one of several strings skips over text, and one for a class does not
+        one, rest = f"(?:{'|'.join(self.letters)})", f"[{self.letters}]{{{self.k - 1}}}"
+        first = normalizers.Replace(Regex(rf"{one}(?<![{self.letters}]{{2}})\K(?={rest})"), self.mark)
+        return [first, normalizers.Replace(Regex(rf"(?:{self.mark}{one}|\G{one}){rest}\K(?={rest})"), self.mark)]
 
     def marked(self, text: str) -> str:
         """What the steps make of a text; marking twice is marking once."""
@@ -58,7 +59,7 @@ def blocks_in(document: dict[str, Any]) -> list[Blocks]:
         step = steps.pop()
         steps += step.get("normalizers", [])
         if match := _STEP.match((step.get("pattern") or {}).get("Regex", "")):
-            found.append(Blocks(match[1], match[2], int(match[3])))
+            found.append(Blocks(match[1], match[2], int(match[3]) + 1))
     return found
 
 
