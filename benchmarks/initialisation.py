@@ -32,36 +32,45 @@ from data_convert.simulate.organism import SimulateRecipe, Sizes, simulate
 from sequences.alphabets import ALPHABETS
 from sequences.readers import read_sequences
 from sequences.texts import read_texts
+from tokenizer.apart import text_shift
 from tokenizer.base import read_base
 from tokenizer.bpe.train import TrainBpe, train_bpe
 from tokenizer.create import CreateBase, create_base
+from tokenizer.parts import Parts
 from tokenizer.report.heldout import cut_sequences, cut_texts
 from tokenizer.report.loss import SEQUENCE, bits_per_letter, scored_sequences, scored_texts
+from tokenizer.report.models import start_of
 from tokenizer.report.ways import encoder, ours
 from tokenizer.rows import new_rows, sources
-from tokenizer.vocabulary import NewIds, extend
+from tokenizer.vocabulary import extend
 
 BLOCK, BATCH, LETTERS = 64, 6, 6000
 MODALITIES = ("dna", "protein", "text")
-OURS = "by position, noise 0.1 (ours)"
+OURS = "kept out of text (ours)"
 Fill = Callable[[Any, "Rows", int], None]
 
 
 class Rows:
     """What filling rows takes: sources, rows of the base, rows in all."""
 
-    def __init__(self, base: Tokenizer, new: NewIds) -> None:
-        self.kept = min(new.all)
+    def __init__(self, parts: Parts) -> None:
+        new = parts.new
+        self.parts, self.kept = parts, min(new.all)
         self.total = -(-(max(new.all) + 1) // 64) * 64
-        self.spelled = sources(base, new, self.total)
+        self.spelled = sources(parts.base.tokenizer, new, self.total)
 
 
-def means(noise: float, by_position: bool) -> Fill:
+def means(noise: float, by_position: bool, text_nats: float = 0.0) -> Fill:
     def fill(model: Any, rows: Rows, seed: int) -> None:
+        shifts = None
+        if text_nats:
+            shifts, _ = text_shift(copy.deepcopy(model), rows.parts, start_of(rows.parts), text_nats, noise, seed)
         model.resize_token_embeddings(rows.total, mean_resizing=False)
         for offset, module in enumerate((model.get_input_embeddings(), model.get_output_embeddings())):
-            matrix_VD = module.weight.data
-            for block, rows_ND in new_rows(matrix_VD, rows.kept, rows.spelled, noise, seed + offset, by_position=by_position):
+            matrix_VD, shifted = module.weight.data, shifts if offset else None
+            for block, rows_ND in new_rows(
+                matrix_VD, rows.kept, rows.spelled, noise, seed + offset, by_position=by_position, shifts=shifted
+            ):
                 matrix_VD[torch.tensor(block)] = rows_ND.to(matrix_VD.dtype)
 
     return fill
@@ -80,7 +89,8 @@ def normal(model: Any, rows: Rows, seed: int) -> None:
 
 
 WAYS: dict[str, Fill] = {
-    OURS: means(0.1, True),
+    OURS: means(0.1, True, 9.0),
+    "by position, noise 0.1": means(0.1, True),
     "by position, no noise": means(0.0, True),
     "plain mean, noise 0.1": means(0.1, False),
     "plain mean, no noise": means(0.0, False),
@@ -165,6 +175,7 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, dict[str, list
     ]
     base = read_base(work / "base")
     extended, new, _ = extend(base, *genes)
+    parts = Parts(work / "base", None, base, dict(zip(("dna", "protein"), genes, strict=True)), extended, new)
     start = base.tokenizer.token_to_id(base.config["bos_token"])
     streams = {name: stream(files["train", name], name, extended, start) for name in MODALITIES}
     heldout: dict[str, Any] = {
@@ -173,7 +184,7 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, dict[str, list
     } | {"text": list(scored_texts(encoder(base.tokenizer, "text"), list(cut_texts(files["heldout", "text"], LETTERS)), start))}
     model: Any = AutoModelForCausalLM.from_pretrained(work / "base")
     train(model, {"text": streams["text"]}, options.base_steps, 0)
-    rows = Rows(base.tokenizer, new)
+    rows = Rows(parts)
     results: dict[str, dict[str, list[list[float]]]] = {way: {name: [] for name in MODALITIES} for way in WAYS}
     results["base"] = {"text": [[bits_per_letter(model, heldout["text"])[0]]]}
     for seed in range(options.seeds):

@@ -268,6 +268,7 @@ REQUIRED = {
     "merge": "--model model --adapter adapter",
     "export": "--model model",
     "predict": "good.fa --model model --task sim/promoter",
+    "generate": "--model model --modality dna",
     "eval predict": "--model model --records records",
     "eval retention": "--models model",
     "eval export": "--records records",

@@ -1,19 +1,21 @@
-"""Keep new ids out of text: one vector, the same for every new output row, that lowers their logits in text alone.
+"""Keep new ids out of text, and those of one modality out of the other: one vector for all new output rows of a kind.
 
 A new row is made of the rows of letters (tokenizer/rows.py), and so takes probability from text wherever a letter, a capital or
 an abbreviation may follow: 4 to 7 % more bits per byte of English on a pretrained LLaMA, before any training. Rows that begin
-at the mean of all others do not, but begin far worse on sequences. The final hidden states behind text and behind new
-ids differ enough that one linear function of them is -`nats` in the one and `IN_SEQUENCES` in the other. Its vector, added to every
-new output row, leaves the ratios among new ids as they are; old rows stay untouched.
+at the mean of all others do not, but begin far worse on sequences. The final hidden states behind text, bases and residues
+differ enough for a linear function of them to tell which is which. Its vector lowers the logits of new ids by `nats` where they
+have no place; the ratios among the ids of a kind stay as they are, and old rows stay untouched.
 
 It is fitted by ridge regression on the hidden states of the base over texts that the base itself writes and random letters between
-tags, so it needs no file, and held-out text stays unseen. Suffixes: N contexts, D hidden, B texts, T tokens.
+tags, so it needs no file, and held-out text stays unseen. Suffixes: N contexts, D hidden, G kinds of ids, P places (text, bases,
+residues), B texts, T tokens.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,8 +34,10 @@ TEXTS, TOKENS = 24, 96
 """Texts that the base writes, and the tokens of each."""
 SEQUENCES = 12
 """Random sequences of each kind."""
-IN_SEQUENCES = 2.0
-"""Nats by which the logits of new ids are to rise in sequences, where old ids would take probability from them."""
+RISE = 2.0
+"""Nats by which logits are to rise where they belong: old ids would take probability there."""
+MODALITY = {"dna": "dna", "rna": "dna", "protein": "protein"}
+"""Alphabet -> the pieces that its sequences are made of."""
 UNTRAINED = 0.9
 """Share of a guess's entropy from which a base has learned no text: the vector would be larger than its rows, and keep nothing."""
 RIDGE = 1e-3
@@ -41,21 +45,25 @@ RIDGE = 1e-3
 
 
 @torch.no_grad()
-def text_shift(model: Any, parts: Parts, start: int, nats: float, noise: float, seed: int) -> tuple[Tensor | None, dict[str, Any]]:
-    """What is to be added to every new output row, [hidden] in float32, and what that does.
+def text_shift(
+    model: Any, parts: Parts, start: int, nats: float, noise: float, seed: int
+) -> tuple[dict[int, Tensor] | None, dict[str, Any]]:
+    """What is to be added to every new output row: id -> [hidden] in float32, one tensor for all ids of a kind; and what that does.
+
+    Kinds: pieces of DNA and RNA, pieces of proteins, tags (out of text alone), and what no encoding ever ends on (out of everything).
 
     Args:
         model: the base, loaded; it is changed: it gets rows for the new ids, as `new_rows` makes them.
         start: id that begins every text (BOS).
-        nats: how far the logits of new ids are to fall in text, on average.
+        nats: how far the logits of new ids are to fall where they have no place, on average.
         noise: see `new_rows`.
         seed: of the rows, as the input matrix has it, of the texts and of the sequences.
 
     Returns:
-        The vector, and of the logits that it adds: mean and deviation in text, mean in sequences; and its norm. None, and the
-        reason, where the base has learned no text.
+        The vectors, and for each kind what they add to its logits, on average in `text`, `dna` and `protein`, and their norm.
+        None, and the reason, where the base has learned no text.
     """
-    new, draw, kinds = parts.new, random.Random(seed), []
+    new, draw = parts.new, random.Random(seed)
     first, rows = min(new.all), max(new.all) + 1
     matrix_VD = model.resize_token_embeddings(rows, mean_resizing=False).weight
     for ids, rows_ND in new_rows(matrix_VD, first, sources(parts.base.tokenizer, new), noise, seed):
@@ -64,18 +72,32 @@ def text_shift(model: Any, parts: Parts, start: int, nats: float, noise: float, 
     text_ND, entropy = _text(model, start, seed, list(range(first, rows)))
     if entropy > UNTRAINED * math.log(first):
         return None, {"skipped": "the base has learned no text, it all but guesses"}
+    hidden: dict[str, list[Tensor]] = {"text": [text_ND], "dna": [], "protein": []}
     for name in ALPHABETS:
         sequences = ["".join(draw.choices(PLAIN_LETTERS[name], k=SEQUENCE)) for _ in range(SEQUENCES)]
         windows = scored_sequences(ours(parts.extended, new), name, sequences, start)
-        kinds.append(torch.cat([_hidden(model, torch.tensor([window.ids]))[window.first - 1 : -1] for window in windows]))
-    # text counts as much as all sequences, and each kind of sequence as much as the others
-    gram_DD = _gram(text_ND) + torch.stack([_gram(kind_ND) for kind_ND in kinds]).mean(0)
+        hidden[MODALITY[name]] += [_hidden(model, torch.tensor([window.ids]))[window.first - 1 : -1] for window in windows]
+    contexts = {place: torch.cat(found) for place, found in hidden.items()}
+    wanted = {
+        "dna": {"text": -nats, "dna": RISE, "protein": -nats},
+        "protein": {"text": -nats, "dna": -nats, "protein": RISE},
+        "tags": {"text": -nats, "dna": 0.0, "protein": 0.0},
+        "others": {"text": -nats, "dna": -nats, "protein": -nats},
+    }
+    # text, bases and residues count alike, however many tokens they take
+    gram_DD = torch.stack([one_ND.T @ one_ND / len(one_ND) for one_ND in contexts.values()]).sum(0)
     ridge = RIDGE * gram_DD.diagonal().mean() + torch.finfo(torch.float32).tiny  # a model of zeros has no hidden states
-    wanted_D = IN_SEQUENCES * torch.stack([kind_ND.mean(0) for kind_ND in kinds]).mean(0) - nats * text_ND.mean(0)
-    shift_D = torch.linalg.solve(gram_DD + ridge * torch.eye(len(gram_DD)), wanted_D)
-    text_N, sequences_N = text_ND @ shift_D, torch.cat([(kind_ND @ shift_D).mean(0, keepdim=True) for kind_ND in kinds])
-    figures = {"in_text": text_N.mean(), "deviation_in_text": text_N.std(), "in_sequences": sequences_N.mean(), "norm": shift_D.norm()}
-    return shift_D.float(), {name: value.item() for name, value in figures.items()}
+    targets_PG = torch.tensor([[kind[place] for kind in wanted.values()] for place in contexts], dtype=torch.float64)
+    means_DP = torch.stack([one_ND.mean(0) for one_ND in contexts.values()], 1)
+    shifts_DG = torch.linalg.solve(gram_DD + ridge * torch.eye(len(gram_DD)), means_DP @ targets_PG)
+    shifts = dict(zip(wanted, shifts_DG.T.float().contiguous(), strict=True))
+    figures = {
+        kind: {place: (one_ND.float() @ shift_D).mean().item() for place, one_ND in contexts.items()} | {"norm": shift_D.norm().item()}
+        for kind, shift_D in shifts.items()
+    }
+    kinds = {"dna": new.pieces["dna"].values(), "protein": new.pieces["protein"].values(), "tags": new.tags.values()}
+    of_ids = {index: shifts[kind] for kind, ids in kinds.items() for index in ids}
+    return defaultdict(lambda: shifts["others"], of_ids), figures
 
 
 def _text(model: Any, start: int, seed: int, new: list[int]) -> tuple[Tensor, float]:
@@ -95,7 +117,3 @@ def _text(model: Any, start: int, seed: int, new: list[int]) -> tuple[Tensor, fl
 def _hidden(model: Any, ids_1T: Tensor) -> Tensor:
     """Final hidden states behind every token, [tokens, hidden] in float64."""
     return model.get_decoder()(input_ids=ids_1T.to(model.device), use_cache=False).last_hidden_state[0].double().cpu()
-
-
-def _gram(hidden_ND: Tensor) -> Tensor:
-    return hidden_ND.T @ hidden_ND / len(hidden_ND)

@@ -1,7 +1,8 @@
 """Extend a base LLaMA with gene vocabularies, once, offline: `llama-gene tokenizer extend`.
 
 Nothing after this step ever resizes a model: resizing under ZeRO-3 and loading adapters onto resized embeddings are
-where such stacks break most often. The model is not loaded for it; its files are extended on disk (tokenizer/weights.py).
+where such stacks break most often. Its files are extended on disk (tokenizer/weights.py); it is loaded, where it is small
+enough, to learn where new ids have no place (tokenizer/apart.py), and to be measured.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Extend(Recipe):
     noise: float = Field(0.1, ge=0)
     """Noise on new embedding rows, as a share of each dimension's deviation over the base rows."""
     text_nats: float = Field(9.0, ge=0)
-    """Lower the logits of new ids by so many nats in text, and in text alone, so that they cost English next to nothing before
-    training: one vector is added to every new output row. 0: leave the rows as they are."""
+    """Lower the logits of new ids by so many nats in text, and those of one modality in the other, so that they cost English next to
+    nothing before training: one vector is added to all new output rows of a kind. 0: leave the rows as they are."""
     pad_to_multiple_of: int = Field(64, ge=1)
     """Embedding rows are padded up to a multiple of this (tensor cores like 64 or 128)."""
     heldout: Heldout = Heldout()
@@ -160,12 +161,12 @@ def _extend_model(recipe: Extend, parts: Parts, plan: Plan, folder: Path, report
     from tokenizer.rows import sources
     from tokenizer.weights import extend_configs, extend_weights
 
-    base, new, shift_D = parts.base, parts.new, None
+    base, new, shifts = parts.base, parts.new, None
     if reason := _not_apart(recipe, plan):
         report["apart"] = {"skipped": reason}
     else:
-        shift_D, report["apart"] = text_shift(load(parts.source), parts, start_of(parts), recipe.text_nats, recipe.noise, recipe.seed)
-    matrices = extend_weights(plan, folder, sources(base.tokenizer, new, plan.rows), recipe.noise, recipe.seed, shift_D)
+        shifts, report["apart"] = text_shift(load(parts.source), parts, start_of(parts), recipe.text_nats, recipe.noise, recipe.seed)
+    matrices = extend_weights(plan, folder, sources(base.tokenizer, new, plan.rows), recipe.noise, recipe.seed, shifts)
     ends = [parts.extended.token_to_id(token) for token in (base.config.get("eos_token"), END_OF_TURN) if token is not None]
     extend_configs(parts.source, folder, plan.rows, new.pad, [index for index in ends if index is not None])
     return matrices

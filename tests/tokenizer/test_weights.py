@@ -86,16 +86,16 @@ def test_equal_to_the_bit_to_extending_a_loaded_model(whole, genes, tmp_path, dt
     extend_base(Extend(base=base, out=tmp_path / "out", seed=5, **genes))
     parts = gather(base, **genes, weights=True)
     source, new = parts.base, parts.new
-    shift_D, _ = text_shift(load(base), parts, start_of(parts), 9.0, 0.1, 5)
-    assert shift_D is not None
+    shifts, _ = text_shift(load(base), parts, start_of(parts), 9.0, 0.1, 5)
+    assert shifts is not None
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
     tied = model.config.tie_word_embeddings
     model.resize_token_embeddings(max(new.all) + 1, pad_to_multiple_of=64, mean_resizing=False)
     matrices = [model.get_input_embeddings().weight.data] + ([] if tied else [model.get_output_embeddings().weight.data])
     for offset, matrix in enumerate(matrices):
         spelled = sources(source.tokenizer, new, len(matrix))
-        shift = shift_D if tied or offset else None
-        for block, rows_ND in new_rows(matrix, min(new.all), spelled, 0.1, 5 + offset, shift_D=shift):
+        shifted = shifts if tied or offset else None
+        for block, rows_ND in new_rows(matrix, min(new.all), spelled, 0.1, 5 + offset, shifts=shifted):
             matrix[torch.tensor(block)] = rows_ND.to(matrix.dtype)
     loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto", output_loading_info=True)
     extra = {"model.layers.0.self_attn.rotary_emb.inv_freq"}
