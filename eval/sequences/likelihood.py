@@ -1,0 +1,95 @@
+"""The log-likelihood of letters under a model, whatever its pieces: whole tokens, and the letters inside them.
+
+The probability that the next letters are x1 ... xj is the sum over all pieces that begin with them. So a token's letters are
+
+    log p(x1) + (log p(x1 x2) - log p(x1)) + ... + (log p(token) - log p(x1 ... xn-1)),
+
+which add up to the token's own log-likelihood. Of fixed blocks these are the exact conditional probabilities; of one-letter
+vocabularies there is nothing to add; of BPE pieces they are those of the canonical segmentation, which is one of many.
+
+Shapes: B rows, T tokens of a row, N scored tokens, V ids, P pieces of the alphabet, L letters of the longest piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eval.ask.subjects import open_model
+from eval.sequences.frame import Frame, Spelling, Window
+from eval.sequences.recipe import SequencesRecipe
+
+CHUNK_BYTES = 1 << 27
+"""Float32 logits worked on at a time."""
+
+
+class Reader:
+    """A model that is opened when the first batch is asked."""
+
+    def __init__(self, recipe: SequencesRecipe, frame: Frame) -> None:
+        self._recipe, self.frame = recipe, frame
+        self._model: Any = None
+
+    @property
+    def model(self) -> Any:
+        if self._model is None:
+            self._model = open_model(self._recipe.subject)
+            if self._recipe.precision == "fp32":
+                self._model.float()
+        return self._model
+
+    def __call__(self, batch: Sequence[Window]) -> list[Any]:
+        return nats(self.model, self.frame, batch)
+
+
+@torch.no_grad()
+def nats(model: Any, frame: Frame, batch: Sequence[Window]) -> list[Any]:
+    """Of each window the summed log-likelihood of its scored tokens; with `by_letter`, a list of each letter's."""
+    head, device = len(frame.head), next(model.parameters()).device
+    rows = [[*frame.head, *window.ids.tolist()] for window in batch]
+    longest = max(map(len, rows))
+    # padding stands behind the letters, where nothing that counts sees it
+    ids_BT = torch.tensor([row + row[-1:] * (longest - len(row)) for row in rows], device=device)
+    mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
+    logits_BTV = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits
+    found: list[Any] = []
+    for row, window in enumerate(batch):
+        first, size = head + window.first, max(1, CHUNK_BYTES // (4 * logits_BTV.shape[-1]))
+        parts: list[Tensor] = []
+        for start in range(first, len(rows[row]), size):
+            labels_N = ids_BT[row, start : min(start + size, len(rows[row]))]
+            logprobs_NV = logits_BTV[row, start - 1 : start - 1 + len(labels_N)].float().log_softmax(-1)
+            own_N = logprobs_NV.gather(1, labels_N[:, None])[:, 0].double()
+            parts.append(by_letter(logprobs_NV, own_N, labels_N, frame.spelling) if window.by_letter else own_N)
+        values = torch.cat(parts)
+        found.append(values.tolist() if window.by_letter else float(values.sum()))
+    return found
+
+
+def by_letter(logprobs_NV: Tensor, own_N: Tensor, labels_N: Tensor, spelling: Spelling) -> Tensor:
+    """The log-likelihood of every letter of the tokens, in their order, given the tokens and letters before it; float64.
+
+    Args:
+        own_N: of the tokens themselves.
+    """
+    if spelling.longest == 1:
+        return own_N
+    device, ids = own_N.device, labels_N.tolist()
+    ranges_NL2 = torch.from_numpy(spelling.beginnings(ids)).to(device)
+    letters_N = torch.tensor([len(spelling.word_of[number]) for number in ids], device=device)
+    logprobs_NP = logprobs_NV[:, torch.from_numpy(spelling.ids_P).to(device)]
+    places_P = torch.arange(len(spelling.ids_P), device=device)
+    before_N, columns = torch.zeros_like(own_N), []
+    for place in range(spelling.longest):
+        begun_N = own_N.clone()  # the last letter also ends the token
+        inner = torch.nonzero(letters_N > place + 1)[:, 0]
+        if len(inner):
+            first, last = ranges_NL2[inner, place, 0, None], ranges_NL2[inner, place, 1, None]
+            others = (places_P < first) | (places_P >= last)
+            begun_N[inner] = logprobs_NP[inner].masked_fill(others, -torch.inf).double().logsumexp(1)
+        columns.append(begun_N - before_N)
+        before_N = begun_N
+    return torch.stack(columns, 1)[torch.arange(spelling.longest, device=device) < letters_N[:, None]]
