@@ -166,8 +166,8 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene tokenizer create --text corpus.jsonl --vocab-size 1024 --out runs/base",
     ),
     "tokenizer train": Entry(
-        "tokenizer.bpe.train:TrainBpe", "tokenizer.bpe.train:train_bpe", "train a gene BPE",
-        "Train a gene BPE on FASTA files.",
+        "tokenizer.bpe.train:TrainBpe", "tokenizer.bpe.train:train_bpe", "train a gene vocabulary",
+        "Train a gene BPE on FASTA files; or write letters or k-mers, which need none (--pieces kmers --k 6).",
         "llama-gene tokenizer train --alphabet dna --vocab-size 4096 --out runs/dna.json genome.fa.gz",
         positional="files",
     ),

@@ -26,7 +26,7 @@ from artefacts.errors import Ledger
 from sequences.alphabets import ALPHABETS
 from sequences.readers import read_sequences
 from sequences.texts import read_texts
-from tokenizer.bpe.encode import MAY_HOLD_SPANS, read_encoders, text_tokenizer
+from tokenizer.encoders import MAY_HOLD_SPANS, read_encoders, text_tokenizer
 
 CUT = 10_000
 

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from artefacts.errors import Ledger
 from sequences.texts import read_texts
 from tokenizer.base import read_base
-from tokenizer.bpe.encode import MAY_HOLD_SPANS
+from tokenizer.encoders import MAY_HOLD_SPANS
 from tokenizer.vocabulary import extend
 
 DOCUMENT = 8000

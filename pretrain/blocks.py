@@ -13,7 +13,7 @@ from torch import Tensor
 
 from artefacts.errors import UserError
 from sequences.alphabets import TAGS
-from tokenizer.bpe.encode import read_encoders
+from tokenizer.encoders import read_encoders
 from training.batch import Document, batch_of
 from training.loss import IGNORED
 

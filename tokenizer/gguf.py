@@ -92,7 +92,7 @@ def _with_gene_pieces(path: Path, document: dict[str, Any], mapping: Premap) -> 
     if any(vocab.get(piece.piece) != index for index, piece in enumerate(proto.pieces)):
         raise UserError(f"{path}: not the model that this tokenizer was extended from; its pieces have other ids")
     _check_order(document["model"]["merges"], {piece.piece: piece.score for piece in proto.pieces}, path)
-    private = {*mapping.nucleotides.values(), *mapping.residues.values()}
+    private = {*mapping.nucleotides.values(), *mapping.residues.values(), *(one.mark for one in mapping.blocks)}
     special = {token["content"] for token in document["added_tokens"] if token["special"] and token["content"] not in TAGS}
     ranks: dict[str, int] = {}
     for left, right in document["model"]["merges"]:

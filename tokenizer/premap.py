@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from artefacts.errors import UserError
 from sequences.alphabets import ALPHABETS, DNA, PROTEIN, TAGS
 from sequences.spans import inside
+from tokenizer.kmers import Blocks, blocks_in
 from tokenizer.spm import START, START_BARE, has_blank_first
 
 
@@ -39,6 +40,8 @@ class Premap:
     """SentencePiece bases: an expression for where text gets a blank of its own, written ▁."""
     leading_once: bool = False
     """That blank stands at the start of the whole text only, not behind special tokens too."""
+    blocks: tuple[Blocks, ...] = ()
+    """Of k-mer vocabularies."""
 
     def map(self, text: str) -> str:
         """Text -> the text that the normalizer makes of it: private characters inside spans, all else as it was.
@@ -56,10 +59,9 @@ class Premap:
         return "".join([*mapped, self._segment(text[end:], end == 0)])
 
     def unmap(self, text: str) -> str:
-        """Private characters -> upper-case letters, U as T; all else stays."""
-        return text.translate(
-            {ord(character): letter for alphabet in (self.nucleotides, self.residues) for letter, character in alphabet.items()}
-        )
+        """Private characters -> upper-case letters, U as T, without the marks of blocks; all else stays."""
+        letters = {ord(character): letter for alphabet in (self.nucleotides, self.residues) for letter, character in alphabet.items()}
+        return text.translate(letters | {ord(one.mark): "" for one in self.blocks})
 
     def _segment(self, text: str, first: bool = True) -> str:
         blank = "▁" if self.leading is not None and (first or not self.leading_once) and re.match(self.leading, text) else ""
@@ -69,6 +71,8 @@ class Premap:
             table = {ord(written): character for letter, character in private.items() for written in (letter, letter.lower())}
             span = rf"(?<={alphabet.open_tag}){inside(alphabet)}(?={alphabet.close_tag}|\Z)"
             text = re.sub(span, lambda letters: letters[0].translate(table), text)  # noqa: B023 - used at once
+        for blocks in self.blocks:
+            text = blocks.marked(text)
         return blank + text
 
 
@@ -99,6 +103,7 @@ def read_premap(source: Tokenizer | str | Path) -> Premap:
         special,
         leading,
         leading is not None and leading != rule,
+        tuple(blocks_in(document)),
     )
 
 

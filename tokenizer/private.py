@@ -8,15 +8,16 @@ tokenizer.json works wherever that library does.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers
 
 from artefacts.errors import UserError, ensure
-from sequences.alphabets import DNA, PROTEIN, RNA, TAGS, Alphabet
+from sequences.alphabets import DNA, PLAIN_LETTERS, PROTEIN, RNA, TAGS, Alphabet
 from sequences.spans import WHITE_SPACE, inside, letters_of
+from tokenizer.kmers import Blocks
 
 BLOCK = 64
 """Code points that share all but their last UTF-8 byte: one block holds both alphabets and the marker."""
@@ -33,6 +34,8 @@ class PrivateAlphabets:
     residues: dict[str, str]
     marker: str
     """Reserved; the markers that stand behind an opening tag while the normalizer runs are derived from it."""
+    block: str
+    """The mark in front of a block of k letters (tokenizer/kmers.py)."""
 
     def of(self, alphabet: Alphabet) -> dict[str, str]:
         return self.residues if alphabet.name == "protein" else self.nucleotides
@@ -40,6 +43,11 @@ class PrivateAlphabets:
     @property
     def characters(self) -> list[str]:
         return [*self.nucleotides.values(), *self.residues.values()]
+
+    def blocks(self, alphabet: Alphabet, k: int) -> Blocks:
+        """Blocks of k plain letters of an alphabet, in private characters."""
+        spelling = self.of(alphabet)
+        return Blocks(self.block, "".join(spelling[letter] for letter in PLAIN_LETTERS[alphabet.name]), k)
 
 
 def choose(forbidden_pairs: Set[bytes] = frozenset(), taken: Set[str] = frozenset()) -> PrivateAlphabets:
@@ -52,7 +60,7 @@ def choose(forbidden_pairs: Set[bytes] = frozenset(), taken: Set[str] = frozense
     Raises:
         UserError: no block of private-use characters is free, so the base cannot be extended this way.
     """
-    needed = len(DNA.letters) + len(PROTEIN.letters) + 1
+    needed = len(DNA.letters) + len(PROTEIN.letters) + 2
     for start in BLOCKS:
         lead = chr(start).encode()[:3]
         if any(lead[i : i + 2] in forbidden_pairs for i in range(2)) or not taken.isdisjoint(map(chr, range(start, start + BLOCK))):
@@ -64,21 +72,23 @@ def choose(forbidden_pairs: Set[bytes] = frozenset(), taken: Set[str] = frozense
             if lead[2:] + last not in forbidden_pairs and last + lead[:1] not in forbidden_pairs:
                 free.append(chr(code))
         if len(free) >= needed:
-            marker, *characters = free[:needed]
+            marker, *characters, block = free[:needed]
             return PrivateAlphabets(
                 dict(zip(DNA.letters, characters[: len(DNA.letters)], strict=True)),
                 dict(zip(PROTEIN.letters, characters[len(DNA.letters) :], strict=True)),
                 marker,
+                block,
             )
     raise UserError("the base merges bytes of every private-use character; it cannot be extended with private alphabets")
 
 
-def normalizer(private: PrivateAlphabets) -> normalizers.Normalizer:
+def normalizer(private: PrivateAlphabets, blocks: Sequence[Blocks] = ()) -> normalizers.Normalizer:
     r"""Map letters to private characters inside sequences only (`sequences.spans`), in time linear in the text.
 
     The first step puts a marker in front of each letter of a sequence. `\G` (end of the previous match) chains its matches along
     a span; a look-ahead instead is quadratic. The second gives proteins a marker of their own; then each letter with its marker
     is replaced. All but the first look for a character that no text has, which costs next to nothing where there is no sequence.
+    The last steps mark the blocks of k-mer vocabularies.
     """
     # one block further for each, so that no marker is itself a letter
     mark, protein_mark = (chr(ord(private.marker) + BLOCK * number) for number in (1, 2))
@@ -95,12 +105,13 @@ def normalizer(private: PrivateAlphabets) -> normalizers.Normalizer:
             synonyms = [other for other, same in alphabet.synonyms.items() if same == letter]
             written = "".join(f"{one}{one.lower()}" for one in (letter, *synonyms)).replace("*", r"\*")
             steps.append(normalizers.Replace(Regex(f"{marker}[{written}]"), character))
-    return normalizers.Sequence(steps)
+    return normalizers.Sequence([*steps, *(step for one in blocks for step in one.steps())])
 
 
-def decoder_steps(private: PrivateAlphabets) -> list[decoders.Decoder]:
-    """One `Replace(private, letter)` per letter, to run after the base's own decoder."""
-    pairs = itertools.chain(private.nucleotides.items(), private.residues.items())
+def decoder_steps(private: PrivateAlphabets, blocks: Sequence[Blocks] = ()) -> list[decoders.Decoder]:
+    """One `Replace(private, letter)` per letter, to run after the base's own decoder; the marks of blocks go before them."""
+    marks = [("", one.mark) for one in blocks[:1]]
+    pairs = itertools.chain(marks, private.nucleotides.items(), private.residues.items())
     return [decoders.Replace(character, letter) for letter, character in pairs]
 
 

@@ -15,6 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from artefacts.errors import UserError, ensure
 from sequences.alphabets import ALPHABETS, DNA, PROTEIN, TAGS, Alphabet
 from tokenizer.base import BYTE_LEVEL, Base
+from tokenizer.kmers import MARK, blocks_in
 from tokenizer.private import PrivateAlphabets, choose, decoder_steps, normalizer, tag_tokens
 
 PAD = "<|gene_pad|>"
@@ -28,7 +29,7 @@ class NewIds:
     pad: int
     tags: dict[str, int]
     glue: dict[str, int]
-    """Byte prefixes that build a private character (byte-level bases only); no encoding ever ends on one."""
+    """What a private character (byte-level bases) or a k-mer is put together from; no encoding ever ends on one."""
     pieces: dict[str, dict[str, int]]
     """dna / protein -> piece in plain letters -> id, in the gene BPE's own order."""
 
@@ -77,30 +78,38 @@ def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, N
         for left, right in ((first, second), (first + second, third)):
             glue[left + right] = append(left + right)
             merges.append((left, right))
+    lead = "".join(glue)[-3:]
+    written = _as_byte_characters if byte_level else str
+    genes = {alphabet: _gene_model(bpe, alphabet) for alphabet, bpe in ((DNA, dna), (PROTEIN, protein))}
+    blocks = [private.blocks(alphabet, gene.k) for alphabet, gene in genes.items() if gene.k]
+    mark = {MARK: written(private.block)} if blocks else {}
+    spelling = {alphabet: {letter: written(one) for letter, one in private.of(alphabet).items()} | mark for alphabet in genes}
+    if byte_level:
+        merges += [(lead, spelled[-1]) for spelled in dict.fromkeys(one for each in spelling.values() for one in each.values())]
+
+    def spell(alphabet: Alphabet, piece: str) -> str:
+        return "".join(spelling[alphabet][letter] for letter in piece)
+
+    for alphabet, gene in genes.items():
+        # both alphabets' blocks begin with the one mark
+        glue |= {spelled: append(spelled) for joint in gene.joints if (spelled := spell(alphabet, joint)) not in glue}
     pieces: dict[str, dict[str, int]] = {}
-    for alphabet, bpe in ((DNA, dna), (PROTEIN, protein)):
-        pieces[alphabet.name] = {}
-        spelling = private.of(alphabet)
-        if byte_level:
-            lead = "".join(glue)[-3:]
-            spelling = {letter: _as_byte_characters(character) for letter, character in spelling.items()}
-            merges += [(lead, spelled[-1]) for spelled in spelling.values()]
-        gene_vocab, gene_merges = _gene_model(bpe, alphabet)
-        for piece in sorted(gene_vocab, key=gene_vocab.__getitem__):
-            pieces[alphabet.name][piece] = append("".join(spelling[letter] for letter in piece))
-        merges += [tuple("".join(spelling[letter] for letter in side) for side in merge) for merge in gene_merges]
+    for alphabet, gene in genes.items():
+        pieces[alphabet.name] = {piece.removeprefix(MARK): append(spell(alphabet, piece)) for piece in gene.pieces}
+        merges += [tuple(spell(alphabet, side) for side in merge) for merge in gene.merges]
     model["merges"] = [list(merge) for merge in merges]
     extended = Tokenizer.from_str(json.dumps(document))
-    steps = normalizer(private)
+    steps = normalizer(private, blocks)
     if base.tokenizer.normalizer is not None:
         steps = normalizers.Sequence([base.tokenizer.normalizer, steps])
     extended.normalizer = steps
     if byte_level:
         # A run of private characters is a word of its own, whatever the base's pattern makes of its neighbours.
         # Its first character is spelled out, since a search for one of these skips over text and one for a class does not.
-        run = Regex(f"(?:{'|'.join(private.characters)})[{''.join(private.characters)}]*")
+        inside = [*private.characters, *(one.mark for one in blocks[:1])]
+        run = Regex(f"(?:{'|'.join(inside)})[{''.join(inside)}]*")
         extended.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(run, "isolated"), base.tokenizer.pre_tokenizer])
-    extended.decoder = _decoder(base, private)
+    extended.decoder = decoders.Sequence([base.tokenizer.decoder, *decoder_steps(private, blocks)])
     extended.add_special_tokens([PAD])
     extended.add_tokens(tag_tokens())
     new = NewIds(pad, tags, glue, pieces)
@@ -124,16 +133,27 @@ def _check_added(added: list[dict[str, Any]]) -> None:
                 )
 
 
-def _decoder(base: Base, private: PrivateAlphabets) -> Any:
-    return decoders.Sequence([base.tokenizer.decoder, *decoder_steps(private)])
+@dataclass(frozen=True)
+class GeneModel:
+    """A gene vocabulary in plain letters, as `tokenizer train` writes it."""
+
+    pieces: list[str]
+    """In the order of their ids; k-mers with their mark."""
+    joints: list[str]
+    """What a k-mer is put together from: the mark and fewer than k letters."""
+    merges: list[list[str]]
+    k: int
+    """0 where nothing is cut in blocks."""
 
 
-def _gene_model(bpe: Tokenizer, alphabet: Alphabet) -> tuple[dict[str, int], list[list[str]]]:
-    model = json.loads(bpe.to_str())["model"]
+def _gene_model(gene: Tokenizer, alphabet: Alphabet) -> GeneModel:
+    document = json.loads(gene.to_str())
+    model = document["model"]
     if model["type"] != "BPE":
         raise UserError(f"the {alphabet.name} BPE is a {model['type']} tokenizer; train one with `llama-gene tokenizer train`")
+    k = max((one.k for one in blocks_in(document)), default=0)
     for piece in model["vocab"]:
-        if any(letter not in alphabet.letters for letter in piece):
+        if any(letter not in alphabet.letters for letter in (piece.removeprefix(MARK) if k else piece)):
             raise UserError(
                 f"gene BPE piece '{piece}' has letters outside the {alphabet.name} alphabet; train it with `llama-gene tokenizer train`"
             )
@@ -141,7 +161,9 @@ def _gene_model(bpe: Tokenizer, alphabet: Alphabet) -> tuple[dict[str, int], lis
     if missing:
         raise UserError(f"the {alphabet.name} BPE has no piece for {''.join(missing)}; those letters would be lost")
     merges = [merge.split(" ") if isinstance(merge, str) else list(merge) for merge in model["merges"]]
-    return model["vocab"], merges
+    ordered = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    joints = [piece for piece in ordered if piece.startswith(MARK) and len(piece) <= k]
+    return GeneModel([piece for piece in ordered if piece not in set(joints)], joints, merges, k)
 
 
 def _byte_table() -> dict[int, str]:

@@ -3,7 +3,7 @@
 A sequence becomes [BOS] <tag> pieces </tag> EOS, a text [BOS] pieces EOS. A longer document becomes several fragments,
 each complete in itself: the tags are opened and closed again, and no letter is lost.
 
-Sequences, and text without tags, take the fast ways of tokenizer/bpe/encode.py, which give the same ids.
+Sequences, and text without tags, take the fast ways of tokenizer/encoders.py, which give the same ids.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from tokenizers import Encoding, Tokenizer
 from artefacts.errors import UserError
 from data_convert.corpus.documents import Document
 from sequences.alphabets import ALPHABETS, Alphabet
-from tokenizer.bpe.encode import GeneEncoder, read_encoders
+from tokenizer.bpe.encode import GeneEncoder
 from tokenizer.bpe.words import read_word_encoder
+from tokenizer.encoders import read_encoders
 from tokenizer.private import check_tags, letterless
 
 log = logging.getLogger(__name__)

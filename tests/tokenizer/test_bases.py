@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from artefacts.errors import UserError
 from sequences.alphabets import ALPHABETS
 from tokenizer.base import from_sentencepiece, next_id, read_base
-from tokenizer.bpe.encode import read_encoders
 from tokenizer.create import CreateBase, create_base
+from tokenizer.encoders import read_encoders
 from tokenizer.extend import Extend, extend_base
 from tokenizer.parts import auto_notes, gather
 from tokenizer.private import choose

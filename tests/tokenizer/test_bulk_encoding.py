@@ -19,7 +19,8 @@ from artefacts.errors import Ledger, UserError
 from sequences.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RNA, Alphabet
 from sequences.readers import read_sequences
 from tokenizer.bpe import encode as bulk
-from tokenizer.bpe.encode import MAY_HOLD_SPANS, GeneEncoder, read_encoders, text_tokenizer
+from tokenizer.bpe.encode import GeneEncoder
+from tokenizer.encoders import MAY_HOLD_SPANS, read_encoders, text_tokenizer
 from tokenizer.vocabulary import extend
 
 MODALITIES = pytest.mark.parametrize("alphabet", [DNA, RNA, PROTEIN], ids=lambda a: a.name)

@@ -1,8 +1,5 @@
 """Letters -> token ids for whole corpora: the ids that the public tokenizer gives a span, some ten to fifty times as fast.
 
-    encoder = read_encoders("runs/extended")["dna"]
-    ids = encoder.encode("ACGT...")  # a whole chromosome is one span
-
 The public tokenizer rewrites every letter by regular expressions, and its BPE keeps a queue over the whole span. Here the
 gene BPE is read back out of the tokenizer and run as such, in time linear in the letters.
 
@@ -15,21 +12,15 @@ exactly one merge and encodes to itself, as a BPE trainer makes them; `GeneEncod
 
 from __future__ import annotations
 
-import json
-import random
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from artefacts.errors import UserError
-from sequences.alphabets import ALPHABETS, TAGS, Alphabet
-from sequences.spans import OPENING
+from sequences.alphabets import Alphabet
 
 FOREIGN = 255
 NEVER = 1 << 31
@@ -81,13 +72,15 @@ class GeneEncoder:
             UserError: a letter without a piece; a piece that no merge makes, or two do; a piece whose own letters are
                 segmented otherwise. The piece is named.
         """
-        self.alphabet = alphabet
-        self.tags = tags
-        self._codes = _letter_codes(alphabet)
+        self._name(alphabet, pieces, tags)
         self._tables = _tables(alphabet, pieces, list(merges), self._codes)
-        self.letters_of = np.zeros(int(self._tables.ids.max()) + 1, dtype=np.int32)
+
+    def _name(self, alphabet: Alphabet, pieces: Mapping[str, int], tags: tuple[int, int]) -> None:
+        self.alphabet, self.pieces, self.tags = alphabet, pieces, tags
+        self._codes = _letter_codes(alphabet)
+        self.letters_of = np.zeros(max(pieces.values(), default=-1) + 1, dtype=np.int32)
         """[highest id + 1] Letters that each id stands for; 0 for ids that are no piece of this modality."""
-        self.letters_of[self._tables.ids] = self._tables.size
+        self.letters_of[list(pieces.values())] = [len(piece) for piece in pieces]
 
     def encode(self, letters: bytes | str) -> NDArray[np.uint32]:
         """Ids of the pieces, without tags. Either case, and U for T in RNA, give the same ids.
@@ -121,8 +114,11 @@ class GeneEncoder:
             self._refuse(sequences, raw, before, of)
         bounds = np.zeros(len(raw) + 1, dtype=np.int64)
         np.cumsum([len(letters) for letters in raw], out=bounds[1:])
-        ids, ends = _segment(np.frombuffer(codes, dtype=np.uint8), bounds, self._tables)
+        ids, ends = self._segment(np.frombuffer(codes, dtype=np.uint8), bounds)
         return np.split(ids, ends[:-1])
+
+    def _segment(self, codes: NDArray[np.uint8], bounds: NDArray[np.int64]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        return _segment(codes, bounds, self._tables)
 
     def _refuse(self, sequences: Sequence[bytes | str], raw: Sequence[bytes], before: int, of: int) -> None:
         for number, (letters, as_bytes) in enumerate(zip(sequences, raw, strict=True), before + 1):
@@ -134,115 +130,6 @@ class GeneEncoder:
                     f"{where}{character!r} at position {position + 1} is not a {self.alphabet.name} letter "
                     f"({self.alphabet.letters}{''.join(self.alphabet.synonyms)}); give letters only, without line breaks"
                 )
-
-
-def read_encoders(source: Tokenizer | str | Path, modalities: Iterable[str] = tuple(ALPHABETS)) -> dict[str, GeneEncoder]:
-    """Encoders of an extended tokenizer, or of a folder written by `llama-gene tokenizer extend`; modality -> encoder.
-
-    Everything is read out of the tokenizer itself: what its normalizer and its pre-tokenizer make of a letter inside tags
-    is how its pieces spell that letter. A seeded sample is then compared with what the tokenizer itself gives.
-
-    Raises:
-        UserError: no tokenizer.json, a tokenizer without private alphabets, a gene BPE that no trainer makes (see
-            `GeneEncoder`), or one whose own ids differ.
-    """
-    where = "this tokenizer" if isinstance(source, Tokenizer) else str(source)
-    if not isinstance(source, Tokenizer):
-        path = Path(source) / "tokenizer.json" if Path(source).is_dir() else Path(source)
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; name a folder written by `llama-gene tokenizer extend`")
-        source = Tokenizer.from_file(str(path))
-    model = json.loads(source.to_str())["model"]
-    encoders: dict[str, GeneEncoder] = {}
-    for modality in modalities:
-        alphabet = ALPHABETS[modality]
-        opening, closing = source.token_to_id(alphabet.open_tag), source.token_to_id(alphabet.close_tag)
-        spelling = _spelling(source, alphabet)
-        if opening is None or closing is None or spelling is None or model["type"] != "BPE":
-            raise UserError(
-                f"{where}: {alphabet.name} has no private alphabet in it, so it is not extended; run `llama-gene tokenizer extend`"
-            )
-        try:
-            encoder = GeneEncoder(alphabet, *_gene_bpe(model, spelling), (opening, closing))
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from None
-        _compare(encoder, source, where)
-        encoders[modality] = encoder
-    return encoders
-
-
-def text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
-    """The same tokenizer without the steps that map letters inside tags, which cost most of the time on text.
-
-    For text in which `MAY_HOLD_SPANS` finds nothing it gives the same ids: without an opening tag no step of these ever
-    applies. Where another step could make a tag out of something else (NFKC does), the tokenizer itself is returned.
-    """
-    document = json.loads(tokenizer.to_str())
-    kept = [step for step in _steps(document["normalizer"]) if not _PRIVATE.search(json.dumps(step, ensure_ascii=False))]
-    if any(map(_may_make_a_tag, kept)):
-        return tokenizer
-    document["normalizer"] = {"type": "Sequence", "normalizers": kept} if kept else None
-    return Tokenizer.from_str(json.dumps(document))
-
-
-def _may_make_a_tag(step: dict[str, Any]) -> bool:
-    if step["type"] not in ("Replace", "Prepend"):
-        return True
-    written = step["content"] if step["type"] == "Replace" else step["prepend"]
-    return not written or not set("".join(TAGS)).isdisjoint(written)
-
-
-def _steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:
-    if normalizer is None:
-        return []
-    if normalizer["type"] != "Sequence":
-        return [normalizer]
-    return [step for inner in normalizer["normalizers"] for step in _steps(inner)]
-
-
-_PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
-MAY_HOLD_SPANS = re.compile(f"{OPENING.pattern}|{_PRIVATE.pattern}")
-"""An opening tag, or a character of the planes that private characters are taken from."""
-
-
-def _spelling(tokenizer: Tokenizer, alphabet: Alphabet) -> dict[str, str] | None:
-    """The model's spelling of each letter inside tags -> the letter; None where it is the plain letter, or several words."""
-    if tokenizer.normalizer is None or tokenizer.pre_tokenizer is None:
-        return None
-    span = tokenizer.normalizer.normalize_str(f"{alphabet.open_tag}{alphabet.letters}{alphabet.close_tag}")
-    private = span.removeprefix(alphabet.open_tag).removesuffix(alphabet.close_tag)
-    if len(private) != len(alphabet.letters) or private == alphabet.letters:
-        return None
-    words = [tokenizer.pre_tokenizer.pre_tokenize_str(character) for character in private]
-    if any(len(word) != 1 for word in words):
-        return None
-    # SentencePiece's pre-tokenizer puts its blank in front of any text
-    return {word[0][0].removeprefix("▁"): letter for word, letter in zip(words, alphabet.letters, strict=True)}
-
-
-def _gene_bpe(model: dict[str, Any], spelling: dict[str, str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """The pieces and merges spelled in private letters, in plain letters."""
-    unit = len(next(iter(spelling)))  # characters per letter: one, or the four bytes of a byte-level base
-
-    def plain(token: str) -> str:
-        letters = [spelling.get(token[i : i + unit]) for i in range(0, len(token), unit)]
-        return "" if None in letters else "".join(letters)  # type: ignore[arg-type]
-
-    pieces = {piece: number for token, number in model["vocab"].items() if (piece := plain(token))}
-    merges = []
-    for merge in model["merges"]:
-        left, right = merge.split(" ") if isinstance(merge, str) else merge
-        if (one := plain(left)) and (two := plain(right)):
-            merges.append((one, two))
-    return pieces, merges
-
-
-def _compare(encoder: GeneEncoder, tokenizer: Tokenizer, where: str) -> None:
-    alphabet = encoder.alphabet
-    letters = "".join(random.Random(0).choices(alphabet.letters[:4], k=PROBE_LETTERS)) + alphabet.letters + alphabet.letters.lower()
-    public = tokenizer.encode(f"{alphabet.open_tag}{letters}{alphabet.close_tag}", add_special_tokens=False).ids
-    if encoder.wrapped(letters).tolist() != public:
-        raise UserError(f"{where}: does not encode {alphabet.name} by its gene BPE alone; extend the base with this version of llama-gene")
 
 
 def _letter_codes(alphabet: Alphabet) -> bytes:

@@ -1,4 +1,4 @@
-"""Train a gene BPE on plain letters: `llama-gene tokenizer train`.
+"""Make a gene vocabulary: a BPE trained on plain letters, letters alone, or k-mers: `llama-gene tokenizer train`.
 
 The result is a plain `tokenizers` JSON over the alphabet's letters, usable on its own, plus a manifest beside it. What is
 learned is exactly what `tokenizers`' BpeTrainer learns on the same windows (tokenizer/bpe/learn.py), in a fraction of its time
@@ -10,31 +10,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from tokenizers import Tokenizer, decoders, models, normalizers
 from tqdm import tqdm
 
 from artefacts.errors import Ledger, UserError, say_read, write_set_aside
 from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.recipe import Recipe
-from sequences.alphabets import ALPHABETS, Alphabet
+from sequences.alphabets import ALPHABETS, PLAIN_LETTERS, Alphabet
 from sequences.readers import read_sequences, sequence_format
 from tokenizer.bpe.learn import Merges, learn
 from tokenizer.bpe.windows import Cutting, WindowStore
+from tokenizer.kmers import upper_case, vocabulary_of
 
 MAX_LETTERS = 2**32 - 2**24
 """Positions are 32-bit."""
 
 
 class TrainBpe(Recipe):
-    """One gene BPE."""
+    """One gene vocabulary."""
 
     alphabet: str
     """dna or protein (RNA shares the DNA pieces)."""
-    vocab_size: int = Field(le=1_000_000)
-    """Pieces, the alphabet's letters included."""
-    files: list[Path] = Field(min_length=1)
-    """FASTA, FASTQ, GenBank, UniProt (protein), tables with a column `sequence`, or one sequence a line; gz too."""
+    pieces: Literal["bpe", "letters", "kmers"] = "bpe"
+    """bpe is learned from files; letters and kmers are what the alphabet says. Which to take for what: docs/vocabularies.md."""
+    k: int | None = Field(None, ge=2)
+    """kmers only: letters in each, cut one after the other from the start of a span. 6 for DNA is what most models take."""
+    vocab_size: int | None = Field(None, le=1_000_000)
+    """bpe only: pieces, the alphabet's letters included."""
+    files: list[Path] = []
+    """bpe only: FASTA, FASTQ, GenBank, UniProt (protein), tables with a column `sequence`, or one sequence a line; gz too."""
     out: Path
     """The `tokenizers` JSON to write; its manifest goes to `<out>.manifest.json`."""
     window: int = Field(512, ge=2)
@@ -55,6 +60,17 @@ class TrainBpe(Recipe):
     """Share of a file's records that may be broken and set aside; more stop the run."""
     seed: int = Field(0, ge=0, lt=2**31)
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainBpe:
+        bpe = self.pieces == "bpe"
+        if bpe and (self.vocab_size is None or not self.files):
+            raise ValueError("a BPE is learned: it needs vocab_size and files (pieces=letters and pieces=kmers need neither)")
+        if not bpe and (self.vocab_size is not None or self.files):
+            raise ValueError(f"pieces={self.pieces} learns nothing; leave vocab_size and files out")
+        if (self.k is None) == (self.pieces == "kmers"):
+            raise ValueError("k is the length of k-mers: pieces=kmers needs it, for example k=6; the others have none")
+        return self
+
 
 def train_bpe(recipe: TrainBpe, *, overwrite: bool = False) -> Tokenizer:
     """Train and write one gene BPE.
@@ -64,6 +80,8 @@ def train_bpe(recipe: TrainBpe, *, overwrite: bool = False) -> Tokenizer:
             small to yield the pieces asked for.
     """
     alphabet = gene_alphabet(recipe.alphabet)
+    if recipe.vocab_size is None:
+        return _write_fixed(recipe, alphabet, overwrite)
     if recipe.vocab_size <= len(alphabet.letters):
         raise UserError(
             f"vocab_size={recipe.vocab_size}: the {alphabet.name} alphabet alone has {len(alphabet.letters)} letters; ask for more"
@@ -100,6 +118,17 @@ def train_bpe(recipe: TrainBpe, *, overwrite: bool = False) -> Tokenizer:
     return bpe
 
 
+def _write_fixed(recipe: TrainBpe, alphabet: Alphabet, overwrite: bool) -> Tokenizer:
+    """Letters or k-mers: nothing to read."""
+    vocabulary = vocabulary_of(alphabet, recipe.k or 1)
+    with new_file(recipe.out, overwrite=overwrite) as path:
+        vocabulary.save(str(path))
+        counts = {"pieces": len(alphabet.letters) + (len(PLAIN_LETTERS[alphabet.name]) ** recipe.k if recipe.k else 0)}
+        write_manifest(recipe.out, "gene-vocabulary", recipe=recipe.model_dump(mode="json"), inputs={}, counts=counts)
+    print(f"{recipe.out}: {counts['pieces']} {alphabet.name} pieces ({recipe.pieces})")
+    return vocabulary
+
+
 def gene_alphabet(name: str) -> Alphabet:
     """dna or protein. Raises UserError for anything else (rna included: it shares the DNA pieces)."""
     if name not in ("dna", "protein"):
@@ -134,7 +163,6 @@ def plain_tokenizer(letters: str, merges: Merges) -> Tokenizer:
         named.append((pieces[left], pieces[right]))
         pieces.append(pieces[left] + pieces[right])
     tokenizer = Tokenizer(models.BPE({piece: index for index, piece in enumerate(pieces)}, named))
-    # a BPE without a piece for a character drops it silently: lower case must not be dropped
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(letter.lower(), letter) for letter in letters if letter.isalpha()])
+    tokenizer.normalizer = normalizers.Sequence(upper_case(letters))
     tokenizer.decoder = decoders.Fuse()
     return tokenizer

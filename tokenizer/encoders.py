@@ -1,0 +1,221 @@
+"""The bulk encoders of an extended tokenizer, read back out of it: letters, pieces or k-mers, the public tokenizer's ids.
+
+encoder = read_encoders("runs/extended")["dna"]
+ids = encoder.encode("ACGT...")  # a whole chromosome is one span
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from artefacts.errors import UserError, ensure
+from sequences.alphabets import ALPHABETS, PLAIN_LETTERS, TAGS, Alphabet
+from sequences.spans import OPENING
+from tokenizer.bpe.encode import GeneEncoder
+from tokenizer.kmers import blocks_in
+
+PROBE_LETTERS = 2000
+
+
+class BlockEncoder(GeneEncoder):
+    """One modality's letters -> ids, in blocks of k plain letters; what is in no block stays single letters."""
+
+    def __init__(self, alphabet: Alphabet, pieces: Mapping[str, int], k: int, tags: tuple[int, int]) -> None:
+        """
+        Args:
+            pieces: letters and k-mers -> id.
+
+        Raises:
+            UserError: a letter or a k-mer without an id.
+        """
+        self.k, self.bases = k, PLAIN_LETTERS[alphabet.name]
+        if lost := [letter for letter in alphabet.letters if letter not in pieces]:
+            raise UserError(f"the {alphabet.name} letters {''.join(lost)} have no id; they would be lost")
+        if len(pieces) != len(alphabet.letters) + len(self.bases) ** k:
+            raise UserError(
+                f"{len(pieces)} {alphabet.name} pieces, but {k}-mers and letters are {len(self.bases) ** k + len(alphabet.letters)}"
+            )
+        self._name(alphabet, pieces, tags)
+        place = {letter: number for number, letter in enumerate(self.bases)}
+        self.letter_ids = np.array([pieces[letter] for letter in alphabet.letters], dtype=np.uint32)
+        """[letters of the alphabet]"""
+        self.kmer_ids = np.zeros(len(self.bases) ** k, dtype=np.uint32)
+        """[bases ** k] In the order of their letters' places in `bases`, the first letter counting most."""
+        for piece, index in pieces.items():
+            if len(piece) == k:
+                number = 0
+                for letter in piece:
+                    number = number * len(self.bases) + place[letter]
+                self.kmer_ids[number] = index
+
+    def _segment(self, codes: NDArray[np.uint8], bounds: NDArray[np.int64]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        return _blocks(codes, bounds, len(self.bases), self.k, self.letter_ids, self.kmer_ids)
+
+
+@njit(cache=True, nogil=True)
+def _blocks(codes, bounds, bases, k, letter_ids, kmer_ids):
+    """Ids of all sequences end to end, and where each one's end. Codes below `bases` are plain letters."""
+    found = np.empty(len(codes), dtype=np.uint32)
+    ends = np.empty(len(bounds) - 1, dtype=np.int64)
+    count = 0
+    for sequence in range(len(ends)):
+        position, stop = bounds[sequence], bounds[sequence + 1]
+        while position < stop:
+            size, number = 0, 0
+            while size < k and position + size < stop and codes[position + size] < bases:
+                number = number * bases + codes[position + size]
+                size += 1
+            if size == k:
+                found[count] = kmer_ids[number]
+                count += 1
+            else:  # the rest of a run, or the letter that ended it
+                for place in range(position, position + max(size, 1)):
+                    found[count] = letter_ids[codes[place]]
+                    count += 1
+            position += max(size, 1)
+        ends[sequence] = count
+    return found[:count].copy(), ends
+
+
+def read_encoders(source: Tokenizer | str | Path, modalities: Iterable[str] = tuple(ALPHABETS)) -> dict[str, GeneEncoder]:
+    """Encoders of an extended tokenizer, or of a folder written by `llama-gene tokenizer extend`; modality -> encoder.
+
+    Everything is read out of the tokenizer itself: what its normalizer and its pre-tokenizer make of a letter inside tags
+    is how its pieces spell that letter. A seeded sample is then compared with what the tokenizer itself gives.
+
+    Raises:
+        UserError: no tokenizer.json, a tokenizer without private alphabets, a gene BPE that no trainer makes (see
+            `GeneEncoder`), or one whose own ids differ.
+    """
+    where = "this tokenizer" if isinstance(source, Tokenizer) else str(source)
+    if not isinstance(source, Tokenizer):
+        path = Path(source) / "tokenizer.json" if Path(source).is_dir() else Path(source)
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; name a folder written by `llama-gene tokenizer extend`")
+        source = Tokenizer.from_file(str(path))
+    document = json.loads(source.to_str())
+    model, blocks = document["model"], blocks_in(document)
+    encoders: dict[str, GeneEncoder] = {}
+    for modality in modalities:
+        alphabet = ALPHABETS[modality]
+        opening, closing = source.token_to_id(alphabet.open_tag), source.token_to_id(alphabet.close_tag)
+        spelling = _spelling(source, alphabet)
+        if opening is None or closing is None or spelling is None or model["type"] != "BPE":
+            raise UserError(
+                f"{where}: {alphabet.name} has no private alphabet in it, so it is not extended; run `llama-gene tokenizer extend`"
+            )
+        first = _normal(source, alphabet, alphabet.letters[0])
+        cut = next((one for one in blocks if first in one.letters), None)
+        try:
+            if cut is not None:
+                mark = _word(source, cut.mark) or ""
+                encoder: GeneEncoder = BlockEncoder(alphabet, _kmers(model, spelling, mark), cut.k, (opening, closing))
+            else:
+                encoder = GeneEncoder(alphabet, *_gene_bpe(model, spelling), (opening, closing))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        _compare(encoder, source, where)
+        encoders[modality] = encoder
+    return encoders
+
+
+def text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer without the steps that map letters inside tags, which cost most of the time on text.
+
+    For text in which `MAY_HOLD_SPANS` finds nothing it gives the same ids: without an opening tag no step of these ever
+    applies. Where another step could make a tag out of something else (NFKC does), the tokenizer itself is returned.
+    """
+    document = json.loads(tokenizer.to_str())
+    kept = [step for step in _steps(document["normalizer"]) if not _PRIVATE.search(json.dumps(step, ensure_ascii=False))]
+    if any(map(_may_make_a_tag, kept)):
+        return tokenizer
+    document["normalizer"] = {"type": "Sequence", "normalizers": kept} if kept else None
+    return Tokenizer.from_str(json.dumps(document))
+
+
+def _may_make_a_tag(step: dict[str, Any]) -> bool:
+    if step["type"] not in ("Replace", "Prepend"):
+        return True
+    written = step["content"] if step["type"] == "Replace" else step["prepend"]
+    return not written or not set("".join(TAGS)).isdisjoint(written)
+
+
+def _steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if normalizer is None:
+        return []
+    if normalizer["type"] != "Sequence":
+        return [normalizer]
+    return [step for inner in normalizer["normalizers"] for step in _steps(inner)]
+
+
+_PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
+MAY_HOLD_SPANS = re.compile(f"{OPENING.pattern}|{_PRIVATE.pattern}")
+"""An opening tag, or a character of the planes that private characters are taken from."""
+
+
+def _normal(tokenizer: Tokenizer, alphabet: Alphabet, letter: str) -> str:
+    """What the normalizer makes of one letter inside tags."""
+    ensure(tokenizer.normalizer is not None, "a tokenizer with private alphabets has a normalizer")
+    span = tokenizer.normalizer.normalize_str(f"{alphabet.open_tag}{letter}{alphabet.close_tag}")
+    return str(span.removeprefix(alphabet.open_tag).removesuffix(alphabet.close_tag))
+
+
+def _word(tokenizer: Tokenizer, character: str) -> str | None:
+    """The model's spelling of a private character; None where it is several words."""
+    words = tokenizer.pre_tokenizer.pre_tokenize_str(character) if tokenizer.pre_tokenizer is not None else []
+    # SentencePiece's pre-tokenizer puts its blank in front of any text
+    return words[0][0].removeprefix("▁") if len(words) == 1 else None
+
+
+def _spelling(tokenizer: Tokenizer, alphabet: Alphabet) -> dict[str, str] | None:
+    """The model's spelling of each letter inside tags -> the letter; None where it is the plain letter, or several words."""
+    if tokenizer.normalizer is None:
+        return None
+    private = {letter: _normal(tokenizer, alphabet, letter) for letter in alphabet.letters}
+    words = {_word(tokenizer, character): letter for letter, character in private.items()}
+    plain = any(len(character) != 1 or character == letter for letter, character in private.items())
+    return None if plain or None in words else words  # type: ignore[return-value]
+
+
+def _kmers(model: dict[str, Any], spelling: dict[str, str], mark: str) -> dict[str, int]:
+    """Letters, and the k-mers: what is spelled with the mark and is no joint of a longer one."""
+    letters, _ = _gene_bpe(model, spelling)
+    vocab = {token.removeprefix(mark): index for token, index in model["vocab"].items() if token.startswith(mark)}
+    marked, _ = _gene_bpe({"vocab": vocab, "merges": []}, spelling)
+    longest = max(map(len, marked), default=0)
+    return letters | {piece: index for piece, index in marked.items() if len(piece) == longest}
+
+
+def _gene_bpe(model: dict[str, Any], spelling: dict[str, str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The pieces and merges spelled in private letters, in plain letters."""
+    unit = len(next(iter(spelling)))  # characters per letter: one, or the four bytes of a byte-level base
+
+    def plain(token: str) -> str:
+        letters = [spelling.get(token[i : i + unit]) for i in range(0, len(token), unit)]
+        return "" if None in letters else "".join(letters)  # type: ignore[arg-type]
+
+    pieces = {piece: number for token, number in model["vocab"].items() if (piece := plain(token))}
+    merges = []
+    for merge in model["merges"]:
+        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        if (one := plain(left)) and (two := plain(right)):
+            merges.append((one, two))
+    return pieces, merges
+
+
+def _compare(encoder: GeneEncoder, tokenizer: Tokenizer, where: str) -> None:
+    alphabet = encoder.alphabet
+    letters = "".join(random.Random(0).choices(alphabet.letters[:4], k=PROBE_LETTERS)) + alphabet.letters + alphabet.letters.lower()
+    public = tokenizer.encode(f"{alphabet.open_tag}{letters}{alphabet.close_tag}", add_special_tokens=False).ids
+    if encoder.wrapped(letters).tolist() != public:
+        raise UserError(f"{where}: does not encode {alphabet.name} by its gene BPE alone; extend the base with this version of llama-gene")
