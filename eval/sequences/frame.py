@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +20,7 @@ from artefacts.errors import UserError
 from data_convert.corpus.encode import Encoder
 from eval.ask.subjects import located
 from eval.sequences.recipe import SequencesRecipe
-from sequences.alphabets import ALPHABETS
-from tokenizer.bpe.encode import read_encoders
+from tokenizer.encoders import read_encoders
 
 MOST_CONTEXT = 8192
 """Tokens of a window, where the model has more and the recipe does not say."""
@@ -79,18 +78,20 @@ class Spelling:
         self.ids_P = np.array([pieces[word] for word in self.words], dtype=np.int64)
         self.longest = max(map(len, self.words))
         self.word_of = {number: word for word, number in pieces.items()}
-        self._known = cache(self.beginning)
+        self.letters_P = np.array(list(map(len, self.words)), dtype=np.int64)
+        self.place_of = {number: place for place, number in enumerate(self.ids_P.tolist())}
 
     def beginning(self, prefix: str) -> tuple[int, int]:
         """Places of the first piece that begins so, and of the first after all that do."""
         return bisect_left(self.words, prefix), bisect_left(self.words, prefix + BEHIND)
 
-    def beginnings(self, ids: Sequence[int]) -> NDArray[np.int64]:
-        """[N, L, 2] The same of each id's first letter, first two letters, and so on; 0 from its last letter on."""
-        found = np.zeros((len(ids), self.longest, 2), dtype=np.int64)
-        for row, number in zip(found, ids, strict=True):
-            word = self.word_of[number]
-            row[: len(word) - 1] = [self._known(word[:end]) for end in range(1, len(word))]
+    @cached_property
+    def beginnings_PL2(self) -> NDArray[np.int64]:
+        """The same of each piece's first letter, first two letters, and so on; 0 from its last letter on."""
+        known, found = cache(self.beginning), np.zeros((len(self.words), self.longest, 2), dtype=np.int64)
+        for row, word in zip(found, self.words, strict=True):
+            for end in range(1, len(word)):
+                row[end - 1] = known(word[:end])
         return found
 
     def held_back(self, ids: Sequence[int]) -> int:
@@ -203,7 +204,7 @@ def _cuts(tokens: int, room: int, overlap: float) -> Iterator[tuple[int, int, in
 def batches_of(windows: Sequence[Any], batch_tokens: int, head: int) -> list[list[Any]]:
     """Windows of similar length together, as many as `batch_tokens` hold, padding included."""
     batches: list[list[Any]] = []
-    for window in sorted(windows, key=len):  # type: ignore[arg-type]
+    for window in sorted(windows, key=len):
         if not batches or (len(batches[-1]) + 1) * (head + len(window)) > batch_tokens:
             batches.append([])
         batches[-1].append(window)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,25 +22,40 @@ def read_all(files: Sequence[Path], alphabet: str, ledger: Ledger) -> list[tuple
 
 
 def set_aside(ledger: Ledger, reason: str, where: str) -> None:
-    """Take back a record that was read, on purpose."""
+    """Take back what was read, on purpose."""
     ledger.written -= 1
     ledger.reject(reason, where, on_purpose=True)
 
 
-def draw_windows(
-    records: Sequence[tuple[str, Read]], letters: int, count: int, alphabet: str, seed: Sequence[int], ledger: Ledger | None = None
-) -> list[tuple[str, str]]:
-    """(`id:first-last`, from 1) and letters of windows at places drawn evenly, all of them plain letters; several may overlap.
+def usable(records: Sequence[tuple[str, Read]], ledger: Ledger, *why_not: Callable[[str], str]) -> list[tuple[str, Read]]:
+    """Records that one use or another can take; those that none can are set aside.
 
     Args:
-        ledger: counts the records that are too short.
+        why_not: of each use, letters -> the reason against it, empty where there is none.
+    """
+    kept = []
+    for where, record in records:
+        reasons = [why(record.letters) for why in why_not]
+        if all(reasons):
+            set_aside(ledger, "; ".join(reasons), where)
+        else:
+            kept.append((where, record))
+    return kept
+
+
+def shorter_than(letters: int) -> Callable[[str], str]:
+    """A reason for `usable`."""
+    return lambda text: f"shorter than {letters:,} letters" if len(text) < letters else ""
+
+
+def draw_windows(
+    records: Sequence[tuple[str, Read]], letters: int, count: int, alphabet: str, seed: Sequence[int]
+) -> list[tuple[str, str]]:
+    """(`id:first-last`, from 1) and letters of windows at places drawn evenly, all of them plain letters; several may overlap.
 
     Raises:
         UserError: no record is long enough, or none has such a stretch of plain letters.
     """
-    for where, record in records:
-        if ledger is not None and len(record.letters) < letters:
-            set_aside(ledger, f"shorter than {letters:,} letters", where)
     long = [record for _, record in records if len(record.letters) >= letters]
     if not long:
         raise UserError(f"{records[0][0]}: no record of {letters:,} letters or more; ask for fewer letters, or give longer sequences")

@@ -77,9 +77,8 @@ def by_letter(logprobs_NV: Tensor, own_N: Tensor, labels_N: Tensor, spelling: Sp
     """
     if spelling.longest == 1:
         return own_N
-    device, ids = own_N.device, labels_N.tolist()
-    ranges_NL2 = torch.from_numpy(spelling.beginnings(ids)).to(device)
-    letters_N = torch.tensor([len(spelling.word_of[number]) for number in ids], device=device)
+    device, pieces_N = own_N.device, [spelling.place_of[number] for number in labels_N.tolist()]
+    ranges_NL2, letters_N = (torch.from_numpy(of_P[pieces_N]).to(device) for of_P in (spelling.beginnings_PL2, spelling.letters_P))
     logprobs_NP = logprobs_NV[:, torch.from_numpy(spelling.ids_P).to(device)]
     places_P = torch.arange(len(spelling.ids_P), device=device)
     before_N, columns = torch.zeros_like(own_N), []

@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 from artefacts.recipe import Recipe
 from eval.recipe import Subject
 
+FIGURES = "figures.json"
+"""Of a folder of `eval sequences`."""
+
 
 class SequencesRecipe(Recipe):
     """What is measured, and how it reads."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from eval.ask.subjects import check_subject, identity
 from eval.judge.bootstrap import RESAMPLES, Resamples
 from eval.judge.metrics import Statistic
 from eval.sequences.frame import EXACT, Ask, Frame, batches_of
-from eval.sequences.recipe import SequencesRecipe
+from eval.sequences.recipe import FIGURES, SequencesRecipe
+from eval.show.content import sequences
 from training.launch import share_cores
 
 STAGE = "sequences"
-ROWS, FIGURES = "rows.csv", "figures.json"
+ROWS = "rows.csv"
 READ = ("model", "adapter", "files", "variants", "genome")
 """Fields whose content is fingerprinted, so that their names do not matter to a run that goes on."""
 NATS_TO_BITS = 1.4426950408889634
@@ -46,15 +48,20 @@ class Evaluation:
         self.recipe, self.what, self.overwrite = recipe, what, overwrite
         self.ledger = Ledger(recipe.max_broken)
         self.figures: list[dict[str, Any]] = []
-        self.extra: dict[str, Sequence[str]] = {}
+        self.extra: dict[str, list[str]] = {}
         """Further files: name -> lines."""
         self.note = ""
         """What a reader of the figures has to know."""
 
+    @cached_property
+    def frame(self) -> Frame:
+        """How the model spells; read after the inputs, since it takes seconds."""
+        share_cores()
+        return Frame.of(self.recipe)
+
     def log_likelihoods(self, asks: Sequence[Ask], then: Callable[[list[list[float]]], Rows], overlap: float | None = None) -> None:
         """Write the folder whose rows `then` makes of the log-likelihoods of the asks (see `Frame.log_likelihoods`)."""
-        share_cores()
-        frame = Frame.of(self.recipe)
+        frame = self.frame
         windows = frame.windows(asks, overlap)
         batches = batches_of(windows, self.recipe.batch_tokens, len(frame.head))
 
@@ -64,9 +71,9 @@ class Evaluation:
 
         from eval.sequences.likelihood import Reader
 
-        self.finish(frame, batches, Reader(self.recipe, frame), made)
+        self.finish(batches, Reader(self.recipe, frame), made)
 
-    def finish(self, frame: Frame, batches: Sequence[list[Any]], answer: Answer, made: Callable[[list[Any]], Rows]) -> None:
+    def finish(self, batches: Sequence[list[Any]], answer: Answer, made: Callable[[list[Any]], Rows]) -> None:
         """Ask the batches, and write the folder whose rows `made` makes of all answers in the batches' order."""
         recipe, inputs = self.recipe, self._inputs()
         with work_on(recipe.out, self._plan(inputs), overwrite=self.overwrite) as work:
@@ -77,7 +84,7 @@ class Evaluation:
                     progress.update(len(part))
             work.check_rows(len(found), sum(map(len, batches)))
             rows = made(found)
-            document = self._document(frame)
+            document = self._document()
             with new_folder(recipe.out, overwrite=self.overwrite) as folder:
                 with (folder / ROWS).open("w", newline="", encoding="utf-8") as handle:
                     csv.writer(handle).writerows([list(rows[0]), *(row.values() for row in rows)])
@@ -87,8 +94,6 @@ class Evaluation:
                 write_set_aside(folder / SET_ASIDE, self.ledger)
                 counts = {"records": self.ledger.as_dict(), "rows": len(rows)}
                 write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
-        from eval.show.content import sequences
-
         say_read(self.what, self.ledger.as_dict(), recipe.out / SET_ASIDE)
         print(sequences([document]).terminal())
         print(f"{self.what}: {len(rows):,} rows in {recipe.out / ROWS}, figures in {recipe.out / FIGURES}")
@@ -99,10 +104,10 @@ class Evaluation:
             found = sampled.interval().as_dict()
             self.figures.append({"of": of, "metric": metric, "n": n, **found, **({} if n > 1 else {"low": None, "high": None})})
 
-    def _document(self, frame: Frame) -> dict[str, Any]:
+    def _document(self) -> dict[str, Any]:
         intervals = f"95 % percentile intervals of {RESAMPLES:,} resamples of the rows"
-        about = {"evaluation": self.what, "system": self.recipe.system, "alphabet": self.recipe.alphabet, "spelling": frame.way}
-        about |= {"exactness": EXACT[frame.way], "note": self.note, "seed": self.recipe.seed, "intervals": intervals}
+        about: dict[str, Any] = {"evaluation": self.what, "system": self.recipe.system, "alphabet": self.recipe.alphabet, "spelling": self.frame.way}
+        about |= {"exactness": EXACT[self.frame.way], "note": self.note, "seed": self.recipe.seed, "intervals": intervals}
         return {**about, "figures": self.figures}
 
     def _inputs(self) -> dict[str, str]:

@@ -27,9 +27,7 @@ def score(recipe: ScoreSequencesRecipe, *, overwrite: bool = False) -> None:
     records = [record for _, record in read_all(recipe.files, recipe.alphabet, job.ledger)]
     strands = 1 + recipe.both_strands
     asks = [
-        Ask(letters, each=recipe.bases)
-        for record in records
-        for letters in (record.letters, reverse_complement(record.letters))[:strands]
+        Ask(letters, each=recipe.bases) for record in records for letters in (record.letters, reverse_complement(record.letters))[:strands]
     ]
 
     def rows(found: list[list[float]]) -> Rows:
@@ -47,7 +45,7 @@ def score(recipe: ScoreSequencesRecipe, *, overwrite: bool = False) -> None:
             if recipe.bases:
                 one, *other = [own[0], *(values[::-1] for values in own[1:])]
                 means = [rounded((a + b) / 2) for a, b in zip(one, other[0], strict=True)] if other else list(map(rounded, one))
-                job.extra[BASES] = [*job.extra[BASES], json.dumps({"id": record.id, "log_likelihoods": means})]
+                job.extra[BASES].append(json.dumps({"id": record.id, "log_likelihoods": means}))
         job.add("all records", {f"bits per {ALPHABETS[recipe.alphabet].unit}": bits_per_letter(made)}, len(made))
         return made
 
