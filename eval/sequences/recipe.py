@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from artefacts.recipe import Recipe
 from eval.recipe import Subject
@@ -90,6 +90,12 @@ class VariantsRecipe(SequencesRecipe):
     """Labels of variants that should be less likely, such as Pathogenic."""
     negative: list[str] = ["0"]
     """Labels of the others. Any other label is scored and counted, but judged by no metric."""
+
+    @field_validator("positive", "negative", mode="before")
+    @classmethod
+    def _as_written(cls, labels: Any) -> Any:
+        """A label that YAML takes for a number is the text of it."""
+        return [str(label) if isinstance(label, int | float) else label for label in labels] if isinstance(labels, list) else labels
 
     @model_validator(mode="after")
     def _sides(self) -> VariantsRecipe:
