@@ -32,9 +32,10 @@ def perturb(recipe: PerturbRecipe, *, overwrite: bool = False) -> None:
     def rows(found: list[list[float]]) -> Rows:
         made: Rows = []
         for place, (change, name, *sides) in enumerate(pairs):
-            bits = [-fsum(found[2 * place + side]) * NATS_TO_BITS / len(letters) for side, letters in enumerate(sides)]
+            # rounded, or sums of the same numbers in another order differ
+            bits = [rounded(-fsum(found[2 * place + side]) * NATS_TO_BITS / len(letters)) for side, letters in enumerate(sides)]
             line: dict[str, Any] = {"change": change, "id": name, "letters": len(sides[0]), "letters_changed": len(sides[1])}
-            line |= {"bits_per_letter": rounded(bits[0]), "bits_per_letter_changed": rounded(bits[1])}
+            line |= {"bits_per_letter": bits[0], "bits_per_letter_changed": bits[1]}
             made.append(line | {"real_likelier": (bits[0] < bits[1]) + (bits[0] == bits[1]) / 2})
         for change in recipe.changes:
             shares = [row["real_likelier"] for row in made if row["change"] == change]

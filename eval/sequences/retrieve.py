@@ -7,6 +7,8 @@ with other letters in the place of the value, which nobody could answer.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from artefacts.errors import UserError
@@ -16,6 +18,23 @@ from eval.sequences.recipe import RetrieveRecipe
 from eval.sequences.recover import go_on, share_right
 from eval.sequences.run import Evaluation, Rows, rounded
 from sequences.alphabets import PLAIN_LETTERS
+
+
+class Hidden(NamedTuple):
+    """A key and a value in a sequence."""
+
+    prompts: list[str]
+    """With the value behind its key, and with other letters there."""
+    depth: int
+    """Letters before the key."""
+    value: str
+
+
+def hidden(around: str, key: int, value: int, whole: int, alphabet: str, rng: np.random.Generator) -> Hidden:
+    """Draw them, and where they stand: behind any multiple of `whole` letters."""
+    drawn = ["".join(rng.choice(list(PLAIN_LETTERS[alphabet]), count)) for count in (key, value, value)]
+    depth = int(rng.integers(0, len(around) // whole + 1)) * whole
+    return Hidden([around[:depth] + drawn[0] + letters + around[depth:] + drawn[0] for letters in drawn[1:]], depth, drawn[1])
 
 
 def retrieve(recipe: RetrieveRecipe, *, overwrite: bool = False) -> None:
@@ -38,12 +57,9 @@ def retrieve(recipe: RetrieveRecipe, *, overwrite: bool = False) -> None:
         size = (length - 2 * recipe.key - recipe.value) // whole * whole
         sizes.append(size)
         for _, around in draw_windows(records, size, recipe.each, recipe.alphabet, [recipe.seed, 4, number]):
-            key, value, other = (
-                "".join(rng.choice(list(PLAIN_LETTERS[recipe.alphabet]), count)) for count in (recipe.key, recipe.value, recipe.value)
-            )
-            depth = int(rng.integers(0, size // whole + 1)) * whole
-            prompts += [around[:depth] + key + hidden + around[depth:] + key for hidden in (value, other)]
-            asked.append((length, depth / size, value))
+            one = hidden(around, recipe.key, recipe.value, whole, recipe.alphabet, rng)
+            prompts += one.prompts
+            asked.append((length, one.depth / size, one.value))
 
     usable(records, job.ledger, shorter_than(min(sizes)))
 

@@ -106,9 +106,17 @@ class Evaluation:
 
     def _document(self) -> dict[str, Any]:
         intervals = f"95 % percentile intervals of {RESAMPLES:,} resamples of the rows"
-        about: dict[str, Any] = {"evaluation": self.what, "system": self.recipe.system, "alphabet": self.recipe.alphabet, "spelling": self.frame.way}
-        about |= {"exactness": EXACT[self.frame.way], "note": self.note, "seed": self.recipe.seed, "intervals": intervals}
-        return {**about, "figures": self.figures}
+        return {
+            "evaluation": self.what,
+            "system": self.recipe.system,
+            "alphabet": self.recipe.alphabet,
+            "spelling": self.frame.way,
+            "exactness": EXACT[self.frame.way],
+            "note": self.note,
+            "seed": self.recipe.seed,
+            "intervals": intervals,
+            "figures": self.figures,
+        }
 
     def _inputs(self) -> dict[str, str]:
         values = {name: getattr(self.recipe, name, None) for name in READ[2:]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,14 @@ class TableModel:
         """By hand, token after token."""
         ids = [self.encoder.tags[0], *self.encoder.encode(letters).tolist()]
         logprobs = self.table.double().log_softmax(-1)
-        return sum(float(logprobs[one, two]) for one, two in zip(ids, ids[1:], strict=False))
+        return sum(float(logprobs[one, two]) for one, two in pairwise(ids))
 
     def by_letter(self, letters: str) -> list[float]:
         """By hand, piece after piece."""
         ids, found = [self.encoder.tags[0], *self.encoder.encode(letters).tolist()], []
         probabilities: Tensor = self.table.double().softmax(-1)
         word_of = {number: word for word, number in self.ids.items()}
-        for before, number in zip(ids, ids[1:], strict=False):
+        for before, number in pairwise(ids):
             word, reached = word_of[number], 0.0
             for end in range(1, len(word) + 1):
                 begun = [number] if end == len(word) else [other for piece, other in self.ids.items() if piece.startswith(word[:end])]

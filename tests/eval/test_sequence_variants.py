@@ -54,7 +54,16 @@ def substitutions(step: int = 7) -> list[tuple[str, int, str, str, str]]:
 def test_deltas_of_known_chances(even: TableModel, tmp_path: Path, window: str, strands: bool) -> None:
     found = substitutions()
     words = ["--variants", table(tmp_path / "calls.vcf", [("#CHROM", "POS", "ID", "REF", "ALT"), *found]), f"both_strands={strands}"]
-    words += ["--genome", fasta(tmp_path / "g.fa", GENOME), "--model", even.folder, "--out", tmp_path / "out", f"window={window}", "letters=60"]
+    words += [
+        "--genome",
+        fasta(tmp_path / "g.fa", GENOME),
+        "--model",
+        even.folder,
+        "--out",
+        tmp_path / "out",
+        f"window={window}",
+        "letters=60",
+    ]
     assert run("variants", *words) == 0
     for row, (_, place, name, ref, alt) in zip(rows(tmp_path / "out"), found, strict=True):
         assert (row["chrom"], row["pos"], row["id"], row["ref"], row["alt"]) == ("one", str(place), name, ref, alt)
