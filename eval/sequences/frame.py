@@ -143,6 +143,8 @@ class Frame:
             raise UserError(f"context={recipe.context}: {recipe.model} was made for {most}; ask for no more")
         head = [*start, encoder.tags[0]]
         room = (recipe.context or min(most, MOST_CONTEXT)) - len(head)
+        if room < 1:
+            raise UserError(f"{recipe.model}: a context of {most} tokens holds no piece of a sequence; take another model")
         return cls(encoder, Spelling(encoder.pieces), head, room, getattr(encoder, "k", 1))
 
     @property

@@ -11,7 +11,8 @@ from artefacts.recipe import Recipe
 from eval.recipe import Subject
 
 FIGURES = "figures.json"
-"""Of a folder of `eval sequences`."""
+FIELDS = ("evaluation", "system", "alphabet", "spelling", "exactness", "note", "seed", "intervals", "figures")
+"""A folder's document of `eval sequences`, and what it holds."""
 
 
 class SequencesRecipe(Recipe):

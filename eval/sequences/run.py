@@ -21,7 +21,7 @@ from eval.ask.subjects import check_subject, identity
 from eval.judge.bootstrap import RESAMPLES, Resamples
 from eval.judge.metrics import Statistic
 from eval.sequences.frame import EXACT, Ask, Frame, batches_of
-from eval.sequences.recipe import FIGURES, SequencesRecipe
+from eval.sequences.recipe import FIELDS, FIGURES, SequencesRecipe
 from eval.show.content import sequences
 from training.launch import share_cores
 
@@ -106,17 +106,9 @@ class Evaluation:
 
     def _document(self) -> dict[str, Any]:
         intervals = f"95 % percentile intervals of {RESAMPLES:,} resamples of the rows"
-        return {
-            "evaluation": self.what,
-            "system": self.recipe.system,
-            "alphabet": self.recipe.alphabet,
-            "spelling": self.frame.way,
-            "exactness": EXACT[self.frame.way],
-            "note": self.note,
-            "seed": self.recipe.seed,
-            "intervals": intervals,
-            "figures": self.figures,
-        }
+        recipe, way = self.recipe, self.frame.way
+        values = (self.what, recipe.system, recipe.alphabet, way, EXACT[way], self.note, recipe.seed, intervals, self.figures)
+        return dict(zip(FIELDS, values, strict=True))
 
     def _inputs(self) -> dict[str, str]:
         values = {name: getattr(self.recipe, name, None) for name in READ[2:]}

@@ -16,7 +16,7 @@ from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, ne
 from artefacts.recipe import Recipe
 from data_convert.tasks.records import each_record
 from eval.predictions import by_task, prediction_lines, read_lines
-from eval.sequences.recipe import FIGURES
+from eval.sequences.recipe import FIELDS, FIGURES
 from eval.show import content
 from pages.charts import WIDE, Axis, Series, chart
 from pages.page import MODALITIES, render_page
@@ -74,7 +74,7 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
     noted = recipe.metrics.with_name("retention.json")
     kept = recipe.retention or (noted if noted.is_file() else None)
     losses = _json(recipe.pretrain / "losses.json") if recipe.pretrain else None
-    measured = [_json(folder / FIGURES, "evaluation", "system", "figures") for folder in recipe.sequences]
+    measured = [_json(folder / FIGURES, *FIELDS) for folder in recipe.sequences]
     found = {
         "All answers": content.overall(metrics) if "overall" in metrics else None,
         "Negative controls": content.controls(metrics),
