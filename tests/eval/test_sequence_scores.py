@@ -198,3 +198,13 @@ def test_real_sequences(extended_folder: Path, tmp_path: Path, shared_data: Path
     assert len(line["log_likelihoods"]) == int(row["letters"]) > 2000
     assert sum(line["log_likelihoods"]) == pytest.approx(float(row["log_likelihood"]), rel=1e-4)
     assert float(row["bits_per_letter"]) > 2
+
+
+@pytest.mark.parametrize(("alphabet", "text"), [("rna", "ACGUUGCAUUGA"), ("protein", "MKWVTFISLLXU*")])
+def test_other_alphabets(extended_folder: Path, tmp_path: Path, alphabet: str, text: str) -> None:
+    words = [fasta(tmp_path / "in.fa", {"a": text}), "--model", extended_folder, "--out", tmp_path / "out", f"alphabet={alphabet}"]
+    assert run("score", *words, "bases=true") == 0
+    line = json.loads((tmp_path / "out" / "bases.jsonl").read_text())
+    assert len(line["log_likelihoods"]) == len(text)
+    assert sum(line["log_likelihoods"]) == pytest.approx(float(rows(tmp_path / "out")[0]["log_likelihood"]), abs=1e-4)
+    assert [metric for _, metric in figures(tmp_path / "out")] == [f"bits per {'base' if alphabet == 'rna' else 'residue'}"]
