@@ -47,6 +47,9 @@ class Asking(Recipe):
     controls: list[Literal["shuffled", "removed", "permuted"]] = []
     """Negative controls to predict too, as `<system>@shuffled` and so on: letters of every sequence in random order, sequences
     removed, label names exchanged."""
+    both_strands: bool = False
+    """Of tasks whose card says that the answer is the same for both strands (strand_symmetric), ask the reverse complement too; the
+    likelihood of a label is then the mean of both. Other tasks are asked as ever."""
     seed: int = 0
     """Draws the controls."""
 

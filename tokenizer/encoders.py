@@ -22,7 +22,7 @@ from artefacts.errors import UserError, ensure
 from sequences.alphabets import ALPHABETS, PLAIN_LETTERS, TAGS, Alphabet
 from sequences.spans import OPENING
 from tokenizer.bpe.encode import GeneEncoder
-from tokenizer.kmers import blocks_in
+from tokenizer.kmers import MARK, blocks_in, parts_of, without_mark
 
 PROBE_LETTERS = 2000
 
@@ -30,33 +30,26 @@ PROBE_LETTERS = 2000
 class BlockEncoder(GeneEncoder):
     """One modality's letters -> ids, in blocks of k plain letters; what is in no block stays single letters."""
 
-    def __init__(self, alphabet: Alphabet, pieces: Mapping[str, int], k: int, tags: tuple[int, int]) -> None:
+    def __init__(
+        self, alphabet: Alphabet, pieces: Mapping[str, int], merges: Iterable[tuple[str, str]], tags: tuple[int, int], k: int
+    ) -> None:
         """
         Args:
-            pieces: letters and k-mers -> id.
+            pieces: letters, blocks and their parts (with their marks) -> id.
+            merges: pairs of them.
 
         Raises:
-            UserError: a letter or a k-mer without an id.
+            UserError: not what `kmers.vocabulary_of` makes.
         """
         self.k, self.bases = k, PLAIN_LETTERS[alphabet.name]
-        if lost := [letter for letter in alphabet.letters if letter not in pieces]:
-            raise UserError(f"the {alphabet.name} letters {''.join(lost)} have no id; they would be lost")
-        if len(pieces) != len(alphabet.letters) + len(self.bases) ** k:
-            raise UserError(
-                f"{len(pieces)} {alphabet.name} pieces, but {k}-mers and letters are {len(self.bases) ** k + len(alphabet.letters)}"
-            )
-        self._name(alphabet, pieces, tags)
-        place = {letter: number for number, letter in enumerate(self.bases)}
+        parts = parts_of(self.bases, k)
+        if {*pieces} != {*alphabet.letters, MARK, *parts} or {*merges} != {(part[:-1], part[-1]) for part in parts}:
+            raise UserError(f"the {alphabet.name} pieces are not all {k}-mers; make them with `llama-gene tokenizer train --pieces kmers`")
+        self._name(alphabet, {without_mark(piece): pieces[piece] for piece in [*alphabet.letters, *parts[-(len(self.bases) ** k) :]]}, tags)
         self.letter_ids = np.array([pieces[letter] for letter in alphabet.letters], dtype=np.uint32)
         """[letters of the alphabet]"""
-        self.kmer_ids = np.zeros(len(self.bases) ** k, dtype=np.uint32)
+        self.kmer_ids = np.array([pieces[part] for part in parts[-(len(self.bases) ** k) :]], dtype=np.uint32)
         """[bases ** k] In the order of their letters' places in `bases`, the first letter counting most."""
-        for piece, index in pieces.items():
-            if len(piece) == k:
-                number = 0
-                for letter in piece:
-                    number = number * len(self.bases) + place[letter]
-                self.kmer_ids[number] = index
 
     def _segment(self, codes: NDArray[np.uint8], bounds: NDArray[np.int64]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         return _blocks(codes, bounds, len(self.bases), self.k, self.letter_ids, self.kmer_ids)
@@ -116,12 +109,10 @@ def read_encoders(source: Tokenizer | str | Path, modalities: Iterable[str] = tu
             )
         first = _normal(source, alphabet, alphabet.letters[0])
         cut = next((one for one in blocks if first in one.letters), None)
+        mark = {str(_word(source, cut.mark)): MARK} if cut else {}
+        parts = *_gene_bpe(model, spelling | mark), (opening, closing)
         try:
-            if cut is not None:
-                mark = _word(source, cut.mark) or ""
-                encoder: GeneEncoder = BlockEncoder(alphabet, _kmers(model, spelling, mark), cut.k, (opening, closing))
-            else:
-                encoder = GeneEncoder(alphabet, *_gene_bpe(model, spelling), (opening, closing))
+            encoder = BlockEncoder(alphabet, *parts, cut.k) if cut else GeneEncoder(alphabet, *parts)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
         _compare(encoder, source, where)
@@ -185,15 +176,6 @@ def _spelling(tokenizer: Tokenizer, alphabet: Alphabet) -> dict[str, str] | None
     words = {_word(tokenizer, character): letter for letter, character in private.items()}
     plain = any(len(character) != 1 or character == letter for letter, character in private.items())
     return None if plain or None in words else words  # type: ignore[return-value]
-
-
-def _kmers(model: dict[str, Any], spelling: dict[str, str], mark: str) -> dict[str, int]:
-    """Letters, and the k-mers: what is spelled with the mark and is no joint of a longer one."""
-    letters, _ = _gene_bpe(model, spelling)
-    vocab = {token.removeprefix(mark): index for token, index in model["vocab"].items() if token.startswith(mark)}
-    marked, _ = _gene_bpe({"vocab": vocab, "merges": []}, spelling)
-    longest = max(map(len, marked), default=0)
-    return letters | {piece: index for piece, index in marked.items() if len(piece) == longest}
 
 
 def _gene_bpe(model: dict[str, Any], spelling: dict[str, str]) -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -35,7 +35,7 @@ class PrivateAlphabets:
     marker: str
     """Reserved; the markers that stand behind an opening tag while the normalizer runs are derived from it."""
     block: str
-    """The mark in front of a block of k letters (tokenizer/kmers.py)."""
+    """The mark in a block of k letters (tokenizer/kmers.py)."""
 
     def of(self, alphabet: Alphabet) -> dict[str, str]:
         return self.residues if alphabet.name == "protein" else self.nucleotides

@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from artefacts.errors import UserError, ensure
 from sequences.alphabets import ALPHABETS, DNA, PROTEIN, TAGS, Alphabet
 from tokenizer.base import BYTE_LEVEL, Base
-from tokenizer.kmers import MARK, blocks_in
+from tokenizer.kmers import MARK, blocks_in, without_mark
 from tokenizer.private import PrivateAlphabets, choose, decoder_steps, normalizer, tag_tokens
 
 PAD = "<|gene_pad|>"
@@ -95,7 +95,7 @@ def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, N
         glue |= {spelled: append(spelled) for joint in gene.joints if (spelled := spell(alphabet, joint)) not in glue}
     pieces: dict[str, dict[str, int]] = {}
     for alphabet, gene in genes.items():
-        pieces[alphabet.name] = {piece.removeprefix(MARK): append(spell(alphabet, piece)) for piece in gene.pieces}
+        pieces[alphabet.name] = {without_mark(piece): append(spell(alphabet, piece)) for piece in gene.pieces}
         merges += [tuple(spell(alphabet, side) for side in merge) for merge in gene.merges]
     model["merges"] = [list(merge) for merge in merges]
     extended = Tokenizer.from_str(json.dumps(document))
@@ -153,7 +153,7 @@ def _gene_model(gene: Tokenizer, alphabet: Alphabet) -> GeneModel:
         raise UserError(f"the {alphabet.name} BPE is a {model['type']} tokenizer; train one with `llama-gene tokenizer train`")
     k = max((one.k for one in blocks_in(document)), default=0)
     for piece in model["vocab"]:
-        if any(letter not in alphabet.letters for letter in (piece.removeprefix(MARK) if k else piece)):
+        if any(letter not in alphabet.letters for letter in (without_mark(piece) if k else piece)):
             raise UserError(
                 f"gene BPE piece '{piece}' has letters outside the {alphabet.name} alphabet; train it with `llama-gene tokenizer train`"
             )
@@ -162,7 +162,7 @@ def _gene_model(gene: Tokenizer, alphabet: Alphabet) -> GeneModel:
         raise UserError(f"the {alphabet.name} BPE has no piece for {''.join(missing)}; those letters would be lost")
     merges = [merge.split(" ") if isinstance(merge, str) else list(merge) for merge in model["merges"]]
     ordered = sorted(model["vocab"], key=model["vocab"].__getitem__)
-    joints = [piece for piece in ordered if piece.startswith(MARK) and len(piece) <= k]
+    joints = [piece for piece in ordered if MARK in piece and len(piece) <= k]
     return GeneModel([piece for piece in ordered if piece not in set(joints)], joints, merges, k)
 
 

@@ -8,12 +8,16 @@ or below. A score that survives a control was not earned by what the control tak
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from data_convert.tasks.card_fields import CHOICE_SEPARATOR
 from data_convert.tasks.kinds import KINDS
+from sequences.alphabets import reverse_complement
 from sequences.spans import with_letters
 
 Line = dict[str, Any]
@@ -47,6 +51,17 @@ def permuted(record: Line, seed: int) -> Line:
     listed, instead = CHOICE_SEPARATOR.join(names), CHOICE_SEPARATOR.join(renamed)
     prompt = [{**message, "content": message["content"].replace(listed, instead)} for message in record["prompt"]]
     return {**record, "prompt": prompt, "choices": renamed}
+
+
+def turned(record: Line) -> Line:
+    """The record with the reverse complement of every sequence. No control: the answer stays."""
+    return _with_sequences(record, lambda letters: reverse_complement(letters.upper()))
+
+
+def averaged(line: Line, other: Line) -> Line:
+    """A prediction whose likelihoods are the mean of those on both strands. The text stays that of the strand given."""
+    both = [float(np.logaddexp(*pair)) - math.log(2) for pair in zip(line["logprobs"], other["logprobs"], strict=True)]
+    return {**line, "logprobs": both, "predicted": KINDS[line["kind"]].predicted(line["text"], None, both, line["choices"])}
 
 
 def _with_sequences(record: Line, change: Callable[[str], str]) -> Line:

@@ -18,8 +18,8 @@ from artefacts.resume import work_on
 from data_convert.tasks.cards import read_cards
 from data_convert.tasks.kinds import KINDS
 from data_convert.tasks.prompts import choices as card_choices
-from data_convert.tasks.records import read_records
-from eval.ask.controls import controlled, undone
+from data_convert.tasks.records import REVERSED, read_records
+from eval.ask.controls import averaged, controlled, turned, undone
 from eval.ask.subjects import Endpoint, check_fit, check_subject, identity, open_model, open_tokenizer
 from eval.recipe import PredictRecipe
 from training.launch import share_cores
@@ -44,12 +44,13 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> None:
     _check_choices(recipe, records)
     inputs = {**identity(recipe), "records": fingerprint(recipe.records)}
     asked = {recipe.system: records} | {f"{recipe.system}@{name}": controlled(name, records, recipe.seed) for name in recipe.controls}
+    strands = {system + REVERSED: its for system, records in asked.items() if (its := _turned(recipe, records))}
     share_cores()
-    batches, answer = _endpoint(recipe, asked) if recipe.endpoint is not None else _local(recipe, asked)
-    found: dict[str, dict[str, Line]] = {system: {} for system in asked}
+    batches, answer = _endpoint(recipe, asked) if recipe.endpoint is not None else _local(recipe, asked | strands)
+    found: dict[str, dict[str, Line]] = {system: {} for system in asked | strands}
     originals = {record["id"]: record for record in records}
     with work_on(recipe.out, _plan(recipe, inputs), overwrite=overwrite) as work:
-        with tqdm(total=sum(map(len, asked.values())), desc="predict", unit="record", disable=None) as progress:
+        with tqdm(total=sum(map(len, (asked | strands).values())), desc="predict", unit="record", disable=None) as progress:
             for (system, _), lines in zip(batches, work.each(batches, lambda batch: answer(batch[1])), strict=True):
                 found[system].update({line["id"]: line for line in lines})
                 progress.update(len(lines))
@@ -57,12 +58,27 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> None:
             for system, its in asked.items():
                 work.check_rows(len(found[system]), len(its))
                 with (folder / f"{system}.jsonl").open("w", encoding="utf-8") as handle:
+                    other = found.get(system + REVERSED, {})
                     for record in its:
                         line = found[system][record["id"]]
+                        line = averaged(line, other[record["id"]]) if record["id"] in other else line
                         line = undone(line, originals[record["id"]]) if system.endswith("@permuted") else line
                         handle.write(json.dumps(line, ensure_ascii=False) + "\n")
             counts = {"predictions": sum(map(len, asked.values()))}
             write_manifest(folder, "predictions", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
+
+
+def _turned(recipe: PredictRecipe, records: list[Line]) -> list[Line]:
+    """The other strand of the records of tasks that are the same on both, where that is asked for."""
+    if not recipe.both_strands:
+        return []
+    if recipe.endpoint is not None:
+        raise UserError("both_strands is the mean of two likelihoods, which an endpoint does not give; predict from the model folder")
+    symmetric = {card.id for card in read_cards(recipe.records) if card.strand_symmetric}
+    found = [turned(record) for record in records if record["task"] in symmetric and KINDS[record["kind"]].asked(record["choices"])]
+    if not found:
+        raise UserError(f"{recipe.records}: both_strands, but no card of its tasks says strand_symmetric: true; leave both_strands out")
+    return found
 
 
 def _local(recipe: PredictRecipe, asked: dict[str, list[Line]]) -> tuple[list[tuple[str, Batch]], Callable[[Batch], list[Line]]]:

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from sequences.readers import read_sequences
 from tokenizer.bpe import encode as bulk
 from tokenizer.bpe.encode import GeneEncoder
 from tokenizer.encoders import MAY_HOLD_SPANS, read_encoders, text_tokenizer
+from tokenizer.kmers import vocabulary_of
 from tokenizer.vocabulary import extend
 
 MODALITIES = pytest.mark.parametrize("alphabet", [DNA, RNA, PROTEIN], ids=lambda a: a.name)
@@ -40,6 +42,13 @@ def trained(alphabet: Alphabet, corpus: list[str], pieces: int, longest: int) ->
 def encoder_of(bpe: Tokenizer, alphabet: Alphabet, tags: tuple[int, int] = (0, 0)) -> GeneEncoder:
     model = json.loads(bpe.to_str())["model"]
     return GeneEncoder(alphabet, model["vocab"], [tuple(merge) for merge in model["merges"]], tags)
+
+
+@pytest.fixture(scope="module", params=["byte-level", "sentencepiece"])
+def family(request, byte_level_base, sentencepiece_base, genes) -> tuple[Any, Tokenizer, Any]:
+    """(base, extended tokenizer, new ids) for each base family and each kind of vocabulary."""
+    base = byte_level_base if request.param == "byte-level" else sentencepiece_base
+    return base, *extend(base, *genes)[:2]
 
 
 @pytest.fixture(scope="module")
@@ -168,21 +177,26 @@ def test_tables_that_no_trainer_makes_are_refused():
         GeneEncoder(DNA, dict.fromkeys(DNA.letters[4:], 1), [], (0, 0))
 
 
-def test_tokenizers_without_private_alphabets_are_refused(family, byte_level_base, dna_bpe, tmp_path):
+def test_tokenizers_without_private_alphabets_are_refused(byte_level_base, dna_bpe, protein_bpe, tmp_path):
     for plain in (byte_level_base.tokenizer, dna_bpe):
         with pytest.raises(UserError, match="no private alphabet"):
             read_encoders(plain)
     with pytest.raises(UserError, match="no such file"):
         read_encoders(tmp_path)
-    document = json.loads(family[1].to_str())
-    document["model"]["merges"] = document["model"]["merges"][:-20]
-    with pytest.raises(UserError, match="no merge makes the protein piece"):
-        read_encoders(Tokenizer.from_str(json.dumps(document)))
+    for genes, why in (
+        ((dna_bpe, protein_bpe), "no merge makes the protein piece"),
+        ((dna_bpe, vocabulary_of(PROTEIN, 2)), "not all 2-mers"),
+    ):
+        document = json.loads(extend(byte_level_base, *genes)[0].to_str())
+        document["model"]["merges"] = document["model"]["merges"][:-20]
+        with pytest.raises(UserError, match=why):
+            read_encoders(Tokenizer.from_str(json.dumps(document)))
 
 
-def test_a_tokenizer_that_cuts_spans_is_refused(family):
+@pytest.mark.parametrize("kind", ["bpe", "kmers"])
+def test_a_tokenizer_that_cuts_spans_is_refused(byte_level_base, dna_bpe, protein_bpe, kind):
     """Its pieces are those of a gene BPE, but a word ends before each A: its own ids are others."""
-    odd = Tokenizer.from_str(family[1].to_str())
+    odd, *_ = extend(byte_level_base, dna_bpe if kind == "bpe" else vocabulary_of(DNA, 5), protein_bpe)
     (private,) = odd.normalizer.normalize_str("<dna>A</dna>").removeprefix("<dna>").removesuffix("</dna>")
     odd.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(private, "merged_with_next"), odd.pre_tokenizer])
     with pytest.raises(UserError, match="does not encode dna by its gene BPE alone"):

@@ -32,6 +32,7 @@ from sequences.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, 
 from sequences.readers import read_sequences
 from tokenizer.base import SENTENCEPIECE, Base, from_sentencepiece
 from tokenizer.create import train_byte_level
+from tokenizer.kmers import without_mark
 from tokenizer.private import choose
 from tokenizer.saving import save_tokenizer
 from tokenizer.vocabulary import PAD, NewIds, extend
@@ -66,7 +67,7 @@ class Case:
 
     def gene_ids(self, alphabet: Alphabet, run: str) -> list[int]:
         name, bpe = ("protein", self.protein) if alphabet is PROTEIN else ("dna", self.dna)
-        return [self.new.pieces[name][piece] for piece in bpe.encode(alphabet.clean(run)).tokens]
+        return [self.new.pieces[name][without_mark(piece)] for piece in bpe.encode(alphabet.clean(run)).tokens]
 
     def oracle(self, text: str) -> list[int]:
         """Ids that a text must have."""
@@ -166,8 +167,8 @@ NEAR_OURS = "".join(map(chr, range(0x10A000, 0x10B000)))
 
 
 @pytest.fixture(scope="module", params=["byte-level", "sentencepiece"])
-def case(request, byte_level_base, sentencepiece_base, dna_bpe, protein_bpe) -> Case:
-    return Case(byte_level_base if request.param == "byte-level" else sentencepiece_base, dna_bpe, protein_bpe)
+def case(request, byte_level_base, sentencepiece_base, genes) -> Case:
+    return Case(byte_level_base if request.param == "byte-level" else sentencepiece_base, *genes)
 
 
 @given(text=WITH_SPECIAL)

@@ -22,7 +22,7 @@ from tokenizers import AddedToken, Tokenizer
 from tqdm import tqdm
 
 from sequences.alphabets import ALPHABETS
-from tokenizer.kmers import MARK
+from tokenizer.kmers import without_mark
 from tokenizer.report.legacy import donor, merge_by_score
 from tokenizer.report.probe import CAPITALS
 from tokenizer.vocabulary import NewIds
@@ -222,7 +222,7 @@ def _behind_a_line_end(encode: Encode) -> EncodeSequences:
 
 def _own_pieces(gene: Tokenizer, sequences: list[str]) -> list[list[str]]:
     """The segmentation of the gene BPE alone."""
-    piece = {index: piece.removeprefix(MARK) for piece, index in gene.get_vocab().items()}
+    piece = {index: without_mark(piece) for piece, index in gene.get_vocab().items()}
     # by id: encode_batch_fast leaves `tokens` empty
     return [[piece[index] for index in ids] for ids in encoder(gene, "gene BPE")(sequences)]
 
