@@ -9,7 +9,6 @@ import numpy as np
 from artefacts.errors import UserError
 from eval.judge.metrics import mean_of
 from eval.sequences.frame import batches_of
-from eval.sequences.greedy import Continuing, prompts_of
 from eval.sequences.inputs import draw_windows, read_all, shorter_than, usable
 from eval.sequences.markov import Markov
 from eval.sequences.recipe import RecoverRecipe, RetrieveRecipe
@@ -56,6 +55,8 @@ def go_on(
     Raises:
         UserError: a text whose tokens, with one for each letter more, are longer than a window.
     """
+    from eval.sequences.greedy import Continuing, prompts_of  # torch, once the inputs are known to be sound
+
     frame = job.frame
     prompts = prompts_of(frame, texts)
     longest, most = max(map(len, prompts)), frame.room + len(frame.head)

@@ -135,8 +135,8 @@ def _checked(recipe: VariantsRecipe, genome: dict[str, str], alphabet: Alphabet,
             ledger.read += 1
             try:
                 letters = [alphabet.read(allele) for allele in (ref, one)]
-            except BadSequence as problem:
-                ledger.reject(f"allele: {problem.reason}", f"{where} ({one})")
+            except BadSequence as bad:
+                ledger.reject(f"allele: {bad.reason}", f"{where} ({one})")
                 continue
             there = genome.get(chrom, "")[max(start, 0) : max(start, 0) + len(ref)]
             if chrom not in genome:
