@@ -202,7 +202,7 @@ MISTAKES = {
         "eval sequences variants --variants absent.vcf --genome good.fa --model model --out out",
         ["absent.vcf: no such file; check the path"],
     ),
-    "no sequence long enough": ("eval sequences recover good.fa --model model --out out", ["good.fa:1: no record of 1,050 letters or more"]),
+    "no sequence long enough": ("eval sequences recover good.fa --model model --out out", ["good.fa:1: no record of 1,050 letters"]),
     "unknown source": ("convert fetch swisprot --out out", ["source 'swisprot': no such card; did you mean 'swissprot'?", "trembl"]),
     "an assembly without its version": ("convert fetch refseq:GCF_000005845 --out out", ["for example refseq:GCF_000005845.2"]),
     "unknown card": (
