@@ -295,7 +295,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "eval sequences perturb": Entry(
         "eval.sequences.recipe:PerturbRecipe", "eval.sequences.perturb:perturb", "real sequences against changed ones",
-        "Real sequences against changed ones: synonymous codons, CAG repeats, shuffles that keep neighbours.",
+        "Real sequences against changed ones: synonymous codons, codons in another order, CAG repeats, shuffles that keep neighbours.",
         "llama-gene eval sequences perturb transcripts.fa.gz --model runs/pretrained --out runs/perturbed 'changes=[synonymous]'",
         positional="files",
     ),

@@ -35,6 +35,19 @@ def synonymous(coding: str, rng: np.random.Generator) -> str:
     return "".join(found)
 
 
+def reordered(coding: str, rng: np.random.Generator) -> str:
+    """Codons of one residue change places among themselves: the same protein, of the same codons."""
+    codons = [coding[place : place + 3] for place in range(0, len(coding), 3)]
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for place, codon in enumerate(codons):
+        places[CODONS[codon]].append(place)
+    found = list(codons)
+    for own in places.values():
+        for place, other in zip(own, rng.permutation(own).tolist(), strict=True):
+            found[place] = codons[other]
+    return "".join(found)
+
+
 def with_repeats(letters: str, repeats: int, rng: np.random.Generator) -> str:
     """CAG so many times, at a place evenly drawn."""
     place = int(rng.integers(1, len(letters)))

@@ -5,6 +5,7 @@ Likelier per letter, since inserted repeats add letters; the other changes keep 
 
 from __future__ import annotations
 
+import zlib
 from math import fsum
 from typing import Any
 
@@ -12,11 +13,16 @@ import numpy as np
 
 from artefacts.errors import UserError
 from eval.judge.metrics import mean_of
-from eval.sequences.changes import shuffled, synonymous, why_not_coding, with_repeats
+from eval.sequences.changes import reordered, shuffled, synonymous, why_not_coding, with_repeats
 from eval.sequences.frame import Ask
 from eval.sequences.inputs import draw_windows, read_all, shorter_than, usable
 from eval.sequences.recipe import PerturbRecipe
 from eval.sequences.run import NATS_TO_BITS, Evaluation, Rows, rounded
+
+OF_CODONS = ("synonymous", "reordered")
+"""Changes of whole coding sequences."""
+ALIKE = {"synonymous": synonymous, "reordered": reordered, "dinucleotide": shuffled}
+"""Changes that keep the number of letters."""
 
 
 def perturb(recipe: PerturbRecipe, *, overwrite: bool = False) -> None:
@@ -37,7 +43,7 @@ def perturb(recipe: PerturbRecipe, *, overwrite: bool = False) -> None:
             line: dict[str, Any] = {"change": change, "id": name, "letters": len(sides[0]), "letters_changed": len(sides[1])}
             line |= {"bits_per_letter": bits[0], "bits_per_letter_changed": bits[1]}
             made.append(line | {"real_likelier": (bits[0] < bits[1]) + (bits[0] == bits[1]) / 2})
-        for change in recipe.changes:
+        for change in dict.fromkeys(recipe.changes):
             shares = [row["real_likelier"] for row in made if row["change"] == change]
             gaps = [row["bits_per_letter_changed"] - row["bits_per_letter"] for row in made if row["change"] == change]
             job.add(change, {"real likelier": mean_of(shares), "bits per base more": mean_of(gaps)}, len(shares))
@@ -51,27 +57,24 @@ def _pairs(job: Evaluation, recipe: PerturbRecipe) -> list[tuple[str, str, str, 
     """(change, id, real, changed)"""
     records = read_all(recipe.files, recipe.alphabet, job.ledger)
     pairs = []
-    uses = {why_not_coding if change == "synonymous" else shorter_than(recipe.letters) for change in recipe.changes}
-    for number, change in enumerate(dict.fromkeys(recipe.changes)):
+    uses = {why_not_coding if change in OF_CODONS else shorter_than(recipe.letters) for change in recipe.changes}
+    for change in dict.fromkeys(recipe.changes):
+        number = zlib.crc32(change.encode())  # what is drawn for one change does not depend on the others
         rng = np.random.default_rng([recipe.seed, 1, number])
-        if change == "synonymous":
+        if change in OF_CODONS:
             coding = [record for _, record in records if not why_not_coding(record.letters)]
             if not coding:
                 why = why_not_coding(records[0][1].letters)
-                raise UserError(f"{records[0][0]}: {why}, nor is any other record; give others, or leave synonymous out of changes")
-            job.ledger.notes["coding sequences, from ATG to a stop"] += len(coding)
+                raise UserError(
+                    f"{records[0][0]}: {why}, nor is any other record; give others, or leave {' and '.join(OF_CODONS)} out of changes"
+                )
+            job.ledger.notes["coding sequences, from ATG to a stop"] = len(coding)
             chosen = sorted(rng.permutation(len(coding))[: recipe.pairs].tolist())
             reals = [(coding[place].id, coding[place].letters[: recipe.letters - recipe.letters % 3]) for place in chosen]
         else:
             reals = draw_windows(records, recipe.letters, recipe.pairs, recipe.alphabet, [recipe.seed, 2, number])
         for name, letters in reals:
-            changed = (
-                synonymous(letters, rng)
-                if change == "synonymous"
-                else with_repeats(letters, recipe.repeats, rng)
-                if change == "cag"
-                else shuffled(letters, rng)
-            )
+            changed = with_repeats(letters, recipe.repeats, rng) if change == "cag" else ALIKE[change](letters, rng)
             pairs.append((str(change), name, letters, changed))
     usable(records, job.ledger, *uses)
     return pairs

@@ -124,9 +124,12 @@ class RecoverRecipe(FilesRecipe):
 class PerturbRecipe(FilesRecipe):
     """Real sequences against changed ones."""
 
-    changes: list[Literal["synonymous", "cag", "dinucleotide"]] = Field(default=["synonymous", "cag", "dinucleotide"], min_length=1)
-    """synonymous: every codon exchanged for another of its amino acid, in records that are whole coding sequences; cag: CAG
-    repeats inserted; dinucleotide: letters shuffled, all counts of neighbours kept."""
+    changes: list[Literal["synonymous", "reordered", "cag", "dinucleotide"]] = Field(
+        default=["synonymous", "reordered", "cag", "dinucleotide"], min_length=1
+    )
+    """synonymous: every codon exchanged for another of its amino acid, in records that are whole coding sequences; reordered: codons
+    of one amino acid change places, so that only their order differs; cag: CAG repeats inserted; dinucleotide: letters shuffled, all
+    counts of neighbours kept."""
     pairs: int = Field(default=200, ge=1)
     """Most pairs of each change."""
     letters: int = Field(default=600, ge=12)

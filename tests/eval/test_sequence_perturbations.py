@@ -17,7 +17,7 @@ from test_sequence_scores import CHANCES, fasta, figures, rows, run
 
 from artefacts.errors import Ledger
 from artefacts.folder import read_manifest
-from eval.sequences.changes import shuffled, synonymous, why_not_coding, with_repeats
+from eval.sequences.changes import reordered, shuffled, synonymous, why_not_coding, with_repeats
 from eval.sequences.inputs import read_all
 from sequences.alphabets import DNA
 from sequences.codons import CODONS, translate
@@ -52,6 +52,13 @@ def test_synonyms_spell_the_same_protein_in_other_codons(codons: list[str], seed
     for place in range(0, len(coding), 3):
         alone = CODONS[coding[place : place + 3]] in "MW*"
         assert (found[place : place + 3] == coding[place : place + 3]) == alone
+
+
+@given(st.lists(st.sampled_from([codon for codon, residue in CODONS.items() if residue != "*"]), min_size=1, max_size=40), DRAWS)
+def test_codons_that_change_places_spell_the_same_protein_in_the_same_codons(codons: list[str], seed: int) -> None:
+    found = reordered("".join(codons), np.random.default_rng(seed))
+    assert translate(found) == translate("".join(codons))
+    assert Counter(found[place : place + 3] for place in range(0, len(found), 3)) == Counter(codons)
 
 
 def test_repeats_stand_inside() -> None:
@@ -89,7 +96,7 @@ def test_pairs_of_known_chances(tmp_path: Path, byte_level_base: Base) -> None:
     found = figures(tmp_path / "out")
     assert found["synonymous", "real likelier"]["value"] == 1.0
     assert found["synonymous", "real likelier"]["n"] == 8
-    assert found["dinucleotide", "real likelier"]["value"] == 0.5
+    assert found["dinucleotide", "real likelier"]["value"] == found["reordered", "real likelier"]["value"] == 0.5
     assert found["cag", "real likelier"]["value"] == 1.0
     for row in rows(tmp_path / "out"):
         extra = 60 if row["change"] == "cag" else 0
@@ -104,7 +111,7 @@ def test_no_coding_sequence_is_one_line(extended_folder: Path, tmp_path: Path, c
     assert run("perturb", source, "--model", extended_folder, "--out", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert "in.fa:1: no coding sequence" in said
-    assert "leave synonymous out of changes" in said
+    assert "leave synonymous and reordered out of changes" in said
     assert said.count("\n") == 1
 
 
@@ -117,6 +124,6 @@ def test_real_transcripts(tmp_path: Path, shared_data: Path, extended_folder: Pa
     assert run("perturb", source, "--model", extended_folder, "--out", tmp_path / "out", "pairs=10", "letters=300") == 0
     found = figures(tmp_path / "out")
     assert {own["n"] for own in found.values()} == {10}
-    assert {about for about, _ in found} == {"synonymous", "cag", "dinucleotide"}
+    assert {about for about, _ in found} == {"synonymous", "reordered", "cag", "dinucleotide"}
     for row in rows(tmp_path / "out"):
         assert float(row["bits_per_letter"]) > 2
