@@ -255,6 +255,11 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene predict promoters.csv --model runs/quickstart/model --task sim/promoter --out runs/promoters.csv",
         positional="files",
     ),
+    "generate": Entry(
+        "instruct.generate.generate:GenerateRecipe", "instruct.generate.generate:generate", "draw sequences as FASTA",
+        "Draw DNA, RNA or protein from a model, and show what it is made of beside real sequence.",
+        "llama-gene generate --model runs/pretrained --modality dna --count 20 --out runs/drawn reference=[genome.fa.gz]",
+    ),
     "serve": Entry(
         "instruct.talk.serve:ServeRecipe", _serve, "an endpoint and a web page",
         "Serve a gene model: an OpenAI-compatible endpoint and a web page.",

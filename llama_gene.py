@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import sys
 from importlib.metadata import version
 from typing import Any
 
+import about
 import commands
-from artefacts.command import Verb, add_arguments, guarded, run
+from artefacts.command import Parser, Verb, add_arguments, guarded, run
 from artefacts.errors import UserError
 from commands import COMMANDS
 
@@ -43,6 +43,11 @@ def _command(arguments: list[str]) -> None:
     if arguments[0] == "--version":
         print(f"llama-gene {version('llama-gene')}")
         return
+    if arguments[0] in ("list", "schema", "completion"):
+        word, *rest = arguments
+        told = {"list": about.listing, "schema": about.schema, "completion": about.completion}
+        print(told[word](rest, [*COMMANDS], verb))
+        return
     if arguments[0] == "quickstart":
         from pipeline import main as quickstart
 
@@ -55,7 +60,7 @@ def _command(arguments: list[str]) -> None:
         print("\n".join(_line(one, COMMANDS[one].short) for one in _group(name)))
         return
     found = verb(name)
-    parser = argparse.ArgumentParser(prog=f"llama-gene {name}", allow_abbrev=False)
+    parser = Parser(f"llama-gene {name}")
     add_arguments(parser, found)
     run(parser.parse_intermixed_args(rest), found)
 
@@ -73,6 +78,9 @@ def _overview() -> str:
             "",
             _line("quickstart", "the whole way through on a simulated organism, in minutes on a CPU"),
             *(_line(name, entry.short) for name, entry in COMMANDS.items()),
+            _line("list", "tasks, sources or recipes that there are"),
+            _line("schema", "the JSON schema of a command's recipe, for editors"),
+            _line("completion", "a script that completes commands and flags in bash, zsh or tcsh"),
             "",
             "`llama-gene COMMAND --help` shows a command's fields and an example.",
         ]

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from artefacts.children import run_child
-from artefacts.command import Verb
+from artefacts.command import Parser, Verb
 from artefacts.errors import UserError, at
 from artefacts.owner import owned
 from artefacts.recipe import Recipe, apply_override, dump, read_yaml, validate
@@ -49,12 +49,11 @@ class Pipeline(Recipe):
 
 def main(argv: list[str], verb: Callable[[str], Verb[Any]]) -> None:
     """Parse the command line and run the pipeline. `verb` looks a command up by its words."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="llama-gene quickstart",
         description="The whole way through, from sequences to a scored, chatting gene model.",
         epilog="example:\n  llama-gene quickstart --recipe configs/recipes/real-small.yaml --data ../shared/data",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--recipe", default=str(DEFAULT), metavar="YAML", help="pipeline recipe (default: the simulated organism)")
     parser.add_argument("--data", help="folder of real data, for recipes that need one")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import errno
 import json
 import os
@@ -20,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent
@@ -54,6 +55,19 @@ class Verb(Generic[R]):
     """Further flags: their name without dashes -> field."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Flags are written in full; a mistake is one line, which names the flag that was meant."""
+
+    def __init__(self, prog: str | None = None, **more: Any) -> None:
+        super().__init__(prog=prog, allow_abbrev=False, **more)
+
+    def error(self, message: str) -> NoReturn:
+        known = [flag for action in self._actions for flag in action.option_strings]
+        wrong = next((word.partition("=")[0].rstrip(":") for word in message.split() if word.startswith("-")), "")
+        close = difflib.get_close_matches(wrong, known, n=1) if wrong not in known else []
+        raise UserError(f"{message}; " + (f"did you mean '{close[0]}'?" if close else f"see `{self.prog} --help`"))
+
+
 def add_arguments(parser: argparse.ArgumentParser, verb: Verb[R]) -> None:
     """Declare the flags of a verb."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -77,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser, verb: Verb[R]) -> None:
         parser.add_argument(
             *flags,
             dest=f"field_{name}",
-            metavar="VALUE",
+            metavar=_shown(info.annotation),
             nargs="+" if many else None,
             default=None,
             help=text.strip(),
@@ -109,6 +123,17 @@ def resolve(options: argparse.Namespace, verb: Verb[R]) -> R:
             raise UserError(f"'{plain[0]}': an override is written key=value, for example seed=1")
         overrides.append(f"{verb.positional}={json.dumps(plain)}")
     return load(verb.kind, options.recipe, overrides)
+
+
+def _shown(annotation: Any) -> str:
+    """What a field takes, for the help: its choices, where it has any."""
+    parts = [annotation]
+    while parts:
+        part = parts.pop()
+        if get_origin(part) is Literal:
+            return "|".join(map(str, get_args(part)))
+        parts += [] if get_origin(part) is dict else get_args(part)
+    return "VALUE"
 
 
 def _is_text(annotation: Any) -> bool:
@@ -202,7 +227,7 @@ def of_the_system(error: Exception) -> str | None:
 
 def run_rank(prog: str, verb: Verb[R], argv: Sequence[str] | None = None) -> int:
     """The `__main__` of a room that a launcher starts, one process per rank."""
-    parser = argparse.ArgumentParser(prog=f"python -m {prog}", allow_abbrev=False)
+    parser = Parser(f"python -m {prog}")
     add_arguments(parser, verb)
     # torchrun and older DeepSpeed launchers put --local_rank first; the environment says the same
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)

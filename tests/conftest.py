@@ -23,6 +23,7 @@ from tokenizer.base import Base, from_sentencepiece
 from tokenizer.create import CreateBase, create_base, train_byte_level
 from tokenizer.extend import Extend, extend_base
 from tokenizer.generation import answering_greedily
+from tokenizer.kmers import vocabulary_of
 from tokenizer.saving import save_tokenizer
 from tokenizer.vocabulary import PAD, extend
 
@@ -158,6 +159,17 @@ def extended_folder(tmp_path_factory: pytest.TempPathFactory, text_file: Path, d
         )
     )
     extend_base(Extend(base=folder / "base", dna=folder / "dna.json", protein=folder / "protein.json", out=folder / "extended"))
+    return folder / "extended"
+
+
+@pytest.fixture(scope="session")
+def kmers_folder(tmp_path_factory: pytest.TempPathFactory, extended_folder: Path) -> Path:
+    """The same base with triplets of DNA and pairs of protein."""
+    folder = tmp_path_factory.mktemp("kmers")
+    for alphabet, k in ((DNA, 3), (PROTEIN, 2)):
+        vocabulary_of(alphabet, k).save(str(folder / f"{alphabet.name}.json"))
+    base = extended_folder.parent / "base"
+    extend_base(Extend(base=base, dna=folder / "dna.json", protein=folder / "protein.json", out=folder / "extended"))
     return folder / "extended"
 
 

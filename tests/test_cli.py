@@ -20,6 +20,7 @@ import llama_gene
 from artefacts.command import add_arguments, resolve
 from artefacts.folder import new_folder, write_manifest
 from configs import CONFIGS
+from data_convert.fetch.sources import load_source
 
 HEAVY = ("torch", "transformers", "datasets", "sklearn", "matplotlib", "peft", "trl", "deepspeed")
 
@@ -277,6 +278,7 @@ REQUIRED = {
     "merge": "--model model --adapter adapter",
     "export": "--model model",
     "predict": "good.fa --model model --task sim/promoter",
+    "generate": "--model model --modality dna",
     "eval predict": "--model model --records records",
     "eval retention": "--models model",
     "eval export": "--records records",
@@ -340,9 +342,7 @@ def test_a_latin_1_terminal_and_closed_streams() -> None:
 def test_flags_are_not_guessed_from_their_beginning(capsys: pytest.CaptureFixture[str]) -> None:
     """`--seq_id` was taken for `--seq_idx`."""
     for words in (["chat", "--mode", "x"], ["convert", "tasks", "--over"], ["quickstart", "--rec", "x"]):
-        with pytest.raises(SystemExit) as ended:
-            llama_gene.main(words)
-        assert ended.value.code == 2
+        assert llama_gene.main(words) == 2
         assert "unrecognized arguments" in capsys.readouterr().err
 
 
@@ -360,3 +360,67 @@ def test_no_check_is_gone_under_python_o() -> None:
     code = "from artefacts.errors import Ledger; ledger = Ledger(); ledger.read = 1; ledger.as_dict()"
     done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
     assert "AssertionError: 1 read != 0 written + 0 rejected" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pretrain", "--modle", "x"], "unrecognized arguments: --modle; did you mean '--model'?"),
+        (["quickstart", "--recipee", "x"], "unrecognized arguments: --recipee; did you mean '--recipe'?"),
+        (["chat", "--zzz"], "unrecognized arguments: --zzz; see `llama-gene chat --help`"),
+        (["chat", "--model"], "argument --model: expected one argument; see `llama-gene chat --help`"),
+        (["list", "taskss"], "list: say which, for example `llama-gene list tasks`; there are tasks, sources, recipes"),
+        (["schema"], "schema: name a command, for example `llama-gene schema tokenizer extend > extend.schema.json`"),
+        (["completion"], "completion: say which, for example `llama-gene completion bash`; there are bash, zsh, tcsh"),
+    ],
+)
+def test_a_misspelt_flag_is_one_line_that_names_the_right_one(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    assert llama_gene.main(words) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_help_shows_the_choices(pages: dict[str, Any]) -> None:
+    assert "--train all|lora|rows" in pages["pages"]["pretrain"]
+    assert "--pieces bpe|letters|kmers" in pages["pages"]["tokenizer train"]
+
+
+@pytest.mark.parametrize("what", ["tasks", "sources", "recipes"])
+def test_lists_name_what_other_commands_take(capsys: pytest.CaptureFixture[str], what: str) -> None:
+    assert llama_gene.main(["list", what]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    if what == "tasks":
+        assert names == sorted(
+            path.relative_to(CONFIGS / "tasks").with_suffix("").as_posix() for path in (CONFIGS / "tasks").rglob("*.yaml")
+        )
+    elif what == "sources":
+        assert {name.partition(":")[0] for name in names} == {path.stem for path in (CONFIGS / "sources").glob("*.yaml")}
+        assert all(load_source(name).card.title for name in names)
+    else:
+        assert all(Path(name).is_file() for name in names)
+        assert str(CONFIGS / "recipes" / "quickstart.yaml") in names
+
+
+@pytest.mark.parametrize("name", llama_gene.COMMANDS)
+def test_the_schema_of_a_command_holds_its_fields(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert llama_gene.main(["schema", *name.split()]) == 0
+    assert set(json.loads(capsys.readouterr().out)["properties"]) == set(llama_gene.verb(name).kind.model_fields)
+
+
+def test_completion_completes_commands_flags_and_choices(tmp_path: Path) -> None:
+    script = tmp_path / "llama-gene.bash"
+    done = subprocess.run([sys.executable, "-m", "llama_gene", "completion", "bash"], capture_output=True, text=True, check=True)
+    script.write_text(done.stdout)
+    function = re.search(r"complete .*-F (\w+) llama-gene", done.stdout)
+    assert function is not None
+    for words, wanted in (
+        (["tok"], "tokenizer"),
+        (["tokenizer", "ex"], "extend"),
+        (["eval", "sequences", "sc"], "score"),
+        (["pretrain", "--acc"], "--accumulation"),
+        (["pretrain", "--train", "lo"], "lora"),
+        (["list", "so"], "sources"),
+    ):
+        line = " ".join(map(shlex.quote, ["llama-gene", *words]))
+        asked = f"COMP_WORDS=({line}) COMP_CWORD={len(words)}; {function[1]}; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        found = subprocess.run(["bash", "-c", f"source {script}; {asked}"], capture_output=True, text=True, check=True).stdout
+        assert wanted in found.split(), (words, found)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,7 @@ SMALLER = {
     "eval baselines": ["luca.epochs=1"],
     "baseline train": ["schedule.epochs=1"],
     "eval run": ["--dry-run"],  # its steps run one by one
+    "serve": ["--dry-run"],  # it serves until it is stopped
     "quickstart": ["--dry-run"],
 }
 """Overrides that make a command small, by the words it begins with."""
@@ -58,8 +61,12 @@ def test_paths_named_in_the_readme_exist() -> None:
 
 
 @pytest.mark.slow
-def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_runs(
+    tmp_path: Path, extended_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(extended_folder, "runs/quickstart/model")  # as `make quickstart` leaves one
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"/quit\n")))
     (tmp_path / "configs").symlink_to(CONFIGS)
     with gzip.open("genome.fa.gz", "wt") as handle:
         handle.writelines(f">contig{i}\n{letters('ACGT', 4000, i)}\n" for i in range(8))
@@ -75,7 +82,7 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     for line in found:
         words = line.removeprefix("llama-gene ").replace("../shared/data", str(tmp_path))
         extra = next((extra for start, extra in SMALLER.items() if words.startswith(start)), [])
-        assert main([*shlex.split(words), *extra]) == 0, f"{line}\n{capsys.readouterr().err}"
+        assert main([*shlex.split(words, comments=True), *extra]) == 0, f"{line}\n{capsys.readouterr().err}"
     page = Path("runs/my/report.html").read_text(encoding="utf-8")
     assert "simulated" in page
     assert "llama-gene" in capsys.readouterr().out

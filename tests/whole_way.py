@@ -31,6 +31,7 @@ COMMANDS = {
     "micro_batch=4 max_tokens=256",
     "model": "merge --model @/pretrained --adapter @/adapter",
     "table.csv": "predict @/organism/tasks/promoter/test.csv --model @/model --task sim/promoter group_rows=3",
+    "drawn": "generate --model @/model --modality dna count=12 batch=3 max_letters=60 'reference=[@/organism/genome/train.fa]'",
     "predictions": "eval predict --model @/model --records @/records batch_tokens=500 max_new_tokens=5 'controls=[removed]'",
     "baselines": "eval baselines --records @/records 'systems=[majority, kmer]'",
     "embedded": "baseline embed --input-file @/proteins.fa --seq-type prot --encoder @/pretrained save_type=numpy",

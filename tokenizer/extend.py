@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 from tokenizers import Tokenizer
@@ -42,13 +42,17 @@ class Extend(Recipe):
     """Leave the weights of the base alone (of a hub id, do not fetch them)."""
     noise: float = Field(0.1, ge=0)
     """Noise on new embedding rows, as a share of each dimension's deviation over the base rows."""
+    text_nats: float = Field(9.0, ge=0)
+    """Lower the logits of new ids by so many nats in text, and in text alone, so that they cost English next to nothing before
+    training: one vector is added to every new output row. 0: leave the rows as they are."""
     pad_to_multiple_of: int = Field(64, ge=1)
     """Embedding rows are padded up to a multiple of this (tensor cores like 64 or 128)."""
     heldout: Heldout = Heldout()
     """Files for the before/after comparison in extension_report.json; leave empty for none."""
     loss_max_gib: float = 4.0
-    """Measure the loss on the held-out files, and the rows and the loss of the other ways, if the weights are at most this large:
-    the extended model and the base are loaded for it, one after the other."""
+    """Load models if the weights are at most this large, one after the other: the base, to keep new ids out of text
+    (`text_nats`), the extended model and the base again for the loss on the held-out files and for the other ways. The
+    extension itself loads none."""
     seed: int = 0
 
 
@@ -72,12 +76,12 @@ def extend_base(recipe: Extend, *, overwrite: bool = False) -> None:
         check_disk(plan, recipe.out)
         used += [parts.source / name for name in ("config.json", *(shard.name for shard in plan.shards))]
     report = compare(base.tokenizer, extended, new, recipe.heldout, base.family, genes=parts.genes, base_model=base.sentencepiece_model)
-    report["notes"] = _notes(parts, plan)
+    report["notes"] = _notes(recipe, parts, plan)
     for note in report["notes"]:
         print(f"note: {note}")
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
-        matrices = _extend_model(recipe, parts, plan, folder) if plan is not None else {}
+        matrices = _extend_model(recipe, parts, plan, folder, report) if plan is not None else {}
         add_model_figures(report, parts, plan, matrices, folder, recipe.heldout, recipe.seed, _loss_skipped(recipe, plan))
         for file in [file for pattern in LICENCES for file in parts.source.glob(pattern) if file.is_file()]:
             shutil.copyfile(file, folder / file.name)
@@ -108,7 +112,7 @@ def preview(recipe: Extend) -> None:
     print(f"tokenizer: {parts.base.family}, {next_id(parts.base.tokenizer)} ids and {len(parts.new.all)} new ones")
     remote = parts.revision is not None and not recipe.tokenizer_only and not (parts.source / "config.json").is_file()
     plan = None if remote else _plan(recipe, parts)
-    for note in _notes(parts, plan):
+    for note in _notes(recipe, parts, plan):
         print(f"note: {note}")
     if plan is None:
         print("weights: not in the local hub cache; they would be fetched first" if remote else "weights: none")
@@ -118,6 +122,8 @@ def preview(recipe: Extend) -> None:
         print(f"  {'extend' if shard.rewritten else 'copy  '} {shard.name}: {gib(shard.bytes_read)} to {gib(shard.bytes_written)}")
     print(f"reads {gib(plan.bytes_read)}, writes {gib(plan.bytes_written)}, holds at most {gib(plan.peak_bytes)} of weights in memory")
     skipped = _loss_skipped(recipe, plan)
+    apart = _not_apart(recipe, plan)
+    print(f"new ids kept out of text: {f'no, {apart}' if apart else f'yes, loads the base, {gib(plan.bytes_written)}'}")
     print(f"initial loss: {f'skipped, {skipped}' if skipped else f'loads the model, {gib(plan.bytes_written)}'}")
     check_disk(plan, recipe.out)
 
@@ -131,26 +137,35 @@ def _plan(recipe: Extend, parts: Parts) -> Plan | None:
     return plan(parts.source, min(parts.new.all), max(parts.new.all) + 1, recipe.pad_to_multiple_of)
 
 
-def _notes(parts: Parts, plan: Plan | None) -> list[str]:
+def _notes(recipe: Extend, parts: Parts, plan: Plan | None) -> list[str]:
     """What the reader of the extension report should know."""
+    notes = list(parts.base.notes)
     if plan is None:
-        return parts.base.notes
+        return notes
     from tokenizer.weights import generation_of
 
     _, left_out = generation_of(parts.source)
-    if not left_out:
-        return parts.base.notes
-    settings = ", ".join(f"{name}={value}" for name, value in left_out.items())
-    return [*parts.base.notes, f"greedy answers by default; left out of the base's generation_config.json: {settings}"]
+    if left_out:
+        settings = ", ".join(f"{name}={value}" for name, value in left_out.items())
+        notes.append(f"greedy answers by default; left out of the base's generation_config.json: {settings}")
+    if reason := _not_apart(recipe, plan):
+        notes.append(f"new ids are not kept out of text and may cost English some percent until they are trained: {reason}")
+    return notes
 
 
-def _extend_model(recipe: Extend, parts: Parts, plan: Plan, folder: Path) -> dict[str, Stored]:
-    """Write weights and configurations; return the extended matrices."""
+def _extend_model(recipe: Extend, parts: Parts, plan: Plan, folder: Path, report: dict[str, Any]) -> dict[str, Stored]:
+    """Write weights and configurations, and into the report what keeps new ids out of text; return the extended matrices."""
+    from tokenizer.apart import text_shift
+    from tokenizer.report.models import load, start_of
     from tokenizer.rows import sources
     from tokenizer.weights import extend_configs, extend_weights
 
-    base, new = parts.base, parts.new
-    matrices = extend_weights(plan, folder, sources(base.tokenizer, new, plan.rows), recipe.noise, recipe.seed)
+    base, new, shift_D = parts.base, parts.new, None
+    if reason := _not_apart(recipe, plan):
+        report["apart"] = {"skipped": reason}
+    else:
+        shift_D, report["apart"] = text_shift(load(parts.source), parts, start_of(parts), recipe.text_nats, recipe.noise, recipe.seed)
+    matrices = extend_weights(plan, folder, sources(base.tokenizer, new, plan.rows), recipe.noise, recipe.seed, shift_D)
     ends = [parts.extended.token_to_id(token) for token in (base.config.get("eos_token"), END_OF_TURN) if token is not None]
     extend_configs(parts.source, folder, plan.rows, new.pad, [index for index in ends if index is not None])
     return matrices
@@ -162,6 +177,15 @@ def _loss_skipped(recipe: Extend, plan: Plan | None) -> str | None:
         return "no weights were extended"
     if not (recipe.heldout.dna or recipe.heldout.protein or recipe.heldout.text):
         return "no held-out files were given"
+    return _too_large(recipe, plan)
+
+
+def _not_apart(recipe: Extend, plan: Plan) -> str | None:
+    """Why new ids are not kept out of text, or None."""
+    return _too_large(recipe, plan) if recipe.text_nats else "text_nats=0"
+
+
+def _too_large(recipe: Extend, plan: Plan) -> str | None:
     if plan.bytes_written > recipe.loss_max_gib * 2**30:
         return f"the weights take {plan.bytes_written / 2**30:.2f} GiB, more than loss_max_gib={recipe.loss_max_gib}"
     return None

@@ -2,7 +2,8 @@
 
 transformers' default (`mean_resizing=True`) makes all new rows practically equal and takes minutes; random rows take
 probability mass from text. Here each piece's row is the position-weighted mean of the rows of the letters it spells
-(weights 1, 1/2, 1/3 …, so that AT and TA differ), plus small noise, separately for the input and the output matrix.
+(weights 1, 1/2, 1/3 …, so that AT and TA differ), plus small noise, separately for the input and the output matrix. What keeps
+these rows out of text is one vector for all of them (tokenizer/apart.py).
 
 Everything works on `BLOCK` rows at a time, so that a matrix may be a tensor or lie on disk (tokenizer/weights.py), with
 the same result to the bit. Suffixes: V vocabulary, D hidden, N new rows of a block, U base rows that are sources.
@@ -68,7 +69,14 @@ def sources(base: Tokenizer, new: NewIds, rows: int | None = None) -> dict[int, 
 
 @torch.no_grad()
 def new_rows(
-    base_VD: Rows, base_rows: int, spelled: dict[int, list[int]], noise: float, seed: int, *, by_position: bool = True
+    base_VD: Rows,
+    base_rows: int,
+    spelled: dict[int, list[int]],
+    noise: float,
+    seed: int,
+    *,
+    by_position: bool = True,
+    shift_D: Tensor | None = None,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Yield new rows in order of their ids: a block of ids and its rows [block, hidden] in float32.
 
@@ -77,6 +85,7 @@ def new_rows(
         spelled: new id -> base ids, see `sources`.
         noise: standard deviation of the noise, as a share of each dimension's deviation over the base rows.
         by_position: weights 1, 1/2, 1/3 … instead of equal ones.
+        shift_D: added to every row, see `apart.text_shift`.
     """
     used = sorted({part for parts in spelled.values() for part in parts})
     place = {part: index for index, part in enumerate(used)}
@@ -98,7 +107,8 @@ def new_rows(
             mode="sum",
             per_sample_weights=torch.from_numpy(weights).float(),
         )
-        yield block, rows_ND.addcmul_(torch.randn(rows_ND.shape, generator=generator), spread_D)
+        rows_ND.addcmul_(torch.randn(rows_ND.shape, generator=generator), spread_D)
+        yield block, rows_ND if shift_D is None else rows_ND.add_(shift_D)
 
 
 def deviation(matrix_VD: Rows, first: int, last: int) -> Tensor:

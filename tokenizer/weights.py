@@ -222,12 +222,15 @@ def check_disk(plan: Plan, out: Path) -> None:
         )
 
 
-def extend_weights(plan: Plan, out: Path, spelled: dict[int, list[int]], noise: float, seed: int) -> dict[str, Stored]:
+def extend_weights(
+    plan: Plan, out: Path, spelled: dict[int, list[int]], noise: float, seed: int, shift_D: Tensor | None = None
+) -> dict[str, Stored]:
     """Write the extended weights, and the index where there is one, into the folder `out`.
 
     Args:
         spelled: id -> base ids, for every row from `plan.kept_rows` to `plan.rows` (see `rows.sources`).
         noise: see `rows.new_rows`; the input matrix draws from `seed`, an untied output matrix from `seed + 1`.
+        shift_D: added to every new row of the output matrix (of the one matrix, where tied), see `apart.text_shift`.
 
     Returns:
         Tensor name -> the extended matrix on disk.
@@ -235,14 +238,17 @@ def extend_weights(plan: Plan, out: Path, spelled: dict[int, list[int]], noise: 
     ensure(sorted(spelled) == list(range(plan.kept_rows, plan.rows)), "not every new row is spelled")
     base = plan.matrices[INPUT].file.parent
 
-    def rows_to(matrix: Stored, seed: int) -> Callable[[BinaryIO], None]:
+    def rows_to(matrix: Stored, seed: int, shift_D: Tensor | None) -> Callable[[BinaryIO], None]:
         def write(writer: BinaryIO) -> None:
-            for _, rows_ND in new_rows(Matrix(matrix), plan.kept_rows, spelled, noise, seed):
+            for _, rows_ND in new_rows(Matrix(matrix), plan.kept_rows, spelled, noise, seed, shift_D=shift_D):
                 writer.write(rows_ND.to(DTYPES[matrix.dtype]).view(torch.uint8).numpy().data)
 
         return write
 
-    writers = {name: rows_to(matrix, seed + (name == OUTPUT and not plan.tied)) for name, matrix in plan.matrices.items()}
+    writers = {}
+    for name, matrix in plan.matrices.items():
+        own = name == OUTPUT and not plan.tied
+        writers[name] = rows_to(matrix, seed + own, shift_D if own or plan.tied else None)
     for shard in plan.shards:
         if shard.rewritten:
             _rewrite(base / shard.name, out / shard.name, plan, writers)

@@ -8,7 +8,7 @@ and feed-forward width F, V ids, and a forward pass over N = micro_batch x block
     optimiser    12 P_t     (/ W from ZeRO-1 on; float32 weights and two moments; 0 on the GPU with offload)
     activations  N b (8 D + 2 K + 4 F) per layer, K the width of keys; with activation checkpointing that of one layer
                  and N b D for every layer; for sdpa and eager the mask of the documents, N block_tokens bytes
-    loss         chunked: two chunks of logits and the gradient of the head, 4 V D; full: 12 N V
+    loss         chunked: two chunks of logits and the gradient of the head, 4 V D; bases: a chunk in float32 more; full: 12 N V
 
     FLOPs per token  6 (P - V D), and 6 V D for the head; 6 L D x block_tokens for causal attention; two thirds of the
                      whole where weights have no gradients (LoRA, rows)
@@ -151,7 +151,7 @@ def memory(sizes: Sizes, recipe: TrainingRecipe, ranks: int, block_tokens: int) 
     layer = tokens * width * (8 * sizes.hidden + 2 * sizes.kv_heads * sizes.head_dim + 4 * sizes.feed_forward)
     layers = tokens * width * sizes.hidden * sizes.layers + layer if recipe.activation_checkpointing else layer * sizes.layers
     mask = 0 if recipe.attention in ("flash_attention_2", "flex_attention") else tokens * block_tokens
-    chunked = 2 * CHUNK_BYTES + 4 * sizes.rows * sizes.hidden
+    chunked = 2 * CHUNK_BYTES + 4 * sizes.rows * sizes.hidden + (4 * CHUNK_BYTES / width if recipe.loss == "bases" else 0)
     return {
         "weights": 0 if offload_weights else weights / (ranks if stage == 3 else 1),
         "gradients": width * moving / (ranks if stage >= 2 else 1),

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, TrainingArguments
 
+from artefacts.errors import UserError
+from tokenizer.encoders import BlockEncoder, read_encoders
 from tokenizer.generation import load_causal
 from tokenizer.new_ids import new_ids
 from training.launch import zero_of
-from training.loss import ScoringHead, score_in_head, way_for
+from training.loss import KmerTable, ScoringHead, score_in_head, way_for
 from training.recipe import TrainingRecipe
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -94,11 +96,30 @@ def score_and_widen(model: Any, recipe: TrainingRecipe, merged: bool) -> None:
     TRL puts a loss of its own into the head, and what QLoRA trains into bf16.
     """
     base = model if recipe.train in NO_ADAPTER else model.get_base_model()
-    score_in_head(base, way_for(recipe.loss, torch.cuda.is_available()))
+    tables = kmer_tables(recipe.model) if recipe.loss == "bases" else ()
+    score_in_head(base, way_for(recipe.loss, torch.cuda.is_available()), tables)
     if recipe.rows == "new" and (merged or recipe.train in NO_ADAPTER):
         keep_old_rows(model, new_ids(recipe.model))
     if recipe.deepspeed is None:
         widen_trained(model)
+
+
+def kmer_tables(folder: Path) -> list[KmerTable]:
+    """The k-mers of a model's vocabulary; alphabets that share theirs are one table.
+
+    Raises:
+        UserError: it has none.
+    """
+    try:
+        blocks = [encoder for encoder in read_encoders(folder).values() if isinstance(encoder, BlockEncoder)]
+    except UserError as error:
+        raise UserError(f"loss=bases needs a vocabulary of k-mers: {error}") from None
+    if not blocks:
+        raise UserError(
+            f"{folder}: loss=bases scores k-mers letter by letter, and this vocabulary has none; set loss=auto, or extend the base "
+            "with k-mers (`llama-gene tokenizer train --pieces kmers`)"
+        )
+    return list({block.kmer_ids.tobytes(): KmerTable(block.k, len(block.bases), block.kmer_ids) for block in blocks}.values())
 
 
 def is_vocabulary(name: str) -> bool:

@@ -70,8 +70,11 @@ class TrainingRecipe(Recipe):
     epochs: float = 1.0
     steps: int | None = Field(default=None, ge=1)
     """Optimiser steps; overrides `epochs`."""
-    loss: Literal["auto", "chunked", "liger", "full"] = "auto"
-    """How the output layer is scored; auto takes Liger on a GPU where it is installed, else chunks. full makes all logits."""
+    loss: Literal["auto", "chunked", "liger", "full", "bases"] = "auto"
+    """How the output layer is scored; auto takes Liger on a GPU where it is installed, else chunks. full makes all logits.
+    bases scores each letter of a k-mer by itself, in chunks, for a vocabulary that has k-mers; all else as auto."""
+    bases_from: int | None = Field(default=None, ge=1)
+    """With loss=bases: optimiser steps by cross-entropy before it; null: none."""
     attention: Literal["sdpa", "eager", "flex_attention", "flash_attention_2"] = "sdpa"
     precision: Literal["fp32", "bf16"] = "fp32"
     activation_checkpointing: bool = False
@@ -95,8 +98,14 @@ class TrainingRecipe(Recipe):
         """The folder of the run's checkpoints, beside its output."""
         return self.out.with_name(self.out.name + ".checkpoints")
 
+    def by_bases(self, step: int) -> bool:
+        """Whether k-mers are scored by their letters once so many steps are done: known from the step alone, after a stop too."""
+        return self.loss == "bases" and step >= (self.bases_from or 0)
+
     @model_validator(mode="after")
     def _fits_together(self) -> TrainingRecipe:
+        if self.bases_from is not None and self.loss != "bases":
+            raise ValueError(f"bases_from says when loss=bases begins, and loss is {self.loss}; set loss=bases, or leave bases_from out")
         if self.steps is None and self.epochs <= 0:
             raise ValueError("epochs must be positive when steps is not given")
         if self.deepspeed is None and self.ranks * self.nodes > 1:

@@ -30,7 +30,7 @@ from training.checkpoints import (
 from training.estimate import planned_sizes, report
 from training.launch import keep_cpu_simple, leave, share_cores
 from training.loss import IGNORED
-from training.model import load_model, write_result
+from training.model import kmer_tables, load_model, write_result
 from training.recipe import TrainingRecipe, accumulation_of, check_hardware, check_rows, shared_arguments
 from training.watch import RunWatch
 
@@ -57,7 +57,7 @@ class Job(ABC):
         """
         Raises:
             UserError: a model with fewer rows than its tokenizer has ids, a batch that the ranks really started do not
-                divide, bf16 without hardware for it.
+                divide, bf16 without hardware for it, loss=bases without k-mers.
         """
         self.recipe: Any = recipe
         self.ranks = ranks
@@ -73,6 +73,8 @@ class Job(ABC):
         except ValueError as error:
             raise UserError(str(error)) from None
         check_hardware(recipe.precision)
+        if recipe.loss == "bases":
+            kmer_tables(recipe.model)
 
     @abstractmethod
     def write(self, folder: Path, trainer: Any) -> dict[str, Any]:
@@ -89,9 +91,10 @@ def run(job: Job, overwrite: bool = False) -> None:
     A run that was cut short continues from its newest complete checkpoint, exactly as if it had not been.
 
     Raises:
-        UserError: checkpoints of a run with other settings; existing output.
+        UserError: what `check_switch` refuses; checkpoints of a run with other settings; existing output.
         SystemExit: asked to stop (SIGTERM, or the file `stop`): a checkpoint is saved.
     """
+    check_switch(job)
     recipe, watch, work = job.recipe, job.watch, job.recipe.work
     keep_cpu_simple()
     share_cores()
@@ -138,6 +141,12 @@ def run(job: Job, overwrite: bool = False) -> None:
     leave()
 
 
+def check_switch(job: Job) -> None:
+    """Refuse loss=bases that would begin after the last step. Raises UserError."""
+    if job.recipe.loss == "bases" and not job.recipe.by_bases(job.steps - 1):
+        raise UserError(f"bases_from={job.recipe.bases_from}: the run has {job.steps} steps, none of them by bases; set a smaller one")
+
+
 def preview(recipe: TrainingRecipe, inputs: list[Path], missing: str, job_of: type[Job]) -> None:
     """`--dry-run`: the estimate; where the inputs are there, every check of the run and one row of it too.
 
@@ -151,6 +160,7 @@ def preview(recipe: TrainingRecipe, inputs: list[Path], missing: str, job_of: ty
         print(f"{missing} are not there yet: planned figures; nothing was checked against them")
         return
     job = job_of(recipe, recipe.ranks * recipe.nodes)
+    check_switch(job)
     print(report(recipe, sizes, job.row_tokens, len(job.rows) * job.row_tokens, job.steps))
     print(job.summary)
     batch = job.rows.collate([job.rows[0]])

@@ -56,7 +56,8 @@ class RunTrainer(WholeCheckpoints):
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """Weighted sum over this pass's labels by the weights of the whole step: any cut of a step into passes and ranks gives the same."""
         ensure(not return_outputs and num_items_in_batch is not None, "a loss over part of a step, or with outputs")
-        return model(**inputs)["loss"] / num_items_in_batch * self.accelerator.num_processes  # gradients are averaged over ranks
+        total = model(**inputs, bases=self.recipe.by_bases(self.state.global_step))["loss"]
+        return total / num_items_in_batch * self.accelerator.num_processes  # gradients are averaged over ranks
 
     def position(self, step: int) -> dict[str, Any]:
         """How far the rows are read after so many steps."""

@@ -30,6 +30,10 @@ class RunWatch(TrainerCallback):
         hidden = None if self.trainer.is_world_process_zero() else True
         self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.name, unit="step", disable=hidden)
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step and state.global_step == self.recipe.bases_from:
+            self.say(f"step {state.global_step + 1}: from here on the loss is by bases, and the lines before are another measure")
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.update()
 

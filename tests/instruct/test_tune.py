@@ -78,6 +78,33 @@ def wider(model_folder: Path, folder: Path) -> Path:
     return folder
 
 
+def test_bases_move_answers_that_hold_kmers_and_no_others(kmers_folder, records, make_tuning, tmp_path):
+    """Single trained rows in an adapter; the losses of words are those of cross-entropy, digit by digit."""
+    spelled = tmp_path / "spelled"
+    shutil.copytree(records, spelled)
+    for file in (spelled / f"{split}.jsonl" for split in ("train", "dev")):
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        for line in lines:
+            line |= {"task": "sim/function", "kind": "text", "choices": [], "label": "<dna>ACGTTGCAT</dna>"}
+            line["completion"][0]["content"] = line["label"]
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = {}
+    for answers in (records, spelled):
+        for loss in ("auto", "bases"):
+            out = tmp_path / f"{answers.name}-{loss}"
+            tune(make_tuning(out, model=kmers_folder, records=answers, loss=loss, rows="new", steps=4, epochs=1))
+            history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+            found[answers, loss] = [line["loss"] for line in history if "loss" in line]
+    assert found[records, "bases"] == found[records, "auto"]
+    assert found[spelled, "bases"][0] != found[spelled, "auto"][0]
+
+
+def test_bases_without_kmers_are_refused(make_tuning, tmp_path):
+    with pytest.raises(UserError, match=r"loss=bases scores k-mers letter by letter, and this vocabulary has none"):
+        tune(make_tuning(tmp_path / "out", loss="bases"))
+    assert not list(tmp_path.iterdir())
+
+
 def matrices(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return model.get_input_embeddings().weight, model.get_output_embeddings().weight
 

@@ -13,6 +13,7 @@ from artefacts.errors import UserError
 from artefacts.recipe import load
 from pretrain.recipe import PretrainRecipe
 from pretrain.train import train
+from training.model import kmer_tables
 from training.recipe import check_precision
 
 
@@ -79,6 +80,8 @@ def test_a_block_may_be_longer_than_the_context(make_recipe, model, tmp_path, co
         (["report_to=[wandb]"], "report_to=wandb: that package is not installed"),
         (["spike.then=skip"], "did you mean 'spikes'"),
         (["epochs=0"], "epochs must be positive"),
+        (["bases_from=5"], "bases_from says when loss=bases begins, and loss is auto"),
+        (["loss=bases", "bases_from=0"], "greater than or equal to 1"),
     ],
     ids=str,
 )
@@ -109,6 +112,17 @@ def test_no_disk_for_checkpoints(make_recipe, model, tmp_path, monkeypatch):
 
 def test_a_mixture_the_shards_cannot_give(make_recipe, model, tmp_path):
     refused(make_recipe(tmp_path / "out", model=model, mixture={"share": {"dna": 1, "rna": 1}}), "hold no rna")
+
+
+def test_bases_without_kmers(make_recipe, model, tmp_path):
+    refused(
+        make_recipe(tmp_path / "out", model=model, loss="bases"), "loss=bases scores k-mers .*, and this vocabulary has none; set loss=auto"
+    )
+
+
+def test_bases_of_a_base_that_was_not_extended(extended_folder):
+    with pytest.raises(UserError, match=r"loss=bases needs a vocabulary of k-mers: .*run `llama-gene tokenizer extend`"):
+        kmer_tables(extended_folder.parent / "base")
 
 
 def test_an_unknown_deepspeed_config(make_recipe, model, tmp_path):

@@ -19,6 +19,7 @@ from pretrain.recipe import PretrainRecipe
 from pretrain.train import preview
 from training import estimate
 from training.estimate import Sizes, checkpoint_bytes, memory, planned_sizes, sizes_of, total, trained
+from training.loss import CHUNK_BYTES
 from training.model import adapter
 
 SHIPPED = sorted((CONFIGS / "pretrain").glob("*.yaml"))
@@ -33,6 +34,16 @@ def test_recipes_dry_run(path, capsys, monkeypatch, tmp_path):
     for words in ("tokens per step: ", "memory per rank: ", "checkpoint: ", "hours on ", "assumed, not measured"):
         assert words in text
     assert "too little" not in text, "a recipe that ships must fit the hardware it names"
+
+
+def test_bases_take_a_chunk_in_float32_more(tmp_path):
+    shape = {"shape": "llama3-1b", "new_ids": 4096}
+    recipes = [
+        PretrainRecipe(model=tmp_path, shards=tmp_path, out=tmp_path / "o", planned=shape, loss=loss) for loss in ("chunked", "bases")
+    ]
+    chunked, bases = (memory(planned_sizes(recipe), recipe, 1, 4096) for recipe in recipes)
+    assert bases["loss"] - chunked["loss"] == CHUNK_BYTES  # fp32
+    assert {**bases, "loss": 0} == {**chunked, "loss": 0}
 
 
 def test_all_sizes_ship():

@@ -21,10 +21,13 @@ from transformers import AutoModelForCausalLM
 
 from artefacts.errors import UserError
 from sequences.alphabets import NUCLEOTIDES, RESIDUES
+from tokenizer.apart import text_shift
 from tokenizer.base import locate, read_base
 from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base, preview
+from tokenizer.parts import gather
 from tokenizer.report.heldout import Heldout
+from tokenizer.report.models import load, start_of
 from tokenizer.rows import BLOCK, new_rows, sources
 from tokenizer.saving import carry_tokenizer
 from tokenizer.vocabulary import extend
@@ -59,6 +62,7 @@ def variant(whole: Path, folder: Path, dtype: torch.dtype, shard: str | None) ->
     """The base in another type, in shards, with a tensor that the model class does not know."""
     shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("model*"))
     model = AutoModelForCausalLM.from_pretrained(whole, dtype=dtype)
+    model.get_output_embeddings().weight.data.mul_(50)  # as sure as a trained one, so that new ids are kept out of its text
     model.save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
     name = sorted(folder.glob("*.safetensors"))[0]
     tensors = load_file(name) | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.arange(3)}
@@ -80,15 +84,18 @@ def all_tensors(folder: Path) -> dict[str, torch.Tensor]:
 def test_equal_to_the_bit_to_extending_a_loaded_model(whole, genes, tmp_path, dtype, shard):
     base = variant(whole, tmp_path / "base", dtype, shard)
     extend_base(Extend(base=base, out=tmp_path / "out", seed=5, **genes))
-    source = read_base(base)
-    _, new, _ = extend(source, *(Tokenizer.from_file(str(path)) for path in genes.values()))
+    parts = gather(base, **genes, weights=True)
+    source, new = parts.base, parts.new
+    shift_D, _ = text_shift(load(base), parts, start_of(parts), 9.0, 0.1, 5)
+    assert shift_D is not None
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
     tied = model.config.tie_word_embeddings
     model.resize_token_embeddings(max(new.all) + 1, pad_to_multiple_of=64, mean_resizing=False)
     matrices = [model.get_input_embeddings().weight.data] + ([] if tied else [model.get_output_embeddings().weight.data])
     for offset, matrix in enumerate(matrices):
         spelled = sources(source.tokenizer, new, len(matrix))
-        for block, rows_ND in new_rows(matrix, min(new.all), spelled, 0.1, 5 + offset):
+        shift = shift_D if tied or offset else None
+        for block, rows_ND in new_rows(matrix, min(new.all), spelled, 0.1, 5 + offset, shift_D=shift):
             matrix[torch.tensor(block)] = rows_ND.to(matrix.dtype)
     loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto", output_loading_info=True)
     extra = {"model.layers.0.self_attn.rotary_emb.inv_freq"}

@@ -58,9 +58,9 @@ def add_model_figures(
     if skipped is not None:
         report["initial_loss"] = none
     else:
-        found, start = sample(heldout), _start(parts)
+        found, start = sample(heldout), start_of(parts)
         base_bits = _base_bits(parts, found, start)
-        report["initial_loss"] = initial_loss(_on_device(load(folder)), ours(parts.extended, new), found, start, base_bits)
+        report["initial_loss"] = initial_loss(on_device(load(folder)), ours(parts.extended, new), found, start, base_bits)
     ways = ways_to_extend(base.tokenizer, parts.extended, new, base.sentencepiece_model)
     for name, row in tqdm(report["ways"].items(), desc="models of the ways", disable=None):
         if name == "skipped" or "skipped" in row:
@@ -86,7 +86,7 @@ def resized(
     matrices = {INPUT: model.get_input_embeddings().weight.detach(), OUTPUT: model.get_output_embeddings().weight.detach()}
     tied = matrices[INPUT].data_ptr() == matrices[OUTPUT].data_ptr()
     figures = row_figures(matrices, min(way.ids), rows, way.new, base, tied)
-    loss = initial_loss(_on_device(model), way, found, start, base_bits)
+    loss = initial_loss(on_device(model), way, found, start, base_bits)
     return {"rows": {"tied": tied, "rows": rows, **figures}, "initial_loss": loss}
 
 
@@ -117,7 +117,7 @@ def load(folder: Path) -> Any:
     return load_causal(folder, dtype="auto").eval()
 
 
-def _on_device(model: Any) -> Any:
+def on_device(model: Any) -> Any:
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -125,11 +125,11 @@ def _base_bits(parts: Parts, found: Sample, start: int) -> float | None:
     """Bits per byte of the base on the text of the sample; None where there is none."""
     if not found.texts:
         return None
-    bits, _ = bits_per_letter(_on_device(load(parts.source)), scored_texts(encoder(parts.base.tokenizer, "text"), found.texts, start))
+    bits, _ = bits_per_letter(on_device(load(parts.source)), scored_texts(encoder(parts.base.tokenizer, "text"), found.texts, start))
     return bits
 
 
-def _start(parts: Parts) -> int:
+def start_of(parts: Parts) -> int:
     """The id that begins every window."""
     config = parts.base.config
     start = parts.extended.token_to_id(config.get("bos_token") or config.get("eos_token") or PAD)
