@@ -67,7 +67,7 @@ def completion(words: Sequence[str], names: Sequence[str], verb: Callable[[str],
                 if "|" in str(action.metavar):
                     action.choices = str(action.metavar).split("|")
                 elif action.metavar:  # what is no choice is a path more often than not
-                    action.complete = shtab.FILE  # type: ignore[union-attr]
+                    action.complete = shtab.FILE
         elif LISTS_AND_MORE.get(name):
             parser.add_argument("what", choices=LISTS_AND_MORE[name])
     return str(shtab.complete(whole, shell))

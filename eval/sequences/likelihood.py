@@ -7,7 +7,8 @@ The probability that the next letters are x1 ... xj is the sum over all pieces t
 which add up to the token's own log-likelihood. Of fixed blocks these are the exact conditional probabilities; of one-letter
 vocabularies there is nothing to add; of BPE pieces they are those of the canonical segmentation, which is one of many.
 
-Shapes: B rows, T tokens of a row, N scored tokens, V ids, P pieces of the alphabet, L letters of the longest piece.
+Shapes: B rows, T tokens of a row, N scored tokens, V ids, P pieces of the alphabet, L letters of the longest piece,
+R beginnings inside tokens, S pieces that begin so.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from eval.ask.subjects import open_model
 from eval.sequences.frame import Frame, Spelling, Window
 from eval.sequences.recipe import SequencesRecipe
 
-CHUNK_BYTES = 1 << 27
+CHUNK_BYTES = 1 << 26
 """Float32 logits worked on at a time."""
 
 
@@ -79,16 +80,17 @@ def by_letter(logprobs_NV: Tensor, own_N: Tensor, labels_N: Tensor, spelling: Sp
         return own_N
     device, pieces_N = own_N.device, [spelling.place_of[number] for number in labels_N.tolist()]
     ranges_NL2, letters_N = (torch.from_numpy(of_P[pieces_N]).to(device) for of_P in (spelling.beginnings_PL2, spelling.letters_P))
+    begun_NL = own_N[:, None].repeat(1, spelling.longest)  # the last letter also ends the token
+    # the beginnings inside tokens, and the places of the pieces that begin so, one range after the other
+    tokens_R, ends_R = torch.nonzero(torch.arange(1, spelling.longest, device=device) < letters_N[:, None], as_tuple=True)
+    first_R, last_R = ranges_NL2[tokens_R, ends_R].unbind(1)
+    sizes_R = last_R - first_R
+    range_S = torch.repeat_interleave(sizes_R)
+    places_S = torch.arange(len(range_S), device=device) - (sizes_R.cumsum(0) - sizes_R - first_R)[range_S]
     logprobs_NP = logprobs_NV[:, torch.from_numpy(spelling.ids_P).to(device)]
-    places_P = torch.arange(len(spelling.ids_P), device=device)
-    before_N, columns = torch.zeros_like(own_N), []
-    for place in range(spelling.longest):
-        begun_N = own_N.clone()  # the last letter also ends the token
-        inner = torch.nonzero(letters_N > place + 1)[:, 0]
-        if len(inner):
-            first, last = ranges_NL2[inner, place, 0, None], ranges_NL2[inner, place, 1, None]
-            others = (places_P < first) | (places_P >= last)
-            begun_N[inner] = logprobs_NP[inner].masked_fill(others, -torch.inf).double().logsumexp(1)
-        columns.append(begun_N - before_N)
-        before_N = begun_N
-    return torch.stack(columns, 1)[torch.arange(spelling.longest, device=device) < letters_N[:, None]]
+    # beside the token's own, which is one of them, so that no sum is 0
+    beside_S = logprobs_NP[tokens_R[range_S], places_S].double() - own_N[tokens_R[range_S]]
+    if len(sizes_R):  # the library reduces no empty array
+        begun_NL[tokens_R, ends_R] += torch.segment_reduce(beside_S.exp(), "sum", lengths=sizes_R).log()
+    steps_NL = begun_NL.diff(dim=1, prepend=torch.zeros_like(begun_NL[:, :1]))
+    return steps_NL[torch.arange(spelling.longest, device=device) < letters_N[:, None]]
