@@ -49,7 +49,8 @@ class Ask(NamedTuple):
         return self.each or self.first > 0 or self.last is not None
 
 
-class Window(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
     """Pieces that are read in one row."""
 
     ask: int

@@ -10,7 +10,8 @@ Shapes: R prompts, T tokens, P pieces of the alphabet.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ from eval.sequences.likelihood import Reader
 Way = Literal["token", "base"]
 
 
-class Prompt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Prompt:
     """Letters to go on behind."""
 
     ids: list[int]
