@@ -53,21 +53,21 @@ def completion(words: Sequence[str], names: Sequence[str], verb: Callable[[str],
 
     shell = _one_of(words, SHELLS, "completion")
     whole = Parser("llama-gene")
-    firsts = whole.add_subparsers()
-    groups: dict[str, Any] = {}
+    groups: dict[str, Any] = {"": whole.add_subparsers()}
     for name in ["quickstart", *LISTS_AND_MORE, *names]:
-        first, _, second = name.partition(" ")
-        if second and first not in groups:
-            groups[first] = firsts.add_parser(first, help=first).add_subparsers()
+        group, above = "", groups[""]
+        for word in name.split()[:-1]:
+            group = f"{group} {word}".lstrip()
+            above = groups[group] = groups.get(group) or above.add_parser(word, help=group).add_subparsers()
         # without a help the library leaves a command out
-        parser = (groups[first] if second else firsts).add_parser(second or first, help=verb(name).summary if name in names else name)
+        parser = above.add_parser(name.split()[-1], help=verb(name).summary if name in names else name)
         if name in names:
             add_arguments(parser, verb(name))
             for action in parser._actions:
                 if "|" in str(action.metavar):
                     action.choices = str(action.metavar).split("|")
                 elif action.metavar:  # what is no choice is a path more often than not
-                    action.complete = shtab.FILE  # type: ignore[union-attr]
+                    action.complete = shtab.FILE
         elif LISTS_AND_MORE.get(name):
             parser.add_argument("what", choices=LISTS_AND_MORE[name])
     return str(shtab.complete(whole, shell))

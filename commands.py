@@ -281,6 +281,35 @@ COMMANDS: dict[str, Entry] = {
         "Measure whether models still read English: bits per byte and perplexity of a fixed text, the first model's beside the others'.",
         "llama-gene eval retention --models runs/base runs/pretrained runs/pretrained+runs/adapter --out runs/retention.json",
     ),
+    "eval sequences score": Entry(
+        "eval.sequences.recipe:ScoreSequencesRecipe", "eval.sequences.score:score", "likelihood of sequences, by record and letter",
+        "Log-likelihood and bits per letter of each record, and on request of each letter (docs/sequences-without-training.md).",
+        "llama-gene eval sequences score genome.fa.gz --model runs/pretrained --out runs/scores --both-strands",
+        positional="files",
+    ),
+    "eval sequences variants": Entry(
+        "eval.sequences.recipe:VariantsRecipe", "eval.sequences.variants:variants", "how much less likely variants are",
+        "How much less likely each variant of a VCF or table makes its sequence; AUROC and AUPRC where labels are given.",
+        "llama-gene eval sequences variants --variants calls.vcf.gz --genome genome.fa.gz --model runs/pretrained --out runs/variants",
+    ),
+    "eval sequences recover": Entry(
+        "eval.sequences.recipe:RecoverRecipe", "eval.sequences.recover:recover", "the next letters after real contexts",
+        "The next letters after real contexts, greedy: the share that is right, beside a Markov control on the same contexts.",
+        "llama-gene eval sequences recover genome.fa.gz --model runs/pretrained --out runs/recovery contexts=500",
+        positional="files",
+    ),
+    "eval sequences perturb": Entry(
+        "eval.sequences.recipe:PerturbRecipe", "eval.sequences.perturb:perturb", "real sequences against changed ones",
+        "Real sequences against changed ones: synonymous codons, codons in another order, CAG repeats, shuffles that keep neighbours.",
+        "llama-gene eval sequences perturb transcripts.fa.gz --model runs/pretrained --out runs/perturbed 'changes=[synonymous]'",
+        positional="files",
+    ),
+    "eval sequences retrieve": Entry(
+        "eval.sequences.recipe:RetrieveRecipe", "eval.sequences.retrieve:retrieve", "a value hidden in a genome, asked for by its key",
+        "A key and a value hidden in real sequence, asked for at the end, by length of the prompt.",
+        "llama-gene eval sequences retrieve genome.fa.gz --model runs/pretrained --out runs/retrieved 'lengths=[1024, 4096]'",
+        positional="files",
+    ),
     "eval export": Entry(
         "eval.recipe:ExportRecipe", _eval_export, "write tasks for lm-evaluation-harness",
         "Write the tasks for lm-evaluation-harness: YAML and JSON lines, scored there as here.",

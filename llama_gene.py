@@ -17,8 +17,8 @@ from commands import COMMANDS
 def verb(name: str) -> Verb[Any]:
     """Look a verb up by its words. Raises UserError naming the known ones."""
     if name not in COMMANDS:
-        known = _group(name.split()[0]) or ["quickstart", *COMMANDS]
-        if name.split()[1:] or len(known) > len(COMMANDS):  # not just the first word of a group
+        known = _group(name) or _group(name.rpartition(" ")[0]) or ["quickstart", *COMMANDS]
+        if not _group(name):
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
             hint = f"did you mean '{close[0]}'? The commands are" if close else "the commands are"
             raise UserError(f"'{name}': no such command; {hint}: {', '.join(known)}")
@@ -27,7 +27,7 @@ def verb(name: str) -> Verb[Any]:
 
 
 def _group(word: str) -> list[str]:
-    """The commands of a group, such as `tokenizer`."""
+    """The commands of a group, such as `tokenizer` or `eval sequences`."""
     return [name for name in COMMANDS if name.startswith(f"{word} ")]
 
 
@@ -53,34 +53,34 @@ def _command(arguments: list[str]) -> None:
 
         quickstart(arguments[1:], verb)
         return
-    first, *others = arguments
-    if _group(first) and others in (["-h"], ["--help"]):
-        print("\n".join(f"  {name:<19}{COMMANDS[name].short}" for name in _group(first)))
+    name, *rest = arguments
+    while _group(name) and rest and not rest[0].startswith("-"):
+        name, *rest = f"{name} {rest[0]}", *rest[1:]
+    if _group(name) and rest in (["-h"], ["--help"]):
+        print("\n".join(_line(one, COMMANDS[one].short) for one in _group(name)))
         return
-    if _group(first) and others and not others[0].startswith("-"):
-        name, rest = f"{first} {others[0]}", others[1:]
-    else:
-        name, rest = first, others
-
     found = verb(name)
     parser = Parser(f"llama-gene {name}")
     add_arguments(parser, found)
     run(parser.parse_intermixed_args(rest), found)
 
 
+def _line(name: str, short: str) -> str:
+    return f"  {name:<25}{short}"
+
+
 def _overview() -> str:
-    lines = [f"  {name:<19}{entry.short}" for name, entry in COMMANDS.items()]
     return "\n".join(
         [
             "usage: llama-gene COMMAND [--recipe YAML] [key=value …] [--dry-run] [--overwrite]",
             "",
             "Turn any LLaMA into an instruction-following gene model.",
             "",
-            f"  {'quickstart':<19}the whole way through on a simulated organism, in minutes on a CPU",
-            *lines,
-            f"  {'list':<19}tasks, sources or recipes that there are",
-            f"  {'schema':<19}the JSON schema of a command's recipe, for editors",
-            f"  {'completion':<19}a script that completes commands and flags in bash, zsh or tcsh",
+            _line("quickstart", "the whole way through on a simulated organism, in minutes on a CPU"),
+            *(_line(name, entry.short) for name, entry in COMMANDS.items()),
+            _line("list", "tasks, sources or recipes that there are"),
+            _line("schema", "the JSON schema of a command's recipe, for editors"),
+            _line("completion", "a script that completes commands and flags in bash, zsh or tcsh"),
             "",
             "`llama-gene COMMAND --help` shows a command's fields and an example.",
         ]

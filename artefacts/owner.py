@@ -128,6 +128,11 @@ def noted(out: Path) -> None:
         held.state = state_of(out)
 
 
+def pieces_of(out: Path) -> Path:
+    """Where the work on an output waits that can go on after a stop (see artefacts/resume.py)."""
+    return out.with_name(f"{out.name}.partial") / "pieces"
+
+
 def tidy(folder: Path, name: str = "*") -> None:
     """Name and remove what killed runs left in a folder that is held."""
     for left in sorted(folder.glob(f".{name}.partial-*")):
@@ -143,6 +148,9 @@ def _tidy(out: Path) -> None:
         else:  # killed between the two renames
             old.rename(out)
             print(f"{out}: set aside by a run that was killed; it is back", file=sys.stderr)
+    pieces = pieces_of(out)
+    if os.path.lexists(out) and pieces.is_file() and pieces.stat().st_mtime_ns <= out.stat().st_mtime_ns:
+        _remove(pieces.parent)  # killed after the output had its name; those of a newer run are newer
     # the output, and what commands write beside theirs
     for beside in (out.name, f"{out.name}.manifest.json", f"{out.stem}.rejected.csv", f"{out.name}.plan.json", f"{out.stem}.md"):
         tidy(out.parent, glob.escape(beside))

@@ -20,11 +20,10 @@ from typing import IO, Any, TypeVar
 
 from artefacts.errors import UserError
 from artefacts.folder import differing, discard, flush, manifest_path, new_file
-from artefacts.owner import owned, tidy
+from artefacts.owner import owned, pieces_of, tidy
 
 T = TypeVar("T")
 PLAN = "plan.json"
-PIECES = "pieces"
 
 
 @contextlib.contextmanager
@@ -53,8 +52,8 @@ class Work:
     """See `work_on`."""
 
     def __init__(self, out: Path, plan: dict[str, Any], overwrite: bool) -> None:
-        self.out, self.folder = out, out.with_name(out.name + ".partial")
-        self.pieces = self.folder / PIECES
+        self.out, self.pieces = out, pieces_of(out)
+        self.folder = self.pieces.parent
         noted, plan = self.folder / PLAN, json.loads(json.dumps(plan))
         remedy = "remove that folder to start over, or pass --overwrite"
         if noted.is_file() and same_plan(self.folder, read_plan(noted), plan, remedy, overwrite):

@@ -120,6 +120,9 @@ def test_every_documented_example_is_a_valid_recipe(name: str, line: str, monkey
         (["tokenizer"], "'tokenizer' is a group of commands; choose one of: tokenizer create, tokenizer train, tokenizer extend"),
         (["tokenizer", "trian", "--out", "x"], "'tokenizer trian': no such command; did you mean 'tokenizer train'?"),
         (["pretrian", "--out", "x"], "'pretrian': no such command; did you mean 'pretrain'?"),
+        (["eval", "sequences"], "'eval sequences' is a group of commands; choose one of: eval sequences score, eval sequences variants"),
+        (["eval", "sequences", "scroe"], "'eval sequences scroe': no such command; did you mean 'eval sequences score'?"),
+        (["eval", "zzz"], "'eval zzz': no such command; the commands are: eval predict, eval run"),
         (["zzz"], "'zzz': no such command; the commands are: quickstart, tokenizer create,"),
     ],
 )
@@ -131,10 +134,12 @@ def test_commands_that_are_none(capsys: pytest.CaptureFixture[str], words: list[
     assert printed.err.count("\n") == 1
 
 
-def test_help_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
-    assert llama_gene.main(["eval", "--help"]) == 0
+@pytest.mark.parametrize("group", ["tokenizer", "eval", "eval sequences"])
+def test_help_of_a_group(capsys: pytest.CaptureFixture[str], group: str) -> None:
+    assert llama_gene.main([*group.split(), "--help"]) == 0
     printed = capsys.readouterr().out
-    assert [line.split()[:2] for line in printed.splitlines()] == [name.split() for name in llama_gene.COMMANDS if name.startswith("eval ")]
+    names = [name for name in llama_gene.COMMANDS if name.startswith(f"{group} ")]
+    assert printed.splitlines() == [f"  {name:<25}{llama_gene.COMMANDS[name].short}" for name in names]
 
 
 GOOD = {
@@ -194,6 +199,11 @@ MISTAKES = {
         "convert pack --tokenizer absent --out out --sources {modality:\\ dna,\\ files:\\ [good.fa]}",
         ["absent: no tokenizer.json", "tokenizer extend"],
     ),
+    "missing variants": (
+        "eval sequences variants --variants absent.vcf --genome good.fa --model model --out out",
+        ["absent.vcf: no such file; check the path"],
+    ),
+    "no sequence long enough": ("eval sequences recover good.fa --model model --out out", ["good.fa:1: no record of 1,050 letters"]),
     "unknown source": ("convert fetch swisprot --out out", ["source 'swisprot': no such card; did you mean 'swissprot'?", "trembl"]),
     "an assembly without its version": ("convert fetch refseq:GCF_000005845 --out out", ["for example refseq:GCF_000005845.2"]),
     "unknown card": (
@@ -274,6 +284,11 @@ REQUIRED = {
     "eval export": "--records records",
     "eval baselines": "--records records",
     "baseline train": "--data records --loss {kind:\\ binary} --metric mcc",
+    "eval sequences score": "good.fa --model model",
+    "eval sequences variants": "--variants calls.vcf --genome good.fa --model model",
+    "eval sequences recover": "good.fa --model model",
+    "eval sequences perturb": "good.fa --model model",
+    "eval sequences retrieve": "good.fa --model model",
     "eval score": "--records records --predictions predictions",
     "eval report": "--metrics m --records records --predictions predictions",
 }
@@ -400,6 +415,7 @@ def test_completion_completes_commands_flags_and_choices(tmp_path: Path) -> None
     for words, wanted in (
         (["tok"], "tokenizer"),
         (["tokenizer", "ex"], "extend"),
+        (["eval", "sequences", "sc"], "score"),
         (["pretrain", "--acc"], "--accumulation"),
         (["pretrain", "--train", "lo"], "lora"),
         (["list", "so"], "sources"),

@@ -23,7 +23,7 @@ CANNOT_BE = [
     *("@file/x", "@file", "@folder", "@dangling", "@loop", "@loop/x", "@to-file", "@pipe", "@socket", "@folder/.."),
     "@" + "d/" * 1500 + "x",
 ]
-OWN_FORM = ("metrics.json", "losses.json", "head.json")
+OWN_FORM = ("metrics.json", "losses.json", "head.json", "figures.json")
 """Documents of ours that are written and read whole: cut or replaced they are told, a figure edited by hand is not."""
 ADDING = {"embedded": {"@folder"}, "luca.csv": set()}
 """Commands that add to what is there: outputs that they take."""

@@ -38,8 +38,14 @@ COMMANDS = {
     "head": "baseline train --data @/records --task sim/promoter --metric mcc 'loss={kind: binary}' 'encoders=[one-hot]' "
     "'schedule={epochs: 3}'",
     "luca.csv": "baseline predict --model @/head --input-file @/genes.csv --seq-type gene batch=2",
+    "scores": "eval sequences score @/genome.fa --model @/pretrained batch_tokens=700 context=100 bases=true both_strands=true",
+    "variants": "eval sequences variants --variants @/calls.vcf --genome @/genome.fa --model @/pretrained letters=90 batch_tokens=700",
+    "recovered": "eval sequences recover @/genome.fa --model @/pretrained contexts=30 context_letters=90 letters=9 batch_tokens=700",
+    "perturbed": "eval sequences perturb @/genome.fa --model @/pretrained pairs=12 letters=90 'changes=[cag, dinucleotide]' "
+    "batch_tokens=700",
+    "retrieved": "eval sequences retrieve @/genome.fa --model @/pretrained 'lengths=[60, 90]' each=12 key=6 value=6 batch_tokens=700",
     "metrics.json": "eval score --records @/records --predictions @/predictions @/baselines",
-    "report.html": "eval report --metrics @/metrics.json --records @/records --predictions @/predictions",
+    "report.html": "eval report --metrics @/metrics.json --records @/records --predictions @/predictions --sequences @/scores @/recovered",
 }
 
 
@@ -49,6 +55,14 @@ def fill(folder: Path) -> None:
     words = ["".join(draw.choices("ACDEFGHIKLMNPQRSTVWY", k=40)) for _ in range(30)]
     (folder / "proteins.fa").write_text("".join(f">p{number}\n{word}\n" for number, word in enumerate(words)))
     genes = ["".join(draw.choices("ACGT", k=60)) for _ in range(40)]
+    chromosomes = {f"c{number}": "".join(draw.choices("ACGT", k=500)) for number in range(4)}
+    (folder / "genome.fa").write_text("".join(f">{name}\n{letters}\n" for name, letters in chromosomes.items()))
+    calls = [
+        (name, place + 1, letters[place], "ACGT".replace(letters[place], "")[0])
+        for name, letters in chromosomes.items()
+        for place in range(0, 500, 40)
+    ]
+    (folder / "calls.vcf").write_text("".join(f"{name}\t{place}\t.\t{ref}\t{alt}\n" for name, place, ref, alt in calls))
     (folder / "genes.csv").write_text("seq_id,seq\n" + "".join(f"g{number},{gene}\n" for number, gene in enumerate(genes)))
 
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from data_convert.simulate.background import BASES, Background
 from data_convert.simulate.proteins import FAMILIES, SIGNAL_SHARE, Family, draw_protein
+from sequences.codons import CODONS
 
-_CODE = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"  # the standard code, bases in the order TCAG
-CODONS = {a + b + c: _CODE[16 * i + 4 * j + k] for i, a in enumerate("TCAG") for j, b in enumerate("TCAG") for k, c in enumerate("TCAG")}
 IUPAC = {"A": "A", "C": "C", "G": "G", "T": "T", "R": "AG", "Y": "CT", "W": "AT", "N": "ACGT"}
 
 TATA = "TATAWAW"
@@ -65,11 +64,6 @@ class Gene:
     def acceptors(self) -> list[int]:
         """First base after every intron, which ends in AG."""
         return [start for start, _ in self.exons[1:]]
-
-
-def translate(coding: str) -> str:
-    """Residues and stops of in-frame upper-case DNA, with the standard code; a trailing part of a codon is left out."""
-    return "".join(CODONS[coding[i : i + 3]] for i in range(0, len(coding) - 2, 3))
 
 
 def codon_usage(rng: np.random.Generator) -> dict[str, tuple[list[str], np.ndarray]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -132,6 +133,20 @@ def retention(document: dict[str, Any]) -> Table:
     header = ["model", "bits per byte", "to the first", "perplexity per token", "tokens"]
     caption = f"{what} Perplexity depends on the vocabulary, bits per byte do not."
     return Table(header, [list(map(Cell, row)) for row in rows], caption=caption)
+
+
+def sequences(documents: Sequence[dict[str, Any]]) -> Table:
+    """What `eval sequences` measured without training, a row per figure."""
+    rows = [
+        [*map(Cell, (document["evaluation"], document["system"], found["of"], found["metric"], f"{found['n']:,}")), figure(found)]
+        for document in documents
+        for found in document["figures"]
+    ]
+    notes = {f"{document['evaluation']} ({document['system']}): {document['note']}" for document in documents if document["note"]}
+    exact = {f"{document['system']} spells {document['alphabet']} in {document['exactness']}" for document in documents}
+    caption = ". ".join([*sorted(exact), *sorted(notes), f"Small: {documents[0]['intervals']}, drawn by seed {documents[0]['seed']}"]) + "."
+    header = ["evaluation", "system", "of", "metric", "n", "value [95 %]"]
+    return Table(header, rows, left=(0, 1, 2, 3), caption=caption)
 
 
 def losses(document: dict[str, Any]) -> Table:

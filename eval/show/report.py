@@ -16,6 +16,7 @@ from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, ne
 from artefacts.recipe import Recipe
 from data_convert.tasks.records import each_record
 from eval.predictions import by_task, prediction_lines, read_lines
+from eval.sequences.recipe import FIELDS, FIGURES
 from eval.show import content
 from pages.charts import WIDE, Axis, Series, chart
 from pages.page import MODALITIES, render_page
@@ -47,6 +48,8 @@ class ReportRecipe(Recipe):
     """Folder of instruction tuning, for history.jsonl."""
     retention: Path | None = None
     """retention.json of `eval retention`; without it the one beside the metrics, where there is one."""
+    sequences: list[Path] = []
+    """Folders of `eval sequences`, for their figures."""
     chats_per_task: int = 3
     seed: int = 0
     """Draws the sample chats."""
@@ -71,11 +74,13 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
     noted = recipe.metrics.with_name("retention.json")
     kept = recipe.retention or (noted if noted.is_file() else None)
     losses = _json(recipe.pretrain / "losses.json") if recipe.pretrain else None
+    measured = [_json(folder / FIGURES, *FIELDS) for folder in recipe.sequences]
     found = {
         "All answers": content.overall(metrics) if "overall" in metrics else None,
         "Negative controls": content.controls(metrics),
         "Held-out text and sequences": content.losses(losses) if losses else None,
         "English retention": content.retention(_json(kept)) if kept else None,
+        "Sequences, without training": content.sequences(measured) if measured else None,
     }
     # one content for the page and for the Markdown beside it
     tables = {heading: table for heading, table in found.items() if table is not None}
@@ -106,6 +111,7 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
         "swatch": lambda system: content.colour(system, model) + 1,
     }
     inputs = {name: fingerprint(path) for name in ("metrics", "records", "predictions") if (path := getattr(recipe, name)) is not None}
+    inputs |= {"sequences": fingerprint(*recipe.sequences)} if recipe.sequences else {}
     with new_file(recipe.out, overwrite=overwrite) as file:
         file.write_text(render_page(TEMPLATE, context, figure=content.figure, system=content.name_of), encoding="utf-8")
         with new_file(summary, overwrite=True) as beside:

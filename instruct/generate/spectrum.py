@@ -15,10 +15,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from artefacts.errors import Ledger, UserError, say_read
-from data_convert.simulate.genes import CODONS
 from pages.charts import Axis, Series, chart
 from pages.page import render_page
 from sequences.alphabets import PLAIN_LETTERS, Alphabet
+from sequences.codons import CODONS
 from sequences.readers import read_sequences
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from artefacts.errors import UserError
 from artefacts.folder import new_file, write_manifest
-from artefacts.resume import PIECES, check_rejected, rejected_path, work_on, write_rejected
+from artefacts.owner import owned, pieces_of
+from artefacts.resume import check_rejected, rejected_path, work_on, write_rejected
 
 
 class Stopped(Exception):
@@ -34,7 +36,7 @@ def test_a_flipped_bit_costs_the_pieces_from_there_on(tmp_path_factory, stop, pl
     with pytest.raises(Stopped):
         go(out, 8, made, stop)
     assert made == list(range(stop))
-    pieces = out.with_name("out.partial") / PIECES
+    pieces = pieces_of(out)
     raw = bytearray(pieces.read_bytes())
     at = min(int(place * len(raw)), len(raw) - 1)
     raw[at] ^= 1 << bit
@@ -50,7 +52,7 @@ def test_pieces_in_another_order_and_another_plan_are_refused(tmp_path):
     out, made = tmp_path / "out", list[int]()
     with pytest.raises(Stopped):
         go(out, 8, made, 4)
-    pieces = out.with_name("out.partial") / PIECES
+    pieces = pieces_of(out)
     lines = pieces.read_bytes().splitlines(keepends=True)
     pieces.write_bytes(b"".join([lines[1], lines[0], *lines[2:]]))
     with pytest.raises(UserError, match="piece 1 stands in place of 0"):
@@ -78,3 +80,21 @@ def test_a_user_s_table_in_the_place_of_the_rejected_rows_stays(tmp_path):
     check_rejected(out)
     assert write_rejected(out, ("where", "reason"), []) is None
     assert not rejected_path(out).exists()
+
+
+def test_what_a_kill_left_behind_a_finished_output_goes_and_newer_work_stays(tmp_path: Path) -> None:
+    """Killed between the output's name and the end of its pieces, a run left them for good: the next one refuses to write."""
+    out = tmp_path / "out"
+    with pytest.raises(Stopped):
+        go(out, 8, [], 4)
+    out.write_text("finished\n")
+    with owned(out):
+        pass
+    assert not pieces_of(out).parent.exists()
+    os.utime(out, (0, 0))
+    with pytest.raises(Stopped):
+        go(out, 8, [], 4, overwrite=True)
+    with owned(out):
+        pass
+    assert pieces_of(out).is_file()
+    assert out.read_text() == "finished\n"

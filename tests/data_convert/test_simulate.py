@@ -17,12 +17,13 @@ from artefacts.errors import UserError
 from artefacts.folder import fingerprint, read_manifest
 from data_convert.simulate.background import Background
 from data_convert.simulate.english import GRAMMAR
-from data_convert.simulate.genes import intron_places, translate
+from data_convert.simulate.genes import intron_places
 from data_convert.simulate.organism import SimulateRecipe, Sizes, draw_organism_genome, simulate
 from data_convert.simulate.proteins import FAMILIES, RESIDUES, STABILITY_STEP, draw_protein, function_text, measured_stability, stability
 from data_convert.simulate.tasks import MAKERS, SPLITS
 from data_convert.tasks.cards import load_card
 from sequences.alphabets import ALPHABETS, DNA, PROTEIN, reverse_complement
+from sequences.codons import translate
 
 CARDS = Path(__file__).resolve().parents[2] / "configs" / "tasks" / "sim"
 SMALL = Sizes(train=40, dev=8, test=12)

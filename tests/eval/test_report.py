@@ -242,3 +242,26 @@ def test_the_terminal_table_is_aligned_and_the_summary_agrees(invented: Path) ->
     assert figure in lines[2]
     assert figure in summary
     assert "simulated" in summary
+
+
+def test_sequences_without_training_stand_in_the_same_report(invented: Path) -> None:
+    scored(invented)
+    folders = []
+    for what, found in {"score": ("all records", "bits per base", 1.9), "variants": ("9 positive of 20", "AUROC", None)}.items():
+        folders.append(invented / what)
+        folders[-1].mkdir()
+        bounds = {"value": found[2], "low": 1.8 if found[2] else None, "high": 2.0 if found[2] else None}
+        document = {"evaluation": what, "system": "small", "alphabet": "dna", "spelling": "letters", "exactness": "letters: exact"}
+        document |= {"note": f"about {what}", "seed": 0, "intervals": "95 % percentile intervals"}
+        document |= {"figures": [{"of": found[0], "metric": found[1], "n": 1234, **bounds}]}  # type: ignore[dict-item]
+        (folders[-1] / "figures.json").write_text(json.dumps(document), encoding="utf-8")
+    page = written(recipe_for(invented, sequences=folders))
+    text, summary = Page(page.read_text(encoding="utf-8")).text, page.with_suffix(".md").read_text(encoding="utf-8")
+    for shown in (text, summary):
+        assert "Sequences, without training" in shown
+        assert "about variants" in shown
+    assert "| score | small | all records | bits per base | 1,234 | 1.900 [1.800, 2.000] |" in summary
+    assert "| variants | small | 9 positive of 20 | AUROC | 1,234 | – |" in summary
+    (folders[0] / "figures.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"score/figures.json: no evaluation or system"):
+        report(recipe_for(invented, sequences=folders, out=invented / "again.html"))

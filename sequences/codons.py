@@ -1,0 +1,12 @@
+"""The standard genetic code, on DNA as it is stored (RNA too: T for U)."""
+
+from __future__ import annotations
+
+_CODE = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"  # bases in the order TCAG
+CODONS = {a + b + c: _CODE[16 * i + 4 * j + k] for i, a in enumerate("TCAG") for j, b in enumerate("TCAG") for k, c in enumerate("TCAG")}
+"""Codon -> residue, or * for a stop."""
+
+
+def translate(coding: str) -> str:
+    """Residues and stops of in-frame upper-case DNA, with the standard code; a trailing part of a codon is left out."""
+    return "".join(CODONS[coding[i : i + 3]] for i in range(0, len(coding) - 2, 3))
