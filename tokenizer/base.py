@@ -5,7 +5,7 @@
   it, all but the merge order is taken from there: added tokens, handling of blanks, post-processor. Where there is nothing
   but such a `tokenizer.json`, its merges are taken in its own order, and the report says so.
 
-A base lies on this machine or on the hub; what the local hub cache holds is found without a network.
+A base lies on this machine or on the hub; what the local hub cache holds is found without a network. A GGUF file is unpacked first.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, processors
 
 from artefacts.errors import UserError
+from tokenizer.gguf_base import gguf_file, unpacked
 from tokenizer.spm import build, check_merges, check_text, read_model, text_notes, with_free_tags, with_merges
 
 BYTE_LEVEL = "byte-level"
@@ -124,7 +125,8 @@ def locate(base: str | Path, *, weights: bool = False) -> tuple[Path, str | None
         UserError: neither a file, a folder, nor to be had from the hub or its local cache.
     """
     if Path(base).exists():
-        return Path(base), None
+        packed = gguf_file(Path(base))
+        return unpacked(packed) if packed is not None else Path(base), None
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

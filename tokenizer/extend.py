@@ -33,7 +33,7 @@ class Extend(Recipe):
     """An extended base."""
 
     base: Path
-    """Model or tokenizer folder, tokenizer.json, tokenizer.model, or hub id (org/name)."""
+    """Model or tokenizer folder, tokenizer.json, tokenizer.model, GGUF file, or hub id (org/name)."""
     dna: Path
     """DNA BPE, as `tokenizer train` writes it."""
     protein: Path
