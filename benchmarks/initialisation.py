@@ -89,7 +89,7 @@ def normal(model: Any, rows: Rows, seed: int) -> None:
 
 
 WAYS: dict[str, Fill] = {
-    OURS: means(0.1, True, 9.0),
+    OURS: means(0.1, True, 12.0),
     "by position, noise 0.1": means(0.1, True),
     "by position, no noise": means(0.0, True),
     "plain mean, noise 0.1": means(0.1, False),

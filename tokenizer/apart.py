@@ -102,12 +102,18 @@ def text_shift(
 
 def _text(model: Any, start: int, seed: int, new: list[int]) -> tuple[Tensor, float]:
     """Final hidden states of texts drawn from the model itself, old ids alone, [contexts, hidden]; their entropy in nats a token."""
-    from transformers import GenerationConfig
-
-    free = GenerationConfig(do_sample=True, top_k=0, max_new_tokens=TOKENS, pad_token_id=new[0], suppress_tokens=new)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        ids_BT = model.generate(torch.full((TEXTS, 1), start, device=model.device), generation_config=free)
+        # no end: what stands behind one would be padding
+        ids_BT = model.generate(
+            torch.full((TEXTS, 1), start, device=model.device),
+            do_sample=True,
+            top_k=0,
+            max_new_tokens=TOKENS,
+            eos_token_id=None,
+            pad_token_id=new[0],
+            suppress_tokens=new,
+        )
     hidden = [_hidden(model, ids_T[None]) for ids_T in ids_BT]
     old_VD = model.get_output_embeddings().weight[: new[0]]
     chances = (torch.distributions.Categorical(logits=(hidden_TD.to(old_VD) @ old_VD.T).float()) for hidden_TD in hidden)

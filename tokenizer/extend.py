@@ -43,7 +43,7 @@ class Extend(Recipe):
     """Leave the weights of the base alone (of a hub id, do not fetch them)."""
     noise: float = Field(0.1, ge=0)
     """Noise on new embedding rows, as a share of each dimension's deviation over the base rows."""
-    text_nats: float = Field(9.0, ge=0)
+    text_nats: float = Field(12.0, ge=0)
     """Lower the logits of new ids by so many nats in text, and those of one modality in the other, so that they cost English next to
     nothing before training: one vector is added to all new output rows of a kind. 0: leave the rows as they are."""
     pad_to_multiple_of: int = Field(64, ge=1)

@@ -177,11 +177,11 @@ def _drawer(
     tokenizer: Any = AutoTokenizer.from_pretrained(recipe.model)
     config = AutoConfig.from_pretrained(recipe.model)
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    ids = {prompt.name: start + tokenizer(prompt.text, add_special_tokens=False)["input_ids"] for prompt in prompts}
+    ids = {prompt.text: start + tokenizer(prompt.text, add_special_tokens=False)["input_ids"] for prompt in prompts}
     context: int = config.max_position_embeddings
     for prompt in prompts:
-        if len(ids[prompt.name]) >= context:
-            raise UserError(f"prompt {prompt.name}: {len(ids[prompt.name]):,} tokens, the model has {context:,}; shorten it")
+        if len(ids[prompt.text]) >= context:
+            raise UserError(f"prompt {prompt.name}: {len(ids[prompt.text]):,} tokens, the model has {context:,}; shorten it")
     allowed = PLAIN_LETTERS[alphabet.name] if recipe.plain else alphabet.letters
     letters = {index: piece for piece, index in encoder.pieces.items() if set(piece) <= {*allowed}}
     closing, loaded = encoder.tags[1], list[Any]()
@@ -199,7 +199,7 @@ def _drawer(
             model = load_causal(recipe.model, dtype="auto").eval()
             loaded.append(model.cuda() if torch.cuda.is_available() else model)
         model, pad = loaded[0], tokenizer.pad_token_id if tokenizer.pad_token_id is not None else closing
-        ids_BT, mask_BT = (part.to(model.device) for part in left_padded([ids[prompt.name] for prompt, _ in batch], pad))
+        ids_BT, mask_BT = (part.to(model.device) for part in left_padded([ids[prompt.text] for prompt, _ in batch], pad))
         only = OnlyLetters(letters, config.vocab_size, closing, ids_BT.shape[1], recipe.min_letters, recipe.max_letters)
         settings: dict[str, Any] = {"do_sample": False}
         if recipe.temperature:

@@ -7,6 +7,7 @@ many real letters, drawn by the seed from the reference, stand beside them: thei
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,9 @@ def read_reference(files: list[Path], alphabet: Alphabet) -> list[str]:
             found.append(sequence.letters[:room])
             room -= len(found[-1])
             if not room:
-                break
-        else:
-            say_read(str(path), ledger.as_dict())
+                print(f"{path}: read up to {REFERENCE_LETTERS:,} letters of the reference", file=sys.stderr)
+                return found
+        say_read(str(path), ledger.as_dict())
     if room == REFERENCE_LETTERS:
         raise UserError(f"{files[0]}: no {alphabet.name} letter in the reference; give sequences of the modality drawn")
     return found

@@ -19,7 +19,7 @@ from artefacts.errors import Ledger, UserError
 from data_convert.simulate.genes import CODONS
 from instruct.generate.generate import GenerateRecipe, generate
 from instruct.generate.letters import OnlyLetters
-from instruct.generate.spectrum import CODON_NAMES, ORF_CODONS, beside, codon_counts, divergence, kmer_counts
+from instruct.generate.spectrum import CODON_NAMES, ORF_CODONS, beside, codon_counts, divergence, kmer_counts, read_reference
 from sequences.alphabets import ALPHABETS, DNA, PLAIN_LETTERS, PROTEIN
 from sequences.readers import read_sequences
 
@@ -60,9 +60,9 @@ def test_a_prompt_is_gone_on_with(extended_folder, tmp_path):
     found = drawn(tmp_path / "a", "dna")
     assert [record.id for record in found] == ["1/1", "1/2", "3/1", "3/2", "4/1", "4/2"]
     assert [record.letters.startswith("ACGTAC") and "given=6" in record.description for record in found][2:4] == [True, True]
-    (tmp_path / "starts.fa").write_text(">x first\nACGTACGT\n>y\nGGG\n")
+    (tmp_path / "starts.fa").write_text(">x first\nACGTACGT\n>y\nGGG\n>x again\nTTTTT\n")
     generate(GenerateRecipe(model=extended_folder, modality="dna", prompts=tmp_path / "starts.fa", max_letters=9, out=tmp_path / "b"))
-    assert [(record.id, record.letters[:3]) for record in drawn(tmp_path / "b", "dna")] == [("x/1", "ACG"), ("y/1", "GGG")]
+    assert [(record.id, record.letters[:3]) for record in drawn(tmp_path / "b", "dna")] == [("x/1", "ACG"), ("y/1", "GGG"), ("x/1", "TTT")]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +186,13 @@ def test_coding_stretches_are_those_of_a_plain_search(seed, others):
     found, counts = codon_counts(sequences, DNA)
     assert found == stretches
     assert dict(zip(CODON_NAMES, counts.tolist(), strict=True)) == wanted
+
+
+def test_a_reference_is_read_up_to_a_limit(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("instruct.generate.spectrum.REFERENCE_LETTERS", 7)
+    (tmp_path / "a.fa").write_text(">a\nACGT\n>b\nACGT\n>c\nA\n")
+    assert read_reference([tmp_path / "a.fa", tmp_path / "a.fa"], DNA) == ["ACGT", "ACG"]
+    assert "read up to 7 letters" in capsys.readouterr().err
 
 
 def test_divergence_of_shares_that_are_known():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from safetensors.torch import load_file
 from samples import english, letters
 from tokenizers import Tokenizer
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from tokenizer.apart import TEXTS, TOKENS, _text
 from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base, preview
 from tokenizer.report.heldout import Heldout
@@ -104,6 +106,24 @@ def test_a_base_that_guesses_has_no_text_to_keep(extended_folder):
     report = json.loads((extended_folder / "extension_report.json").read_text())
     assert report["apart"] == {"skipped": "the base has learned no text, it all but guesses"}
     assert not any("kept out" in note for note in report["notes"])
+
+
+def test_texts_are_old_ids_alone_and_go_on_behind_an_end() -> None:
+    """generate() fills in a model's own end of text where none is given, and padding would then pass for text."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes)).eval()
+    model.generation_config.eos_token_id = [7, 8]
+    read: list[torch.Tensor] = []
+    with torch.no_grad():
+        hook = model.model.embed_tokens.register_forward_hook(lambda _, ids, __: read.append(ids[0]))
+        hidden_ND, entropy = _text(model, 1, 0, [45, 46, 47, 48, 49])
+        hook.remove()
+    assert len(hidden_ND) == TEXTS * (TOKENS + 1)
+    ids = torch.cat([ids_BT.flatten() for ids_BT in read])
+    assert ids.max() < 45
+    assert {7, 8} <= set(ids.tolist())
+    assert entropy == pytest.approx(math.log(45), rel=0.05)
 
 
 def test_weights_too_large_to_load_are_extended_and_the_reason_is_told(extended_folder, dna_bpe, protein_bpe, tmp_path, capsys):

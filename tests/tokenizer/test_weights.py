@@ -86,7 +86,7 @@ def test_equal_to_the_bit_to_extending_a_loaded_model(whole, genes, tmp_path, dt
     extend_base(Extend(base=base, out=tmp_path / "out", seed=5, **genes))
     parts = gather(base, **genes, weights=True)
     source, new = parts.base, parts.new
-    shifts, _ = text_shift(load(base), parts, start_of(parts), 9.0, 0.1, 5)
+    shifts, _ = text_shift(load(base), parts, start_of(parts), 12.0, 0.1, 5)
     assert shifts is not None
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
     tied = model.config.tie_word_embeddings
