@@ -131,11 +131,8 @@ def content(part: Part, folder: Path) -> Iterator[Path]:
 
 def content_hash(file: Path) -> str:
     """SHA-256 of the bytes of a part's content."""
-    digest = hashlib.sha256()
     with file.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def file_fingerprint(file: Path, hashes: list[str]) -> str:
