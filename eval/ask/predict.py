@@ -94,7 +94,7 @@ def _local(recipe: PredictRecipe, asked: dict[str, list[Line]]) -> tuple[list[tu
     def answer(batch: Batch) -> list[Line]:
         if not loaded:
             loaded.append(open_model(recipe))
-        return list(answering.answer_batch(loaded[0], tokenizer, batch, recipe.max_new_tokens, recipe.greedy, recipe.prune_nats))
+        return list(answering.answer_batch(loaded[0], tokenizer, batch, recipe))
 
     return batches, answer
 

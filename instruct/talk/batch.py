@@ -155,10 +155,12 @@ class Task:
     def predict(self, group: list[tuple[Sample, dict[str, Any]]]) -> list[list[Any]]:
         """Lines in the order of the samples."""
         from eval.ask.answer import predictions
+        from eval.recipe import Asking
 
         records = [record for _, record in group]
         session, recipe = self.session, self.recipe
-        made = predictions(session.model, session.tokenizer, records, recipe.batch_tokens, recipe.max_new_tokens, greedy=self.written)
+        asking = Asking(batch_tokens=recipe.batch_tokens, max_new_tokens=recipe.max_new_tokens, greedy=self.written)
+        made = predictions(session.model, session.tokenizer, records, asking)
         found = {prediction["id"]: prediction for prediction in made}
         return [self._line(sample, found[record["id"]]) for sample, record in group]
 
