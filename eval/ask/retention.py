@@ -32,8 +32,10 @@ def retention(recipe: RetentionRecipe, *, overwrite: bool = False) -> dict[str, 
         check_subject(subject)
     parts = paragraphs(recipe.text)
     models: dict[str, dict[str, Any]] = {}
+    from transformers import AutoTokenizer
+
     for name, subject in subjects.items():
-        models[name] = measure(subject, parts)
+        models[name] = english_bits(open_model(subject), AutoTokenizer.from_pretrained(located(subject.model)), parts)
     first = next(iter(models.values()))["bits_per_byte"]
     for found in models.values():
         found["difference"] = found["bits_per_byte"] - first
@@ -43,14 +45,6 @@ def retention(recipe: RetentionRecipe, *, overwrite: bool = False) -> dict[str, 
         file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_manifest(recipe.out, "retention", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"models": len(models)})
     return document
-
-
-def measure(subject: Subject, parts: list[str]) -> dict[str, Any]:
-    """bits_per_byte, perplexity and tokens of one model."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(located(subject.model))
-    return english_bits(open_model(subject), tokenizer, parts)
 
 
 def english_bits(model: Any, tokenizer: Any, parts: list[str]) -> dict[str, Any]:
