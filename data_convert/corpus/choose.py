@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,13 @@ class Index:
     def rows(self, part: int) -> NDArray[np.void]:
         return read_rows(self.folders[part], "pieces")
 
-    def piece_ids(self, part: int, pieces: Numbers) -> list[str]:
-        """Ids of pieces by their places in a part."""
-        wanted, found = set(pieces.tolist()), {}
-        with (self.folders[part] / "ids").open(encoding="utf-8", newline="\n") as handle:
-            for number, line in enumerate(handle):
-                if number in wanted:
-                    found[number] = line.rstrip("\n")
-                    if len(found) == len(wanted):
-                        break
-        return [found[number] for number in pieces.tolist()]
+    def ids(self, pieces: Numbers) -> list[str]:
+        """Ids of pieces by their numbers."""
+        found = []
+        for piece, part in zip(pieces, np.searchsorted(self.pieces, pieces, "right") - 1, strict=True):
+            with (self.folders[part] / "ids").open(encoding="utf-8", newline="\n") as handle:
+                found.append(next(islice(handle, int(piece - self.pieces[part]), None)).rstrip("\n"))
+        return found
 
 
 def _starts(counts: Sequence[int]) -> Numbers:
@@ -78,7 +76,7 @@ def kept_pieces(index: Index) -> tuple[NDArray[np.bool_], list[dict[str, Any]]]:
             ledger["reasons"][DUPLICATE] = number
             count["letters"][DUPLICATE] = int(index.rows(part)["letters"][of_part[owner]].sum())
             begins = np.flatnonzero(index.rows(part)["flags"] & BEGINS)
-            ledger["examples"][DUPLICATE] = index.piece_ids(part, begins[of_part][:5])
+            ledger["examples"][DUPLICATE] = index.ids(index.pieces[part] + begins[of_part][:5])
         ledgers.append(ledger)
     return kept, ledgers
 
@@ -222,7 +220,7 @@ def _draw(index: Index, pool: Pool, limit: int | None, repeats: int, seed: list[
             letters = {SPELLS_CONTROL: lost, "left_out_by_budget": int(pool.letters.sum()) - spelt, "packed": spelt - lost}
             if len(special):
                 ledger.reasons[SPELLS_CONTROL] = len(special)
-                ledger.examples[SPELLS_CONTROL] = _names(index, pool.piece[np.sort(special)[:5]])
+                ledger.examples[SPELLS_CONTROL] = index.ids(pool.piece[np.sort(special)[:5]])
         if len(order) < len(pool.piece) or not tokens:
             break
     report = {**ledger.as_dict(), "left_out_by_budget": len(pool.piece) - ledger.read, "tokens": tokens, "letters": letters}
@@ -233,14 +231,6 @@ def _ranges(first: Numbers, counts: Numbers) -> Numbers:
     """first[0], first[0] + 1, ... (counts[0] of them), first[1], ..."""
     ends = np.cumsum(counts)
     return np.repeat(first - (ends - counts), counts) + np.arange(int(ends[-1]) if len(ends) else 0)
-
-
-def _names(index: Index, pieces: Numbers) -> list[str]:
-    names = []
-    for piece in pieces:
-        part = int(np.searchsorted(index.pieces, piece, "right")) - 1
-        names += index.piece_ids(part, np.array([piece - index.pieces[part]]))
-    return names
 
 
 def _records(index: Index, parts: Sequence[int], max_broken: float) -> dict[str, Any]:
