@@ -26,11 +26,7 @@ Line = dict[str, Any]
 def shuffled(record: Line, seed: int) -> Line:
     """The record with the letters of every sequence in random order: composition and length stay, motifs go."""
     draw = random.Random(f"{seed}/{record['id']}")
-
-    def mixed(letters: str) -> str:
-        return "".join(draw.sample(letters, len(letters)))
-
-    return _with_sequences(record, mixed)
+    return _with_sequences(record, lambda letters: "".join(draw.sample(letters, len(letters))))
 
 
 def removed(record: Line, seed: int) -> Line:
