@@ -125,7 +125,7 @@ def choose(recipe: PackRecipe, index: Index) -> Choice:
     """
     kept, ledgers = kept_pieces(index)
     reports: list[dict[str, Any]] = []
-    pools: list[dict[str, Pool]] = []
+    pools: list[dict[str, dict[str, NDArray[Any]]]] = []
     for number, source in enumerate(recipe.sources):
         mine = [place for place, part in enumerate(index.parts) if part.source == number]
         reports.append(
@@ -137,7 +137,7 @@ def choose(recipe: PackRecipe, index: Index) -> Choice:
             }
         )
         pools.append({split: _pool(index, mine, kept, split) for split in SPLITS})
-    budgets = _budgets(recipe, [int(pool["train"].tokens.sum()) for pool in pools])
+    budgets = _budgets(recipe, [int(pool["train"]["tokens"].sum()) for pool in pools])
     fragments: dict[str, Numbers] = {}
     for side, split in enumerate(SPLITS):
         chosen = []
@@ -160,31 +160,17 @@ def choose(recipe: PackRecipe, index: Index) -> Choice:
     return Choice(reports, fragments, _inputs(index))
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Pieces of one source and split that could be taken."""
-
-    piece: Numbers
-    tokens: Numbers
-    first: Numbers
-    """Number of each piece's first fragment."""
-    fragments: Numbers
-    letters: Numbers
-    special: NDArray[np.bool_]
-
-
-def _pool(index: Index, parts: Sequence[int], kept: NDArray[np.bool_], split: str) -> Pool:
-    columns: list[tuple[NDArray[Any], ...]] = []
+def _pool(index: Index, parts: Sequence[int], kept: NDArray[np.bool_], split: str) -> dict[str, NDArray[Any]]:
+    """Pieces of one source and split that could be taken, by column; `first` is the number of each piece's first fragment."""
+    tables = []
     for part in parts:
         rows = index.rows(part)
         side = (rows["flags"] & HELD_OUT > 0) == (split == "heldout")
         mine = np.flatnonzero(side & kept[index.pieces[part] : index.pieces[part + 1]])
-        rows = rows[mine]
-        first = rows["first"].astype(np.int64) + index.fragments[part]
-        special = (rows["flags"] & SPECIAL) > 0
-        columns.append((mine + index.pieces[part], rows["tokens"], first, rows["fragments"], rows["letters"], special))
-    piece, tokens, first, fragments, letters, special = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return Pool(piece, tokens.astype(np.int64), first, fragments.astype(np.int64), letters.astype(np.int64), special)
+        table = {name: rows[name][mine].astype(np.int64) for name in ("first", "tokens", "fragments", "letters", "flags")}
+        tables.append({**table, "piece": mine + index.pieces[part], "first": table["first"] + index.fragments[part]})
+    pool = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    return {"special": (pool.pop("flags") & SPECIAL) > 0, **pool}
 
 
 def _budgets(recipe: PackRecipe, available: list[int]) -> list[int | None]:
@@ -202,28 +188,28 @@ def _most(source: Source, available: int) -> int:
     return min(available * source.max_repeats, source.max_tokens or available * source.max_repeats)
 
 
-def _draw(index: Index, pool: Pool, limit: int | None, repeats: int, seed: list[int]) -> tuple[Numbers, dict[str, Any]]:
+def _draw(index: Index, pool: dict[str, NDArray[Any]], limit: int | None, repeats: int, seed: list[int]) -> tuple[Numbers, dict[str, Any]]:
     """Fragments of pieces drawn until the next would not fit, in as many rounds as allowed; and the ledger of the first round."""
     ledger, taken, tokens, repeated = Ledger(), [np.zeros(0, dtype=np.int64)], 0, 0
     for turn in range(repeats if limit is not None else 1):
-        order = np.random.default_rng([*seed, turn]).permutation(len(pool.piece))
+        order = np.random.default_rng([*seed, turn]).permutation(len(pool["piece"]))
         if limit is not None:
-            order = order[: int(np.searchsorted(np.cumsum(pool.tokens[order]), limit - tokens, "right"))]
-        special = order[pool.special[order]]
-        tokens += int(pool.tokens[order].sum())
-        taken.append(_ranges(pool.first[order], pool.fragments[order]))
+            order = order[: int(np.searchsorted(np.cumsum(pool["tokens"][order]), limit - tokens, "right"))]
+        special = order[pool["special"][order]]
+        tokens += int(pool["tokens"][order].sum())
+        taken.append(_ranges(pool["first"][order], pool["fragments"][order]))
         if turn:
             repeated += len(order) - len(special)
         else:
             ledger.read, ledger.written = len(order), len(order) - len(special)
-            spelt, lost = int(pool.letters[order].sum()), int(pool.letters[special].sum())
-            letters = {SPELLS_CONTROL: lost, "left_out_by_budget": int(pool.letters.sum()) - spelt, "packed": spelt - lost}
+            spelt, lost = int(pool["letters"][order].sum()), int(pool["letters"][special].sum())
+            letters = {SPELLS_CONTROL: lost, "left_out_by_budget": int(pool["letters"].sum()) - spelt, "packed": spelt - lost}
             if len(special):
                 ledger.reasons[SPELLS_CONTROL] = len(special)
-                ledger.examples[SPELLS_CONTROL] = index.ids(pool.piece[np.sort(special)[:5]])
-        if len(order) < len(pool.piece) or not tokens:
+                ledger.examples[SPELLS_CONTROL] = index.ids(pool["piece"][np.sort(special)[:5]])
+        if len(order) < len(pool["piece"]) or not tokens:
             break
-    report = {**ledger.as_dict(), "left_out_by_budget": len(pool.piece) - ledger.read, "tokens": tokens, "letters": letters}
+    report = {**ledger.as_dict(), "left_out_by_budget": len(pool["piece"]) - ledger.read, "tokens": tokens, "letters": letters}
     return np.concatenate(taken), report | ({"repeated": repeated} if repeats > 1 else {})
 
 
