@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,9 @@ def _convert(recipe: PackRecipe, part: Part, folder: Path) -> None:
             found = _without(found, recipe, source, documents, letters)
         if not part.whole:
             found = _named(found, part)
-        with Writer(folder) as writer:
+        with ExitStack() as stack:
+            names = ("tokens", "fragments", "pieces", "ids")
+            writer = Writer(*(stack.enter_context((folder / name).open("wb", buffering=1 << 20)) for name in names))
             for batch in _batches(_pieces(found, part, source), lambda piece: piece[0]):
                 fragments = encoder.encode([piece for piece, _, _ in batch])
                 for (piece, digest, flags), of_piece in zip(batch, fragments, strict=True):
@@ -180,21 +182,10 @@ def _batches(items: Iterator[T], document_of: Callable[[T], Document]) -> Iterat
 class Writer:
     """Appends pieces to a part's files."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._stack = ExitStack()
+    def __init__(self, tokens: BinaryIO, fragments: BinaryIO, pieces: BinaryIO, ids: BinaryIO) -> None:
+        self._tokens, self._fragments, self._pieces, self._ids = tokens, fragments, pieces, ids
         self.pieces = self.fragments = self.tokens = 0
         self._id_at = 0
-
-    def __enter__(self) -> Writer:
-        names = ("tokens", "fragments", "pieces", "ids")
-        self._tokens, self._fragments, self._pieces, self._ids = (
-            self._stack.enter_context((self._folder / name).open("wb", buffering=1 << 20)) for name in names
-        )
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
 
     def add(self, piece: Document, digest: int, flags: int, fragments: list[Any] | None) -> None:
         """`fragments` are None for a text that spells a special token."""
