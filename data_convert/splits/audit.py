@@ -69,6 +69,7 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     official = nearest(pool, pool.split, TEST, recipe.measure, recipe.seed, recipe.clusters)
     rule = f"leak-controlled split over all tasks of the folder: {recipe.rule}, seed {recipe.seed}"
     ways = twins(pool, pairs, found)
+    rows = np.unique(split.group[pool.node], return_counts=True)[1]
     document = {
         "records": {name: int((pool.split == side).sum()) for side, name in enumerate(SPLITS)},
         "tasks": [card.id for card in pool.cards],
@@ -82,7 +83,7 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
             "leak_controlled": {SPLITS[side]: described(pool, split.split, side, left[side]) for side in (TEST, DEV)},
         },
         "split": {"rule": rule, "tasks": split.report, "notes": {task: notes for task, notes in split.notes.items() if notes}},
-        "groups": _groups(pool, split),
+        "groups": {"groups": len(rows), "largest": np.sort(rows)[::-1][:10].tolist(), "sides": len(pool.node)},
     }
     text = tables(document)
     print(text)
@@ -168,9 +169,3 @@ def grouped_split(card: TaskCard, examples: Iterable[Example], split: Ints, how:
     )
     pool = pool_of([card], records)
     return mended(pool, clusters(pool, how)[1], how, seed)[1]
-
-
-def _groups(pool: Pool, split: Split) -> dict[str, Any]:
-    roots = split.group[pool.node]
-    _, rows = np.unique(roots, return_counts=True)
-    return {"groups": len(rows), "largest": np.sort(rows)[::-1][:10].tolist(), "sides": len(pool.node)}

@@ -8,6 +8,7 @@ every row and choose, keeping a key and a class code per row, and once to write.
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ from artefacts.folder import check_absent, fingerprint, new_folder, read_manifes
 from data_convert.splits.grouping import Grouping
 from data_convert.tasks.cards import TaskCard, find_cards, load_card
 from data_convert.tasks.examples import Reader, TaskLedger
-from data_convert.tasks.mixing import SPLITS, Ints, Mix, balanced_size, cut, draw, shares, task_stream
+from data_convert.tasks.mixing import MIX, SPLITS, Ints, Mix, balanced_size, cut, draw, shares
 from data_convert.tasks.records import RecordWriter
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks.token_lengths import TokenLengths
@@ -262,7 +263,8 @@ def _mix(jobs: list[_Job], mix: Mix, seed: int) -> None:
     for job, part in zip(mixed, parts, strict=True):
         rows = job.rows["train"][1]
         if part < len(rows):
-            job.rows["train"] = ("train", draw(rows, part, job.balance, task_stream(seed, job.card.id)))
+            stream = [seed, MIX, zlib.crc32(job.card.id.encode())]  # does not depend on which other tasks there are
+            job.rows["train"] = ("train", draw(rows, part, job.balance, stream))
             job.notes.append(f"{part:,} of {len(rows):,} train rows in a mixture of {mix.records:,} at temperature {mix.temperature:g}")
 
 

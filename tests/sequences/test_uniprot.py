@@ -19,8 +19,8 @@ from artefacts.errors import Ledger, UserError
 from data_convert.corpus.documents import Document, read_documents
 from data_convert.corpus.pack_recipe import Source
 from sequences.formats import UNIPROT, sniff
-from sequences.uniprot import WITHOUT_FUNCTION, Entry, checked_entries
-from sequences.uniprot_entry import clean, join_lines, locations
+from sequences.uniprot import WITHOUT_FUNCTION, checked_entries
+from sequences.uniprot_entry import Entry, clean, join_lines, locations
 from sequences.uniprot_tsv import main_name
 
 BROWSED = (" (PubMed:123, PubMed:4567)", " (Ref.4)")
