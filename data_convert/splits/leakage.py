@@ -49,20 +49,16 @@ def twins(pool: Pool, contained: Ints, cluster: Ints) -> dict[str, Twins]:
     turned = np.flatnonzero(dna)
     either = np.unique(np.concatenate([contained[:, :2], contained[:, 1::-1]]), axis=0)
     row, place = matches(either[:, 0], pool.node)
+
+    def beside(known: Ints, side: Ints, key: Ints) -> Twins:
+        """All sides by the key under which they are known, which alone is no match of the class, and some by another."""
+        counts = np.concatenate([~yes, np.ones(len(side), dtype=bool)])
+        return Twins(np.concatenate([every, side]), np.concatenate([known, key]), counts, known)
+
     return {
         "exact": Twins(every, spelling, yes, spelling),
-        "reverse_complement": Twins(
-            np.concatenate([every, turned]),
-            np.concatenate([spelling, spelling[turned] ^ 1]),
-            np.concatenate([~yes, np.ones(len(turned), dtype=bool)]),
-            spelling,
-        ),
-        "containment": Twins(
-            np.concatenate([every, row]),
-            np.concatenate([pool.node, either[place, 1]]),
-            np.concatenate([~yes, np.ones(len(row), dtype=bool)]),
-            pool.node,
-        ),
+        "reverse_complement": beside(spelling, turned, spelling[turned] ^ 1),
+        "containment": beside(pool.node, row, either[place, 1]),
         "cluster": Twins(every, cluster[pool.node], yes, cluster[pool.node]),
     }
 

@@ -208,12 +208,10 @@ class Multiclass(Binary):
     def cells(self, row_C: Sequence[float], form: TableForm) -> list[Any]:
         order = sorted(range(len(row_C)), key=lambda place: -row_C[place])[: form.topk]
         best = [form.shown(row_C[order[0]]), form.names[order[0]]]
+        if form.topk == 1:
+            return best
         # lists as LucaOne's script writes them
-        return (
-            best
-            if form.topk == 1
-            else [*best, [float(form.shown(row_C[place])) for place in order], [form.names[place] for place in order]]
-        )
+        return [*best, [float(form.shown(row_C[place])) for place in order], [form.names[place] for place in order]]
 
 
 class Regression(AnswerKind):
