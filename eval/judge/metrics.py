@@ -127,12 +127,8 @@ class Ranked(NamedTuple):
 
 def ranked(values_n: NDArray) -> Ranked:
     """Sort once; every resample reads the same order."""
-    order = np.argsort(values_n, kind="stable")
-    ordered = values_n[order]
-    last = np.append(ordered[1:] != ordered[:-1], True)
-    group = np.empty(len(order), dtype=np.int64)
-    group[order] = np.cumsum(np.append(0, last[:-1]))
-    return Ranked(order, np.flatnonzero(last), group)
+    _, group, counts = np.unique(values_n, return_inverse=True, return_counts=True)
+    return Ranked(np.argsort(values_n, kind="stable"), np.cumsum(counts) - 1, group)
 
 
 def up_to(weights_rn: Weights, by: Ranked) -> NDArray[np.int32]:
