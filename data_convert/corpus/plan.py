@@ -45,10 +45,6 @@ class Part:
     key: str
     """Changes with the file, the tokenizer and what the recipe says about converting it."""
 
-    @property
-    def name(self) -> str:
-        return f"{self.number:05d}"
-
     def __str__(self) -> str:
         return f"{self.file}" if self.whole else f"{self.file}[bytes {self.start}-{self.stop}]"
 

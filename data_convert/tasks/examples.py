@@ -102,8 +102,13 @@ class Reader:
         if card.format == "uniprot" and not raw:
             raise Rejected("entry without this annotation", on_purpose=True)
         if card.label_key is not None:
-            raw = _json_object(raw).get(card.label_key)
-            if raw is None:
+            try:
+                found = json.loads(raw)
+            except (TypeError, ValueError, RecursionError):
+                found = None
+            if not isinstance(found, dict):
+                raise Rejected("label is no JSON object", f"'{str(raw)[:60]}'")
+            if (raw := found.get(card.label_key)) is None:
                 raise Rejected("of another task", on_purpose=True)
         return raw
 
@@ -162,13 +167,3 @@ class InputReader:
         else:
             start = {"start": 0, "centre": last // 2, "end": last}[crop]
         return letters[start : start + most]
-
-
-def _json_object(raw: Any) -> dict[str, Any]:
-    try:
-        found = json.loads(raw)
-    except (TypeError, ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise Rejected("label is no JSON object", f"'{str(raw)[:60]}'")
-    return found
