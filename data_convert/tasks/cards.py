@@ -94,6 +94,14 @@ class TaskCard(Recipe):
         """What is said of all answers of the card's kind."""
         return KINDS[self.kind]
 
+    @property
+    def choices(self) -> list[str]:
+        """All labels in the card's order, the grid of a regression task, none for texts and sets.
+
+        One of them is the answer, but for multilabel tasks: there the answer is any number of them.
+        """
+        return self.answers.choices(self)
+
     @field_validator("labels", mode="before")
     @classmethod
     def _text_keys(cls, labels: Any) -> Any:

@@ -13,7 +13,6 @@ from artefacts.errors import UserError
 from data_convert.tasks.cards import TaskCard, load_card
 from data_convert.tasks.kinds import Read, Rejected
 from data_convert.tasks.labels import read_label_file, resolve_labels
-from data_convert.tasks.prompts import choices
 
 MULTI = {"kind": "multilabel", "metrics": ["micro_f1"], "primary_metric": "micro_f1"}
 
@@ -91,7 +90,7 @@ def test_several_labels_of_one_row():
     assert read_label(many, "[3,17]") == (["label 3", "label 17"], "label 3; label 17", False)
     assert read_label(many, " [ 17 , 3, 3 ] ") == (["label 3", "label 17"], "label 3; label 17", False)
     assert read_label(many, "[]") == ([], "none", False)
-    assert len(choices(many)) == 20
+    assert len(many.choices) == 20
     for cell, reason in (
         ("[20]", "unknown label"),
         ("3", "label is no list of indices"),
