@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import Ledger, UserError
-from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.pack_recipe import PackRecipe
 from data_convert.corpus.parts import BEGINS, HELD_OUT, SPECIAL, read_rows
 from data_convert.corpus.plan import Part, file_fingerprint
 from data_convert.corpus.shards import COUNTS, SPLITS
@@ -178,14 +178,11 @@ def _budgets(recipe: PackRecipe, available: list[int]) -> list[int | None]:
     if recipe.sources[0].share is None:
         return [source.max_tokens for source in recipe.sources]
     shares = [source.share or 0.0 for source in recipe.sources]
-    most = [_most(source, tokens) for source, tokens in zip(recipe.sources, available, strict=True)]
+    repeated = [tokens * source.max_repeats for source, tokens in zip(recipe.sources, available, strict=True)]
+    most = [min(tokens, source.max_tokens or tokens) for source, tokens in zip(recipe.sources, repeated, strict=True)]
     total = recipe.total_tokens or min(tokens * sum(shares) / share for tokens, share in zip(most, shares, strict=True))
     wanted = [math.floor(total * share / sum(shares)) for share in shares]
     return [min(tokens, source.max_tokens or tokens) for tokens, source in zip(wanted, recipe.sources, strict=True)]
-
-
-def _most(source: Source, available: int) -> int:
-    return min(available * source.max_repeats, source.max_tokens or available * source.max_repeats)
 
 
 def _draw(index: Index, pool: dict[str, NDArray[Any]], limit: int | None, repeats: int, seed: list[int]) -> tuple[Numbers, dict[str, Any]]:
