@@ -94,8 +94,8 @@ def sequence_documents(
     `rejected`; so are windows with more than `max_repeat_share` of lower case, as repeats are marked, but for a share
     `repeats_kept` of these, drawn by a hash of their content. A record without a capital letter marks nothing.
     """
-    window, most_unknown, most_repeats = source.window, source.max_n_share, source.max_repeat_share
-    unknown = "X" if source.modality == "protein" else "N"
+    modality, window, most_unknown, most_repeats = source.modality, source.window, source.max_n_share, source.max_repeat_share
+    unknown = "X" if modality == "protein" else "N"
     for sequence in sequences:
         length = len(sequence.letters)
         size, step = window or length, source.stride or window or length
@@ -118,7 +118,7 @@ def sequence_documents(
                     rejected[reason] += len(letters)
             else:
                 ledger.written += 1
-                yield Document(identity, source.modality, letters, file)
+                yield Document(identity, modality, letters, file)
             if start + size >= length:
                 break
 
