@@ -60,8 +60,7 @@ def _late(place: str) -> Callable[[Any, bool], Any]:
 
 
 def _tasks(recipe: Any, overwrite: bool) -> None:
-    from data_convert.tasks.convert import convert
-    from data_convert.tasks.task_summary import summary
+    from data_convert.tasks.convert import convert, summary
 
     convert(recipe, overwrite=overwrite)
     print(summary(recipe.out))

@@ -36,14 +36,8 @@ def run(recipe: RunRecipe, verbs: dict[str, Verb[Any]], *, overwrite: bool = Fal
     for folder in recipe.predictions:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder of predictions; make it with `llama-gene eval predict` or `eval baselines`")
-    run_steps([_step(name, verb, its) for name, verb, its in steps], overwrite)
-
-
-def _step(name: str, verb: Verb[Any], recipe: Recipe) -> Step:
-    inputs = None
-    if isinstance(recipe, PredictRecipe):
-        inputs = partial(_inputs, recipe)
-    return Step(name, recipe, partial(verb.work, recipe), inputs=inputs)
+    inputs = {name: partial(_inputs, its) for name, _, its in steps if isinstance(its, PredictRecipe)}
+    run_steps([Step(name, its, partial(verb.work, its), inputs=inputs.get(name)) for name, verb, its in steps], overwrite)
 
 
 def _inputs(recipe: PredictRecipe) -> dict[str, str]:

@@ -39,22 +39,19 @@ class Table:
 
     def aligned(self) -> str:
         """As Markdown that reads well in a terminal too."""
-        lines, widths = self._lines()
+        (head, *rows), widths = self._padded()
         marks = ["-" * width if place in self.left else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
-        return "\n".join("| " + " | ".join(self._padded(line, widths)) + " |" for line in [lines[0], marks, *lines[1:]])
+        return "\n".join("| " + " | ".join(line) + " |" for line in [head, marks, *rows])
 
     def terminal(self) -> str:
         """Aligned by blanks."""
-        lines, widths = self._lines()
-        head, *rows = ("  ".join(self._padded(line, widths)).rstrip() for line in lines)
+        lines, widths = self._padded()
+        head, *rows = ("  ".join(line).rstrip() for line in lines)
         return "\n".join([head, "  ".join("─" * width for width in widths), *rows, *([self.caption] if self.caption else [])])
 
-    def _lines(self) -> tuple[list[list[str]], list[int]]:
+    def _padded(self) -> tuple[list[list[str]], list[int]]:
+        """Header and rows, and how wide each column is."""
         lines = [list(map(str, row)) for row in [self.header, *self.rows]]
-        return lines, [max(map(len, column)) for column in zip(*lines, strict=True)]
-
-    def _padded(self, line: list[str], widths: list[int]) -> list[str]:
-        return [
-            text.ljust(width) if place in self.left else text.rjust(width)
-            for place, (text, width) in enumerate(zip(line, widths, strict=True))
-        ]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        pads = [str.ljust if place in self.left else str.rjust for place in range(len(widths))]
+        return [[pad(text, width) for pad, text, width in zip(pads, line, widths, strict=True)] for line in lines], widths

@@ -26,14 +26,9 @@ def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | str]]
         UserError: missing or damaged file; an array that is broken, or has anything behind its end.
     """
     head, content = with_head(blocks(path))
-    for line, found in _array(path, content) if head.lstrip().startswith(b"[") else _lines(content):
+    lines = ((number, _parsed(raw)) for number, raw in lines_of(content) if raw.strip())
+    for line, found in _array(path, content) if head.lstrip().startswith(b"[") else lines:
         yield line, found if isinstance(found, dict | str) else "not a JSON object"
-
-
-def _lines(content: Iterator[bytes]) -> Iterator[tuple[int, Any]]:
-    for number, raw in lines_of(content):
-        if raw.strip():
-            yield number, _parsed(raw)
 
 
 def _parsed(raw: bytes) -> Any:

@@ -104,7 +104,8 @@ def read_sequences(
     table = letter_table(alphabet, keep_case)
     for record in records:
         ledger.read += 1
-        letters = "" if record.problem else _letters(record, table)
+        kept = [] if record.problem else [chunk.translate(table, record.ignored) for chunk in record.body]
+        letters = b"".join(kept).decode("ascii")
         if not letters:
             reason = record.problem or "empty sequence"
             ledger.reject(reason, at(path, record.line), on_purpose=reason == formats.PSEUDOGENE)
@@ -161,10 +162,6 @@ def _entries(path: str | Path, content: Iterator[bytes], ledger: Ledger) -> Iter
         else:
             ledger.notes[WITHOUT_FUNCTION] += not entry.function
             yield Record(entry.line, f"{entry.accession} {entry.name}", [entry.sequence.encode()], entry.line)
-
-
-def _letters(record: Record, table: bytes) -> str:
-    return b"".join(chunk.translate(table, record.ignored) for chunk in record.body).decode("ascii")
 
 
 def _first_foreign(record: Record, table: bytes, alphabet: Alphabet) -> tuple[int, str, str]:

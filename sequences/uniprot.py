@@ -11,12 +11,11 @@ from pathlib import Path
 from sequences.alphabets import PROTEIN
 from sequences.files import blocks, lines_of, with_head
 from sequences.tables import Table
-from sequences.uniprot_entry import Broken, Entry, Function, GoTerm
+from sequences.uniprot_entry import Broken, Entry
 from sequences.uniprot_flat import flat_entries
 from sequences.uniprot_tsv import tsv_entries
 from sequences.uniprot_xml import xml_entries
 
-__all__ = ["Entry", "Function", "GoTerm", "checked_entries"]
 RESIDUES = frozenset(PROTEIN.letters + PROTEIN.letters.lower())
 WITHOUT_FUNCTION = "without a function"
 
@@ -34,21 +33,20 @@ def checked_entries(path: str | Path, content: Iterable[bytes] | None = None, ne
         UserError: missing or damaged file, XML that is not well formed or has a DTD, a TSV file without a column that is needed.
     """
     head, content = with_head(iter(content) if content is not None else blocks(path))
-    for found in _entries(head.lstrip(), content, path, needed):
+    entries: Iterator[Entry | Broken]
+    if head.lstrip().startswith(b"ID   "):
+        entries = flat_entries(content)
+    elif head.lstrip().startswith(b"<"):
+        entries = xml_entries(content, path)
+    else:
+        entries = tsv_entries(Table(path, lines_of(content), delimiter="\t"), needed)
+    for found in entries:
         if isinstance(found, Entry):
             found.sequence = found.sequence.upper()
             if problem := _problem(found):
                 yield Broken(found.line, problem)
                 continue
         yield found
-
-
-def _entries(head: bytes, content: Iterable[bytes], path: str | Path, needed: str | None) -> Iterator[Entry | Broken]:
-    if head.startswith(b"ID   "):
-        return flat_entries(content)
-    if head.startswith(b"<"):
-        return xml_entries(content, path)
-    return tsv_entries(Table(path, lines_of(content), delimiter="\t"), needed)
 
 
 def _problem(entry: Entry) -> str:

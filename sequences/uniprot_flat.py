@@ -35,7 +35,7 @@ def flat_entries(blocks: Iterable[bytes]) -> Iterator[Entry | Broken]:
     for block in blocks:
         if sum(map(len, kept.values())) > MAX_LINES:
             yield Broken(start, f"no // within {MAX_LINES} lines")
-            head = _clear(kept)
+            head, kept = "", {code: [] for code in CODES}
         lines, block_is_valid = _lines(block)
         valid = valid and block_is_valid
         for number, line in enumerate(lines, done + 1):
@@ -51,11 +51,8 @@ def flat_entries(blocks: Iterable[bytes]) -> Iterator[Entry | Broken]:
                     yield _entry(head, kept, start)
                 elif outside or any(kept.values()):
                     yield Broken(start + 1, "lines outside an entry")
-                head, outside, valid = _clear(kept), False, block_is_valid
-                if code == "ID   ":
-                    head, start = line, number
-                else:
-                    start = number
+                kept = {code: [] for code in CODES}
+                head, start, outside, valid = line if code == "ID   " else "", number, False, block_is_valid
             elif not head and line.strip():
                 outside = True
         done += len(lines)
@@ -71,12 +68,6 @@ def _lines(block: bytes) -> tuple[list[str], bool]:
         text, valid = block.decode("utf-8", "surrogateescape"), False
     lines = text.replace("\r\n", "\n").split("\n")
     return (lines[:-1] if not lines[-1] else lines), valid
-
-
-def _clear(kept: dict[str, list[str]]) -> str:
-    for lines in kept.values():
-        lines.clear()
-    return ""
 
 
 def _entry(head: str, kept: dict[str, list[str]], line: int) -> Entry | Broken:
@@ -105,7 +96,7 @@ def _entry(head: str, kept: dict[str, list[str]], line: int) -> Entry | Broken:
         go=tuple(GoTerm(number, name, aspect) for number, aspect, name in GO.findall(references)),
         ec=numbers,
         locations=places,
-        keywords=_keywords(kept["KW   "]),
+        keywords=unique(clean(join_lines(text[5:] for text in kept["KW   "]))[0].removesuffix(".").split(";")),
         reviewed=found[2] in ("Reviewed", "STANDARD"),
         line=line,
         length=int(found[3][:18]),
@@ -118,12 +109,11 @@ def _entry(head: str, kept: dict[str, list[str]], line: int) -> Entry | Broken:
 def _names(lines: list[str]) -> tuple[str, tuple[str, ...]]:
     """Recommended or first submitted name of the protein itself, not of its chains; all EC numbers."""
     text = "\n".join(line[5:] for line in lines)
-    first = NAME.search(text)
-    if first is None:
+    if first := NAME.search(text):
+        name = first[2]
+    else:
         found = FULL.search(text)
         name = found[1] if found else join_lines(text.split("\n")).removesuffix(".")
-    else:
-        name = first[2]
     return clean(name)[0], unique(clean(number)[0] for number in EC.findall(text))
 
 
@@ -132,34 +122,18 @@ def _genes(lines: list[str]) -> tuple[str, ...]:
     return unique(name for names in SEPARATOR.split(text) for name in names.rpartition("=")[2].split(", ") if "=" in names)
 
 
-def _keywords(lines: list[str]) -> tuple[str, ...]:
-    return unique(clean(join_lines(line[5:] for line in lines))[0].removesuffix(".").split(";")) if lines else ()
-
-
 def _comments(lines: list[str]) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
     """Raw FUNCTION comments, locations, families."""
-    functions: list[str] = []
-    places: list[str] = []
-    kin: list[str] = []
-    topic, texts = "", list[str]()
-
-    def close() -> None:
-        if topic == "FUNCTION":
-            functions.append(join_lines(texts))
-        elif topic == "SUBCELLULAR LOCATION":
-            places.extend(locations(join_lines(texts)))
-        elif topic == "SIMILARITY":
-            kin.extend(families(join_lines(texts)))
-
+    comments: list[tuple[str, list[str]]] = [("", [])]
     for line in lines:
         if line.startswith("CC   -!- "):
-            close()
             topic, _, text = line[9:].partition(":")
-            texts = [text]
+            comments.append((topic, [text]))
         elif line.startswith("CC       "):
-            texts.append(line[9:])
+            comments[-1][1].append(line[9:])
         else:  # the dashes around the licence, and the licence
-            close()
-            topic = ""
-    close()
-    return functions, unique(places), unique(kin)
+            comments.append(("", []))
+    functions, places, kin = (
+        [join_lines(texts) for topic, texts in comments if topic == wanted] for wanted in ("FUNCTION", "SUBCELLULAR LOCATION", "SIMILARITY")
+    )
+    return functions, unique(place for text in places for place in locations(text)), unique(name for text in kin for name in families(text))

@@ -32,17 +32,17 @@ OLD_NAMES = {
 }
 """Names of columns before 2022, where they differ in more than case."""
 COLUMNS = {
-    "function": ("Function [CC]",),
-    "go_process": ("Gene Ontology (biological process)",),
-    "go_function": ("Gene Ontology (molecular function)",),
-    "go_component": ("Gene Ontology (cellular component)",),
-    "ec": ("EC number",),
-    "locations": ("Subcellular location [CC]",),
-    "keywords": ("Keywords",),
-    "families": ("Protein families",),
-    "domains": ("Pfam",),
+    "function": "Function [CC]",
+    "go_process": "Gene Ontology (biological process)",
+    "go_function": "Gene Ontology (molecular function)",
+    "go_component": "Gene Ontology (cellular component)",
+    "ec": "EC number",
+    "locations": "Subcellular location [CC]",
+    "keywords": "Keywords",
+    "families": "Protein families",
+    "domains": "Pfam",
 }
-"""What can be asked of an entry -> the columns that answer it, any of them."""
+"""What can be asked of an entry, by a card too -> the column that answers it; all but function are sets."""
 
 
 def tsv_entries(table: Table, needed: str | None = None) -> Iterator[Entry | Broken]:
@@ -54,7 +54,7 @@ def tsv_entries(table: Table, needed: str | None = None) -> Iterator[Entry | Bro
     folded = [name.casefold() for name in table.names]
     table.check_once(folded, folded)
     places = {name: place for place, name in enumerate(folded)}
-    for name in ("Entry", "Sequence", *COLUMNS.get(needed or "", ())):
+    for name in ("Entry", "Sequence", *filter(None, [COLUMNS.get(needed or "")])):
         if _place(places, name) is None:
             old = OLD_NAMES.get(name.casefold())
             raise UserError(

@@ -6,6 +6,7 @@ Expat is driven by hand: it names lines, and a document type, the only way to en
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
@@ -31,11 +32,9 @@ def xml_entries(blocks: Iterable[bytes], path: str | Path) -> Iterator[Entry | B
 
     parser.StartDoctypeDeclHandler = refuse
     parser.EntityDeclHandler = refuse
-    for block in blocks:
-        _feed(parser, block, False, path)
+    for block in chain(blocks, [b""]):
+        _feed(parser, block, not block, path)
         yield from entries.take()
-    _feed(parser, b"", True, path)
-    yield from entries.take()
 
 
 def _feed(parser: expat.XMLParserType, block: bytes, last: bool, path: str | Path) -> None:

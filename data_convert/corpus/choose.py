@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import Ledger, UserError
-from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.pack_recipe import PackRecipe
 from data_convert.corpus.parts import BEGINS, HELD_OUT, SPECIAL, read_rows
 from data_convert.corpus.plan import Part, file_fingerprint
 from data_convert.corpus.shards import COUNTS, SPLITS
@@ -42,16 +43,13 @@ class Index:
     def rows(self, part: int) -> NDArray[np.void]:
         return read_rows(self.folders[part], "pieces")
 
-    def piece_ids(self, part: int, pieces: Numbers) -> list[str]:
-        """Ids of pieces by their places in a part."""
-        wanted, found = set(pieces.tolist()), {}
-        with (self.folders[part] / "ids").open(encoding="utf-8", newline="\n") as handle:
-            for number, line in enumerate(handle):
-                if number in wanted:
-                    found[number] = line.rstrip("\n")
-                    if len(found) == len(wanted):
-                        break
-        return [found[number] for number in pieces.tolist()]
+    def ids(self, pieces: Numbers) -> list[str]:
+        """Ids of pieces by their numbers."""
+        found = []
+        for piece, part in zip(pieces, np.searchsorted(self.pieces, pieces, "right") - 1, strict=True):
+            with (self.folders[part] / "ids").open(encoding="utf-8", newline="\n") as handle:
+                found.append(next(islice(handle, int(piece - self.pieces[part]), None)).rstrip("\n"))
+        return found
 
 
 def _starts(counts: Sequence[int]) -> Numbers:
@@ -78,7 +76,7 @@ def kept_pieces(index: Index) -> tuple[NDArray[np.bool_], list[dict[str, Any]]]:
             ledger["reasons"][DUPLICATE] = number
             count["letters"][DUPLICATE] = int(index.rows(part)["letters"][of_part[owner]].sum())
             begins = np.flatnonzero(index.rows(part)["flags"] & BEGINS)
-            ledger["examples"][DUPLICATE] = index.piece_ids(part, begins[of_part][:5])
+            ledger["examples"][DUPLICATE] = index.ids(index.pieces[part] + begins[of_part][:5])
         ledgers.append(ledger)
     return kept, ledgers
 
@@ -127,7 +125,7 @@ def choose(recipe: PackRecipe, index: Index) -> Choice:
     """
     kept, ledgers = kept_pieces(index)
     reports: list[dict[str, Any]] = []
-    pools: list[dict[str, Pool]] = []
+    pools: list[dict[str, dict[str, NDArray[Any]]]] = []
     for number, source in enumerate(recipe.sources):
         mine = [place for place, part in enumerate(index.parts) if part.source == number]
         reports.append(
@@ -139,7 +137,7 @@ def choose(recipe: PackRecipe, index: Index) -> Choice:
             }
         )
         pools.append({split: _pool(index, mine, kept, split) for split in SPLITS})
-    budgets = _budgets(recipe, [int(pool["train"].tokens.sum()) for pool in pools])
+    budgets = _budgets(recipe, [int(pool["train"]["tokens"].sum()) for pool in pools])
     fragments: dict[str, Numbers] = {}
     for side, split in enumerate(SPLITS):
         chosen = []
@@ -162,31 +160,17 @@ def choose(recipe: PackRecipe, index: Index) -> Choice:
     return Choice(reports, fragments, _inputs(index))
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Pieces of one source and split that could be taken."""
-
-    piece: Numbers
-    tokens: Numbers
-    first: Numbers
-    """Number of each piece's first fragment."""
-    fragments: Numbers
-    letters: Numbers
-    special: NDArray[np.bool_]
-
-
-def _pool(index: Index, parts: Sequence[int], kept: NDArray[np.bool_], split: str) -> Pool:
-    columns: list[tuple[NDArray[Any], ...]] = []
+def _pool(index: Index, parts: Sequence[int], kept: NDArray[np.bool_], split: str) -> dict[str, NDArray[Any]]:
+    """Pieces of one source and split that could be taken, by column; `first` is the number of each piece's first fragment."""
+    tables = []
     for part in parts:
         rows = index.rows(part)
         side = (rows["flags"] & HELD_OUT > 0) == (split == "heldout")
         mine = np.flatnonzero(side & kept[index.pieces[part] : index.pieces[part + 1]])
-        rows = rows[mine]
-        first = rows["first"].astype(np.int64) + index.fragments[part]
-        special = (rows["flags"] & SPECIAL) > 0
-        columns.append((mine + index.pieces[part], rows["tokens"], first, rows["fragments"], rows["letters"], special))
-    piece, tokens, first, fragments, letters, special = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return Pool(piece, tokens.astype(np.int64), first, fragments.astype(np.int64), letters.astype(np.int64), special)
+        table = {name: rows[name][mine].astype(np.int64) for name in ("first", "tokens", "fragments", "letters", "flags")}
+        tables.append({**table, "piece": mine + index.pieces[part], "first": table["first"] + index.fragments[part]})
+    pool = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    return {"special": (pool.pop("flags") & SPECIAL) > 0, **pool}
 
 
 def _budgets(recipe: PackRecipe, available: list[int]) -> list[int | None]:
@@ -194,38 +178,35 @@ def _budgets(recipe: PackRecipe, available: list[int]) -> list[int | None]:
     if recipe.sources[0].share is None:
         return [source.max_tokens for source in recipe.sources]
     shares = [source.share or 0.0 for source in recipe.sources]
-    most = [_most(source, tokens) for source, tokens in zip(recipe.sources, available, strict=True)]
+    repeated = [tokens * source.max_repeats for source, tokens in zip(recipe.sources, available, strict=True)]
+    most = [min(tokens, source.max_tokens or tokens) for source, tokens in zip(recipe.sources, repeated, strict=True)]
     total = recipe.total_tokens or min(tokens * sum(shares) / share for tokens, share in zip(most, shares, strict=True))
     wanted = [math.floor(total * share / sum(shares)) for share in shares]
     return [min(tokens, source.max_tokens or tokens) for tokens, source in zip(wanted, recipe.sources, strict=True)]
 
 
-def _most(source: Source, available: int) -> int:
-    return min(available * source.max_repeats, source.max_tokens or available * source.max_repeats)
-
-
-def _draw(index: Index, pool: Pool, limit: int | None, repeats: int, seed: list[int]) -> tuple[Numbers, dict[str, Any]]:
+def _draw(index: Index, pool: dict[str, NDArray[Any]], limit: int | None, repeats: int, seed: list[int]) -> tuple[Numbers, dict[str, Any]]:
     """Fragments of pieces drawn until the next would not fit, in as many rounds as allowed; and the ledger of the first round."""
     ledger, taken, tokens, repeated = Ledger(), [np.zeros(0, dtype=np.int64)], 0, 0
     for turn in range(repeats if limit is not None else 1):
-        order = np.random.default_rng([*seed, turn]).permutation(len(pool.piece))
+        order = np.random.default_rng([*seed, turn]).permutation(len(pool["piece"]))
         if limit is not None:
-            order = order[: int(np.searchsorted(np.cumsum(pool.tokens[order]), limit - tokens, "right"))]
-        special = order[pool.special[order]]
-        tokens += int(pool.tokens[order].sum())
-        taken.append(_ranges(pool.first[order], pool.fragments[order]))
+            order = order[: int(np.searchsorted(np.cumsum(pool["tokens"][order]), limit - tokens, "right"))]
+        special = order[pool["special"][order]]
+        tokens += int(pool["tokens"][order].sum())
+        taken.append(_ranges(pool["first"][order], pool["fragments"][order]))
         if turn:
             repeated += len(order) - len(special)
         else:
             ledger.read, ledger.written = len(order), len(order) - len(special)
-            spelt, lost = int(pool.letters[order].sum()), int(pool.letters[special].sum())
-            letters = {SPELLS_CONTROL: lost, "left_out_by_budget": int(pool.letters.sum()) - spelt, "packed": spelt - lost}
+            spelt, lost = int(pool["letters"][order].sum()), int(pool["letters"][special].sum())
+            letters = {SPELLS_CONTROL: lost, "left_out_by_budget": int(pool["letters"].sum()) - spelt, "packed": spelt - lost}
             if len(special):
                 ledger.reasons[SPELLS_CONTROL] = len(special)
-                ledger.examples[SPELLS_CONTROL] = _names(index, pool.piece[np.sort(special)[:5]])
-        if len(order) < len(pool.piece) or not tokens:
+                ledger.examples[SPELLS_CONTROL] = index.ids(pool["piece"][np.sort(special)[:5]])
+        if len(order) < len(pool["piece"]) or not tokens:
             break
-    report = {**ledger.as_dict(), "left_out_by_budget": len(pool.piece) - ledger.read, "tokens": tokens, "letters": letters}
+    report = {**ledger.as_dict(), "left_out_by_budget": len(pool["piece"]) - ledger.read, "tokens": tokens, "letters": letters}
     return np.concatenate(taken), report | ({"repeated": repeated} if repeats > 1 else {})
 
 
@@ -233,14 +214,6 @@ def _ranges(first: Numbers, counts: Numbers) -> Numbers:
     """first[0], first[0] + 1, ... (counts[0] of them), first[1], ..."""
     ends = np.cumsum(counts)
     return np.repeat(first - (ends - counts), counts) + np.arange(int(ends[-1]) if len(ends) else 0)
-
-
-def _names(index: Index, pieces: Numbers) -> list[str]:
-    names = []
-    for piece in pieces:
-        part = int(np.searchsorted(index.pieces, piece, "right")) - 1
-        names += index.piece_ids(part, np.array([piece - index.pieces[part]]))
-    return names
 
 
 def _records(index: Index, parts: Sequence[int], max_broken: float) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artefacts.errors import Ledger
+from data_convert.corpus.pack_recipe import Source
 from sequences.alphabets import ALPHABETS, reverse_complement
-from sequences.markdown import Unit
 from sequences.readers import Sequence, read_sequences
-from sequences.texts import Text, read_texts
+from sequences.texts import read_texts
 
 IN_LOWER_CASE = bytes(ord("1") if chr(byte).islower() and byte < 128 else ord("0") for byte in range(256))
 PARAGRAPH = re.compile(r".+?(?:\n[^\S\n]*\n\s*|\Z)", re.DOTALL)
@@ -56,54 +56,36 @@ class Document:
             return f"{self.modality}:{self.letters}"
         return f"dna:{min(self.letters, reverse_complement(self.letters))}"
 
+    @property
+    def sha(self) -> bytes:
+        """SHA-256 of the key."""
+        return hashlib.sha256(self.key.encode()).digest()
+
 
 def read_documents(
-    modality: str,
-    file: str | Path,
-    records: Ledger,
-    documents: Ledger,
-    *,
-    window: int | None = None,
-    stride: int | None = None,
-    max_n_share: float = 1.0,
-    max_repeat_share: float = 1.0,
-    repeats_kept: float = 0.0,
-    unit: Unit = "document",
-    rejected: Counter[str] | None = None,
+    source: Source, file: str | Path, records: Ledger, documents: Ledger, rejected: Counter[str] | None = None
 ) -> Iterator[Document]:
-    """Documents of one file, each with modality, source and id.
+    """Documents of one file as its source in the recipe asks for them, each with modality, source and id.
 
     Args:
-        modality: dna, rna, protein or text.
         records: counts what the file holds. documents: counts what becomes of it.
-        window, stride, max_n_share, max_repeat_share, repeats_kept: see `sequence_documents`; without meaning for text.
-        unit: text only: one document per text, section or paragraph.
         rejected: letters of the sequence documents set aside, by reason, are added to it.
 
     Raises:
         UserError: see `read_texts`, `read_sequences`.
     """
-    if modality == "text":
-        return text_documents(read_texts(file, records, unit), documents, str(file))
-    return sequence_documents(
-        read_sequences(file, ALPHABETS[modality], records, keep_case=max_repeat_share < 1), modality, documents, window=window,
-        stride=stride, max_n_share=max_n_share, max_repeat_share=max_repeat_share, repeats_kept=repeats_kept, source=str(file),
-        rejected=rejected,
-    )  # fmt: skip
+    if source.modality != "text":
+        sequences = read_sequences(file, ALPHABETS[source.modality], records, keep_case=source.max_repeat_share < 1)
+        yield from sequence_documents(sequences, source, documents, str(file), rejected)
+        return
+    for text in read_texts(file, records, source.unit):  # `split_text` cuts long ones after they are held out: a text stays on one side
+        documents.read += 1
+        documents.written += 1
+        yield Document(text.id, "text", text.text, str(file))
 
 
 def sequence_documents(
-    sequences: Iterable[Sequence],
-    modality: str,
-    ledger: Ledger,
-    *,
-    window: int | None = None,
-    stride: int | None = None,
-    max_n_share: float = 1.0,
-    max_repeat_share: float = 1.0,
-    repeats_kept: float = 0.0,
-    source: str = "",
-    rejected: Counter[str] | None = None,
+    sequences: Iterable[Sequence], source: Source, ledger: Ledger, file: str = "", rejected: Counter[str] | None = None
 ) -> Iterator[Document]:
     """One document per window, or per record where `window` is None. Ids are `name`, or `name:start-end` (0-based, end excluded).
 
@@ -112,12 +94,13 @@ def sequence_documents(
     `rejected`; so are windows with more than `max_repeat_share` of lower case, as repeats are marked, but for a share
     `repeats_kept` of these, drawn by a hash of their content. A record without a capital letter marks nothing.
     """
+    modality, window, most_unknown, most_repeats = source.modality, source.window, source.max_n_share, source.max_repeat_share
     unknown = "X" if modality == "protein" else "N"
     for sequence in sequences:
         length = len(sequence.letters)
-        size, step = window or length, stride or window or length
+        size, step = window or length, source.stride or window or length
         whole, repeats = sequence.letters, b""
-        if max_repeat_share < 1:  # only then the file's own case was kept
+        if most_repeats < 1:  # only then the file's own case was kept
             whole = sequence.letters.upper()
             repeats = b"" if sequence.letters.islower() else sequence.letters.encode().translate(IN_LOWER_CASE)
         for start in range(0, length, step):
@@ -125,31 +108,23 @@ def sequence_documents(
             identity = sequence.id if window is None else f"{sequence.id}:{start}-{start + len(letters)}"
             ledger.read += 1
             reason = ""
-            if letters.count(unknown) > max_n_share * len(letters):
-                reason = f"more than {max_n_share:g} of its letters are {unknown}"
-            elif repeats.count(b"1", start, start + size) > max_repeat_share * len(letters) and not _drawn(letters, repeats_kept):
-                reason = f"more than {max_repeat_share:g} of its letters are marked as repeats"
+            if letters.count(unknown) > most_unknown * len(letters):
+                reason = f"more than {most_unknown:g} of its letters are {unknown}"
+            elif repeats.count(b"1", start, start + size) > most_repeats * len(letters) and not _drawn(letters, source.repeats_kept):
+                reason = f"more than {most_repeats:g} of its letters are marked as repeats"
             if reason:
                 ledger.reject(reason, identity)
                 if rejected is not None:
                     rejected[reason] += len(letters)
             else:
                 ledger.written += 1
-                yield Document(identity, modality, letters, source)
+                yield Document(identity, modality, letters, file)
             if start + size >= length:
                 break
 
 
 def _drawn(letters: str, share: float) -> bool:
     return int.from_bytes(hashlib.sha256(f"repeats:{letters}".encode()).digest()[:8]) < share * 2**64
-
-
-def text_documents(texts: Iterable[Text], ledger: Ledger, source: str = "") -> Iterator[Document]:
-    """One document per text; `split_text` cuts long ones after they are held out, so that a text stays on one side."""
-    for text in texts:
-        ledger.read += 1
-        ledger.written += 1
-        yield Document(text.id, "text", text.text, source)
 
 
 def split_text(document: Document, longest: int) -> Iterator[Document]:
@@ -169,13 +144,8 @@ def split_text(document: Document, longest: int) -> Iterator[Document]:
         yield Document(f"{document.id}#{number}", "text", part, document.source)
 
 
-def is_held_out(document: Document, share: float) -> bool:
-    """True for about `share` of all documents, by SHA-256 of the content: stable across runs, machines and file order."""
-    return held_out_by(hashlib.sha256(document.key.encode()).digest(), share)
-
-
-def held_out_by(sha: bytes, share: float) -> bool:
-    """The same by the hash itself, for those who need it for more."""
+def is_held_out(sha: bytes, share: float) -> bool:
+    """True for about `share` of all documents, by the SHA-256 of their content: stable across runs, machines and file order."""
     return int.from_bytes(sha[:8]) < share * 2**64
 
 

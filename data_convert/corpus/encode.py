@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,12 +79,10 @@ class Encoder:
         Such a text would start or end a document, or open a sequence, in the middle of a sentence.
         """
         ids: dict[int, NDArray[np.uint32]] = {}
-        for modality, encoder in self._genes.items():
+        fast: dict[str, Any] = self._genes if self._words is None else {**self._genes, "text": self._words}
+        for modality, encoder in fast.items():
             mine = [place for place, document in enumerate(documents) if document.modality == modality]
             ids.update(zip(mine, encoder.encode_many([documents[place].letters for place in mine]), strict=True))
-        if self._words is not None:
-            mine = [place for place, document in enumerate(documents) if document.modality == "text"]
-            ids.update(zip(mine, self._words.encode_many([documents[place].letters for place in mine]), strict=True))
         mine = [place for place in range(len(documents)) if place not in ids]
         encodings = self._backend.encode_batch_fast([documents[place].wrapped for place in mine], add_special_tokens=False)
         ids.update((place, np.array(encoding.ids, dtype=np.uint32)) for place, encoding in zip(mine, encodings, strict=True))

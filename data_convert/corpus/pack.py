@@ -63,7 +63,7 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     parts = plan(recipe)
     encoder = check_encoder(recipe)
     excluded = read_excluded(tuple(recipe.exclude), recipe.max_broken)[1]
-    folders = [work / "parts" / part.name for part in parts]
+    folders = [work / "parts" / f"{part.number:05d}" for part in parts]
     index, of = recipe.share_of_parts
     mine = [part for part in parts if part.number % of == index - 1]
     missing = [part for part in mine if not finished(folders[part.number], part)]

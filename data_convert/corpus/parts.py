@@ -12,30 +12,30 @@ Held-out documents are marked, not set apart; duplicates and budgets concern all
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import SET_ASIDE, Ledger, UserError
 from artefacts.folder import new_folder, seal, sound
-from data_convert.corpus.documents import Document, held_out_by, other_strand, read_documents, split_text
+from data_convert.corpus.documents import Document, is_held_out, other_strand, read_documents, split_text
 from data_convert.corpus.encode import Encoder
 from data_convert.corpus.exclude import HOLDS, read_excluded
 from data_convert.corpus.pack_recipe import PackRecipe, Source
 from data_convert.corpus.plan import Part, content, content_hash
 from data_convert.corpus.shards import COUNTS
 
+T = TypeVar("T")
 PIECE = np.dtype([("digest", "<u8"), ("tokens", "<u8"), ("first", "<u8"), ("letters", "<u8"), ("fragments", "<u4"), ("flags", "<u4")])
 """The document's digest; tokens; number of its first fragment in the part; bases, residues or bytes; how many fragments."""
 HELD_OUT, BEGINS, SPECIAL = 1, 2, 4
@@ -75,8 +75,10 @@ def _convert(recipe: PackRecipe, part: Part, folder: Path) -> None:
             found = _without(found, recipe, source, documents, letters)
         if not part.whole:
             found = _named(found, part)
-        with Writer(folder) as writer:
-            for batch in _batches(_pieces(found, part, source, recipe.block_tokens)):
+        with ExitStack() as stack:
+            names = ("tokens", "fragments", "pieces", "ids")
+            writer = Writer(*(stack.enter_context((folder / name).open("wb", buffering=1 << 20)) for name in names))
+            for batch in _batches(_pieces(found, part, source), lambda piece: piece[0]):
                 fragments = encoder.encode([piece for piece, _, _ in batch])
                 for (piece, digest, flags), of_piece in zip(batch, fragments, strict=True):
                     writer.add(piece, digest, flags, of_piece)
@@ -113,20 +115,11 @@ def check_encoder(recipe: PackRecipe) -> Encoder:
 
 def _documents(source: Source, part: Part, file: Path, records: Ledger, documents: Ledger, letters: Counter[str]) -> Iterator[Document]:
     try:
-        yield from documents_of(source, file, records, documents, letters)
+        yield from read_documents(source, file, records, documents, letters)
     except UserError:
         if part.whole or records.written:
             raise
         # a range without one usable record is no error; a file without one is, which only all of its parts can tell
-
-
-def documents_of(source: Source, file: Path, records: Ledger, documents: Ledger, letters: Counter[str] | None = None) -> Iterator[Document]:
-    """The documents of a file, before anything is dropped but what its ledgers say."""
-    return read_documents(
-        source.modality, file, records, documents,
-        window=source.window, stride=source.stride, max_n_share=source.max_n_share,
-        max_repeat_share=source.max_repeat_share, repeats_kept=source.repeats_kept, unit=source.unit, rejected=letters,
-    )  # fmt: skip
 
 
 def _without(found: Iterator[Document], recipe: PackRecipe, source: Source, ledger: Ledger, letters: Counter[str]) -> Iterator[Document]:
@@ -135,9 +128,7 @@ def _without(found: Iterator[Document], recipe: PackRecipe, source: Source, ledg
     if excluded is None:
         yield from found
         return
-    batch: list[Document] = []
-
-    def clean() -> Iterator[Document]:
+    for batch in _batches(found, lambda document: document):
         for document, held in zip(batch, excluded.held_by([document.letters for document in batch]), strict=True):
             if held:
                 ledger.written -= 1
@@ -145,15 +136,6 @@ def _without(found: Iterator[Document], recipe: PackRecipe, source: Source, ledg
                 letters[HOLDS] += document.size
             else:
                 yield document
-
-    size = 0
-    for document in found:
-        batch.append(document)
-        size += len(document.letters)
-        if size >= BATCH_LETTERS:
-            yield from clean()
-            batch, size = [], 0
-    yield from clean()
 
 
 def _named(found: Iterator[Document], part: Part) -> Iterator[Document]:
@@ -163,7 +145,7 @@ def _named(found: Iterator[Document], part: Part) -> Iterator[Document]:
         yield replace(document, id=identity, source=str(part.file))
 
 
-def pieces_of(document: Document, source: Source, held_out: bool, block_tokens: int) -> Iterator[Document]:
+def pieces_of(document: Document, source: Source, held_out: bool) -> Iterator[Document]:
     """Long texts in pieces; the other strand where it is asked for, in training only: held-out loss needs one strand."""
     if source.modality == "text":
         yield from split_text(document, source.window) if source.window else [document]
@@ -173,22 +155,23 @@ def pieces_of(document: Document, source: Source, held_out: bool, block_tokens: 
         yield other_strand(document)
 
 
-def _pieces(found: Iterator[Document], part: Part, source: Source, block_tokens: int) -> Iterator[tuple[Document, int, int]]:
+def _pieces(found: Iterator[Document], part: Part, source: Source) -> Iterator[tuple[Document, int, int]]:
     """(piece, its document's digest, flags)."""
     for document in found:
-        sha = hashlib.sha256(document.key.encode()).digest()
-        held_out = part.held_out or (not source.heldout_files and held_out_by(sha, source.heldout_share))
+        sha = document.sha
+        held_out = part.held_out or (not source.heldout_files and is_held_out(sha, source.heldout_share))
         flags = BEGINS | (HELD_OUT if held_out else 0)
-        for piece in pieces_of(document, source, held_out, block_tokens):
+        for piece in pieces_of(document, source, held_out):
             yield piece, int.from_bytes(sha[8:16]), flags
             flags &= ~BEGINS
 
 
-def _batches(pieces: Iterator[tuple[Document, int, int]]) -> Iterator[list[tuple[Document, int, int]]]:
-    batch, size = [], 0
-    for piece in pieces:
-        batch.append(piece)
-        size += len(piece[0].letters)
+def _batches(items: Iterator[T], document_of: Callable[[T], Document]) -> Iterator[list[T]]:
+    """Items one after the other, of about BATCH_LETTERS together."""
+    batch, size = list[T](), 0
+    for item in items:
+        batch.append(item)
+        size += len(document_of(item).letters)
         if size >= BATCH_LETTERS:
             yield batch
             batch, size = [], 0
@@ -199,21 +182,10 @@ def _batches(pieces: Iterator[tuple[Document, int, int]]) -> Iterator[list[tuple
 class Writer:
     """Appends pieces to a part's files."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._stack = ExitStack()
+    def __init__(self, tokens: BinaryIO, fragments: BinaryIO, pieces: BinaryIO, ids: BinaryIO) -> None:
+        self._tokens, self._fragments, self._pieces, self._ids = tokens, fragments, pieces, ids
         self.pieces = self.fragments = self.tokens = 0
         self._id_at = 0
-
-    def __enter__(self) -> Writer:
-        names = ("tokens", "fragments", "pieces", "ids")
-        self._tokens, self._fragments, self._pieces, self._ids = (
-            self._stack.enter_context((self._folder / name).open("wb", buffering=1 << 20)) for name in names
-        )
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
 
     def add(self, piece: Document, digest: int, flags: int, fragments: list[Any] | None) -> None:
         """`fragments` are None for a text that spells a special token."""

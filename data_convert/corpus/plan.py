@@ -45,10 +45,6 @@ class Part:
     key: str
     """Changes with the file, the tokenizer and what the recipe says about converting it."""
 
-    @property
-    def name(self) -> str:
-        return f"{self.number:05d}"
-
     def __str__(self) -> str:
         return f"{self.file}" if self.whole else f"{self.file}[bytes {self.start}-{self.stop}]"
 
@@ -131,11 +127,8 @@ def content(part: Part, folder: Path) -> Iterator[Path]:
 
 def content_hash(file: Path) -> str:
     """SHA-256 of the bytes of a part's content."""
-    digest = hashlib.sha256()
     with file.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def file_fingerprint(file: Path, hashes: list[str]) -> str:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger
-from data_convert.corpus.documents import Document, is_held_out
+from data_convert.corpus.documents import Document, is_held_out, read_documents
 from data_convert.corpus.pack_recipe import PackRecipe
-from data_convert.corpus.parts import check_encoder, documents_of, pieces_of
+from data_convert.corpus.parts import check_encoder, pieces_of
 from data_convert.corpus.shards import SPLITS, load_shards
 
 ROWS = 256
@@ -67,9 +67,9 @@ def _digests_of_files(recipe: PackRecipe) -> NDArray[np.uint64]:
     digests: list[int] = []
     for source in recipe.sources:
         for file, held_out in [(file, True) for file in source.heldout_files] + [(file, False) for file in source.files]:
-            for document in documents_of(source, file, Ledger(), Ledger()):
-                aside = held_out or (not source.heldout_files and is_held_out(document, source.heldout_share))
-                digests += [_digest(piece) for piece in pieces_of(document, source, aside, recipe.block_tokens)]
+            for document in read_documents(source, file, Ledger(), Ledger()):
+                aside = held_out or (not source.heldout_files and is_held_out(document.sha, source.heldout_share))
+                digests += [_digest(piece) for piece in pieces_of(document, source, aside)]
     return np.array(digests, dtype=np.uint64)
 
 

@@ -106,24 +106,19 @@ class _Lfs(BaseModel):
     oid: str
 
 
-class _HubItem(BaseModel):
+class _Item(BaseModel):
     type: str
     path: str
     oid: str = ""
+    """What git calls its contents, at the hub; GitHub says `sha`."""
+    sha: str = ""
     size: int | None = None
     lfs: _Lfs | None = None
 
 
-class _GitItem(BaseModel):
-    type: str
-    path: str
-    sha: str = ""
-    size: int | None = None
-
-
 class _GitTree(BaseModel):
     truncated: bool
-    tree: list[_GitItem]
+    tree: list[_Item]
 
 
 def _hub(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
@@ -132,7 +127,7 @@ def _hub(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
     while page not in seen:
         seen.add(page)
         text, headers = client.text(page)
-        for item in _parsed(list[_HubItem], text, page):
+        for item in _parsed(list[_Item], text, page):
             if item.type == "file":  # large files carry their SHA-256, small ones what git calls them
                 entries[item.path] = (f"sha256:{item.lfs.oid}" if item.lfs else f"git-sha1:{item.oid}", item.size)
         following = re.search(r'<([^>]+)>;\s*rel="next"', headers.get("Link", ""))

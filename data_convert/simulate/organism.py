@@ -95,7 +95,10 @@ def simulate(recipe: SimulateRecipe, *, overwrite: bool = False) -> None:
     }
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         counts: dict[str, dict] = {
-            "bases": {part: _write_genome(folder / "genome" / f"{part}.fa", chromosomes) for part, chromosomes in parts.items()},
+            "bases": {
+                part: _write_fasta(folder / "genome" / f"{part}.fa", ((f"{c.name} simulated organism", c.sequence) for c in its))
+                for part, its in parts.items()
+            },
             "genes": {part: len(placed) for part, placed in genes.items()},
             "residues": {part: _write_proteins(folder / "proteins" / f"{part}.fa", chromosomes) for part, chromosomes in parts.items()},
             "text_characters": _write_text(folder / "text", recipe, genes),
@@ -130,18 +133,14 @@ def _write_fasta(path: Path, records: Iterable[tuple[str, str]]) -> int:
     return letters
 
 
-def _write_genome(path: Path, chromosomes: list[Chromosome]) -> int:
-    return _write_fasta(path, ((f"{chromosome.name} simulated organism", chromosome.sequence) for chromosome in chromosomes))
-
-
 def _write_proteins(path: Path, chromosomes: list[Chromosome]) -> int:
     """The header tells where the gene lies, and nothing about its function."""
-    return _write_fasta(path, ((_protein_header(c, placed), placed.gene.protein) for c in chromosomes for placed in c.genes))
-
-
-def _protein_header(chromosome: Chromosome, placed: Placed) -> str:
-    end = placed.start + len(placed.gene.locus)
-    return f"{placed.gene.name} simulated organism {chromosome.name}:{placed.start + 1}-{end}:{'-' if placed.minus else '+'}"
+    records = []
+    for chromosome in chromosomes:
+        for placed in chromosome.genes:
+            place = f"{chromosome.name}:{placed.start + 1}-{placed.start + len(placed.gene.locus)}:{'-' if placed.minus else '+'}"
+            records.append((f"{placed.gene.name} simulated organism {place}", placed.gene.protein))
+    return _write_fasta(path, records)
 
 
 def _write_text(folder: Path, recipe: SimulateRecipe, genes: dict[str, list[Placed]]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from data_convert.splits.grouping import Grouping
 from data_convert.splits.leakage import summary, twins
 from data_convert.splits.mmseqs import mmseqs_pairs
 from data_convert.splits.near import join_near
-from data_convert.splits.pool import DEV, SPLITS, TEST, Ints, Pool, read_pool
+from data_convert.splits.pool import DEV, SPLITS, TEST, Ints, Pool, pool_of, read_pool
 from data_convert.splits.register import in_register
 from data_convert.splits.residual import BINS, Nearest, described, nearest
 from data_convert.splits.union import Parents
+from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.examples import Example
 
 STAGE = "audit"
 MOST_MENDS = 8
@@ -49,9 +52,8 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     Raises:
         UserError: an output exists, or `records` is no folder of records.
     """
-    from data_convert.splits.page import write_page
+    from data_convert.splits.page import tables, write_page
     from data_convert.splits.rewrite import rewrite
-    from data_convert.splits.tables import tables
 
     (records,) = recipe.records
     if recipe.write_split is not None and recipe.write_split.resolve() == records.resolve():
@@ -67,6 +69,7 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     official = nearest(pool, pool.split, TEST, recipe.measure, recipe.seed, recipe.clusters)
     rule = f"leak-controlled split over all tasks of the folder: {recipe.rule}, seed {recipe.seed}"
     ways = twins(pool, pairs, found)
+    rows = np.unique(split.group[pool.node], return_counts=True)[1]
     document = {
         "records": {name: int((pool.split == side).sum()) for side, name in enumerate(SPLITS)},
         "tasks": [card.id for card in pool.cards],
@@ -80,7 +83,7 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
             "leak_controlled": {SPLITS[side]: described(pool, split.split, side, left[side]) for side in (TEST, DEV)},
         },
         "split": {"rule": rule, "tasks": split.report, "notes": {task: notes for task, notes in split.notes.items() if notes}},
-        "groups": _groups(pool, split),
+        "groups": {"groups": len(rows), "largest": np.sort(rows)[::-1][:10].tolist(), "sides": len(pool.node)},
     }
     text = tables(document)
     print(text)
@@ -144,7 +147,25 @@ def mended(pool: Pool, cluster: Ints, how: Grouping, seed: int, measure: int | N
     return found, split, left
 
 
-def _groups(pool: Pool, split: Split) -> dict[str, Any]:
-    roots = split.group[pool.node]
-    _, rows = np.unique(roots, return_counts=True)
-    return {"groups": len(rows), "largest": np.sort(rows)[::-1][:10].tolist(), "sides": len(pool.node)}
+def grouped_split(card: TaskCard, examples: Iterable[Example], split: Ints, how: Grouping, seed: int) -> Split:
+    """A leak-controlled split of the rows of one file, for the `group` of `convert tasks`: no cluster stands on two sides.
+
+    Args:
+        split: [rows] 0 train, 1 dev, 2 test: the sizes and the balance of classes that the result follows.
+    """
+    modality = {item.name: item.modality for item in card.inputs}
+    records = (
+        (
+            example.row,
+            {
+                "id": str(number),
+                "task": card.id,
+                "split": SPLITS[side],
+                "label": example.label,
+                "inputs": [{"name": name, "modality": modality[name], "letters": letters} for name, letters in example.inputs.items()],
+            },
+        )
+        for number, (example, side) in enumerate(zip(examples, split.tolist(), strict=True))
+    )
+    pool = pool_of([card], records)
+    return mended(pool, clusters(pool, how)[1], how, seed)[1]

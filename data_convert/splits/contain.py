@@ -59,17 +59,12 @@ def _push(forward, backward, code, complement, size, bits, keep):
     return forward, backward
 
 
-@njit(inline="always")
-def _keep(size, bits):
-    return np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - size * bits)
-
-
 @njit(cache=True, nogil=True)
 def _stretch_of_each(codes, starts, size, bits, both):
     """Per node: its stretch, where it begins (-1: too short), and whether it reads first on the other strand."""
     n = len(starts) - 1
     keys, places, turned = np.zeros(n, np.uint64), np.full(n, -1, np.int64), np.zeros(n, np.bool_)
-    keep = _keep(size, bits)
+    keep = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - size * bits)
     for node in range(n):
         forward, backward, least = np.uint64(0), np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
         for at in range(starts[node], starts[node + 1]):
@@ -106,7 +101,7 @@ def _scan(codes, starts, low, high, keys, order, places, turned, table, size, bi
     """Places as `contained` gives them, in the longer ones low .. high - 1."""
     found = np.zeros((1 << 10, 4), np.int64)
     count = 0
-    keep, last = _keep(size, bits), np.uint64(len(table) - 1)
+    keep, last = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - size * bits), np.uint64(len(table) - 1)
     for node in range(low, high):
         length = starts[node + 1] - starts[node]
         forward, backward = np.uint64(0), np.uint64(0)

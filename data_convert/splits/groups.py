@@ -16,21 +16,17 @@ FILE = "groups.tsv"
 HEADER = "id\tgroup"
 
 
-class GroupWriter:
-    """Collects rows while records are written."""
+def write_groups(folder: Path, pool: Pool, group: Ints, tested: dict[int, str]) -> None:
+    """Write the file.
 
-    def __init__(self, pool: Pool, group: Ints) -> None:
-        """Args: group: [nodes] of the split."""
-        self._sides, self._group_of_side, self._rows = pool.sides, group[pool.node], [HEADER]
-
-    def add(self, number: int, name: str) -> None:
-        """The record of this number in the pool, under this id. Inputs of different groups are a group of their own: `3+17`."""
-        groups = np.unique(self._group_of_side[self._sides[number] : self._sides[number + 1]])
-        self._rows.append(f"{name}\t{'+'.join(map(str, groups))}")
-
-    def write(self, folder: Path) -> None:
-        """Write the file."""
-        (folder / FILE).write_text("\n".join(self._rows) + "\n", encoding="utf-8")
+    Args:
+        group: [nodes] of the split. Inputs of different groups are a group of their own: `3+17`.
+        tested: number in the pool -> id, of each test record.
+    """
+    of_side = group[pool.node]
+    groups = (np.unique(of_side[pool.sides[number] : pool.sides[number + 1]]) for number in tested)
+    rows = [f"{name}\t{'+'.join(map(str, its))}" for name, its in zip(tested.values(), groups, strict=True)]
+    (folder / FILE).write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
 
 
 def read_groups(folder: Path) -> dict[str, str]:

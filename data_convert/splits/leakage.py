@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_convert.splits.pool import DEV, SPLITS, TEST, TRAIN, Ints, Pool, pair_inputs, ranges
+from data_convert.splits.pool import DEV, SPLITS, TEST, TRAIN, Ints, Pool, matches, pair_inputs
 
 CLASSES = ("exact", "reverse_complement", "containment", "cluster")
 PAIR = "pair"
@@ -48,21 +48,17 @@ def twins(pool: Pool, contained: Ints, cluster: Ints) -> dict[str, Twins]:
     dna = pool.node < len(pool.spaces[0])
     turned = np.flatnonzero(dna)
     either = np.unique(np.concatenate([contained[:, :2], contained[:, 1::-1]]), axis=0)
-    row, place = ranges(np.searchsorted(either[:, 0], pool.node, "left"), np.searchsorted(either[:, 0], pool.node, "right"))
+    row, place = matches(either[:, 0], pool.node)
+
+    def beside(known: Ints, side: Ints, key: Ints) -> Twins:
+        """All sides by the key under which they are known, which alone is no match of the class, and some by another."""
+        counts = np.concatenate([~yes, np.ones(len(side), dtype=bool)])
+        return Twins(np.concatenate([every, side]), np.concatenate([known, key]), counts, known)
+
     return {
         "exact": Twins(every, spelling, yes, spelling),
-        "reverse_complement": Twins(
-            np.concatenate([every, turned]),
-            np.concatenate([spelling, spelling[turned] ^ 1]),
-            np.concatenate([~yes, np.ones(len(turned), dtype=bool)]),
-            spelling,
-        ),
-        "containment": Twins(
-            np.concatenate([every, row]),
-            np.concatenate([pool.node, either[place, 1]]),
-            np.concatenate([~yes, np.ones(len(row), dtype=bool)]),
-            pool.node,
-        ),
+        "reverse_complement": beside(spelling, turned, spelling[turned] ^ 1),
+        "containment": beside(pool.node, row, either[place, 1]),
         "cluster": Twins(every, cluster[pool.node], yes, cluster[pool.node]),
     }
 
@@ -128,7 +124,7 @@ def joined(record: Ints, key: Ints, known: Ints, task: Ints, label: Ints) -> Hit
     tasks, labels = int(task.max()) + 1, int(label.max()) + 1
     packed, times = np.unique((known * tasks + task) * labels + label, return_counts=True)
     keys = packed // labels // tasks
-    row, place = ranges(np.searchsorted(keys, key, "left"), np.searchsorted(keys, key, "right"))
+    row, place = matches(keys, key)
     # (record, task, label) with the number of twins; a record may reach a train record by more than one key, never with the same one
     together, inverse = np.unique(record[row] * (tasks * labels) + packed[place] % (tasks * labels), return_inverse=True)
     if not len(together):
@@ -177,13 +173,9 @@ def _pair_keys(
     records = np.flatnonzero(whole & (split == tested))
     order = np.argsort(way.side, kind="stable")
     side, key, counts = way.side[order], way.key[order], way.counts[order]
-
-    def of(sides: Ints) -> tuple[Ints, Ints]:
-        return ranges(np.searchsorted(side, sides, "left"), np.searchsorted(side, sides, "right"))
-
     # every key of the first input with every key of the second
-    row, first = of(pool.sides[records])
-    again, second = of(pool.sides[records[row]] + 1)
+    row, first = matches(side, pool.sides[records])
+    again, second = matches(side, pool.sides[records[row]] + 1)
     row, first = row[again], first[again]
     kept = counts[first] | counts[second]
     row, first, second = row[kept], first[kept], second[kept]

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from data_convert.splits.align import GAP, SCORES, equal_letters
 from data_convert.splits.contain import COMPLEMENT_CODES
 from data_convert.splits.pool import Ints, Space
-from data_convert.splits.seeds import SEEDS, Index, Seed, longest_of, seeds_of
+from data_convert.splits.seeds import SEEDS, Index, Seed, seeds_of
 from data_convert.splits.union import Parents, find
 
 INDEX_LETTERS = 1 << 25
@@ -206,8 +206,14 @@ def _candidates(codes, starts, query, begins, places, size, bits, letters, mask,
 
 
 @njit(cache=True, nogil=True)
-def _work(longest, most):
-    return (
+def _aligned(codes, starts, queries, begins, places, size, bits, letters, mask, both, least, drop, band, scores, gap, of, wanted, most):
+    """[queries, most] Identities, and the nodes that each query was aligned with, -1 for none.
+
+    With `of` (groups), the best ungapped score is aligned first, and what reaches the identity `wanted` is joined at once, so
+    that what is in the query's group by then is passed over.
+    """
+    longest = (starts[queries + 1] - starts[queries]).max() if len(queries) else 0
+    work = (
         np.zeros(longest, np.int64),
         np.zeros(longest, np.bool_),
         np.zeros(longest, np.uint8),
@@ -216,16 +222,6 @@ def _work(longest, most):
         np.zeros(1, np.int64),
         np.zeros((most, 4), np.int64),
     )
-
-
-@njit(cache=True, nogil=True)
-def _aligned(codes, starts, queries, begins, places, size, bits, letters, mask, both, least, drop, band, scores, gap, of, wanted, most):
-    """[queries, most] Identities, and the nodes that each query was aligned with, -1 for none.
-
-    With `of` (groups), the best ungapped score is aligned first, and what reaches the identity `wanted` is joined at once, so
-    that what is in the query's group by then is passed over.
-    """
-    work = _work(longest_of(starts, queries), most)
     identities, nodes = np.zeros((len(queries), most)), np.full((len(queries), most), -1, np.int64)
     here = there = 0
     for row in range(len(queries)):

@@ -205,9 +205,10 @@ def space_of(alphabet: Alphabet, nodes: dict[bytes, int], first: int) -> tuple[S
     return Space(alphabet, first, text, starts), rank
 
 
-def ranges(begin: Ints, end: Ints) -> tuple[Ints, Ints]:
-    """(row, value) for every value of begin[row] .. end[row] - 1."""
-    counts = end - begin
+def matches(keys: Ints, wanted: Ints) -> tuple[Ints, Ints]:
+    """(place in `wanted`, place in `keys`) of every two that are equal; `keys` are ascending."""
+    begin = np.searchsorted(keys, wanted, "left")
+    counts = np.searchsorted(keys, wanted, "right") - begin
     row = np.repeat(np.arange(len(begin)), counts)
     return row, np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts) + begin[row]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_convert.splits.leakage import comparable_tasks, joined
-from data_convert.splits.pool import TEST, TRAIN, Ints, Pool, pair_inputs, ranges
+from data_convert.splits.pool import TEST, TRAIN, Ints, Pool, matches, pair_inputs
 
 SLACK = 12
 """Letters on either side of the commonest offset."""
@@ -74,5 +74,5 @@ def in_register(pool: Pool, split: Ints, contained: Ints, tested: int = TEST, ag
 def _sides(nodes: Ints, sides: Ints, node: Ints) -> tuple[Ints, Ints]:
     """(place, side) for every side among `sides` that holds nodes[place]."""
     order = sides[np.argsort(node[sides], kind="stable")]
-    place, at = ranges(np.searchsorted(node[order], nodes, "left"), np.searchsorted(node[order], nodes, "right"))
+    place, at = matches(node[order], nodes)
     return place, order[at]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from artefacts.errors import Ledger, UserError, at, ensure
 from artefacts.folder import MANIFEST, fingerprint, new_folder, read_manifest, write_manifest
 from data_convert.splits.assign import MIXED, TURNED, Split, crossing
-from data_convert.splits.groups import GroupWriter
+from data_convert.splits.groups import write_groups
 from data_convert.splits.pool import SPLITS, Pool, stream
 from data_convert.tasks.examples import Example
 from data_convert.tasks.records import RecordWriter
@@ -39,9 +40,9 @@ def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[s
     writers = {card.id: RecordWriter(card, made.get("wording", "held_out"), made.get("seed", 0)) for card in pool.cards}
     ledgers = {card.id: Ledger() for card in pool.cards}
     with new_folder(out, overwrite=overwrite) as folder:
-        handles = {name: (folder / f"{name}.jsonl").open("w", encoding="utf-8") for name in SPLITS}
-        groups = GroupWriter(pool, split.group)
-        try:
+        tested: dict[int, str] = {}
+        with ExitStack() as stack:
+            handles = {name: stack.enter_context((folder / f"{name}.jsonl").open("w", encoding="utf-8")) for name in SPLITS}
             bar = tqdm(stream(source), total=len(pool.task), desc="write", unit="record", unit_scale=True, disable=None)
             for number, (path, line, record) in enumerate(bar):
                 ledger = ledgers[record["task"]]
@@ -57,11 +58,8 @@ def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[s
                     raise UserError(f"{at(path, line)}: no record of `llama-gene convert tasks`; convert the tasks again") from None
                 handles[name].write(moved)
                 if name == "test":
-                    groups.add(number, json.loads(moved)["id"])
-        finally:
-            for handle in handles.values():
-                handle.close()
-        groups.write(folder)
+                    tested[number] = json.loads(moved)["id"]
+        write_groups(folder, pool, split.group, tested)
         counts, written = {}, []
         for card, row in zip(pool.cards, split.report, strict=True):
             n = {name: row["leak_controlled"][name] for name in SPLITS if row["official"][name] or row["leak_controlled"][name]}

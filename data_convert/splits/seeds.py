@@ -95,17 +95,9 @@ def seeds_of(codes, begin, end, size, bits, letters, mask, both, last, slots, tu
 
 
 @njit(cache=True, nogil=True)
-def longest_of(starts, nodes):
-    longest = 0
-    for node in nodes:
-        longest = max(longest, starts[node + 1] - starts[node])
-    return longest
-
-
-@njit(cache=True, nogil=True)
 def _walk(codes, starts, nodes, size, bits, letters, mask, both, ends, places):
     """Count each slot's places into the entry behind it; or, where there is room for `places`, put them in and move the slot's end."""
-    longest = longest_of(starts, nodes)
+    longest = (starts[nodes + 1] - starts[nodes]).max() if len(nodes) else 0
     slots, turned = np.zeros(longest, np.int64), np.zeros(longest, np.bool_)
     last = len(ends) - 3
     for node in nodes:

@@ -20,7 +20,10 @@ class Parents:
 
     def roots(self) -> Ints:
         """[nodes]"""
-        return _roots(self.of)
+        roots = self.of
+        while not np.array_equal(above := roots[roots], roots):
+            roots = above
+        return above
 
 
 @njit(cache=True, nogil=True)
@@ -38,11 +41,3 @@ def _join(of, pairs):
     for row in range(len(pairs)):
         a, b = find(of, pairs[row, 0]), find(of, pairs[row, 1])
         of[max(a, b)] = min(a, b)
-
-
-@njit(cache=True, nogil=True)
-def _roots(of):
-    roots = np.empty_like(of)
-    for node in range(len(of)):
-        roots[node] = find(of, node)
-    return roots

@@ -20,10 +20,9 @@ from artefacts.recipe import Recipe, load
 from configs import CONFIGS
 from data_convert.tasks.card_fields import DataSource, Files, Grid, Input, Label, Prompts, Published
 from data_convert.tasks.kinds import KINDS, AnswerKind, known_kind
+from sequences.uniprot_tsv import COLUMNS
 
 TASKS = CONFIGS / "tasks"
-UNIPROT_LABELS = ("function", "go_process", "go_function", "go_component", "ec", "locations", "keywords", "families", "domains")
-"""What a card of format uniprot can ask for; all but function are sets."""
 
 
 class TaskCard(Recipe):
@@ -95,6 +94,14 @@ class TaskCard(Recipe):
         """What is said of all answers of the card's kind."""
         return KINDS[self.kind]
 
+    @property
+    def choices(self) -> list[str]:
+        """All labels in the card's order, the grid of a regression task, none for texts and sets.
+
+        One of them is the answer, but for multilabel tasks: there the answer is any number of them.
+        """
+        return self.answers.choices(self)
+
     @field_validator("labels", mode="before")
     @classmethod
     def _text_keys(cls, labels: Any) -> Any:
@@ -130,8 +137,8 @@ class TaskCard(Recipe):
                 raise ValueError("a fasta task has one input, and its header line is the label (no 'label' key), or has named columns")
         elif not self.label:
             raise ValueError("label: name the column that holds the label")
-        if self.format == "uniprot" and self.label not in UNIPROT_LABELS:
-            raise ValueError(f"label: a uniprot card asks for one of {', '.join(UNIPROT_LABELS)}")
+        if self.format == "uniprot" and self.label not in COLUMNS:
+            raise ValueError(f"label: a uniprot card asks for one of {', '.join(COLUMNS)}")
         if self.format in ("csv", "tsv") and not self.header and not self.columns:
             raise ValueError("columns: a file without a header row needs the names of its columns")
         if (self.crop == "column") != (self.crop_column is not None):

@@ -8,8 +8,10 @@ every row and choose, keeping a key and a class code per row, and once to write.
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,11 @@ import numpy as np
 from tqdm import tqdm
 
 from artefacts.errors import SET_ASIDE, UserError, write_set_aside
-from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.folder import check_absent, fingerprint, new_folder, read_manifest, write_manifest
 from data_convert.splits.grouping import Grouping
 from data_convert.tasks.cards import TaskCard, find_cards, load_card
 from data_convert.tasks.examples import Reader, TaskLedger
-from data_convert.tasks.mixing import SPLITS, Ints, Mix, balanced_size, cut, draw, shares, task_stream
+from data_convert.tasks.mixing import MIX, SPLITS, Ints, Mix, balanced_size, cut, draw, shares
 from data_convert.tasks.records import RecordWriter
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks.token_lengths import TokenLengths
@@ -90,8 +92,8 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
     inputs: dict[str, str] = {}
     cards: list[TaskCard] = []
     with new_folder(recipe.out, overwrite=overwrite) as folder:
-        handles = {split: (folder / f"{split}.jsonl").open("w", encoding="utf-8") for split in SPLITS}
-        try:
+        with ExitStack() as stack:
+            handles = {split: stack.enter_context((folder / f"{split}.jsonl").open("w", encoding="utf-8")) for split in SPLITS}
             for job in tqdm(jobs, desc="write", unit="task", disable=None):
                 n = dict.fromkeys(job.rows, 0)
                 classes = {split: Counter[str]() for split in job.rows}
@@ -116,9 +118,6 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
                     counts[job.card.id]["tokens"] = lengths.report()
                 paths = {split: job.entry.source / file for split, file in job.files.items()}
                 inputs.update({f"{job.card.id}/{split}": fingerprint(path) for split, path in paths.items()})
-        finally:
-            for handle in handles.values():
-                handle.close()
         write_set_aside(folder / SET_ASIDE, *(ledger for job in jobs for ledger in job.ledgers.values()))
         dumped = [card.model_dump(mode="json") for card in cards]
         (folder / "cards.json").write_text(json.dumps(dumped, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -238,7 +237,7 @@ def _split(job: _Job, seed: int) -> None:
 
 def _group(job: _Job, how: Grouping, seed: int) -> None:
     """Draw the rows that were cut from train again, so that no cluster stands on two sides; sizes and classes stay close."""
-    from data_convert.splits.own import grouped_split
+    from data_convert.splits.audit import grouped_split
 
     asked = {split: len(rows) for split, (file, rows) in job.rows.items() if file == "train"}
     split = np.zeros(len(job.keys["train"]), dtype=np.int64)
@@ -264,7 +263,8 @@ def _mix(jobs: list[_Job], mix: Mix, seed: int) -> None:
     for job, part in zip(mixed, parts, strict=True):
         rows = job.rows["train"][1]
         if part < len(rows):
-            job.rows["train"] = ("train", draw(rows, part, job.balance, task_stream(seed, job.card.id)))
+            stream = [seed, MIX, zlib.crc32(job.card.id.encode())]  # does not depend on which other tasks there are
+            job.rows["train"] = ("train", draw(rows, part, job.balance, stream))
             job.notes.append(f"{part:,} of {len(rows):,} train rows in a mixture of {mix.records:,} at temperature {mix.temperature:g}")
 
 
@@ -301,3 +301,29 @@ def _conflicts(job: _Job) -> dict[str, int]:
     keys, answers = keys[order], answers[order]
     several = keys[1:][(keys[1:] == keys[:-1]) & (answers[1:] != answers[:-1])]
     return {split: int(np.isin(mine, several).sum()) for split, mine in of_split.items()}
+
+
+def summary(folder: Path) -> str:
+    """The ledger as a table for the terminal: rows read, written and rejected by file with the reasons, records by split, what
+    disagrees, and token lengths where counted."""
+    lines = [f"{'task':<34}{'file':<7}{'read':>9}{'written':>9}{'rejected':>9}  reasons"]
+    for task, found in read_manifest(folder, "tasks")["counts"].items():
+        if "skipped" in found:
+            lines.append(f"{task:<34}{found['skipped']}: skipped")
+            continue
+        for split, ledger in found["files"].items():
+            reasons = ", ".join(f"{reason}: {count:,}" for reason, count in ledger["reasons"].items())
+            changed = f" ({ledger['cropped']:,} cropped)" if ledger["cropped"] else ""
+            lines.append(
+                f"{task:<34}{split:<7}{ledger['read']:>9,}{ledger['written']:>9,}{ledger['rejected']:>9,}  {reasons}{changed}".rstrip()
+            )
+        lines.append(f"{'':<34}records: " + ", ".join(f"{split} {count:,}" for split, count in found["n"].items()))
+        if other := {split: count for split, count in found.get("same_input_other_answer", {}).items() if count}:
+            rows = ", ".join(f"{split} {count:,}" for split, count in other.items())
+            lines.append(f"{'':<34}the same input stands with another answer: {rows}")
+        for split, part in found.get("tokens", {}).items():
+            shown = [f"{what} " + ", ".join(f"{name} {value:,}" for name, value in part[what].items()) for what in ("prompt", "answer")]
+            lines.append(f"{'':<34}tokens in {part['n']:,} {split} records: {'; '.join(shown)}")
+    if (folder / SET_ASIDE).is_file():
+        lines.append(f"rows set aside: {folder / SET_ASIDE}")
+    return "\n".join(lines)

@@ -12,7 +12,7 @@ from typing import Any
 from artefacts.errors import Ledger, at
 from data_convert.tasks.card_fields import Input
 from data_convert.tasks.cards import TaskCard
-from data_convert.tasks.kinds import BadLabel
+from data_convert.tasks.kinds import Rejected
 from data_convert.tasks.labels import resolve_labels
 from data_convert.tasks.rows import Row, read_rows, read_sequences_by_id
 from sequences.alphabets import ALPHABETS, BadSequence
@@ -88,10 +88,7 @@ class Reader:
         # eight bytes a row; two ids that share them are one chance in millions of millions
         if name and (identity := hash(name)) in seen:
             raise Rejected("duplicated id", f"'{name[:60]}'")
-        try:
-            label, answer, beyond = card.answers.read(card, self._raw_label(values))
-        except BadLabel as problem:
-            raise Rejected(problem.reason, problem.detail) from None
+        label, answer, beyond = card.answers.read(card, self._raw_label(values))
         inputs, cropped = self._inputs.read(values)
         ledger.changes["cropped"] += cropped
         ledger.changes["beyond_grid"] += beyond
@@ -105,8 +102,13 @@ class Reader:
         if card.format == "uniprot" and not raw:
             raise Rejected("entry without this annotation", on_purpose=True)
         if card.label_key is not None:
-            raw = _json_object(raw).get(card.label_key)
-            if raw is None:
+            try:
+                found = json.loads(raw)
+            except (TypeError, ValueError, RecursionError):
+                found = None
+            if not isinstance(found, dict):
+                raise Rejected("label is no JSON object", f"'{str(raw)[:60]}'")
+            if (raw := found.get(card.label_key)) is None:
                 raise Rejected("of another task", on_purpose=True)
         return raw
 
@@ -165,21 +167,3 @@ class InputReader:
         else:
             start = {"start": 0, "centre": last // 2, "end": last}[crop]
         return letters[start : start + most]
-
-
-class Rejected(Exception):
-    """A row to be set aside."""
-
-    def __init__(self, reason: str, detail: str = "", *, on_purpose: bool = False) -> None:
-        super().__init__(reason)
-        self.reason, self.detail, self.on_purpose = reason, detail, on_purpose
-
-
-def _json_object(raw: Any) -> dict[str, Any]:
-    try:
-        found = json.loads(raw)
-    except (TypeError, ValueError, RecursionError):
-        raise Rejected("label is no JSON object", f"'{str(raw)[:60]}'") from None
-    if not isinstance(found, dict):
-        raise Rejected("label is no JSON object", f"'{str(raw)[:60]}'")
-    return found

@@ -33,12 +33,12 @@ INDEX_LIST = re.compile(r"\[\s*(?:(\d+(?:\s*,\s*\d+)*)\s*,?)?\s*\]")
 """`[3,17]`, as LucaOne writes several labels of one row."""
 
 
-class BadLabel(Exception):
-    """A label that cannot be used: reason, and detail."""
+class Rejected(Exception):
+    """A row to be set aside: its reason, a detail, and whether it is left out on purpose."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", *, on_purpose: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail, self.on_purpose = reason, detail, on_purpose
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class AnswerKind:
         return [label.name for label in card.labels.values()]
 
     def read(self, card: TaskCard, raw: Any) -> Read:
-        """A label cell of a table, or a list where the file has one. Raises BadLabel: empty, unknown, or of another kind."""
+        """A label cell of a table, or a list where the file has one. Raises Rejected: empty, unknown, or of another kind."""
         return self._read(card, _cell(raw))
 
     def _read(self, card: TaskCard, value: str) -> Read:
@@ -208,12 +208,10 @@ class Multiclass(Binary):
     def cells(self, row_C: Sequence[float], form: TableForm) -> list[Any]:
         order = sorted(range(len(row_C)), key=lambda place: -row_C[place])[: form.topk]
         best = [form.shown(row_C[order[0]]), form.names[order[0]]]
+        if form.topk == 1:
+            return best
         # lists as LucaOne's script writes them
-        return (
-            best
-            if form.topk == 1
-            else [*best, [float(form.shown(row_C[place])) for place in order], [form.names[place] for place in order]]
-        )
+        return [*best, [float(form.shown(row_C[place])) for place in order], [form.names[place] for place in order]]
 
 
 class Regression(AnswerKind):
@@ -232,7 +230,7 @@ class Regression(AnswerKind):
             half = card.grid.step / 2
             return number, card.grid.nearest(number), not card.grid.low - half <= number <= card.grid.high + half
         except ValueError:  # UserError, for a value that is not finite, is one
-            raise BadLabel("label is no finite number", f"'{value[:60]}'") from None
+            raise Rejected("label is no finite number", f"'{value[:60]}'") from None
 
     def fits(self, label: Any) -> bool:
         try:
@@ -291,7 +289,7 @@ class Items(AnswerKind):
         items = raw if isinstance(raw, list) else str(raw).split(ITEM_SEPARATOR.strip())
         items = list(dict.fromkeys(stripped for item in items if (stripped := str(item).replace(";", ",").strip())))
         if not items:
-            raise BadLabel("no label")
+            raise Rejected("no label")
         return items, ITEM_SEPARATOR.join(items), False
 
     def fits(self, label: Any) -> bool:
@@ -311,7 +309,7 @@ class Multilabel(Items):
         value = _cell(raw)
         found = INDEX_LIST.fullmatch(value)
         if found is None:
-            raise BadLabel("label is no list of indices", f"'{value[:60]}'")
+            raise Rejected("label is no list of indices", f"'{value[:60]}'")
         wanted = set(re.findall(r"\d+", found[1] or ""))
         if unknown := wanted - card.labels.keys():
             raise _unknown(min(unknown), card)
@@ -382,13 +380,13 @@ def are_texts(value: Any) -> bool:
 
 
 def _cell(raw: Any) -> str:
-    """A label that is one cell. Raises BadLabel where it is empty."""
+    """A label that is one cell. Raises Rejected where it is empty."""
     value = str(raw).strip()
     if not value:
-        raise BadLabel("no label")
+        raise Rejected("no label")
     return value
 
 
-def _unknown(value: str, card: TaskCard) -> BadLabel:
+def _unknown(value: str, card: TaskCard) -> Rejected:
     known = ", ".join(card.labels)
-    return BadLabel("unknown label", f"'{value[:60]}'; the card knows {known if len(known) <= 200 else f'{known[:200]}…'}")
+    return Rejected("unknown label", f"'{value[:60]}'; the card knows {known if len(known) <= 200 else f'{known[:200]}…'}")

@@ -58,7 +58,8 @@ def resolve_labels(card: TaskCard, source: Path) -> tuple[dict[str, Label], str 
         return {str(index): label for index, label in enumerate(values)}, "no label.txt, so classes are in the card's order"
     names = read_label_file(path)
     if not card.labels:
-        return {str(index): Label(name=_plain(name), meaning="as label.txt names it") for index, name in enumerate(names)}, None
+        plain = (" ".join(re.sub("[,;]", " ", name).split()) for name in names)  # without the marks that separate names in a list
+        return {str(index): Label(name=name, meaning="as label.txt names it") for index, name in enumerate(plain)}, None
     if len(names) != len(card.labels):
         raise UserError(f"{path}: {len(names)} classes, where the card {card.id} has {len(card.labels)}; mend the card")
     if set(names) == set(card.labels):
@@ -67,8 +68,3 @@ def resolve_labels(card: TaskCard, source: Path) -> tuple[dict[str, Label], str 
         pairs = ", ".join(f"{index} {name}" for index, name in enumerate(names))
         return card.labels, f"label.txt names the classes {pairs}"
     raise UserError(f"{path}: its classes ({', '.join(names)}) are not the card's ({', '.join(card.labels)}); mend the card {card.id}")
-
-
-def _plain(name: str) -> str:
-    """Without the marks that separate names in a list."""
-    return " ".join(re.sub("[,;]", " ", name).split())

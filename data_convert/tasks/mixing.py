@@ -5,7 +5,6 @@ Everything works on row numbers, class codes and keys (hashes of the inputs), ne
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -95,8 +94,3 @@ def balanced_size(rows: Ints, codes: Ints) -> int:
 def shares(mix: Mix, sizes: Sequence[int]) -> list[int]:
     """Train rows of each task."""
     return allot(mix.records, sizes, [size ** (1 / mix.temperature) for size in sizes])
-
-
-def task_stream(seed: int, task: str) -> list[int]:
-    """The generator of a task's part in the mixture; it does not depend on which other tasks there are."""
-    return [seed, MIX, zlib.crc32(task.encode())]

@@ -26,7 +26,7 @@ def render(card: TaskCard, inputs: Mapping[str, str], template: str, rng: random
     if set(inputs) != set(expected):
         raise UserError(f"task {card.id}: needs the inputs {', '.join(expected)}; given: {', '.join(inputs) or 'none'}")
     fields = {item.name: ALPHABETS[item.modality].wrap(inputs[item.name]) for item in card.inputs}
-    names = choices(card)
+    names = card.choices
     if rng is not None and card.answers.labelled:
         rng.shuffle(names)
     return fill(template, fields, names)
@@ -35,11 +35,3 @@ def render(card: TaskCard, inputs: Mapping[str, str], template: str, rng: random
 def fill(template: str, fields: Mapping[str, str], names: list[str]) -> str:
     """A template with its sequences, tags included, and the choices as `promoter, background`."""
     return template.format_map({**fields, "choices": CHOICE_SEPARATOR.join(names)})
-
-
-def choices(card: TaskCard) -> list[str]:
-    """All labels in the card's order, the grid of a regression task, none for texts and sets.
-
-    One of them is the answer, but for multilabel tasks: there the answer is any number of them.
-    """
-    return card.answers.choices(card)

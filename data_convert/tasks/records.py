@@ -17,7 +17,7 @@ from artefacts.errors import UserError, at
 from data_convert.tasks.cards import TaskCard, read_cards
 from data_convert.tasks.examples import Example
 from data_convert.tasks.kinds import KINDS, are_texts, is_text
-from data_convert.tasks.prompts import choices, fill
+from data_convert.tasks.prompts import fill
 from sequences.alphabets import ALPHABETS, reverse_complement
 
 INPUT = ("name", "modality", "letters")
@@ -33,7 +33,7 @@ class RecordWriter:
         self.card, self.seed = card, seed
         self._rng = random.Random()  # seeded anew for each row: making one seeds it twice
         self._templates = [*card.prompts.train, *([card.prompts.eval] if wording == "shared" else [])]
-        self._choices = choices(card)
+        self._choices = card.choices
         self._listed = self._choices if card.list_choices else None
         self._tags = {item.name: (ALPHABETS[item.modality].open_tag, ALPHABETS[item.modality].close_tag) for item in card.inputs}
         self._encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -90,7 +90,7 @@ def with_choices(folder: Path, records: Iterator[dict[str, Any]]) -> Iterator[di
     for record in records:
         if isinstance(record, dict) and "choices" not in record and "task" in record:
             if known is None:
-                known = {card.id: choices(card) for card in read_cards(folder)}
+                known = {card.id: card.choices for card in read_cards(folder)}
             if not isinstance(record["task"], str) or record["task"] not in known:
                 raise UserError(f"{folder}: records of {record['task']}, which has no card in cards.json; convert the tasks again")
             record["choices"] = known[record["task"]]

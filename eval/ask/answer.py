@@ -14,38 +14,27 @@ from eval.ask.branches import PRUNE_FROM
 from eval.ask.likelihood import answered
 from eval.ask.trie import Trie
 from eval.predictions import head_of
+from eval.recipe import Asking
 from tokenizer.conversations import answer_ids, conversations
 
 Line = dict[str, Any]
 Batch = list[tuple[Line, list[int]]]
 """Records of one task and one choice list, with their prompts' ids."""
 
+ASKING = Asking()
 MORE_ROOM = 4
 """Tokens beyond the longest allowed answer, so that a wrong long one shows as invalid, not as cut to fit."""
 LOGITS = 1 << 28
 """Most logits of one forward pass over the candidates."""
 
 
-def predictions(
-    model: Any,
-    tokenizer: Any,
-    records: list[Line],
-    batch_tokens: int = 8192,
-    max_new_tokens: int = 48,
-    *,
-    greedy: bool = True,
-    prune_nats: float | None = None,
-) -> Iterator[Line]:
+def predictions(model: Any, tokenizer: Any, records: list[Line], asking: Asking = ASKING) -> Iterator[Line]:
     """One prediction per record, in batches of similar length and so in no order. Fields: eval.predictions.FIELDS.
 
-    Args:
-        batch_tokens: tokens per forward pass, padding included.
-        max_new_tokens: longest greedy answer where the choices do not say how long one can be.
-        greedy: False leaves the text of closed tasks out; `text`, `parsed` and `status` are then None.
-        prune_nats: see PredictRecipe.
+    Where `asking` wants no greedy text, that of closed tasks is left out; `text`, `parsed` and `status` are then None.
     """
-    for batch in batches_of(tokenizer, records, batch_tokens):
-        yield from answer_batch(model, tokenizer, batch, max_new_tokens, greedy, prune_nats)
+    for batch in batches_of(tokenizer, records, asking.batch_tokens):
+        yield from answer_batch(model, tokenizer, batch, asking)
 
 
 def batches_of(tokenizer: Any, records: list[Line], batch_tokens: int) -> Iterator[Batch]:
@@ -75,11 +64,11 @@ def _answers(tokenizer: Any, record: Line) -> list[list[int]]:
     return [answer_ids(tokenizer, record["prompt"], choice) for choice in KINDS[record["kind"]].asked(record["choices"])]
 
 
-def answer_batch(model: Any, tokenizer: Any, batch: Batch, max_new_tokens: int, greedy: bool, prune_nats: float | None) -> Iterator[Line]:
+def answer_batch(model: Any, tokenizer: Any, batch: Batch, asking: Asking) -> Iterator[Line]:
     answers = _answers(tokenizer, batch[0][0])
-    room = max(map(len, answers)) + MORE_ROOM if answers else max_new_tokens
-    prune_nats = prune_nats if KINDS[batch[0][0]["kind"]].one_label else None  # an expectation asks for all of the grid
-    rows, texts = answered(model, tokenizer, [ids for _, ids in batch], answers, room, greedy or not answers, prune_nats)
+    room = max(map(len, answers)) + MORE_ROOM if answers else asking.max_new_tokens
+    prune_nats = asking.prune_nats if KINDS[batch[0][0]["kind"]].one_label else None  # an expectation asks for all of the grid
+    rows, texts = answered(model, tokenizer, [ids for _, ids in batch], answers, room, asking.greedy or not answers, prune_nats)
     known = answers if prune_nats is None or len(Trie(answers)) <= PRUNE_FROM else []  # bounds are not divided by lengths
     for index, (record, _) in enumerate(batch):
         yield prediction_of(record, rows[index] if rows else None, texts[index] if texts else None, known)

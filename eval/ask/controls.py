@@ -26,11 +26,7 @@ Line = dict[str, Any]
 def shuffled(record: Line, seed: int) -> Line:
     """The record with the letters of every sequence in random order: composition and length stay, motifs go."""
     draw = random.Random(f"{seed}/{record['id']}")
-
-    def mixed(letters: str) -> str:
-        return "".join(draw.sample(letters, len(letters)))
-
-    return _with_sequences(record, mixed)
+    return _with_sequences(record, lambda letters: "".join(draw.sample(letters, len(letters))))
 
 
 def removed(record: Line, seed: int) -> Line:
@@ -44,9 +40,9 @@ def permuted(record: Line, seed: int) -> Line:
     `choices[i]` of the result is the name that now stands for the i-th class of the given record.
     """
     names = record["choices"]
-    order = list(range(len(names)))
-    random.Random(f"{seed}/{record['task']}").shuffle(order)
-    now = dict(zip((names[i] for i in order), (names[i] for i in order[1:] + order[:1]), strict=True))
+    cycle = names.copy()
+    random.Random(f"{seed}/{record['task']}").shuffle(cycle)
+    now = dict(zip(cycle, cycle[1:] + cycle[:1], strict=True))
     renamed = [now[name] for name in names]
     listed, instead = CHOICE_SEPARATOR.join(names), CHOICE_SEPARATOR.join(renamed)
     prompt = [{**message, "content": message["content"].replace(listed, instead)} for message in record["prompt"]]

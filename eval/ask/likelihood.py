@@ -25,23 +25,6 @@ SHARED = 8
 
 
 @torch.no_grad()
-def choice_logprobs(model: Any, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """Sum of log-probabilities of each full answer, its end-of-turn token included.
-
-    Args:
-        prompts: P lists of prompt ids.
-        answers: C lists of answer ids, the same candidates for every prompt.
-
-    Returns:
-        float32 [P, C] on the CPU.
-    """
-    trie = Trie(answers)
-    if not takes_trees(model, max(map(len, prompts)) + len(trie)):
-        return separately(model, prompts, answers, pad_id)
-    return score(model, read(model, prompts, pad_id), trie)[0]
-
-
-@torch.no_grad()
 def answered(
     model: Any,
     tokenizer: Any,
@@ -54,6 +37,9 @@ def answered(
     """Log-likelihoods [P][C] of the answers (None without answers) and greedy texts (None unless asked for).
 
     Args:
+        prompts: P lists of prompt ids.
+        answers: C lists of answer ids, the same candidates for every prompt; a log-likelihood is that of a full answer, its
+            end-of-turn token included.
         prune_nats: of large sets, read what can lie this close to the likeliest answer only; see `eval.ask.branches.score`.
     """
     pad_id, trie = tokenizer.pad_token_id, Trie(answers)
@@ -168,7 +154,7 @@ def continued(model: Any, prefix: Prefix, rows: Sequence[int], max_new_tokens: i
 
 @torch.no_grad()
 def separately(model: Any, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """The same as `choice_logprobs`, every prompt with every answer read as a row of its own: right for any causal model, and slow."""
+    """float32 [P, C]: every prompt with every answer read as a row of its own, which is right for any causal model, and slow."""
     device = next(model.parameters()).device
     rows = []
     for prompt in prompts:

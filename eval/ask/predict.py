@@ -17,7 +17,6 @@ from artefacts.folder import check_absent, fingerprint, new_folder, package_vers
 from artefacts.resume import work_on
 from data_convert.tasks.cards import read_cards
 from data_convert.tasks.kinds import KINDS
-from data_convert.tasks.prompts import choices as card_choices
 from data_convert.tasks.records import REVERSED, read_records
 from eval.ask.controls import averaged, controlled, turned, undone
 from eval.ask.subjects import Endpoint, check_fit, check_subject, identity, open_model, open_tokenizer
@@ -94,7 +93,7 @@ def _local(recipe: PredictRecipe, asked: dict[str, list[Line]]) -> tuple[list[tu
     def answer(batch: Batch) -> list[Line]:
         if not loaded:
             loaded.append(open_model(recipe))
-        return list(answering.answer_batch(loaded[0], tokenizer, batch, recipe.max_new_tokens, recipe.greedy, recipe.prune_nats))
+        return list(answering.answer_batch(loaded[0], tokenizer, batch, recipe))
 
     return batches, answer
 
@@ -134,7 +133,7 @@ def _check_choices(recipe: PredictRecipe, records: list[Line]) -> None:
     """Refuse records whose labels are not those of their card."""
     if not (recipe.records / "cards.json").is_file():
         return
-    known = {card.id: card_choices(card) for card in read_cards(recipe.records)}
+    known = {card.id: card.choices for card in read_cards(recipe.records)}
     for record in records:
         if record["task"] not in known:
             raise UserError(f"{recipe.records}: records of {record['task']}, which has no card in cards.json; convert the tasks again")

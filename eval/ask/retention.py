@@ -32,8 +32,10 @@ def retention(recipe: RetentionRecipe, *, overwrite: bool = False) -> dict[str, 
         check_subject(subject)
     parts = paragraphs(recipe.text)
     models: dict[str, dict[str, Any]] = {}
+    from transformers import AutoTokenizer
+
     for name, subject in subjects.items():
-        models[name] = measure(subject, parts)
+        models[name] = english_bits(open_model(subject), AutoTokenizer.from_pretrained(located(subject.model)), parts)
     first = next(iter(models.values()))["bits_per_byte"]
     for found in models.values():
         found["difference"] = found["bits_per_byte"] - first
@@ -45,37 +47,21 @@ def retention(recipe: RetentionRecipe, *, overwrite: bool = False) -> dict[str, 
     return document
 
 
-def measure(subject: Subject, parts: list[str]) -> dict[str, Any]:
-    """bits_per_byte, perplexity and tokens of one model."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(located(subject.model))
-    return english_bits(open_model(subject), tokenizer, parts)
-
-
 def english_bits(model: Any, tokenizer: Any, parts: list[str]) -> dict[str, Any]:
     """Nats of every token of every paragraph, summed; a paragraph longer than the context goes on in a new window.
 
     Returns:
         bits_per_byte, perplexity (per token), tokens.
     """
-    import torch
-    from torch.nn.functional import cross_entropy
+    from eval.ask.likelihood import separately
 
     room = min(int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2048), 2048)
     rows = [row for part in parts for row in windows(tokenizer, part, room)]
-    device = next(model.parameters()).device
     nats = 0.0
     for place in range(0, len(rows), BATCH):
         batch = rows[place : place + BATCH]
-        longest = max(map(len, batch))
-        # padding stands behind the text, where nothing that counts sees it
-        ids_BT = torch.tensor([row + row[:1] * (longest - len(row)) for row in batch], device=device)
-        mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch], device=device)
-        labels_BT = ids_BT.masked_fill(mask_BT == 0, -100)
-        with torch.no_grad():
-            logits = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits[:, :-1].float()
-        nats += float(cross_entropy(logits.flatten(0, 1), labels_BT[:, 1:].flatten(), reduction="sum", ignore_index=-100))
+        # every window begins with the same token, which is not scored
+        nats -= float(separately(model, [batch[0][:1]], [row[1:] for row in batch], pad_id=batch[0][0]).double().sum())
     tokens = sum(len(row) - 1 for row in rows)
     letters = sum(len(part.encode()) for part in parts)
     return {"bits_per_byte": nats / math.log(2) / letters, "perplexity": math.exp(nats / tokens), "tokens": tokens}

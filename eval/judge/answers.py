@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -156,9 +156,7 @@ def _mae(answers: Answers) -> Statistic:
 
 
 def _ec_f1(digits: int) -> Metric:
-    def cut(items: Sequence[str] | None) -> list[str] | None:
-        return itemsets.to_digits(items, digits)
-
+    cut = partial(itemsets.to_digits, digits=digits)
     return lambda answers: itemsets.micro_f1([cut(g) or [] for g in answers.gold], [cut(p) for p in answers.predicted])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data_convert.tasks.parse import same_text
-from eval.judge.metrics import Floats, Statistic, Weights, ratio
+from eval.judge.metrics import Floats, Statistic, Weights, f1_of_sets, ratio
 
 EC = re.compile(r"(?:EC[ :]?)?[1-7](\.([0-9]+|-)){2}\.(n?[0-9]+|-)", re.IGNORECASE)
 MOST_THRESHOLDS = 101
@@ -30,17 +30,7 @@ def set_match(gold: Sequence[str], predicted: Sequence[str] | None) -> float:
 
 def micro_f1(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str] | None]) -> Statistic:
     """F1 over all items of all records together; 0 where neither side has an item."""
-    counts_n3 = np.array([_counts(same_items(g), same_items(p or ())) for g, p in zip(gold, predicted, strict=True)], dtype=float)
-
-    def statistic(weights_rn: Weights) -> Floats:
-        sums = weights_rn @ counts_n3
-        return ratio(2 * sums[:, 0], sums[:, 1] + sums[:, 2])
-
-    return statistic
-
-
-def _counts(gold: frozenset[str], predicted: frozenset[str]) -> tuple[int, int, int]:
-    return len(gold & predicted), len(gold), len(predicted)
+    return f1_of_sets(((same_items(g), same_items(p or ())) for g, p in zip(gold, predicted, strict=True)), empty=0.0)
 
 
 def fmax(

@@ -16,7 +16,7 @@ Legend of shapes: r resamples, n records, C classes of the task, G groups of equ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +43,17 @@ def mean_of(per_record: Sequence[float] | Floats) -> Statistic:
     """The mean of one score per record."""
     score_n = np.asarray(per_record, dtype=float)
     return lambda weights_rn: weights_rn @ score_n / weights_rn.sum(axis=1)
+
+
+def f1_of_sets(pairs: Iterable[tuple[Set[str], Set[str]]], empty: float) -> Statistic:
+    """F1 over all items of all records together, of each record's gold and predicted ones; `empty` where neither side has an item."""
+    counts_n3 = np.array([(len(gold & said), len(gold), len(said)) for gold, said in pairs], dtype=float)
+
+    def statistic(weights_rn: Weights) -> Floats:
+        both, wanted, given = (weights_rn @ counts_n3).T
+        return np.where(wanted + given > 0, 2 * both / np.maximum(wanted + given, 1), empty)
+
+    return statistic
 
 
 # --- classification: everything from how often each class is gold, predicted, and both ---
@@ -116,12 +127,8 @@ class Ranked(NamedTuple):
 
 def ranked(values_n: NDArray) -> Ranked:
     """Sort once; every resample reads the same order."""
-    order = np.argsort(values_n, kind="stable")
-    ordered = values_n[order]
-    last = np.append(ordered[1:] != ordered[:-1], True)
-    group = np.empty(len(order), dtype=np.int64)
-    group[order] = np.cumsum(np.append(0, last[:-1]))
-    return Ranked(order, np.flatnonzero(last), group)
+    _, group, counts = np.unique(values_n, return_inverse=True, return_counts=True)
+    return Ranked(np.argsort(values_n, kind="stable"), np.cumsum(counts) - 1, group)
 
 
 def up_to(weights_rn: Weights, by: Ranked) -> NDArray[np.int32]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_convert.tasks.parse import same_text
-from eval.judge.metrics import Floats, Statistic, Weights
+from eval.judge.metrics import Floats, Statistic, f1_of_sets
 
 ORDERS = 4
 """n-grams of BLEU."""
@@ -104,14 +104,4 @@ def _bleu(sums_rk: Floats) -> Floats:
 
 def entity_f1(gold: Sequence[str], predicted: Sequence[str | None]) -> Statistic:
     """F1 over the `entities` of all records together; NaN where neither side names any."""
-    counts = []
-    for one, two in zip(gold, predicted, strict=True):
-        wanted, given = entities(one), entities(two or "")
-        counts.append([len(wanted & given), len(wanted), len(given)])
-    counts_n3 = np.array(counts, dtype=float)
-
-    def statistic(weights_rn: Weights) -> Floats:
-        both, wanted, given = (weights_rn @ counts_n3).T
-        return np.where(wanted + given > 0, 2 * both / np.maximum(wanted + given, 1), math.nan)
-
-    return statistic
+    return f1_of_sets(((entities(one), entities(two or "")) for one, two in zip(gold, predicted, strict=True)), empty=math.nan)

@@ -71,17 +71,12 @@ def pieces(prompt: str) -> list[Piece]:
         if span.tag > end:
             found.append(Piece(prompt[end : span.tag]))
         hidden = len(letters) - HEAD - TAIL
+        tags = (span.alphabet.open_tag, span.alphabet.close_tag)
         # leaving out a letter or two would cost more room than it saves
-        shortened = hidden > TAIL
-        found.append(
-            Piece(
-                letters[:HEAD] if shortened else letters,
-                (span.alphabet.open_tag, span.alphabet.close_tag),
-                hidden if shortened else 0,
-                letters[-TAIL:] if shortened else "",
-                span.alphabet.unit,
-            )
-        )
+        if hidden > TAIL:
+            found.append(Piece(letters[:HEAD], tags, hidden, letters[-TAIL:], span.alphabet.unit))
+        else:
+            found.append(Piece(letters, tags, unit=span.alphabet.unit))
         end = span.past
     return found + ([Piece(prompt[end:])] if end < len(prompt) else [])
 

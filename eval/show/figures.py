@@ -75,10 +75,10 @@ def _roc(task: Task, reference: str) -> str | None:
             area = task["systems"][system]["metrics"]["auroc"]["value"]
             series.append(Series(f"{name_of(system)}: area {area:.3f}", curve["points"], colour(system, reference)))
         alt = f"ROC curves of {task['title']}, positive: {found[0][1][0]['label']}"
-        return chart(series, Axis("false positive rate"), Axis("true positive rate"), alt=alt, diagonal=True)
-    system, curves = found[0]
-    series = [Series(f"{curve['label']} against the rest", curve["points"], place) for place, curve in enumerate(curves)]
-    alt = f"ROC curves of {name_of(system)} on {task['title']}, a class each"
+    else:
+        system, curves = found[0]
+        series = [Series(f"{curve['label']} against the rest", curve["points"], place) for place, curve in enumerate(curves)]
+        alt = f"ROC curves of {name_of(system)} on {task['title']}, a class each"
     return chart(series, Axis("false positive rate"), Axis("true positive rate"), alt=alt, diagonal=True)
 
 

@@ -204,18 +204,10 @@ def _stages(recipe: ReportRecipe) -> list[dict[str, Any]]:
     rows = []
     for name in ("tokenizer", "pretrain", "instruct", "records", "predictions"):
         folder = getattr(recipe, name)
-        path = folder / MANIFEST if folder is not None else None
-        if path is None or not path.is_file():
-            continue
-        manifest = _json(path)
-        settings = manifest.get("recipe") or {}
-        rows.append(
-            {
-                "name": name,
-                **{key: manifest.get(key, "–") for key in ("stage", "created", "commit", "inputs")},
-                "seed": settings.get("seed", "–"),
-            }
-        )
+        if folder is not None and (folder / MANIFEST).is_file():
+            manifest = _json(folder / MANIFEST)
+            noted = {key: manifest.get(key, "–") for key in ("stage", "created", "commit", "inputs")}
+            rows.append({"name": name, **noted, "seed": (manifest.get("recipe") or {}).get("seed", "–")})
     return rows
 
 
@@ -223,9 +215,5 @@ def _repeated_inputs(records: Path) -> dict[str, int]:
     """Task -> test records whose very inputs also stand in train, where the records' manifest counts them."""
     path = records / MANIFEST
     counts = _json(path).get("counts", {}) if path.is_file() else {}
-    found = {}
-    for task, report in counts.items():
-        repeated = report.get("inputs_also_in_train") if isinstance(report, dict) else None
-        if repeated is not None and "test" in repeated:
-            found[task] = repeated["test"]
-    return found
+    repeated = {task: report.get("inputs_also_in_train") for task, report in counts.items() if isinstance(report, dict)}
+    return {task: found["test"] for task, found in repeated.items() if found is not None and "test" in found}

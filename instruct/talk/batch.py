@@ -23,7 +23,6 @@ from artefacts.resume import check_rejected, rejected_path, work_on, write_rejec
 from data_convert.tasks.cards import TaskCard, load_card, read_cards
 from data_convert.tasks.examples import Example
 from data_convert.tasks.kinds import TableForm
-from data_convert.tasks.prompts import choices
 from data_convert.tasks.records import RecordWriter
 from instruct.talk.batch_rows import Rows, Sample
 from instruct.talk.session import Session, check_model
@@ -119,7 +118,7 @@ class Task:
 
     def __init__(self, card: TaskCard, recipe: BatchRecipe, two_ids: bool, session: Session) -> None:
         self.card, self.recipe, self.session = card, recipe, session
-        self._labels = choices(card)
+        self._labels = card.choices
         self._writer = RecordWriter(card, "held-out", 0)
         self.topk = min(recipe.topk, len(self._labels))
         pair = len(card.inputs) == 2
@@ -155,10 +154,12 @@ class Task:
     def predict(self, group: list[tuple[Sample, dict[str, Any]]]) -> list[list[Any]]:
         """Lines in the order of the samples."""
         from eval.ask.answer import predictions
+        from eval.recipe import Asking
 
         records = [record for _, record in group]
         session, recipe = self.session, self.recipe
-        made = predictions(session.model, session.tokenizer, records, recipe.batch_tokens, recipe.max_new_tokens, greedy=self.written)
+        asking = Asking(batch_tokens=recipe.batch_tokens, max_new_tokens=recipe.max_new_tokens, greedy=self.written)
+        made = predictions(session.model, session.tokenizer, records, asking)
         found = {prediction["id"]: prediction for prediction in made}
         return [self._line(sample, found[record["id"]]) for sample, record in group]
 

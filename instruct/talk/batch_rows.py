@@ -8,7 +8,8 @@ from pathlib import Path
 
 from artefacts.errors import Ledger, UserError, at
 from data_convert.tasks.cards import TaskCard
-from data_convert.tasks.examples import InputReader, Rejected
+from data_convert.tasks.examples import InputReader
+from data_convert.tasks.kinds import Rejected
 from sequences.formats import FASTA
 from sequences.readers import fasta_records, sequence_format
 from sequences.tables import Table

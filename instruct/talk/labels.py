@@ -9,7 +9,6 @@ from functools import cache, cached_property
 
 from data_convert.tasks.card_fields import CHOICE_SEPARATOR
 from data_convert.tasks.cards import TaskCard, find_cards
-from data_convert.tasks.prompts import choices
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Recogniser:
         found: dict[str, tuple[str, ...]] = {}
         for card, pattern in self._patterns:
             match = pattern.fullmatch(text)
-            names = choices(card)
+            names = card.choices
             if match and sorted((match.groupdict().get("choices") or CHOICE_SEPARATOR.join(names)).split(CHOICE_SEPARATOR)) == sorted(
                 names
             ):
@@ -64,7 +63,7 @@ def shipped() -> Recogniser:
 
 def asked_of(card: TaskCard) -> Asked | None:
     """The labels of a task that was named; None for regression, texts and sets."""
-    return Asked((card.id,), tuple(choices(card))) if card.answers.one_label and card.labels else None
+    return Asked((card.id,), tuple(card.choices)) if card.answers.one_label and card.labels else None
 
 
 def _pattern(card: TaskCard, wording: str) -> re.Pattern[str]:

@@ -152,7 +152,7 @@ class Session:
         """
         import torch
 
-        from eval.ask.likelihood import choice_logprobs
+        from eval.ask.likelihood import answered
 
         ids = self.prompt(messages)
         answers = [answer_ids(self.tokenizer, messages, label) for label in labels]
@@ -161,5 +161,6 @@ class Session:
             raise UserError(
                 f"prompt and label have {len(ids) + longest:,} tokens, more than the model's {self.context:,}; shorten the prompt"
             )
-        logprobs_C = choice_logprobs(self.model, [ids], answers, self.tokenizer.pad_token_id)[0]
-        return dict(zip(labels, torch.softmax(logprobs_C.double(), 0).tolist(), strict=True))
+        rows, _ = answered(self.model, self.tokenizer, [ids], answers, 0, greedy_text=False)
+        shares_PC = torch.tensor(rows, dtype=torch.float64).softmax(1)
+        return dict(zip(labels, shares_PC[0].tolist(), strict=True))

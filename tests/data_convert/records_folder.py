@@ -11,7 +11,7 @@ from typing import Any
 
 from artefacts.folder import write_manifest
 from data_convert.tasks.cards import TaskCard, load_card
-from data_convert.tasks.prompts import choices, render
+from data_convert.tasks.prompts import render
 
 SPLITS = ("train", "dev", "test")
 CARDS = {
@@ -57,7 +57,7 @@ def write_records(folder: Path, rows: Sequence[Row]) -> Path:
             "prompt": [{"role": "user", "content": prompt}],
             "completion": [{"role": "assistant", "content": text}],
             "label": label,
-            "choices": choices(card),
+            "choices": card.choices,
             "inputs": [{"name": item.name, "modality": item.modality, "letters": inputs[item.name]} for item in card.inputs],
             "source": f"{split}.csv:{number + 2}",
         }

@@ -11,7 +11,7 @@ from toy_cards import CARD
 
 from artefacts.errors import UserError
 from data_convert.tasks.cards import TASKS, find_cards, load_card
-from data_convert.tasks.prompts import choices, render
+from data_convert.tasks.prompts import render
 from sequences.alphabets import ALPHABETS
 
 
@@ -43,9 +43,9 @@ def test_every_card_loads_and_its_prompts_render(path):
         for item in card.inputs:
             assert prompt.count(f"<{item.modality}>{letters[item.name]}</{item.modality}>") >= 1
         if "{choices}" in template:
-            assert all(choice in prompt for choice in choices(card))
+            assert all(choice in prompt for choice in card.choices)
         assert "{" not in prompt
-    assert len(set(choices(card))) == len(choices(card))
+    assert len(set(card.choices)) == len(card.choices)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -58,7 +58,7 @@ def test_published_figures_are_in_natural_scale_and_have_a_source(path):
 def test_label_values_are_text_and_keep_their_order(tmp_path):
     card = load_card(write(tmp_path))
     assert list(card.labels) == ["0", "1"]
-    assert choices(card) == ["off", "on"]
+    assert card.choices == ["off", "on"]
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,9 @@ from test_cards import write
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint, read_manifest
 from data_convert.tasks.cards import load_card, read_cards
-from data_convert.tasks.convert import convert
+from data_convert.tasks.convert import convert, summary
 from data_convert.tasks.mixing import Mix, allot, balanced_size, cut, draw, shares
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
-from data_convert.tasks.task_summary import summary
 from llama_gene import main
 
 ROOT = Path(__file__).parents[2]

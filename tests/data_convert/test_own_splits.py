@@ -20,9 +20,8 @@ from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from data_convert.splits.grouping import Grouping
 from data_convert.tasks.cards import load_card, read_cards
-from data_convert.tasks.convert import convert
+from data_convert.tasks.convert import convert, summary
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
-from data_convert.tasks.task_summary import summary
 from sequences.alphabets import reverse_complement
 
 PAIRS = {

@@ -11,7 +11,7 @@ from test_cards import CARD
 
 from artefacts.errors import UserError
 from data_convert.tasks.cards import TaskCard
-from data_convert.tasks.prompts import choices, render
+from data_convert.tasks.prompts import render
 
 BINARY = TaskCard.model_validate(CARD)
 
@@ -39,7 +39,7 @@ def test_evaluation_lists_choices_in_card_order():
 def test_training_shuffles_choices_by_the_generator():
     prompts = {render(BINARY, {"sequence": "A"}, "{choices}{sequence}", random.Random(seed)) for seed in range(20)}
     assert prompts == {"off, on<dna>A</dna>", "on, off<dna>A</dna>"}
-    assert choices(BINARY) == ["off", "on"]
+    assert BINARY.choices == ["off", "on"]
 
 
 def test_braces_and_tags_in_letters_are_refused():
@@ -56,11 +56,11 @@ def test_inputs_must_be_the_cards():
 
 
 def test_grids():
-    assert choices(grid_card(0.0, 0.2, 0.05)) == ["0.00", "0.05", "0.10", "0.15", "0.20"]
-    assert choices(grid_card(-0.2, 0.2, 0.1)) == ["-0.2", "-0.1", "0.0", "0.1", "0.2"]
-    assert choices(grid_card(0, 3, 1)) == ["0", "1", "2", "3"]
-    assert choices(grid_card(0.5, 2.5, 1)) == ["0.5", "1.5", "2.5"]
-    assert choices(grid_card(0, 3, 1)) == ["0", "1", "2", "3"]
+    assert grid_card(0.0, 0.2, 0.05).choices == ["0.00", "0.05", "0.10", "0.15", "0.20"]
+    assert grid_card(-0.2, 0.2, 0.1).choices == ["-0.2", "-0.1", "0.0", "0.1", "0.2"]
+    assert grid_card(0, 3, 1).choices == ["0", "1", "2", "3"]
+    assert grid_card(0.5, 2.5, 1).choices == ["0.5", "1.5", "2.5"]
+    assert grid_card(0, 3, 1).choices == ["0", "1", "2", "3"]
 
 
 def test_answers_round_to_the_grid_and_stay_on_it():
@@ -82,7 +82,7 @@ def test_answers_round_to_the_grid_and_stay_on_it():
 def test_an_answer_is_the_nearest_choice(low, steps, decimals, width, value):
     step = width / 10**decimals
     card = grid_card(round(low * step, 6), round((low + steps) * step, 6), step)
-    grid = choices(card)
+    grid = card.choices
     assert len(grid) == steps + 1
     assert len({text.partition(".")[2].__len__() for text in grid}) == 1  # fixed decimals
     assert "-0" not in [text.rstrip("0").rstrip(".") for text in grid]

@@ -13,7 +13,6 @@ from artefacts.folder import read_manifest
 from data_convert.tasks.cards import find_cards, load_card, read_cards
 from data_convert.tasks.convert import convert
 from data_convert.tasks.examples import Example, Reader, TaskLedger
-from data_convert.tasks.prompts import choices
 from data_convert.tasks.records import read_records
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
 from sequences.alphabets import DNA, PROTEIN
@@ -159,7 +158,7 @@ def test_splice_label_names_fit_the_motifs(shared_data, split):
 
 def test_stability_grid_spans_the_values(shared_data):
     card = load_card("lucaone_type/protstab_tape")
-    grid = choices(card)
+    grid = card.choices
     for split in ("dev", "test"):
         values = [float(example.label) for example in examples(shared_data, card.id, split)]
         assert float(grid[0]) <= min(values) <= max(values) <= float(grid[-1])

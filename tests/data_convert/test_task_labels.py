@@ -11,9 +11,8 @@ from test_cards import CARD
 
 from artefacts.errors import UserError
 from data_convert.tasks.cards import TaskCard, load_card
-from data_convert.tasks.kinds import BadLabel, Read
+from data_convert.tasks.kinds import Read, Rejected
 from data_convert.tasks.labels import read_label_file, resolve_labels
-from data_convert.tasks.prompts import choices
 
 MULTI = {"kind": "multilabel", "metrics": ["micro_f1"], "primary_metric": "micro_f1"}
 
@@ -91,14 +90,14 @@ def test_several_labels_of_one_row():
     assert read_label(many, "[3,17]") == (["label 3", "label 17"], "label 3; label 17", False)
     assert read_label(many, " [ 17 , 3, 3 ] ") == (["label 3", "label 17"], "label 3; label 17", False)
     assert read_label(many, "[]") == ([], "none", False)
-    assert len(choices(many)) == 20
+    assert len(many.choices) == 20
     for cell, reason in (
         ("[20]", "unknown label"),
         ("3", "label is no list of indices"),
         ("[3", "label is no list of indices"),
         ("", "no label"),
     ):
-        with pytest.raises(BadLabel) as error:
+        with pytest.raises(Rejected) as error:
             read_label(many, cell)
         assert error.value.reason == reason
 
@@ -108,7 +107,7 @@ def test_several_labels_of_one_row():
 )
 def test_code_in_a_cell_is_only_a_bad_label(tmp_path, monkeypatch, cell):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BadLabel):
+    with pytest.raises(Rejected):
         read_label(card(**MULTI), cell)
     assert not list(tmp_path.iterdir())
 
@@ -124,5 +123,5 @@ def test_sets_keep_their_order_and_lose_repetitions():
     names = ["ATP binding", "binding, ATP; slow", "ATP binding", " "]
     assert read_label(listed, names) == (["ATP binding", "binding, ATP, slow"], "ATP binding; binding, ATP, slow", False)
     assert read_label(listed, "one; two")[0] == ["one", "two"]
-    with pytest.raises(BadLabel):
+    with pytest.raises(Rejected):
         read_label(listed, [" "])

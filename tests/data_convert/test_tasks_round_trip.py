@@ -12,7 +12,6 @@ from artefacts.errors import Ledger
 from artefacts.folder import read_manifest
 from data_convert.tasks.cards import TASKS, load_card, read_cards
 from data_convert.tasks.convert import convert
-from data_convert.tasks.prompts import choices
 from data_convert.tasks.records import read_records
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
 from instruct.tune.encode import encode
@@ -51,7 +50,7 @@ def test_only_the_answer_is_trained_on(chatty: Any, tmp_path: Path, task: str) -
             assert labels[-1] == chatty.end_of_turn
             answer = chatty.decode(labels[len(before) : -1]).strip()
             assert answer == record["completion"][0]["content"]
-            assert record["choices"] == choices(resolved)
+            assert record["choices"] == resolved.choices
             shown = record["prompt"][0]["content"]
             for item in record["inputs"]:
                 assert f"<{item['modality']}>{item['letters']}</{item['modality']}>" in shown

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_convert.tasks.cards import load_card
-from data_convert.tasks.prompts import choices, render
+from data_convert.tasks.prompts import render
 
 KINDS: dict[str, list[str]] = {
     "binary": ["promoter", "background"],
@@ -53,7 +53,7 @@ def of_cards(folder: Path, names: list[str], each: int) -> Path:
     for card, split, number in itertools.product(cards, lines, range(each)):
         letters = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
         inputs = {item.name: "".join(draw.choices(letters[item.modality], k=draw.randint(8, 40))) for item in card.inputs}
-        names_ = choices(card)
+        names_ = card.choices
         answer = names_[number % len(names_)]
         lines[split].append(
             {

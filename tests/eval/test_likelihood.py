@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, BloomForCausalLM, MistralConfig, MistralForCausalLM
 
-from eval.ask.likelihood import answered, choice_logprobs, greedy, separately, stop_ids, takes_trees
+from eval.ask.likelihood import answered, greedy, separately, stop_ids, takes_trees
 from eval.ask.trie import Trie
 
 LENGTHS = [3, 17, 1, 9, 17]
@@ -47,6 +47,11 @@ def prompts() -> list[list[int]]:
     return [torch.randint(0, 400, (length,), generator=draw).tolist() for length in LENGTHS]
 
 
+def choice_logprobs(model: Any, tokenizer: Any, prompts: list[list[int]], answers: list[list[int]]) -> torch.Tensor:
+    """[prompts, answers]"""
+    return torch.tensor(answered(model, tokenizer, prompts, answers, 0, greedy_text=False)[0])
+
+
 @torch.no_grad()
 def brute_force(model: Any, prompt: list[int], answer: list[int]) -> float:
     logprobs_TV = model(torch.tensor([prompt + answer]), use_cache=False).logits[0].log_softmax(-1)
@@ -55,7 +60,7 @@ def brute_force(model: Any, prompt: list[int], answer: list[int]) -> float:
 
 @pytest.mark.parametrize("answers", ANSWERS.values(), ids=ANSWERS.keys())
 def test_equals_brute_force(model, tokenizer, prompts, answers):
-    found = choice_logprobs(model, prompts, answers, tokenizer.pad_token_id)
+    found = choice_logprobs(model, tokenizer, prompts, answers)
     assert found.shape == (len(prompts), len(answers))
     expected = torch.tensor([[brute_force(model, prompt, answer) for answer in answers] for prompt in prompts])
     assert (found - expected).abs().max() < 1e-4
@@ -65,13 +70,12 @@ def test_equals_brute_force(model, tokenizer, prompts, answers):
 
 @pytest.mark.parametrize("answers", list(ANSWERS.values())[:-1], ids=list(ANSWERS)[:-1])
 def test_independent_of_the_batch(model, tokenizer, prompts, answers):
-    pad = tokenizer.pad_token_id
-    together = choice_logprobs(model, prompts, answers, pad)
+    together = choice_logprobs(model, tokenizer, prompts, answers)
     order = [4, 2, 0, 3, 1]
-    assert (choice_logprobs(model, [prompts[i] for i in order], answers, pad) - together[order]).abs().max() < 1e-4
+    assert (choice_logprobs(model, tokenizer, [prompts[i] for i in order], answers) - together[order]).abs().max() < 1e-4
     for prompt, row in zip(prompts, together, strict=True):
-        assert (choice_logprobs(model, [prompt], answers, pad)[0] - row).abs().max() < 1e-4
-    alone = [choice_logprobs(model, prompts, [answer], pad)[:, 0] for answer in answers]
+        assert (choice_logprobs(model, tokenizer, [prompt], answers)[0] - row).abs().max() < 1e-4
+    alone = [choice_logprobs(model, tokenizer, prompts, [answer])[:, 0] for answer in answers]
     assert (torch.stack(alone, 1) - together).abs().max() < 1e-4
 
 
@@ -89,7 +93,7 @@ def test_a_shared_beginning_is_read_once(model, tokenizer, prompts, monkeypatch)
         return forward(**inputs)
 
     monkeypatch.setattr(model, "forward", noting)
-    found = choice_logprobs(model, long, answers, tokenizer.pad_token_id)
+    found = choice_logprobs(model, tokenizer, long, answers)
     texts = greedy(model, tokenizer, long, 4)
     monkeypatch.undo()
     assert read[:2] == [(1, 12), (5, 17)]
@@ -145,9 +149,9 @@ def test_greedy_inside_the_tree_is_greedy_outside(model, tokenizer, prompts):
 
 def test_eager_attention(model, tokenizer, prompts):
     answers = ANSWERS["a hundred, sharing beginnings"]
-    expected = choice_logprobs(model, prompts, answers, tokenizer.pad_token_id)
+    expected = choice_logprobs(model, tokenizer, prompts, answers)
     model.set_attn_implementation("eager")
-    found = choice_logprobs(model, prompts, answers, tokenizer.pad_token_id)
+    found = choice_logprobs(model, tokenizer, prompts, answers)
     model.set_attn_implementation("sdpa")
     assert (found - expected).abs().max() < 1e-4
 
@@ -170,7 +174,7 @@ def test_models_that_take_no_trees(kind, config, tokenizer, prompts):
     assert not takes_trees(model, 20)
     low = [[token % 400 for token in prompt] for prompt in prompts]
     answers = [[5, 6], [5, 6, 7], [9]]
-    found = choice_logprobs(model, low, answers, 0)
+    found = choice_logprobs(model, tokenizer, low, answers)
     expected = torch.tensor([[brute_force(model, prompt, answer) for answer in answers] for prompt in low])
     assert (found - expected).abs().max() < 1e-4
     assert len(greedy(model, tokenizer, low, 4)) == len(low)

@@ -29,7 +29,7 @@ from eval.ask.controls import controlled
 from eval.ask.likelihood import greedy
 from eval.ask.predict import predict
 from eval.ask.subjects import open_tokenizer
-from eval.recipe import PredictRecipe, Subject
+from eval.recipe import Asking, PredictRecipe, Subject
 from tokenizer.conversations import answer_ids, prompt_ids
 
 
@@ -155,7 +155,7 @@ def test_predictions_of_controls_are_in_the_records_names(whole, model_folder, t
     given = {record["id"]: record for record in records(8)}
     renamed = {record["id"]: record for record in controlled("permuted", list(given.values()), 0)}
     model = AutoModelForCausalLM.from_pretrained(model_folder).eval()
-    plain = {line["id"]: line for line in predictions(model, tokenizer, list(renamed.values()), 300, 5)}
+    plain = {line["id"]: line for line in predictions(model, tokenizer, list(renamed.values()), Asking(batch_tokens=300, max_new_tokens=5))}
     lines = read(whole / "llama-gene@permuted.jsonl")
     assert [line["id"] for line in lines] == list(renamed)
     for line in lines:
@@ -285,7 +285,7 @@ def test_records_whose_template_writes_answers_differently_are_told_apart(model_
     given = records(12, ["binary"])
     assert 0 < sum("ACG" in line["prompt"][0]["content"] for line in given) < len(given)
     model = AutoModelForCausalLM.from_pretrained(model_folder).eval()
-    found = {line["id"]: line["logprobs"] for line in predictions(model, own, given, 4096, greedy=False)}
+    found = {line["id"]: line["logprobs"] for line in predictions(model, own, given, Asking(batch_tokens=4096, greedy=False))}
     for record in given:
         prompt = prompt_ids(own, record["prompt"])
         for choice, value in zip(record["choices"], found[record["id"]], strict=True):

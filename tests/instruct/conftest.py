@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from data_convert.tasks.cards import load_card
-from data_convert.tasks.prompts import choices
 from instruct.tune.recipe import InstructRecipe
 from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base
@@ -38,7 +37,7 @@ def record(task: str, split: str, number: int, draw: random.Random) -> dict[str,
         "prompt": [{"role": "user", "content": f"Which? <{modality}>{letters}</{modality}>"}],
         "completion": [{"role": "assistant", "content": answer}],
         "label": answer,
-        "choices": choices(card),
+        "choices": card.choices,
         "inputs": [{"name": "sequence", "modality": modality, "letters": letters}],
         "source": "invented",
     }

@@ -19,7 +19,7 @@ from transformers import pipeline
 
 from eval.ask.answer import predictions
 from eval.ask.subjects import open_model, open_tokenizer
-from eval.recipe import Subject
+from eval.recipe import Asking, Subject
 from instruct.talk.session import Sampling, Session
 from llama_gene import main
 from sequences.alphabets import TAGS
@@ -84,7 +84,7 @@ def evaluated(folder: Path, messages: Any) -> str:
     """The text of `eval predict`."""
     record = {"id": "1", "task": "t", "split": "test", "kind": "text", "label": "", "choices": [], "prompt": messages}
     subject = Subject(model=folder)
-    return next(predictions(open_model(subject), open_tokenizer(subject), [record], max_new_tokens=TOKENS))["text"]
+    return next(predictions(open_model(subject), open_tokenizer(subject), [record], Asking(max_new_tokens=TOKENS)))["text"]
 
 
 def test_the_answers_hold_tags(plain: Any) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from artefacts.errors import UserError
 from data_convert.tasks.cards import load_card
-from data_convert.tasks.prompts import choices, render
+from data_convert.tasks.prompts import render
 from eval.ask.answer import predictions
 from instruct.talk.batch import BatchRecipe, Task, predict
 from instruct.talk.session import Session
@@ -52,7 +52,7 @@ def expected(extended_folder: Path) -> Any:
 
     def find(card: Any, inputs: dict[str, str]) -> list[float]:
         prompt = [{"role": "user", "content": render(card, inputs, card.prompts.eval)}]
-        record = {"id": "1", "task": card.id, "split": "test", "kind": card.kind, "label": "", "choices": choices(card), "prompt": prompt}
+        record = {"id": "1", "task": card.id, "split": "test", "kind": card.kind, "label": "", "choices": card.choices, "prompt": prompt}
         found = next(predictions(session.model, session.tokenizer, [record]))["logprobs"]
         weights = [math.exp(value - max(found)) for value in found]
         return [weight / sum(weights) for weight in weights]
@@ -85,7 +85,7 @@ def test_lucaones_columns_fasta_and_the_likeliest_labels(extended_folder: Path, 
     found = run(extended_folder, tmp_path / "a.csv", table, "sim/splice", topk=2)
     assert list(found[0]) == ["seq_id", "seq", "top1_prob", "top1_label", "top2_probs", "top2_labels"]
     for number, row in enumerate(found):
-        shares = dict(zip(choices(SPLICE), expected(SPLICE, {"sequence": letters(number, 80)}), strict=True))
+        shares = dict(zip(SPLICE.choices, expected(SPLICE, {"sequence": letters(number, 80)}), strict=True))
         best = sorted(shares, key=lambda name: -shares[name])[:2]
         assert row["top1_label"] == best[0]
         assert row["top2_labels"] == str(best)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from data_convert.tasks.cards import load_card
 from data_convert.tasks.prompts import render
-from eval.ask.likelihood import choice_logprobs
+from eval.ask.likelihood import answered
 from instruct.talk.session import Session
 from llama_gene import main
 from tokenizer.conversations import answer_ids
@@ -128,13 +129,9 @@ def test_classification_prompts_come_with_the_probabilities_of_evaluation(chat, 
     session = Session(talker)
     messages = [{"role": "user", "content": PROMPT}]
     labels = ["background", "promoter"]
-    logprobs = choice_logprobs(
-        session.model,
-        [session.prompt(messages)],
-        [answer_ids(session.tokenizer, messages, label) for label in labels],
-        session.tokenizer.pad_token_id,
-    )
-    expected = dict(zip(labels, logprobs[0].double().softmax(0).tolist(), strict=True))
+    answers = [answer_ids(session.tokenizer, messages, label) for label in labels]
+    logprobs, _ = answered(session.model, session.tokenizer, [session.prompt(messages)], answers, 0, greedy_text=False)
+    expected = dict(zip(labels, torch.tensor(logprobs[0]).double().softmax(0).tolist(), strict=True))
     requests = [{"prompt": PROMPT}, {"prompt": "Anything", "task": "sim/promoter"}, {"prompt": "Anything"}]
     code, out, _ = chat("--json", typed="\n".join(map(json.dumps, requests)))
     assert code == 0

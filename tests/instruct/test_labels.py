@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_convert.tasks.cards import find_cards, load_card
-from data_convert.tasks.prompts import choices, render
+from data_convert.tasks.prompts import render
 from instruct.talk.labels import Recogniser, asked_of, shipped
 
 CARDS = find_cards(["*"])
@@ -29,7 +29,7 @@ def test_every_wording_of_every_card_is_recognised_and_no_other_task(card, data)
     else:
         assert found is not None
         assert card.id in found.tasks
-        assert sorted(found.labels) == sorted(choices(card))
+        assert sorted(found.labels) == sorted(card.choices)
 
 
 @pytest.mark.parametrize(
@@ -70,5 +70,5 @@ def test_the_same_words_for_other_labels_are_nobody_s():
 def test_labels_of_a_named_task():
     asked = asked_of(SPLICE)
     assert asked is not None
-    assert list(asked.labels) == choices(SPLICE)
+    assert list(asked.labels) == SPLICE.choices
     assert asked_of(load_card("sim/stability")) is asked_of(load_card("sim/function")) is None

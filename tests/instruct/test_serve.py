@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from data_convert.tasks.cards import load_card
-from data_convert.tasks.prompts import choices, render
+from data_convert.tasks.prompts import render
 from instruct.talk.limits import POSTS_PER_QUESTION
 
 pytest.importorskip("gradio", reason="the page needs gradio")
@@ -70,7 +70,7 @@ def records(folder: Path) -> Path:
         answer = [{"role": "assistant", "content": "promoter"}]
         inputs = [{"name": "sequence", "modality": "dna", "letters": letters}]
         record = {"id": f"r{number}", "task": card.id, "split": "test", "kind": card.kind, "prompt": prompt, "completion": answer}
-        lines.append({**record, "label": "promoter", "choices": choices(card), "inputs": inputs})
+        lines.append({**record, "label": "promoter", "choices": card.choices, "inputs": inputs})
     (folder / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "cards.json").write_text(json.dumps([card.model_dump(mode="json")]))
     return folder

@@ -20,6 +20,7 @@ from uniprot_writers import Invented
 
 from artefacts.errors import Ledger, UserError
 from data_convert.corpus.documents import Document, read_documents
+from data_convert.corpus.pack_recipe import Source
 from sequences.alphabets import ALPHABETS
 
 SECONDS = 5
@@ -223,7 +224,8 @@ def read(example: Example, content: bytes, folder: Path, unit: str = "document")
     signal.signal(signal.SIGALRM, _hang)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
-        for document in read_documents(example.modality, path, records, documents, unit=unit):  # type: ignore[arg-type]
+        source = Source.model_validate({"modality": example.modality, "files": [path], "max_n_share": 1, "unit": unit})
+        for document in read_documents(source, path, records, documents):
             found.append(document)
     except UserError as error:
         said = str(error)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from artefacts.errors import Ledger, UserError
 from data_convert.corpus.documents import Document, read_documents
+from data_convert.corpus.pack_recipe import Source
 from sequences.markdown import Unit, markdown_text, split
 from sequences.texts import Text, read_texts
 
@@ -166,7 +167,7 @@ def test_text_that_cannot_be_used(tmp_path):
 def test_documents_of_text(tmp_path):
     path, records, documents = tmp_path / "a.txt", Ledger(), Ledger()
     path.write_text("One.\n\nTwo.\n")
-    assert list(read_documents("text", path, records, documents)) == [
+    assert list(read_documents(Source(modality="text", files=[path]), path, records, documents)) == [
         Document("line1", "text", "One.", str(path)),
         Document("line3", "text", "Two.", str(path)),
     ]

@@ -17,9 +17,10 @@ from uniprot_writers import Invented
 
 from artefacts.errors import Ledger, UserError
 from data_convert.corpus.documents import Document, read_documents
+from data_convert.corpus.pack_recipe import Source
 from sequences.formats import UNIPROT, sniff
-from sequences.uniprot import WITHOUT_FUNCTION, Entry, checked_entries
-from sequences.uniprot_entry import clean, join_lines, locations
+from sequences.uniprot import WITHOUT_FUNCTION, checked_entries
+from sequences.uniprot_entry import Entry, clean, join_lines, locations
 from sequences.uniprot_tsv import main_name
 
 BROWSED = (" (PubMed:123, PubMed:4567)", " (Ref.4)")
@@ -257,7 +258,7 @@ def test_evidence_references_and_marks():
 def test_documents_of_proteins(tmp_path):
     path, records, documents = tmp_path / "x.dat", Ledger(), Ledger()
     path.write_text("".join(flat_file()))
-    found = list(read_documents("protein", path, records, documents))
+    found = list(read_documents(Source(modality="protein", files=[path]), path, records, documents))
     assert found[0] == Document("P00000", "protein", Invented("").sequence, str(path))
     assert [document.id for document in found] == ["P00000", "P00001", "P00002", "P00003"]
     assert records.as_dict()["notes"] == {"without a function": 4}
