@@ -63,7 +63,7 @@ class _Classifier(LucaOnePreTrainedModel):
         self.lucaone = LucaOneModel(config)
         self.pooler = self._pooler(config)
         self.dropout = nn.Dropout(config.classifier_dropout_prob)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, len(config.id2label or {}))
         self.post_init()
 
     def _pooler(self, config: LucaOneConfig) -> nn.Module | None:
@@ -151,7 +151,7 @@ def classification_loss(logits_NC: Tensor, labels: Tensor, config: Any) -> Tenso
     if task == "binary_class" and config.num_labels == 2:
         # as with one output, a weighted record counts as one
         loss_N = F.cross_entropy(logits_NC, labels, weight=weight([1.0, config.classifier_pos_weight or 1.0]), reduction="none")
-        return {"mean": torch.mean, "sum": torch.sum, "none": torch.clone}[reduction](loss_N)
+        return loss_N.mean() if reduction == "mean" else loss_N.sum() if reduction == "sum" else loss_N
     if task in ("binary_class", "multi_label"):
         pos_weight = weight(config.classifier_pos_weight)
         return F.binary_cross_entropy_with_logits(logits_NC, labels.float().view_as(logits_NC), pos_weight=pos_weight, reduction=reduction)
