@@ -155,7 +155,8 @@ def _baseline_train(recipe: Any, overwrite: bool) -> None:
 
 def _baseline_predict(recipe: Any, overwrite: bool) -> None:
     path_exists(recipe.model, "head", "give a folder of `baseline train` or of a shipped head")
-    _found("eval.baselines.training.predict:predict")(recipe, overwrite=overwrite)
+    made = _found("eval.baselines.training.predict:predict")(recipe, overwrite=overwrite)
+    print(f"{recipe.out}: {made} predicted")
 
 
 COMMANDS: dict[str, Entry] = {
@@ -336,7 +337,7 @@ COMMANDS: dict[str, Entry] = {
         "Embed sequences with LucaOne, ESM-2, DNABERT-2, a gene LLaMA, any AutoModel, or none (one-hot, kmer, placed).",
         "llama-gene baseline embed --input-file proteins.fasta --seq-type prot --encoder facebook/esm2_t6_8M_UR50D --out runs/embeddings",
         adds="folder",
-        aliases={"save_path": "out", "llm_dir": "encoder", "llm_dirpath": "encoder", "emb_dir": "embeddings", "input": "input_file"},
+        aliases={"llm_dirpath": "llm_dir", "input": "input_file", "use_bp16": "use_bf16"},
     ),
     "baseline train": Entry(
         "eval.baselines.training.recipe:TrainRecipe", _baseline_train, "train LucaOne's heads on embeddings",
@@ -347,6 +348,6 @@ COMMANDS: dict[str, Entry] = {
         "eval.baselines.training.recipe:PredictRecipe", _baseline_predict, "predict with a trained head",
         "Predict with a trained or shipped head, CSV in and out as the original's predict_v1.",
         "llama-gene baseline predict --model runs/protstab --input-file proteins.csv --out runs/proteins_prediction.csv",
-        adds="file", aliases={"save_path": "out", "model_path": "model", "emb_dir": "embeddings"},
+        adds="file", aliases={"save_path": "out", "model_path": "model", "emb_dir": "embeddings", "use_bp16": "use_bf16"},
     ),
 }  # fmt: skip

@@ -12,6 +12,7 @@ An unknown key is refused with the nearest known one; a wrong value is refused w
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True, frozen=True)
     WRITES: ClassVar[tuple[str, ...]] = ("out",)
     """Fields that name what a command writes; all other paths are read."""
+    VARIANT: ClassVar[tuple[str, str] | None] = None
+    """The field that chooses a variant of a recipe, and the one that holds them, name -> changes. Overrides go over a variant."""
 
     def read_values(self) -> list[Any]:
         """Texts, numbers and paths of all fields but those that are written, in sections and lists too."""
@@ -67,7 +70,33 @@ def load(kind: type[R], path: str | Path | None, overrides: Sequence[str] = ()) 
     for override in overrides:
         keys = apply_override(values, override)
         origin[keys] = f"override {override!r}"
+    if kind.VARIANT is not None and values.get(kind.VARIANT[0]) is not None:
+        values = with_variant(kind, values)
+        for override in overrides:
+            if override.partition("=")[0].partition(".")[0] not in kind.VARIANT:
+                apply_override(values, override)
     return validate(kind, values, origin, source)
+
+
+def with_variant(kind: type[Recipe], values: dict[str, Any]) -> dict[str, Any]:
+    """Plain values with the changes of the variant that they choose put in. Raises UserError where there is no such variant."""
+    assert kind.VARIANT is not None
+    chooses, holds = kind.VARIANT
+    chosen, known = values[chooses], values.get(holds) or {}
+    if not isinstance(known, dict) or not isinstance(chosen, str) or not isinstance(known.get(chosen), dict):
+        raise UserError(f"{chooses} '{chosen}' is not in the recipe; known: {', '.join(map(str, known)) or 'none'}")
+    merged = copy.deepcopy(values) | {chooses: None, holds: {}}
+    _merge(merged, known[chosen])
+    return merged
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Put nested changes into plain values."""
+    for key, change in changes.items():
+        if isinstance(change, dict) and isinstance(values.get(key), dict):
+            _merge(values[key], change)
+        else:
+            values[key] = change
 
 
 def read_yaml(text: str | bytes, source: str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:

@@ -401,8 +401,8 @@ def test_a_command_of_the_original(table: Path, capsys: pytest.CaptureFixture[st
 
 def test_released_models_by_version_and_step() -> None:
     given_ = ["input_file=x", "out=y", "seq_type=gene"]
-    assert load(EmbedRecipe, None, given_).encoder_name == "LucaGroup/LucaOne-default-step36M"
-    assert load(EmbedRecipe, None, [*given_, "llm_version=lucaone-gene"]).encoder_name == "LucaGroup/LucaOne-gene-step36.8M"
+    assert load(EmbedRecipe, None, given_).encoder_name() == "LucaGroup/LucaOne-default-step36M"
+    assert load(EmbedRecipe, None, [*given_, "llm_version=lucaone-gene"]).encoder_name() == "LucaGroup/LucaOne-gene-step36.8M"
     with pytest.raises(UserError, match="no released lucaone of 5 steps"):
         load(EmbedRecipe, None, [*given_, "llm_step=5"])
     with pytest.raises(UserError, match="either input_file or seq"):

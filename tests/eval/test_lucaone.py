@@ -25,7 +25,7 @@ from transformers import (
 
 from artefacts.errors import UserError
 from eval.baselines.lucaone import checkpoint
-from eval.baselines.lucaone.config import LucaOneConfig
+from eval.baselines.lucaone.config import ONLY, LucaOneConfig
 from eval.baselines.lucaone.heads import LucaOneForMaskedLM, LucaOneForSequenceClassification, LucaOneForTokenClassification
 from eval.baselines.lucaone.letters import letter_ids
 from eval.baselines.lucaone.model import LucaOneModel
@@ -354,8 +354,20 @@ def test_sharded_folders_load_exactly_or_not_at_all(masked_lm: LucaOneForMaskedL
         checkpoint.load(tmp_path)
 
 
-def test_what_the_configuration_refuses() -> None:
-    with pytest.raises(ValueError, match="position embeddings"):
-        config(no_position_embeddings=False)
+@pytest.mark.parametrize(("name", "value"), [(name, not only if isinstance(only, bool) else 2.0) for name, only in ONLY.items()])
+def test_what_the_configuration_refuses(name: str, value: Any, masked_lm: LucaOneForMaskedLM, tmp_path: Path) -> None:
+    """In a configuration, in from_pretrained, and in the folder of an encoder: never loaded with wrong numbers."""
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        config(**{name: value})
+    masked_lm.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        LucaOneModel.from_pretrained(tmp_path, **{name: value})
+    found = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**found, name: value}))
+    with pytest.raises(UserError, match=f"{name}={value}"):
+        checkpoint.load(tmp_path)
+
+
+def test_poolings_that_are_not_there() -> None:
     with pytest.raises(ValueError, match="not supported"):
         config(classifier_pooling_type="context_attention")

@@ -39,8 +39,9 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
     from eval.baselines.embedding.store import StoreWriter, digest, read_settings, safe_names
 
     extent = Extent.model_validate({name: getattr(recipe, name) for name in Extent.model_fields})
+    name = recipe.encoder_name()
     settings: dict[str, Any] = {
-        "encoder": identity(recipe.encoder_name),
+        "encoder": identity(name),
         **extent.model_dump(),
         **{name: getattr(recipe, name) for name in SHAPE},
     }
@@ -48,7 +49,7 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
     encoder, folder, before = None, recipe.out, state_of(recipe.out)
     if overwrite and _is_store(recipe.out, settings):
         check_no_input(recipe.out, [] if recipe.input_file is None else [recipe.input_file])
-        encoder = _opened(recipe, items)
+        encoder = _opened(recipe, name, items)
         folder = recipe.out.with_name(f"{recipe.out.name}.partial")
         if read_settings(folder) != settings:
             shutil.rmtree(folder, ignore_errors=True)
@@ -60,13 +61,13 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
     names = safe_names(dict.fromkeys([*store.done, *(item.id for item in items)]))
     todo = [item for item in items if item.id not in store.done]
     if todo:
-        encoder = encoder or _opened(recipe, todo)
+        encoder = encoder or _opened(recipe, name, todo)
         try:
             for i, rows in extract(encoder, [(item.modality, item.letters) for item in todo], extent, show="embed"):
                 made = (
                     rows.matrix(special=recipe.matrix_add_special_token)
                     if recipe.embedding_type == "matrix"
-                    else rows.vector(recipe.vector_type)
+                    else rows.vector(recipe.vector_type or "cls")
                 )
                 item = todo[i]
                 store.put(item.id, digest(item.modality, item.letters), names[item.id], made, rows.passes)
@@ -80,6 +81,8 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
     write_manifest(folder, "embeddings", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
     if folder != recipe.out:
         put_in_place(folder, recipe.out, before)
+    form = "shards" if recipe.save_type == "safetensors" else f"a {recipe.embedding_type}_ID.pt each"
+    print(f"{recipe.out}: {len(todo)} embedded with {name}, {len(store.done)} in all, {form}")
     return len(todo)
 
 
@@ -95,12 +98,12 @@ def _is_store(folder: Path, settings: dict[str, Any]) -> bool:
     return found is not None
 
 
-def _opened(recipe: EmbedRecipe, items: list[Item]) -> Encoder:
+def _opened(recipe: EmbedRecipe, name: str, items: list[Item]) -> Encoder:
     from eval.baselines.embedding.open import open_encoder
 
-    encoder = open_encoder(recipe.encoder_name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
-    if recipe.embedding_type == "vector" and recipe.vector_type == "cls" and not encoder.frame(items[0].modality)[0]:
-        raise UserError(f"{encoder.name}: has no token in front of a sequence, so no cls vector; choose mean or max")
+    encoder = open_encoder(name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
+    if recipe.embedding_type == "vector" and recipe.vector_type in (None, "cls") and not encoder.frame(items[0].modality)[0]:
+        raise UserError(f"{encoder.name}: has no token in front of a sequence, so no cls vector; pass vector_type=mean or max")
     return encoder
 
 

@@ -8,6 +8,7 @@ Legend of shapes: B sequences, T tokens (padded), D width.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -24,8 +25,11 @@ in batches that the budget alone bounded as one by one."""
 
 
 def pick_device(gpu: int | None = None) -> torch.device:
-    """The given GPU; -1 for the CPU; None for a GPU if there is one."""
+    """The given GPU; -1 for the CPU; None for a GPU if there is one. On a machine without any, GPU 0 is the CPU, which is said."""
     if gpu == -1 or (gpu is None and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if gpu == 0 and not torch.cuda.is_available():
+        print("gpu_id 0: there is no GPU here, so the CPU does it", file=sys.stderr)
         return torch.device("cpu")
     if not torch.cuda.is_available() or (gpu or 0) >= torch.cuda.device_count():
         raise UserError(f"gpu_id {gpu}: there is no such GPU here; pass -1 for the CPU")

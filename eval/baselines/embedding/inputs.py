@@ -143,7 +143,10 @@ def read_inputs(
     check_seq_type(seq_type, "seq_type")
     ledger = Ledger(max_broken)
     items: dict[str, Item] = {}
-    rows = fasta_rows(path, seq_type) if sequence_format(path) == FASTA else _rows(path, seq_type, id_idx, seq_idx)
+    fasta = sequence_format(path) == FASTA
+    if fasta and (id_idx, seq_idx) != (None, None):
+        raise UserError(f"{path}: a FASTA file has no columns; leave out id_idx and seq_idx")
+    rows = fasta_rows(path, seq_type) if fasta else _rows(path, seq_type, id_idx, seq_idx)
     for _, (item,) in usable(rows, ledger, on_bad, []):
         if item.id not in items:
             items[item.id] = item

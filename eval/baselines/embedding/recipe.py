@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from artefacts.errors import UserError
 from artefacts.recipe import Recipe
 
 RELEASED = {
@@ -18,6 +20,11 @@ RELEASED = {
 }
 """(version, step) -> hub id."""
 DEFAULT_STEP = {"lucaone": 36000000, "lucaone-gene": 36800000, "lucaone-prot": 38200000}
+DOCUMENTED_STEP = {**DEFAULT_STEP, "lucaone-prot": 30000000}
+"""Of checkpoints below a root, as the original's documentation has it."""
+FTP = "http://47.93.21.181/lucaone/TrainedCheckPoint/latest"
+MODEL_FILES = ("config.json", "pytorch.pth", "pytorch_model.bin", "model.safetensors", "model.safetensors.index.json")
+"""One of them makes a folder a model's."""
 
 
 class EncoderUse(Recipe):
@@ -61,18 +68,24 @@ class Extent(Windows):
 class EmbedRecipe(Extent, EncoderUse):
     """Embed sequences with LucaOne, ESM-2, DNABERT-2, a gene LLaMA, any AutoModel, or none (one-hot, kmer, placed)."""
 
+    WRITES = ("out", "save_path")
     input_file: Path | None = None
     """CSV, TSV or FASTA, plain or gz."""
     seq: str | None = None
     """One sequence instead of a file; its id is `seq`."""
     out: Path
     """Folder of embeddings; one that exists with the same settings is continued."""
+    save_path: Path | None = None
+    """`out` under the original's name, and then in its form: save_type=numpy where nothing else is said."""
     encoder: str | None = None
     """Folder or hub id of an encoder, or one-hot, kmer, placed; without it the released LucaOne of llm_version and llm_step."""
+    llm_dir: str | None = None
+    """The original's root, below which llm/models/<llm_type>/<llm_version>/checkpoint-step<llm_step> is looked for before the hub; or
+    what `encoder` takes."""
     llm_type: Literal["lucaone"] = "lucaone"
     llm_version: Literal["lucaone", "lucaone-gene", "lucaone-prot"] = "lucaone"
     llm_step: int | None = None
-    """Steps of the released LucaOne; the newest where it is not given."""
+    """Steps of the released LucaOne; without it the newest, of lucaone-prot below llm_dir 30000000."""
     seq_type: str
     """gene (or dna, rna) or prot."""
     id_idx: int | str | None = None
@@ -80,7 +93,9 @@ class EmbedRecipe(Extent, EncoderUse):
     seq_idx: int | str | None = None
     """Column of sequences, by index from 0 or by name."""
     embedding_type: Literal["matrix", "vector"] = "matrix"
-    vector_type: Literal["mean", "max", "cls"] = "mean"
+    vector_type: Literal["cls", "mean", "max"] | None = None
+    """Of vectors: the row of [CLS], which is what the original's documentation says and the default, or of the letters' rows the mean
+    or the maximum."""
     save_type: Literal["numpy", "tensor", "safetensors"] = "safetensors"
     """numpy: a .pt file per sequence that the original's tools read; tensor: the same, a tensor in it; safetensors: shards."""
     matrix_add_special_token: bool = False
@@ -90,20 +105,89 @@ class EmbedRecipe(Extent, EncoderUse):
     max_broken: float = Field(0.1, ge=0, le=1)
     """Share of such records that may be set aside; more stop the run."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _saved_as_upstream(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("save_path") is not None:
+            if values.get("out") is not None:
+                raise ValueError("out and save_path are one folder; give one of them")
+            values = {"save_type": "numpy"} | values | {"out": values["save_path"], "save_path": None}
+        return values
+
     @model_validator(mode="after")
     def _consistent(self) -> EmbedRecipe:
         if (self.input_file is None) == (self.seq is None):
             raise ValueError("give either input_file or seq")
-        if self.encoder is None and (self.llm_version, self.step) not in RELEASED:
-            known = ", ".join(f"{version} {step}" for version, step in RELEASED)
-            raise ValueError(f"no released {self.llm_version} of {self.step} steps; known: {known}")
+        if self.encoder is not None and (idle := self._given("llm_dir", "llm_type", "llm_version", "llm_step")):
+            raise ValueError(f"{idle} and encoder both name an encoder; give one of them")
+        if self.embedding_type == "matrix" and self.vector_type is not None:
+            raise ValueError("vector_type is for embedding_type=vector")
+        if self.embedding_type == "vector" and self.matrix_add_special_token:
+            raise ValueError("matrix_add_special_token is for embedding_type=matrix; a vector is one row")
+        if self.seq is not None and (idle := self._given("id_idx", "seq_idx")):
+            raise ValueError(f"{idle}: seq has no columns; leave it out")
+        if self.encoder is None and self.llm_dir is None:
+            released(self.llm_version, self.step)
         return self
+
+    def _given(self, *names: str) -> str:
+        """Those of the fields that somebody set."""
+        return ", ".join(name for name in names if name in self.model_fields_set and getattr(self, name) is not None)
 
     @property
     def step(self) -> int:
-        return self.llm_step if self.llm_step is not None else DEFAULT_STEP[self.llm_version]
+        """Steps of the checkpoint that is meant."""
+        return self.llm_step or (DEFAULT_STEP if self.llm_dir is None else DOCUMENTED_STEP)[self.llm_version]
 
-    @property
     def encoder_name(self) -> str:
-        """Folder, hub id, or the name of one without a model."""
-        return self.encoder or RELEASED[self.llm_version, self.step]
+        """Folder, hub id, or the name of one without a model.
+
+        Raises:
+            UserError: a root that is not there, or without the checkpoint, which is not on the hub either.
+        """
+        named = self._given("llm_type", "llm_version", "llm_step")
+        if self.encoder is not None or self.llm_dir is None:
+            return self.encoder or released(self.llm_version, self.step)
+        root = Path(self.llm_dir)
+        if not root.is_dir() and not named:
+            return self.llm_dir
+        if any((root / name).is_file() for name in MODEL_FILES):
+            if named:
+                raise UserError(f"{root}: is the folder of a model, so {named} choose nothing; leave them out, or give the root above it")
+            return self.llm_dir
+        return checkpoint_below(root, self.llm_version, self.step)
+
+
+def checkpoint_below(root: Path, version: str, step: int) -> str:
+    """A checkpoint below the original's root, in its layout or that of 2024; else its hub id, which is said.
+
+    Raises:
+        UserError: no such root, or neither.
+    """
+    place = f"models/lucaone/{version}/checkpoint-step{step}"
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the root that holds llm/{place}, or the folder of a model")
+    for folder in (root / "llm", root):
+        older = sorted(folder.glob(f"models/lucagplm/*/*/*/*/checkpoint-step{step}")) if version == "lucaone" else []
+        for found in (folder / place, *older):
+            if found.is_dir():
+                return str(found)
+    try:
+        name = released(version, step)
+    except ValueError as error:
+        raise UserError(f"{root}: holds no llm/{place}, and {error}") from None
+    print(f"{root}: holds no llm/{place}; {name} is taken", file=sys.stderr)
+    return name
+
+
+def released(version: str, step: int) -> str:
+    """The hub id of a released LucaOne. Raises ValueError with where it is to be had, where it is not on the hub."""
+    if (version, step) in RELEASED:
+        return RELEASED[version, step]
+    if step == DOCUMENTED_STEP[version]:
+        place = f"models/lucaone/{version}/checkpoint-step{step}"
+        raise ValueError(
+            f"{version} of {step} steps is not on the hub: fetch {FTP}/{place}/ into ROOT/llm/{place} and pass llm_dir=ROOT, "
+            f"or take llm_step={DEFAULT_STEP[version]}, which is"
+        )
+    raise ValueError(f"no released {version} of {step} steps; known: {', '.join(f'{name} {steps}' for name, steps in RELEASED)}")

@@ -81,22 +81,26 @@ class StoreWriter:
         Raises:
             UserError: the folder holds embeddings that were made otherwise.
         """
-        self.folder, self.save_type, self.prefix = folder, save_type, prefix
+        self.folder, self.save_type, self.prefix, self.settings = folder, save_type, prefix, settings
         before = read_settings(folder)
         tidy(folder, SETTINGS)  # of a run that was killed as it began
         if folder.is_dir() and before is None and any(folder.iterdir()):
             raise UserError(f"{folder}: not empty, and no settings.json says what is in it; choose another output")
-        if before is not None:
-            same_plan(folder, before, settings, "choose another output, or remove it")
-            tidy(folder)
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_plan(folder / SETTINGS, settings)
         self.done: dict[str, str] = {line["id"]: line["sequence"] for line in read_index(folder)}
         """Id -> digest of its sequence."""
+        if before is not None:
+            if self.done:  # settings alone, of a try that came to nothing, bind nobody
+                same_plan(folder, before, settings, "choose another output, or remove it")
+            tidy(folder)
         self._waiting: list[tuple[dict[str, Any], np.ndarray]] = []
         self._bytes = 0
         self._shard = _next_shard(folder)
+
+    def _begin(self) -> None:
+        """Say what makes the store, before its first embedding and not before there is one."""
+        if not self.done:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_plan(self.folder / SETTINGS, self.settings)
 
     def put(self, name: str, sequence: str, file: str, array: np.ndarray, passes: int) -> None:
         """Add one embedding; `sequence` is its digest, `file` its safe name."""
@@ -107,6 +111,7 @@ class StoreWriter:
             if self._bytes >= SHARD_BYTES:
                 self.flush()
             return
+        self._begin()
         line["file"] = f"{self.prefix}_{file}.pt"
         with new_file(self.folder / line["file"], overwrite=True) as path:
             torch.save(array if self.save_type == "numpy" else torch.from_numpy(array), path)
@@ -116,6 +121,7 @@ class StoreWriter:
         """Write what waits for its shard."""
         if not self._waiting:
             return
+        self._begin()
         file = f"shard-{self._shard:05d}.safetensors"
         with new_file(self.folder / file) as path:
             save_file({str(i): np.ascontiguousarray(array) for i, (_, array) in enumerate(self._waiting)}, path)
@@ -158,7 +164,7 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
 
 def _next_shard(folder: Path) -> int:
     """A number that no shard has, nor had: lines of one that was removed still stand in the index."""
-    names = [*(path.name for path in folder.iterdir()), *(line["file"] for line in _lines(folder))]
+    names = [*(path.name for path in folder.glob("shard-*")), *(line["file"] for line in _lines(folder))]
     numbers = [int(found[1]) for name in names if (found := re.fullmatch(r"shard-(\d+)\.safetensors", name))]
     return max(numbers, default=-1) + 1
 

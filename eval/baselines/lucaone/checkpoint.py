@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from artefacts.errors import UserError
-from eval.baselines.lucaone.config import LucaOneConfig
+from eval.baselines.lucaone.config import ONLY, LucaOneConfig
 from eval.baselines.lucaone.heads import LucaOneForMaskedLM
 from eval.baselines.lucaone.model import LucaOneModel, LucaOnePreTrainedModel
 from eval.baselines.lucaone.register import register
@@ -59,7 +59,7 @@ def load(folder: str | Path, *, masked_lm: bool = False, dtype: torch.dtype = to
     state = read_state(path)
     original = any(name.startswith("layers.") for name in state)
     state = from_original(state) if original else {name: tensor for name, tensor in state.items() if not DROPPED.fullmatch(name)}
-    config = _config(folder / "config.json", state, path)
+    config = _config(folder / "config.json", state, path, original=original)
     if not masked_lm:
         state = {name.removeprefix("lucaone."): tensor for name, tensor in state.items() if name.startswith(ENCODER)}
     with torch.device("meta"):
@@ -124,8 +124,9 @@ def load_exactly(model: nn.Module, state: dict[str, Tensor], path: Path, ignored
     model.load_state_dict(state, assign=True)
 
 
-def _config(path: Path, state: dict[str, Tensor], weights: Path) -> LucaOneConfig:
-    """Sizes from the tensors, the number of heads from config.json: the original's says 36 layers where there are 20."""
+def _config(path: Path, state: dict[str, Tensor], weights: Path, *, original: bool) -> LucaOneConfig:
+    """Sizes from the tensors, the number of heads from config.json: the original's says 36 layers where there are 20. So its
+    other words are believed in no more than the tensors, which are exactly those of a plain encoder, leave open: the scale."""
     bare = {name.removeprefix("lucaone."): tensor for name, tensor in state.items()}
     layers = {int(found[1]) for name in bare if (found := re.match(r"encoder\.layers\.(\d+)\.", name))}
     try:
@@ -139,6 +140,7 @@ def _config(path: Path, state: dict[str, Tensor], weights: Path) -> LucaOneConfi
     try:
         given = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         heads = given.get("num_attention_heads") or width // HEAD_WIDTH
+        sizes |= {name: given[name] for name in (["embed_scale"] if original else ONLY) if name in given}
         return LucaOneConfig(vocab_size=vocabulary, hidden_size=width, num_hidden_layers=len(layers), num_attention_heads=heads, **sizes)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None

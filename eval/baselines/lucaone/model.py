@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils.generic import can_return_tuple
 
 from eval.baselines.lucaone.config import LucaOneConfig
 from eval.baselines.lucaone.letters import FIRST_RESIDUE
@@ -52,7 +54,7 @@ class Attention(nn.Module):
         return self.out_proj(out_BHTK.transpose(1, 2).flatten(2))
 
 
-class Block(nn.Module):
+class Block(GradientCheckpointingLayer):
     """`x += attention(norm(x)); x += fc2(gelu(fc1(norm(x))))`."""
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float = 0.0) -> None:
@@ -71,10 +73,15 @@ class LucaOnePreTrainedModel(PreTrainedModel):
 
     config_class = LucaOneConfig
     base_model_prefix = "lucaone"
+    supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules = ["Block"]
     # the rotary frequencies are computed, and older files store them
     _keys_to_ignore_on_load_unexpected = [r"rot_emb\.inv_freq"]
+
+    def __init__(self, config: LucaOneConfig) -> None:
+        config.check()  # from_pretrained sets fields of a configuration that is made already
+        super().__init__(config)
 
 
 class Embeddings(nn.Module):
@@ -85,8 +92,8 @@ class Embeddings(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
         self.embed_type = nn.Embedding(config.type_vocab_size, config.hidden_size)
 
-    def forward(self, ids_BT: Tensor, types_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        return (self.embed_tokens(ids_BT) + self.embed_type(types_BT)) * mask_BT[..., None]
+    def forward(self, letters_BTD: Tensor, types_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        return (letters_BTD + self.embed_type(types_BT)) * mask_BT[..., None]
 
 
 class Encoder(nn.Module):
@@ -127,31 +134,48 @@ class LucaOneModel(LucaOnePreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.embeddings.register_module("embed_tokens", value)
 
+    def mask(self, ids_BT: Tensor | None, mask_BT: Tensor | None, embeds_BTD: Tensor | None) -> Tensor:
+        """The tokens that count: the mask that is given, else what is not [PAD], else all."""
+        if mask_BT is not None:
+            return mask_BT.bool()
+        if ids_BT is not None:
+            return ids_BT != self.config.pad_token_id
+        if embeds_BTD is None:
+            raise ValueError("give input_ids or inputs_embeds")
+        return torch.ones(embeds_BTD.shape[:2], dtype=torch.bool, device=embeds_BTD.device)
+
+    @can_return_tuple
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
-        output_hidden_states: bool = False,
+        inputs_embeds: Tensor | None = None,
+        output_hidden_states: bool | None = None,
         output_attentions: bool = False,
-        return_dict: bool = True,
         **kwargs: Any,
-    ) -> Any:
+    ) -> BaseModelOutput:
         """Rows of every token.
 
         Args:
             attention_mask: 1 for tokens; what is not [PAD] where it is not given.
             token_type_ids: 0 gene, 1 protein; told by each row's own ids where it is not given.
+            inputs_embeds: rows of `get_input_embeddings()` in place of input_ids, `[B, T, D]`, the types not added yet.
 
         Raises:
-            ValueError: attention maps are asked for.
+            ValueError: attention maps are asked for; both of input_ids and inputs_embeds, neither, or the latter without types.
         """
-        if output_attentions:
+        if output_attentions or kwargs.get("return_contacts") or kwargs.get("need_head_weights"):
             raise ValueError("attention maps are not kept: they need memory with the square of the length")
-        mask_BT = input_ids != self.config.pad_token_id if attention_mask is None else attention_mask.bool()
+        if input_ids is not None and inputs_embeds is not None:
+            raise ValueError("give input_ids or inputs_embeds, not both")
+        mask_BT = self.mask(input_ids, attention_mask, inputs_embeds)
+        if inputs_embeds is None:
+            inputs_embeds = self.embeddings.embed_tokens(input_ids)
         if token_type_ids is None:
+            if input_ids is None:
+                raise ValueError("inputs_embeds do not say which molecule they are of: give token_type_ids, 0 for a gene, 1 for a protein")
             token_type_ids = (input_ids >= FIRST_RESIDUE).any(dim=1, keepdim=True).long().expand_as(input_ids)
-        x_BTD, before = self.encoder(self.embeddings(input_ids, token_type_ids, mask_BT), mask_BT, keep=output_hidden_states)
-        if not return_dict:
-            return (x_BTD,)
-        return BaseModelOutput(last_hidden_state=x_BTD, hidden_states=(*before, x_BTD) if output_hidden_states else None)
+        keep = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        x_BTD, before = self.encoder(self.embeddings(inputs_embeds, token_type_ids, mask_BT), mask_BT, keep=bool(keep))
+        return BaseModelOutput(last_hidden_state=x_BTD, hidden_states=(*before, x_BTD) if keep else None)

@@ -14,7 +14,7 @@ from transformers import (
 from eval.baselines.lucaone.config import LucaOneConfig
 from eval.baselines.lucaone.heads import LucaOneForMaskedLM, LucaOneForSequenceClassification, LucaOneForTokenClassification
 from eval.baselines.lucaone.model import LucaOneModel
-from eval.baselines.lucaone.tokenizer import LucaGPLMTokenizer, LucaOneTokenizer
+from eval.baselines.lucaone.tokenizer import LucaGPLMTokenizer, LucaGPLMTokenizerFast, LucaOneTokenizer
 
 
 def register() -> None:
@@ -24,5 +24,9 @@ def register() -> None:
     AutoModelForMaskedLM.register(LucaOneConfig, LucaOneForMaskedLM, exist_ok=True)
     AutoModelForSequenceClassification.register(LucaOneConfig, LucaOneForSequenceClassification, exist_ok=True)
     AutoModelForTokenClassification.register(LucaOneConfig, LucaOneForTokenClassification, exist_ok=True)
-    AutoTokenizer.register(LucaOneConfig, LucaGPLMTokenizer, exist_ok=True)  # by the name in released folders
-    AutoTokenizer.register(LucaOneConfig, LucaOneTokenizer, exist_ok=True)
+    for kind in (LucaGPLMTokenizer, LucaGPLMTokenizerFast, LucaOneTokenizer):  # by the names in folders
+        AutoTokenizer.register(_ByName, kind, exist_ok=True)
+
+
+class _ByName(LucaOneConfig):
+    """Stands for no folder's configuration: of those registered, trust_remote_code=True would fetch the code of the folder's auto_map."""

@@ -33,6 +33,7 @@ from eval.baselines.training.fit import predict as probabilities
 from eval.baselines.training.official import class_names
 from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
 from eval.baselines.training.records import from_task, gather, score_lines
+from eval.baselines.training.root import as_trained, check_agrees, from_root
 from eval.baselines.training.table import PredictionTable
 from sequences.formats import FASTA
 from sequences.readers import sequence_format
@@ -48,8 +49,13 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
         UserError: a head, labels or rows that cannot be read, bad sequences, an output begun with another head, other settings or
             another sequence under an id.
     """
+    recipe = from_root(recipe)
     trained, fitted, names = load_trained(recipe)
+    check_agrees(recipe, trained)
     trained = trained.model_copy(update={name: getattr(recipe, name) for name in EncoderUse.model_fields} | {"cache_gb": 0.0})
+    if recipe.llm_truncation_seq_length is not None:
+        longest = [max(length, recipe.llm_truncation_seq_length) for length in trained.max_length]
+        trained = trained.model_copy(update={"max_length": longest})
     if recipe.records is not None:
         return _predict_records(recipe, trained, fitted, names, overwrite=overwrite)
     check_rejected(recipe.out)
@@ -96,7 +102,7 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
     if not todo and table.done and isinstance(noted, dict) and (noted.get("recipe"), noted.get("inputs")) == (made_by, inputs):
         return 0  # this very command was killed, or given again, after its end: its manifest says what it did
     with work_on(recipe.out, plan, overwrite=overwrite) as work, new_file(recipe.out, overwrite=True) as file:
-        made = work.each(tqdm(batches, desc="predict", unit="batch", disable=None), rows)
+        made = _told(work.each(tqdm(batches, desc="predict", unit="batch", disable=None), rows), recipe.print_per_num, len(todo))
         work.check_rows(table.write(file, (row for batch in made for row in batch)), len(table.done) + len(todo))
         write_manifest(
             recipe.out,
@@ -108,6 +114,16 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
         )
     table.note()
     return len(todo)
+
+
+def _told(made: Iterator[list[Any]], every: int | None, of: int) -> Iterator[list[Any]]:
+    """The batches, and a line whenever so many more rows are done."""
+    done = 0
+    for batch in made:
+        before, done = done, done + len(batch)
+        if every is not None and done // every > before // every:
+            print(f"predicted {done} of {of}")
+        yield batch
 
 
 def _plan(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: list[str]) -> dict[str, Any]:
@@ -187,6 +203,7 @@ def load_trained(recipe: PredictRecipe) -> tuple[TrainRecipe, Fitted, list[str]]
         overrides = ["data=.", "out=."] + ([f"comparison={recipe.comparison}"] if recipe.comparison else [])
         trained = load(TrainRecipe, recipe.task, overrides).resolved()
         # shipped heads were trained with the two zero rows
+        trained = as_trained(trained, recipe.model)
         trained = trained.model_copy(update={"network": trained.network.model_copy(update={"zero_rows": True})})
     else:
         raise UserError(f"{recipe.model}: no head.json; of a shipped head say task=configs/baselines/<task>.yaml")

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from artefacts.errors import UserError
-from artefacts.recipe import Recipe, validate
+from artefacts.recipe import Recipe, validate, with_variant
 from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.recipe import EncoderUse, Windows
 from eval.baselines.heads.options import LossOptions, Network
@@ -44,6 +43,7 @@ class TrainRecipe(Windows, EncoderUse):
     """Train a head; the best epoch on dev predicts test."""
 
     WRITES = ("out", "predictions")
+    VARIANT = ("comparison", "comparisons")
     data: Path
     """Folder of the original (train/train.csv, dev/dev.csv, test/test.csv, label.txt), or of instruction records (`convert tasks`)."""
     task: str | None = None
@@ -53,7 +53,7 @@ class TrainRecipe(Windows, EncoderUse):
     out: Path
     """Folder of the head to write."""
     comparison: str | None = None
-    """One of `comparisons`; null: the recipe as it stands."""
+    """One of `comparisons`; null: the recipe as it stands. What is given beside it, such as encoders=FOLDER, goes over it."""
     comparisons: dict[str, dict[str, Any]] = {}
     """Name -> what that comparison of the original changes in this recipe."""
     encoders: list[str] = Field(default=["one-hot"], min_length=1, max_length=2)
@@ -105,10 +105,7 @@ class TrainRecipe(Windows, EncoderUse):
         """
         if self.comparison is None:
             return self
-        if self.comparison not in self.comparisons:
-            raise UserError(f"comparison '{self.comparison}' is not in the recipe; known: {', '.join(self.comparisons) or 'none'}")
-        values = self.model_dump(mode="json") | {"comparison": None, "comparisons": {}}
-        _merge(values, self.comparisons[self.comparison])
+        values = with_variant(TrainRecipe, self.model_dump(mode="json"))
         return validate(TrainRecipe, values, {}, f"comparison {self.comparison}")
 
     def per_input(self, values: list[Any]) -> list[Any]:
@@ -164,9 +161,31 @@ class PredictRecipe(EncoderUse):
     max_broken: float = Field(default=0.1, ge=0, le=1)
     """Share of rows that may be set aside; more stop the run."""
     batch: int = Field(default=32, ge=1)
+    # the original's predict_v1: a head below --model_path
+    dataset_name: str | None = None
+    """With the next six: the head models/<dataset_name>/<dataset_type>/<task_type>/<model_type>/<input_type>/<time_str>/checkpoint-<step>
+    below `model`, its labels below logs/, its encoder below llm/ or from the hub; the recipe of the ten tasks is found by the name."""
+    dataset_type: str | None = None
+    task_type: Literal["binary_class", "multi_class", "multi_label", "regression"] | None = None
+    """Has to be the head's, as model_type and input_mode have."""
+    model_type: Literal["luca_base", "lucappi", "lucappi2"] | None = None
+    input_type: Literal["matrix", "seq", "vector", "seq_matrix", "seq_vector"] | None = None
+    time_str: str | None = None
+    step: str | None = None
+    """Number of the checkpoint, or best."""
+    input_mode: Literal["single", "pair"] | None = None
+    task_level_type: Literal["seq_level", "token_level"] | None = None
+    llm_truncation_seq_length: int | None = Field(default=None, ge=3)
+    """Rows of an input that are used, two special tokens included, where that is more than the head was trained with."""
+    print_per_num: int | None = Field(default=None, ge=1)
+    """Say how far it is after so many rows."""
 
     @model_validator(mode="after")
     def _one_input(self) -> PredictRecipe:
+        if self.task_level_type == "token_level":
+            raise ValueError("token_level: upstream's predictors are empty; fine-tune LucaOneForTokenClassification (docs/lucaone.md)")
+        if self.input_type not in (None, "matrix"):
+            raise ValueError(f"input_type={self.input_type}: heads read matrices only; the ten shipped ones have input_type=matrix")
         if sum(given is not None for given in (self.input_file, self.seq, self.seq_a, self.records)) != 1:
             raise ValueError("give one of input_file, records, seq, or seq_a with seq_b")
         if self.records is not None and self.out.suffix != ".jsonl":
@@ -174,12 +193,3 @@ class PredictRecipe(EncoderUse):
         if (self.seq_a is None) != (self.seq_b is None):
             raise ValueError("a pair needs seq_a and seq_b")
         return self
-
-
-def _merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Put nested changes into plain values."""
-    for key, change in changes.items():
-        if isinstance(change, dict) and isinstance(values.get(key), dict):
-            _merge(values[key], change)
-        else:
-            values[key] = change
