@@ -194,7 +194,8 @@ def validate(kind: type[R], values: dict[str, Any], origin: dict[tuple[str, ...]
             elif problem["type"] == "missing":
                 messages.append(f"{place}: '{name}' is missing; add it to the recipe or pass {name}=VALUE")
             else:
-                messages.append(f"{place}: '{name or kind.__name__}': {problem['msg'].removeprefix('Value error, ')}")
+                field = f"'{name}': " if name else ""  # what does not fit together has no one field
+                messages.append(f"{place}: {field}{problem['msg'].removeprefix('Value error, ')}")
         raise UserError("\n".join(messages)) from None
 
 

@@ -123,7 +123,8 @@ def test_what_is_scored_was_predicted_from_the_records_it_is_scored_on(path: Pat
             "small.yaml:15: unknown key 'train_documants'; did you mean 'train_documents'?",
         ),
         ("splice: {train", "splice: {trian", "small.yaml:18: unknown key 'splice.trian'; did you mean 'train'?"),
-        ("vocab_size: 20, ", "", "small.yaml:25: 'vocab_size' is missing"),
+        ("vocab_size: 20, ", "", "small.yaml:25: a BPE is learned: it needs vocab_size and files"),
+        (', out: "{out}/third.json"', "", "small.yaml:25: 'out' is missing"),
         ("vocab_size: 20", "vocab_size: many", "small.yaml:25: 'vocab_size': "),
         (
             "run: convert simulate",

@@ -64,7 +64,7 @@ def refusal(folder: Path, text: str, *overrides: str) -> str:
         ("out: x\nsteps:\n", None),
         ("learning_rate: 1\n", "HERE/job.yaml: 'out' is missing; add it to the recipe or pass out=VALUE"),
         ("out: x\nmain:\n  weight: 2\n", "HERE/job.yaml:2: 'main.name' is missing; add it to the recipe or pass main.name=VALUE"),
-        ("out: x\nkind: fancy\n", "HERE/job.yaml: 'Job': fancy jobs need steps"),
+        ("out: x\nkind: fancy\n", "HERE/job.yaml: fancy jobs need steps"),
         ("out: x\nsteps: 3\nout: y\n", "HERE/job.yaml:3: key 'out' is given twice"),
         ("out: x\nmain:\n  name: a\n  name: b\n", "HERE/job.yaml:4: key 'name' is given twice"),
         ("- out\n- x\n", "HERE/job.yaml: expected `key: value` lines, found list"),
