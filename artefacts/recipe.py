@@ -71,17 +71,19 @@ def load(kind: type[R], path: str | Path | None, overrides: Sequence[str] = ()) 
         keys = apply_override(values, override)
         origin[keys] = f"override {override!r}"
     if kind.VARIANT is not None and values.get(kind.VARIANT[0]) is not None:
-        values = with_variant(kind, values)
+        values = with_variant(values, *kind.VARIANT)
         for override in overrides:
             if override.partition("=")[0].partition(".")[0] not in kind.VARIANT:
                 apply_override(values, override)
     return validate(kind, values, origin, source)
 
 
-def with_variant(kind: type[Recipe], values: dict[str, Any]) -> dict[str, Any]:
-    """Plain values with the changes of the variant that they choose put in. Raises UserError where there is no such variant."""
-    assert kind.VARIANT is not None
-    chooses, holds = kind.VARIANT
+def with_variant(values: dict[str, Any], chooses: str, holds: str) -> dict[str, Any]:
+    """Plain values with the changes of the variant that they choose put in (see `Recipe.VARIANT`).
+
+    Raises:
+        UserError: no such variant.
+    """
     chosen, known = values[chooses], values.get(holds) or {}
     if not isinstance(known, dict) or not isinstance(chosen, str) or not isinstance(known.get(chosen), dict):
         raise UserError(f"{chooses} '{chosen}' is not in the recipe; known: {', '.join(map(str, known)) or 'none'}")

@@ -17,8 +17,8 @@ from artefacts.folder import fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from sequences.texts import read_texts
 from tokenizer.base import BYTE_LEVEL, Base, next_id, read_base
-from tokenizer.bpe.words import LLAMA3
 from tokenizer.generation import answering_greedily
+from tokenizer.patterns import LLAMA3
 from tokenizer.saving import END_OF_TURN, save_tokenizer
 
 LLAMA3_SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]

@@ -22,7 +22,7 @@ from artefacts.errors import UserError, ensure
 from sequences.alphabets import ALPHABETS, PLAIN_LETTERS, TAGS, Alphabet
 from sequences.spans import OPENING
 from tokenizer.bpe.encode import GeneEncoder
-from tokenizer.kmers import MARK, blocks_in, parts_of, without_mark
+from tokenizer.kmers import MARK, blocks_in, normalizer_steps, parts_of, without_mark
 
 PROBE_LETTERS = 2000
 
@@ -127,7 +127,7 @@ def text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
     applies. Where another step could make a tag out of something else (NFKC does), the tokenizer itself is returned.
     """
     document = json.loads(tokenizer.to_str())
-    kept = [step for step in _steps(document["normalizer"]) if not _PRIVATE.search(json.dumps(step, ensure_ascii=False))]
+    kept = [step for step in normalizer_steps(document["normalizer"]) if not _PRIVATE.search(json.dumps(step, ensure_ascii=False))]
     if any(map(_may_make_a_tag, kept)):
         return tokenizer
     document["normalizer"] = {"type": "Sequence", "normalizers": kept} if kept else None
@@ -139,14 +139,6 @@ def _may_make_a_tag(step: dict[str, Any]) -> bool:
         return True
     written = step["content"] if step["type"] == "Replace" else step["prepend"]
     return not written or not set("".join(TAGS)).isdisjoint(written)
-
-
-def _steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:
-    if normalizer is None:
-        return []
-    if normalizer["type"] != "Sequence":
-        return [normalizer]
-    return [step for inner in normalizer["normalizers"] for step in _steps(inner)]
 
 
 _PRIVATE = re.compile("[\U000f0000-\U0010ffff]")

@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint, new_folder, write_manifest
-from tokenizer.bpe.words import LLAMA3
+from tokenizer.patterns import LLAMA3
 
 MAGIC = b"GGUF"
 WORDS: dict[str, list[Any]] = {

@@ -54,13 +54,17 @@ def without_mark(piece: str) -> str:
 
 def blocks_in(document: dict[str, Any]) -> list[Blocks]:
     """The blocks that a tokenizer's JSON marks; none where it has letters or pieces only."""
-    steps, found = [document.get("normalizer") or {}], []
-    while steps:
-        step = steps.pop()
-        steps += step.get("normalizers", [])
-        if match := _STEP.match((step.get("pattern") or {}).get("Regex", "")):
-            found.append(Blocks(match[1], match[2], int(match[3]) + 1))
-    return found
+    patterns = [(step.get("pattern") or {}).get("Regex", "") for step in normalizer_steps(document.get("normalizer"))]
+    return [Blocks(match[1], match[2], int(match[3]) + 1) for match in map(_STEP.match, patterns) if match]
+
+
+def normalizer_steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The steps of a normalizer's JSON, sequences inside sequences laid out."""
+    if normalizer is None:
+        return []
+    if normalizer["type"] != "Sequence":
+        return [normalizer]
+    return [step for inner in normalizer["normalizers"] for step in normalizer_steps(inner)]
 
 
 def vocabulary_of(alphabet: Alphabet, k: int) -> Tokenizer:

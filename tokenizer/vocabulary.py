@@ -162,8 +162,8 @@ def _gene_model(gene: Tokenizer, alphabet: Alphabet) -> GeneModel:
         raise UserError(f"the {alphabet.name} BPE has no piece for {''.join(missing)}; those letters would be lost")
     merges = [merge.split(" ") if isinstance(merge, str) else list(merge) for merge in model["merges"]]
     ordered = sorted(model["vocab"], key=model["vocab"].__getitem__)
-    joints = [piece for piece in ordered if MARK in piece and len(piece) <= k]
-    return GeneModel([piece for piece in ordered if piece not in set(joints)], joints, merges, k)
+    joints = {piece: None for piece in ordered if MARK in piece and len(piece) <= k}
+    return GeneModel([piece for piece in ordered if piece not in joints], [*joints], merges, k)
 
 
 def _byte_table() -> dict[int, str]:

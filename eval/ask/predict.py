@@ -44,12 +44,13 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> None:
     inputs = {**identity(recipe), "records": fingerprint(recipe.records)}
     asked = {recipe.system: records} | {f"{recipe.system}@{name}": controlled(name, records, recipe.seed) for name in recipe.controls}
     strands = {system + REVERSED: its for system, records in asked.items() if (its := _turned(recipe, records))}
+    everything = asked | strands
     share_cores()
-    batches, answer = _endpoint(recipe, asked) if recipe.endpoint is not None else _local(recipe, asked | strands)
-    found: dict[str, dict[str, Line]] = {system: {} for system in asked | strands}
+    batches, answer = _endpoint(recipe, asked) if recipe.endpoint is not None else _local(recipe, everything)
+    found: dict[str, dict[str, Line]] = {system: {} for system in everything}
     originals = {record["id"]: record for record in records}
     with work_on(recipe.out, _plan(recipe, inputs), overwrite=overwrite) as work:
-        with tqdm(total=sum(map(len, (asked | strands).values())), desc="predict", unit="record", disable=None) as progress:
+        with tqdm(total=sum(map(len, everything.values())), desc="predict", unit="record", disable=None) as progress:
             for (system, _), lines in zip(batches, work.each(batches, lambda batch: answer(batch[1])), strict=True):
                 found[system].update({line["id"]: line for line in lines})
                 progress.update(len(lines))

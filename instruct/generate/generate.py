@@ -11,6 +11,7 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -171,6 +172,8 @@ def _drawer(
     from transformers import AutoConfig, AutoTokenizer
 
     from eval.ask.likelihood import left_padded
+    from eval.ask.subjects import open_model
+    from eval.recipe import Subject
     from training.launch import share_cores
 
     encoder = read_encoders(recipe.model, [recipe.modality])[recipe.modality]
@@ -184,21 +187,21 @@ def _drawer(
             raise UserError(f"prompt {prompt.name}: {len(ids[prompt.text]):,} tokens, the model has {context:,}; shorten it")
     allowed = PLAIN_LETTERS[alphabet.name] if recipe.plain else alphabet.letters
     letters = {index: piece for piece, index in encoder.pieces.items() if set(piece) <= {*allowed}}
-    closing, loaded = encoder.tags[1], list[Any]()
+    closing = encoder.tags[1]
+
+    @cache
+    def opened() -> Any:
+        share_cores()
+        return open_model(Subject(model=recipe.model))
 
     def draw(numbered: tuple[int, list[Item]]) -> list[tuple[str, bool]]:
         import torch
         from transformers import GenerationConfig
 
         from instruct.generate.letters import OnlyLetters
-        from tokenizer.generation import load_causal
 
         number, batch = numbered
-        if not loaded:
-            share_cores()
-            model = load_causal(recipe.model, dtype="auto").eval()
-            loaded.append(model.cuda() if torch.cuda.is_available() else model)
-        model, pad = loaded[0], tokenizer.pad_token_id if tokenizer.pad_token_id is not None else closing
+        model, pad = opened(), tokenizer.pad_token_id if tokenizer.pad_token_id is not None else closing
         ids_BT, mask_BT = (part.to(model.device) for part in left_padded([ids[prompt.text] for prompt, _ in batch], pad))
         only = OnlyLetters(letters, config.vocab_size, closing, ids_BT.shape[1], recipe.min_letters, recipe.max_letters)
         settings: dict[str, Any] = {"do_sample": False}

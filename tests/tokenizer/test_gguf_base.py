@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +147,10 @@ def test_words_that_are_not_known_to_come_out_right_are_refused(tmp_path: Path, 
         UserError, match="cuts words as 'qwen2', whose ids are not known to come out right; known: llama-bpe, smollm, gpt-2"
     ):
         locate(file)
+
+
+def test_what_locates_a_base_imports_nothing_that_compiles() -> None:
+    """The pattern of Llama 3 stood in a file that needs numba, and cost every command that opens a model over a second."""
+    code = "import sys, tokenizer.base; print([name for name in ('numba', 'torch', 'transformers') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from tokenizer.encoders import text_tokenizer
+from tokenizer.patterns import LLAMA3
 
 BLANK = "▁"
-LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 PATTERNS = (LLAMA3, LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}"))
 """Split patterns that keep words apart: Llama 3, Qwen 2. GPT-2's, built into `ByteLevel(use_regex=True)`, does too."""
 WORD = re.compile(

@@ -105,7 +105,7 @@ class TrainRecipe(Windows, EncoderUse):
         """
         if self.comparison is None:
             return self
-        values = with_variant(TrainRecipe, self.model_dump(mode="json"))
+        values = with_variant(self.model_dump(mode="json"), *self.VARIANT)
         return validate(TrainRecipe, values, {}, f"comparison {self.comparison}")
 
     def per_input(self, values: list[Any]) -> list[Any]:
