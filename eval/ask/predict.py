@@ -13,13 +13,13 @@ from typing import Any
 from tqdm import tqdm
 
 from artefacts.errors import UserError
-from artefacts.folder import check_absent, fingerprint, new_folder, package_versions, write_manifest
+from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.resume import work_on
 from data_convert.tasks.cards import read_cards
 from data_convert.tasks.kinds import KINDS
 from data_convert.tasks.records import REVERSED, read_records
 from eval.ask.controls import averaged, controlled, turned, undone
-from eval.ask.subjects import Endpoint, check_fit, check_subject, identity, open_model, open_tokenizer
+from eval.ask.subjects import Endpoint, check_fit, check_subject, identity, machine, open_model, open_tokenizer
 from eval.recipe import PredictRecipe
 from training.launch import share_cores
 
@@ -123,11 +123,8 @@ def _endpoint(recipe: PredictRecipe, asked: dict[str, list[Line]]) -> tuple[list
 
 def _plan(recipe: PredictRecipe, inputs: dict[str, str]) -> dict[str, Any]:
     """All that decides the bytes of the output."""
-    import torch
-
     settings = recipe.model_dump(mode="json", exclude={"out", "model", "adapter", "records", "concurrency"})
-    versions = {name: package_versions().get(name) for name in ("torch", "transformers", "tokenizers")}
-    return {**settings, **inputs, **versions, "device": "cuda" if torch.cuda.is_available() else "cpu"}
+    return {**settings, **inputs, **machine()}
 
 
 def _check_choices(recipe: PredictRecipe, records: list[Line]) -> None:

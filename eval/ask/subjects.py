@@ -12,7 +12,7 @@ from typing import Any
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError
-from artefacts.folder import fingerprint
+from artefacts.folder import fingerprint, package_versions
 from eval.recipe import Subject
 from tokenizer.generation import load_causal
 from training.adapter import add_adapter
@@ -82,6 +82,14 @@ def check_fit(subject: Subject, tokenizer: Any, longest: int) -> None:
             f"{subject.model}: the longest prompt has {longest} tokens, the model's context is {context}; convert the tasks again with "
             "shorter crops (max_letters in the card)"
         )
+
+
+def machine() -> dict[str, str | None]:
+    """What of this machine decides the bytes of a model's answers; a run goes on where all of it is the same."""
+    import torch
+
+    versions = {name: package_versions().get(name) for name in ("torch", "transformers", "tokenizers")}
+    return {**versions, "device": "cuda" if torch.cuda.is_available() else "cpu"}
 
 
 def open_model(subject: Subject) -> Any:

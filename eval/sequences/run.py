@@ -15,9 +15,9 @@ from typing import Any
 from tqdm import tqdm
 
 from artefacts.errors import SET_ASIDE, Ledger, say_read, write_set_aside
-from artefacts.folder import check_absent, fingerprint, new_folder, package_versions, write_manifest
+from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.resume import work_on
-from eval.ask.subjects import check_subject, identity
+from eval.ask.subjects import check_subject, identity, machine
 from eval.judge.bootstrap import RESAMPLES, Resamples
 from eval.judge.metrics import Statistic
 from eval.sequences.frame import EXACT, Ask, Frame, batches_of
@@ -117,11 +117,8 @@ class Evaluation:
 
     def _plan(self, inputs: dict[str, str]) -> dict[str, Any]:
         """All that decides the bytes of the output."""
-        import torch
-
         settings = self.recipe.model_dump(mode="json", exclude={"out", *READ})
-        versions = {name: package_versions().get(name) for name in ("torch", "transformers", "tokenizers")}
-        return {**settings, **inputs, **versions, "what": self.what, "device": "cuda" if torch.cuda.is_available() else "cpu"}
+        return {**settings, **inputs, **machine(), "what": self.what}
 
 
 Rows = list[dict[str, Any]]

@@ -19,9 +19,11 @@ from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from artefacts.errors import Ledger, UserError, at, say_read
-from artefacts.folder import check_absent, fingerprint, new_folder, package_versions, write_manifest
+from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from artefacts.resume import work_on
+from eval.ask.subjects import machine, open_model
+from eval.recipe import Subject
 from instruct.generate.spectrum import beside, read_reference, write_page
 from instruct.talk.session import check_model
 from sequences.alphabets import ALPHABETS, PLAIN_LETTERS, Alphabet
@@ -106,11 +108,10 @@ def generate(recipe: GenerateRecipe, *, overwrite: bool = False) -> None:
     inputs = {"model": fingerprint(recipe.model)}
     inputs |= {"prompts": fingerprint(recipe.prompts)} if recipe.prompts is not None else {}
     settings = recipe.model_dump(mode="json", exclude={"out", "model", "prompts", "reference"})
-    versions = {name: package_versions().get(name) for name in ("torch", "transformers", "tokenizers")}
     items = [(prompt, number) for prompt in prompts for number in range(1, recipe.count + 1)]
     batches = [items[start : start + recipe.batch] for start in range(0, len(items), recipe.batch)]
     draw, drawn = _drawer(recipe, alphabet, prompts), list[tuple[Item, str, bool]]()
-    with work_on(recipe.out, {**settings, **inputs, **versions}, overwrite=overwrite) as work:
+    with work_on(recipe.out, {**settings, **inputs, **machine()}, overwrite=overwrite) as work:
         with tqdm(total=len(items), desc="generate", unit="sequence", disable=None) as progress:
             for batch, found in zip(batches, work.each(enumerate(batches), draw), strict=True):
                 drawn += [(item, letters, closed) for item, (letters, closed) in zip(batch, found, strict=True)]
@@ -172,8 +173,6 @@ def _drawer(
     from transformers import AutoConfig, AutoTokenizer
 
     from eval.ask.likelihood import left_padded
-    from eval.ask.subjects import open_model
-    from eval.recipe import Subject
     from training.launch import share_cores
 
     encoder = read_encoders(recipe.model, [recipe.modality])[recipe.modality]
