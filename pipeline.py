@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from artefacts.children import run_child
 from artefacts.command import Parser, Verb
 from artefacts.errors import UserError, at
@@ -32,7 +30,9 @@ class Command(Recipe):
     run: str
     """The command's words, such as `tokenizer extend`."""
     recipe: dict[str, Any]
-    """Its fields. `{out}`, `{data}` and `{seed}` are filled in."""
+    """Its fields. `{out}`, `{data}`, `{seed}` and what `names` and `each` name are filled in."""
+    each: list[dict[str, str | int | float]] = []
+    """Run it once for every entry, whose names are filled in; such a run is called by the entry's first value."""
 
 
 class Pipeline(Recipe):
@@ -43,8 +43,10 @@ class Pipeline(Recipe):
     seed: int = 0
     data: Path | None = None
     """Folder that `{data}` stands for; give it with --data where the recipe needs it."""
+    names: dict[str, str | int | float] = {}
+    """More to fill in, by the recipe's own names."""
     steps: dict[str, Command]
-    """Name -> step, run in this order."""
+    """Name -> step, run in this order. `read` has put the runs of `each` in its place."""
 
 
 def main(argv: list[str], verb: Callable[[str], Verb[Any]]) -> None:
@@ -86,12 +88,12 @@ def read(path: Path, overrides: list[str], verb: Callable[[str], Verb[Any]]) -> 
     for override in overrides:
         origin[apply_override(values, override)] = f"override {override!r}"
     pipeline = validate(Pipeline, values, origin, str(path))
-    fill = {"out": str(pipeline.out), "seed": str(pipeline.seed), "data": str(pipeline.data)}
+    fill = {**pipeline.names, "out": str(pipeline.out), "seed": pipeline.seed, "data": str(pipeline.data)}
     if pipeline.data is None and "{data}" in json.dumps(values):
         raise UserError(f"{path}: this recipe reads real data; pass --data DIR")
     if pipeline.data is not None and not pipeline.data.is_dir():
         raise UserError(f"--data {pipeline.data}: no such folder")
-    recipes = {}
+    recipes, steps = {}, {}
     for name, step in pipeline.steps.items():
         here = ("steps", name, "recipe")
         inner = {keys[len(here) :]: place for keys, place in origin.items() if keys[: len(here)] == here}
@@ -100,8 +102,13 @@ def read(path: Path, overrides: list[str], verb: Callable[[str], Verb[Any]]) -> 
             kind = verb(step.run).kind
         except UserError as error:
             raise UserError(f"{origin.get(('steps', name, 'run'), place)}: {error}") from None
-        recipes[name] = validate(kind, _filled(step.recipe, fill), inner, place)
-    return pipeline, recipes
+        for entry in step.each or [{}]:
+            full = "_".join([name, *map(str, list(entry.values())[:1])])
+            if full in steps:
+                raise UserError(f"{place}: two steps are called {full}; give each entry of `each` another first value")
+            recipes[full] = validate(kind, _filled(step.recipe, fill | entry), inner, place)
+            steps[full] = step
+    return pipeline.model_copy(update={"steps": steps}), recipes
 
 
 def planned(pipeline: Pipeline) -> dict[str, list[str]]:
@@ -140,15 +147,16 @@ def run_all(pipeline: Pipeline, recipes: dict[str, Recipe], commands: dict[str, 
     print(f"{pipeline.title}: finished in {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
 
 
-def _filled(value: Any, fill: dict[str, str]) -> Any:
-    """Replace `{out}`, `{data}`, `{seed}` in every string; a string that was nothing but a placeholder becomes its YAML value."""
+def _filled(value: Any, fill: dict[str, Any]) -> Any:
+    """Replace `{name}` in every string by its value in `fill`; a string that is nothing else becomes the value as it is."""
     if isinstance(value, dict):
         return {key: _filled(item, fill) for key, item in value.items()}
     if isinstance(value, list):
         return [_filled(item, fill) for item in value]
     if not isinstance(value, str):
         return value
-    text = value
+    if value[:1] + value[-1:] == "{}" and value[1:-1] in fill:
+        return fill[value[1:-1]]
     for name, replacement in fill.items():
-        text = text.replace("{" + name + "}", replacement)
-    return yaml.safe_load(text) if value == "{seed}" else text
+        value = value.replace("{" + name + "}", str(replacement))
+    return value

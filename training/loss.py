@@ -35,6 +35,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from artefacts.errors import UserError
+from training.documents import NAME as BY_DOCUMENT
+from training.documents import documents_of
 
 IGNORED = -100
 ALL = slice(None)
@@ -285,6 +287,8 @@ def score_in_head(model: Any, way: str, tables: Sequence[KmerTable] = ()) -> Non
             copies[name] = _scoring(copies[name], way)
     elif not rows_alone:
         model.lm_head = _scoring(model.lm_head, way)
+    if model.config._attn_implementation == "sdpa" and not torch.cuda.is_available():
+        model.set_attn_implementation(BY_DOCUMENT)
     before = model.forward
 
     # the old signature: `generate` reads from it what the model takes
@@ -303,7 +307,10 @@ def score_in_head(model: Any, way: str, tables: Sequence[KmerTable] = ()) -> Non
         places = more["position_ids"]
         if "flash" in self.config._attn_implementation:
             input_ids, places, labels, weights = in_one_row(input_ids, places, labels, weights)
-        hidden_BTD = self.model(input_ids=input_ids, position_ids=places, use_cache=False).last_hidden_state
+        apart = documents_of(places) if self.config._attn_implementation == BY_DOCUMENT else None
+        # a mask of ones: no other is made, since attention by document reads none
+        isolated = {} if apart is None else {"documents": apart, "attention_mask": torch.ones_like(places)}
+        hidden_BTD = self.model(input_ids=input_ids, position_ids=places, use_cache=False, **isolated).last_hidden_state
         scored = tables if bases else ()
         if rows_alone:  # PEFT's layer for single rows makes its weight anew at every call, and takes no further arguments
             return {"loss": score(way, hidden_BTD, self.lm_head.weight, labels, each, weights, tables=scored)}

@@ -170,7 +170,7 @@ def _read(model: Any, found: Found, part: Part, nodes_pK: Tensor) -> None:
 
 def _as_asked(model: Any, mask: Tensor) -> Tensor:
     """sdpa takes truth values; eager attention adds the mask to its scores."""
-    if model.config.get_text_config()._attn_implementation == "sdpa":
+    if model.config.get_text_config()._attn_implementation != "eager":
         return mask
     dtype = next(model.parameters()).dtype
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
