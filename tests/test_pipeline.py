@@ -17,7 +17,7 @@ import pytest
 
 import llama_gene
 from artefacts.errors import UserError
-from artefacts.recipe import load, read_yaml
+from artefacts.recipe import load
 from configs import CONFIGS
 from data_convert.tasks.cards import load_card
 from pipeline import main, read
@@ -90,27 +90,45 @@ def test_every_shipped_recipe_is_valid_in_all_its_steps(path: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_steps_read_only_what_earlier_steps_write(path: Path) -> None:
+def test_steps_read_only_what_earlier_steps_write(path: Path, tmp_path: Path) -> None:
     """A path below {out} that no earlier step makes would stop a run of minutes in its middle."""
-    values, _ = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    pipeline, recipes = read(path, [f"data={tmp_path}"], llama_gene.verb)
     made: list[str] = []
-    for name, step in values["steps"].items():
-        own = step["recipe"]["out"]
-        for used in re.findall(r"\{out\}/[^\"',\s\]}]+", json.dumps(step["recipe"])):
-            assert used == own or any(used == there or used.startswith(there + "/") for there in made), f"{name} reads {used}"
-        made.append(own)
+    for name, recipe in recipes.items():
+        values = recipe.model_dump(mode="json")
+        for used in re.findall(f'"({re.escape(str(pipeline.out))}/[^"]+)"', json.dumps(values)):
+            assert used == values["out"] or any(used == there or used.startswith(there + "/") for there in made), f"{name} reads {used}"
+        made.append(values["out"])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_what_is_scored_was_predicted_from_the_records_it_is_scored_on(path: Path) -> None:
+def test_what_is_scored_was_predicted_from_the_records_it_is_scored_on(path: Path, tmp_path: Path) -> None:
     """`eval score` refuses other records, and says so only once everything before it has run."""
-    values, _ = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    recipes = [step["recipe"] for step in values["steps"].values()]
+    _, found = read(path, [f"data={tmp_path}"], llama_gene.verb)
+    recipes = [recipe.model_dump(mode="json") for recipe in found.values()]
     made_from = {recipe["out"]: recipe.get("records") for recipe in recipes}
     scored = [recipe for recipe in recipes if "predictions" in recipe and "records" in recipe and "metrics" not in recipe]
-    assert scored
+    assert scored or not any("records" in recipe for recipe in recipes)
     for recipe in scored:
-        assert {made_from[folder] for folder in recipe["predictions"]} <= {recipe["records"], *recipe.get("parts", [])}
+        assert {made_from[folder] for folder in recipe["predictions"]} <= {recipe["records"], *(recipe.get("parts") or [])}
+
+
+def test_each_and_names_fill_a_step_in_once_for_every_entry(tmp_path: Path) -> None:
+    path = tmp_path / "many.yaml"
+    train = 'recipe: {alphabet: dna, pieces: kmers, k: "{k}", out: "{out}/{kind}{k}.json", seed: "{seed}"}'
+    each = "each: [{name: three, k: 3}, {name: six, k: 6}]"
+    path.write_text(
+        f"title: t\nout: {tmp_path}\nseed: 5\nnames: {{kind: mer}}\nsteps:\n  many:\n    run: tokenizer train\n    {each}\n    {train}\n",
+        "utf-8",
+    )
+    pipeline, recipes = read(path, ["names.kind=block", "steps.many.recipe.max_letters=9"], llama_gene.verb)
+    assert list(pipeline.steps) == list(recipes) == ["many_three", "many_six"]
+    for (name, recipe), k in zip(recipes.items(), (3, 6), strict=True):
+        found = recipe.model_dump(mode="json")
+        assert (found["k"], found["out"], found["seed"], found["max_letters"]) == (k, f"{tmp_path}/block{k}.json", 5, 9), name
+    path.write_text(path.read_text("utf-8").replace("six", "three"), "utf-8")
+    with pytest.raises(UserError, match="two steps are called many_three"):
+        read(path, [], llama_gene.verb)
 
 
 @pytest.mark.parametrize(
