@@ -146,6 +146,10 @@ def _report(recipe: Any, overwrite: bool) -> None:
     print(f"report: {recipe.out}")
 
 
+def _leaderboard(recipe: Any, overwrite: bool) -> None:
+    print(_found("eval.show.leaderboard:leaderboard")(recipe, overwrite=overwrite))
+
+
 def _baseline_train(recipe: Any, overwrite: bool) -> None:
     figures = _found("eval.baselines.training.command:train")(recipe, overwrite=overwrite)
     print(", ".join(f"{name} {value}" for name, value in figures["test"].items() if name != "interval"))
@@ -331,6 +335,12 @@ COMMANDS: dict[str, Entry] = {
         "eval.show.report:ReportRecipe", _report, "write the HTML report",
         "Write the report, one self-contained HTML page, and print its table.",
         "llama-gene eval report --metrics runs/metrics.json --records runs/records --predictions runs/predictions --out runs/report.html",
+    ),
+    "eval leaderboard": Entry(
+        "eval.show.leaderboard:LeaderboardRecipe", _leaderboard, "put many evaluations into one table",
+        "Put finished evaluations into one table, as Markdown, CSV and JSON: tasks beside systems, with average ranks.",
+        "llama-gene eval leaderboard runs/core/metrics.json runs/splice/metrics.json --out runs/leaderboard",
+        positional="metrics",
     ),
     "baseline embed": Entry(
         "eval.baselines.embedding.recipe:EmbedRecipe", "eval.baselines.embedding.command:embed", "embed sequences with frozen encoders",
