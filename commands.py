@@ -146,6 +146,13 @@ def _report(recipe: Any, overwrite: bool) -> None:
     print(f"report: {recipe.out}")
 
 
+def _compare(recipe: Any, overwrite: bool) -> None:
+    from eval.judge.compare import compare
+    from eval.show.content import comparison
+
+    print(comparison(compare(recipe, overwrite=overwrite)).terminal())
+
+
 def _leaderboard(recipe: Any, overwrite: bool) -> None:
     print(_found("eval.show.leaderboard:leaderboard")(recipe, overwrite=overwrite))
 
@@ -335,6 +342,12 @@ COMMANDS: dict[str, Entry] = {
         "eval.show.report:ReportRecipe", _report, "write the HTML report",
         "Write the report, one self-contained HTML page, and print its table.",
         "llama-gene eval report --metrics runs/metrics.json --records runs/records --predictions runs/predictions --out runs/report.html",
+    ),
+    "eval compare": Entry(
+        "eval.judge.compare:CompareRecipe", _compare, "compare two runs, task by task",
+        "Compare two runs on the same records: paired differences per task, with Holm's correction for their number.",
+        "llama-gene eval compare runs/a/predictions runs/b/predictions --records runs/records --out runs/compared.json",
+        positional="runs",
     ),
     "eval leaderboard": Entry(
         "eval.show.leaderboard:LeaderboardRecipe", _leaderboard, "put many evaluations into one table",

@@ -291,6 +291,7 @@ REQUIRED = {
     "eval sequences retrieve": "good.fa --model model",
     "eval score": "--records records --predictions predictions",
     "eval report": "--metrics m --records records --predictions predictions",
+    "eval compare": "a b --records records",
     "eval leaderboard": "--metrics m",
 }
 

@@ -6,19 +6,12 @@ Three kills each; `make torture` sets LLAMA_GENE_KILLS=20.
 from __future__ import annotations
 
 import random
-import re
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
-from whole_way import COMMANDS, KILLS, Runs
-
-TIMES = rb'"(created|seconds|tokens_per_second|real_tokens_per_second)": [^,}\n]*'
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): re.sub(TIMES, b"", path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+from whole_way import COMMANDS, KILLS, Runs, contents
 
 
 @pytest.mark.parametrize("name", COMMANDS)

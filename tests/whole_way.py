@@ -48,6 +48,14 @@ COMMANDS = {
     "report.html": "eval report --metrics @/metrics.json --records @/records --predictions @/predictions --sequences @/scores @/recovered",
 }
 
+TIMES = rb'"(created|seconds|tokens_per_second|real_tokens_per_second)": [^,}\n]*'
+"""Of manifests and logs: what differs between two equal runs."""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """File below the folder -> its bytes, without `TIMES`."""
+    return {str(path.relative_to(folder)): re.sub(TIMES, b"", path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
 
 def fill(folder: Path) -> None:
     """The inputs that no command makes."""

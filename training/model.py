@@ -77,7 +77,7 @@ def adapter(recipe: TrainingRecipe, config: Any, merged: bool) -> Any:
     tied = bool(config.tie_word_embeddings)
     rows = new_ids(recipe.model) if recipe.rows == "new" and not merged else None
     copies = recipe.rows != "none" and rows is None
-    return LoraConfig(
+    config = LoraConfig(
         r=recipe.lora.rank,
         lora_alpha=recipe.lora.alpha,
         lora_dropout=recipe.lora.dropout,
@@ -88,6 +88,8 @@ def adapter(recipe: TrainingRecipe, config: Any, merged: bool) -> Any:
         ensure_weight_tying=tied and copies,
         task_type="CAUSAL_LM",
     )
+    config.target_modules = recipe.lora.targets  # PEFT makes a set of them, which every process writes in another order
+    return config
 
 
 def score_and_widen(model: Any, recipe: TrainingRecipe, merged: bool) -> None:

@@ -47,6 +47,12 @@ class Sampled:
         low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return Interval(float(self.value), float(low), float(high))
 
+    def p_value(self) -> float | None:
+        """Of a difference: two-sided, that it is 0 (twice the rarer sign among the resamples; 2 / 1001 at least). None: undefined."""
+        defined = self.samples[~np.isnan(self.samples)]
+        rarer = min((defined <= 0).sum(), (defined >= 0).sum())
+        return round(min(1.0, 2 * (float(rarer) + 1) / (len(defined) + 1)), 6) if len(defined) else None
+
     def minus(self, other: Sampled) -> Sampled:
         """The difference on the same resamples: zero outside its interval means more than the choice of records."""
         return Sampled(self.value - other.value, self.samples - other.samples)

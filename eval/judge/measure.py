@@ -64,7 +64,7 @@ def differences(metric: str, behind: dict[str, dict[str, Sampled]], reference: s
         if other is None:
             continue  # named under not_computed
         difference = other.minus(own) if metric in LOWER_IS_BETTER else own.minus(other)
-        found[name] = {"metric": metric, **difference.interval().as_dict()}
+        found[name] = {"metric": metric, **difference.interval().as_dict(), "p": difference.p_value()}
     return found
 
 

@@ -56,7 +56,7 @@ def score(
     """
     check_absent(out, overwrite)
     cards = [card.model_dump(mode="json") for card in read_cards(records)]
-    truth = _truth(records, cards)
+    truth = truth_of(records, cards)
     # predictions: who made them, from which records
     folders = [predictions] if isinstance(predictions, Path) else list(predictions)
     check_parts(records, parts)
@@ -67,7 +67,7 @@ def score(
     tasks = []
     for card in tqdm([card for card in cards if card["id"] in truth], desc="score", unit="task", disable=None):
         rows = truth[card["id"]]
-        tasks.append(score_task(card, rows, _runs_of(rows, runs, lines), group_of, seed, reference))
+        tasks.append(score_task(card, rows, runs_of(rows, runs, lines), group_of, seed, reference))
     document: dict[str, Any] = {
         "provenance": {
             **provenance(seed, sorted(runs), reference),
@@ -103,7 +103,7 @@ def write_metrics(document: dict[str, Any], out: Path, overwrite: bool, made: di
         write_manifest(out, "metrics", recipe=made, inputs=inputs, counts={"tasks": len(document["tasks"])})
 
 
-def _truth(records: Path, cards: list[Line]) -> dict[str, list[Line]]:
+def truth_of(records: Path, cards: list[Line]) -> dict[str, list[Line]]:
     """Task -> test records, in agreement with its card."""
     path = records / "test.jsonl"
     truth = by_task(each_record(path))
@@ -121,7 +121,7 @@ def _truth(records: Path, cards: list[Line]) -> dict[str, list[Line]]:
     return truth
 
 
-def _runs_of(truth: list[Line], runs: dict[str, list[Run]], lines: dict[Path, dict[str, list[Line]]]) -> dict[str, Runs]:
+def runs_of(truth: list[Line], runs: dict[str, list[Run]], lines: dict[Path, dict[str, list[Line]]]) -> dict[str, Runs]:
     """The systems that have this task, each with the lines of its runs."""
     task = truth[0]["task"]
     found: dict[str, Runs] = {}

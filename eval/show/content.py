@@ -107,6 +107,25 @@ def overview(metrics: dict[str, Any], *, short: bool = False) -> Table:
     return Table(header, rows, left=(0, 2))
 
 
+def comparison(document: dict[str, Any]) -> Table:
+    """A row per task that both runs have."""
+    first, second = document["runs"]
+    rows, better = [], {first: 0, second: 0, None: 0}
+    for task in document["tasks"]:
+        better[task["better"]] += 1
+        own = [figure(task[first]), figure(task[second]), figure(task["difference"], "+.3f")]
+        tests = ["–" if p is None else f"{p:.3f}" for p in (task["difference"]["p"], task["p_holm"])]
+        rows.append(
+            [*map(Cell, (task["task"], f"{task['n']:,}", task["metric"])), *own, *map(Cell, tests), Cell(task["better"] or "undecided")]
+        )
+    level = f"{document['provenance']['level']:.0%} after Holm's correction for {len(rows)} tasks"
+    counts = f"{first} better on {better[first]}, {second} on {better[second]}, undecided on {better[None]}"
+    caption = f"{counts}, at {level}; paired on the same records."
+    return Table(
+        ["task", "n", "metric", first, second, "difference [95 %]", "p", "p (Holm)", "better"], rows, left=(0, 2, 8), caption=caption
+    )
+
+
 def overall(metrics: dict[str, Any]) -> Table:
     """All answers of a file together, by the strict parser and by the legacy rules."""
     rows = []
