@@ -2,7 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test torture lint venv clean test-%
+DATA ?= ../shared/data
+TASK ?= gue/prom_core_all gue/prom_300_tata gue/tf_0 gue/mouse_3 lucaone_type/ncrnafam_nrc lucaone_type/protstab_tape
+
+.PHONY: quickstart test results torture lint venv clean test-%
 
 quickstart: venv ## the whole way through on the simulated organism; ends with a report
 	$(BIN)/llama-gene quickstart
@@ -12,6 +15,12 @@ test: venv ## the test suite
 
 test-%: venv ## the tests of one room: make test-tokenizer
 	$(BIN)/python -m pytest tests/$*
+
+results: venv ## real tasks from scratch and one table of them: make results TASK=gue/tf_0 DATA=../shared/data
+	for task in $(TASK); do \
+	  $(BIN)/llama-gene quickstart --recipe configs/recipes/real-task.yaml --data $(DATA) names.card=$$task out=runs/results/$$task || exit 1; \
+	done
+	$(BIN)/llama-gene eval leaderboard $(TASK:%=runs/results/%/metrics.json) --out runs/results/leaderboard --overwrite
 
 torture: venv ## every long command, killed twenty times at random moments, and its inputs damaged
 	LLAMA_GENE_KILLS=20 $(BIN)/python -m pytest tests/test_kills.py tests/test_edges.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ranks import ENVIRONMENT
 from whole_way import Runs, contents
 
 LONG = ["shards", "pretrained", "adapter", "table.csv", "drawn", "predictions", "embedded", "head", "scores"]
@@ -23,7 +25,8 @@ def test_the_second_ends_and_the_first_is_whole(runs: Runs, tmp_path: Path, name
 
     def begin() -> subprocess.Popen[str]:
         line = [sys.executable, "-P", "-m", "llama_gene", *runs.words(name), "--out", str(out)]
-        return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        environment = {**os.environ, **ENVIRONMENT}  # as many threads as the undisturbed run had: the last digits hang on that
+        return subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     first = begin()
     until = time.monotonic() + 120
