@@ -26,6 +26,6 @@ def majority(task: Task) -> Iterator[Record]:
     constants = [task.answers.typical(labels)] * len(task.test)
     if not task.answers.several:
         return predicted(task, constants)
-    items = Counter(item for label in labels for item in set(label))
+    items = Counter(item for label in labels for item in dict.fromkeys(label))  # in their order: that of a set is another in each process
     shares = {item: times / len(labels) for item, times in items.most_common(MOST_ITEMS)}
     return predicted(task, constants, [shares] * len(task.test))

@@ -47,9 +47,9 @@ def leaderboard(recipe: LeaderboardRecipe, *, overwrite: bool = False) -> str:
     files = [path / "metrics.json" if path.is_dir() else path for path in recipe.metrics]
     documents = {path: read_json(path, "tasks", "provenance") for path in files}
     standings = standings_of(documents)
-    table = compared(standings, {task["task"]: task for document in documents.values() for task in document["tasks"]})
+    tasks = {task["task"]: task for document in documents.values() for task in document["tasks"]}
     with new_folder(recipe.out, overwrite=overwrite) as folder:
-        (folder / "leaderboard.md").write_text(f"# {recipe.title}\n\n{table.markdown()}\n", encoding="utf-8")
+        (folder / "leaderboard.md").write_text(f"# {recipe.title}\n\n{compared(standings, tasks).markdown()}\n", encoding="utf-8")
         (folder / "leaderboard.json").write_text(json.dumps(standings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         with (folder / "leaderboard.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, standings[0], lineterminator="\n")
@@ -57,7 +57,7 @@ def leaderboard(recipe: LeaderboardRecipe, *, overwrite: bool = False) -> str:
             writer.writerows(standings)
         counts = {"documents": len(documents), "figures": len(standings)}
         write_manifest(folder, "leaderboard", recipe=recipe.model_dump(mode="json"), inputs={"metrics": fingerprint(*files)}, counts=counts)
-    return table.terminal()
+    return compared(standings, tasks, mark="").terminal()
 
 
 def standings_of(documents: dict[Path, dict[str, Any]]) -> list[Standing]:
@@ -138,8 +138,8 @@ def critical_difference(systems: int, tasks: int) -> float:
     return float(studentized_range.ppf(0.95, systems, 1e9) / 2**0.5 * (systems * (systems + 1) / (6 * tasks)) ** 0.5)
 
 
-def compared(standings: Sequence[Standing], tasks: dict[str, dict[str, Any]]) -> Table:
-    """A row for every task, a column for every system; the best measured figure in bold, the best published one last."""
+def compared(standings: Sequence[Standing], tasks: dict[str, dict[str, Any]], mark: str = "**") -> Table:
+    """A row for every task, a column for every system; `mark` around the best measured figure, the best published one last."""
     ranks, shared = average_ranks(standings)
     measured = {row["system"] for row in standings if not row["published"]}
     systems = sorted(measured, key=lambda name: (ranks.get(name, 0.0), name))
@@ -150,7 +150,7 @@ def compared(standings: Sequence[Standing], tasks: dict[str, dict[str, Any]]) ->
         best, published = first["value"], best_published(tasks[task])
         cells = [figure(own.get(system)) for system in systems]
         cells = [
-            Cell(f"**{cell.text}**", cell.small) if system in own and own[system]["value"] == best else cell
+            Cell(f"{mark}{cell.text}{mark}", cell.small) if system in own and own[system]["value"] == best else cell
             for system, cell in zip(systems, cells, strict=True)
         ]
         last = Cell("–") if published is None else Cell(f"{published['value']:.3f}{' †' if published['note'] else ''}", published["model"])

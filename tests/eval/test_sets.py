@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +109,11 @@ def card(folder: Path, name: str, **fields: Any) -> Path:
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sets")
-    cells = {"many": ['"[0,1]"', "[1]", "[]"], "items": ["ATP binding; DNA binding", "DNA binding"], "long": ["0", "1", "2"]}
+    cells = {
+        "many": ['"[0,1]"', "[1]", "[]"],
+        "items": ["ATP binding; DNA binding", "DNA binding; zinc; heme; iron; sulphur"],
+        "long": ["0", "1", "2"],
+    }
     draw = random.Random(0)
     for name, values in cells.items():
         rows = [f"{''.join(draw.choices('ACGT', k=30))},{values[number % len(values)]}" for number in range(12)]
@@ -152,3 +159,15 @@ def test_a_multilabel_record_outside_its_choices_is_refused(records: Path, tmp_p
     (tmp_path / "test.jsonl").write_text(json.dumps(line), encoding="utf-8")
     with pytest.raises(UserError, match="its label is not among its choices"):
         read_records(tmp_path / "test.jsonl")
+
+
+def test_baselines_have_the_same_bytes_under_every_hash_seed(records: Path, tmp_path: Path) -> None:
+    """Items of equal share were in the order of a set, which is another one in each process."""
+    found = []
+    for seed in "123":
+        words = ["eval", "baselines", "--records", str(records), "--out", str(tmp_path / seed), "systems=[majority, kmer, nearest]"]
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, "-P", "-m", "llama_gene", *words], env=environment, check=True, capture_output=True)
+        found.append({path.name: path.read_bytes() for path in sorted((tmp_path / seed).glob("*.jsonl"))})
+    assert len(found[0]) == 3
+    assert found[0] == found[1] == found[2]
