@@ -153,7 +153,7 @@ def write_rejected(out: Path, header: Sequence[str], rows: Sequence[Sequence[Any
         UserError: what is there is none of ours.
     """
     path, text = rejected_path(out), io.StringIO(newline="")
-    csv.writer(text).writerows([header, *rows])
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
     content = text.getvalue().encode()
     if path.exists():
         _check_ours(out, content if rows else None)

@@ -87,7 +87,7 @@ class Evaluation:
             document = self._document()
             with new_folder(recipe.out, overwrite=self.overwrite) as folder:
                 with (folder / ROWS).open("w", newline="", encoding="utf-8") as handle:
-                    csv.writer(handle).writerows([list(rows[0]), *(row.values() for row in rows)])
+                    csv.writer(handle, lineterminator="\n").writerows([list(rows[0]), *(row.values() for row in rows)])
                 for name, lines in self.extra.items():
                     (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
                 (folder / FIGURES).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

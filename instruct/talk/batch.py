@@ -79,7 +79,7 @@ def predict(recipe: BatchRecipe, *, overwrite: bool = False) -> None:
         tqdm(desc="predict", unit="row", disable=None) as progress,
     ):
         with file.open("w", newline="", encoding="utf-8") as handle:
-            table = csv.writer(handle)
+            table = csv.writer(handle, lineterminator="\n")
             table.writerow(task.header)
             samples = task.fitting(rows)
             for lines in work.each(iter(lambda: list(islice(samples, recipe.group_rows)), []), task.predict):

@@ -36,6 +36,7 @@ def write(path: Path, header: str, rows: list[str]) -> Path:
 
 
 def read(path: Path) -> list[dict[str, str]]:
+    assert b"\r" not in path.read_bytes()
     with path.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
 
