@@ -374,3 +374,5 @@ COMMANDS: dict[str, Entry] = {
         adds="file", aliases={"save_path": "out", "model_path": "model", "emb_dir": "embeddings", "use_bp16": "use_bf16"},
     ),
 }  # fmt: skip
+SHARED = ("predict", "generate", "eval predict", "baseline embed", "baseline train", "baseline predict")
+"""Commands whose work several processes can share (artefacts/ranks.py)."""

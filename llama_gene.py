@@ -11,7 +11,8 @@ import about
 import commands
 from artefacts.command import Parser, Verb, add_arguments, guarded, run
 from artefacts.errors import UserError
-from commands import COMMANDS
+from artefacts.ranks import together
+from commands import COMMANDS, SHARED
 
 
 def verb(name: str) -> Verb[Any]:
@@ -51,7 +52,8 @@ def _command(arguments: list[str]) -> None:
     if arguments[0] == "quickstart":
         from pipeline import main as quickstart
 
-        quickstart(arguments[1:], verb)
+        with together("quickstart", able=False):
+            quickstart(arguments[1:], verb)
         return
     name, *rest = arguments
     while _group(name) and rest and not rest[0].startswith("-"):
@@ -62,7 +64,8 @@ def _command(arguments: list[str]) -> None:
     found = verb(name)
     parser = Parser(f"llama-gene {name}")
     add_arguments(parser, found)
-    run(parser.parse_intermixed_args(rest), found)
+    with together(name, able=name in SHARED):
+        run(parser.parse_intermixed_args(rest), found)
 
 
 def _line(name: str, short: str) -> str:

@@ -3,6 +3,7 @@
 A piece is on the disk, with its number and a checksum, before the next one is made. What a kill left half-written, or what is
 damaged, is cut off together with all that follows; so a run that goes on ends with the bytes of an undisturbed one. The pieces
 belong to one plan, so that nothing of other records, another model or other settings slips in, and the folder has one owner.
+Where several processes share the work (artefacts/ranks.py), each makes its pieces, and the first keeps them all.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from artefacts.errors import UserError
 from artefacts.folder import differing, discard, flush, manifest_path, new_file
 from artefacts.owner import owned, pieces_of, tidy
+from artefacts.ranks import in_turn, rank, told
 
 T = TypeVar("T")
 PLAN = "plan.json"
@@ -30,6 +33,8 @@ PLAN = "plan.json"
 def work_on(out: Path, plan: dict[str, Any], *, overwrite: bool = False) -> Iterator[Work]:
     """Hold an output and go on with what an earlier run left of it, or begin; the rest goes when the block ends well.
 
+    In a process that is not the first of several the block ends once its pieces are made.
+
     Args:
         plan: everything that decides the result, plain JSON values.
         overwrite: begin anew where the plan is another one.
@@ -38,6 +43,10 @@ def work_on(out: Path, plan: dict[str, Any], *, overwrite: bool = False) -> Iter
         UserError: somebody is at work there; the pieces were made by another plan.
     """
     with owned(out):
+        if rank():
+            with contextlib.suppress(_ShareMade):
+                yield _Share(out)
+            return
         work = Work(out, plan, overwrite)
         try:
             yield work
@@ -66,16 +75,21 @@ class Work:
     def each(self, items: Iterable[T], make: Callable[[T], Any]) -> Iterator[Any]:
         """A piece for each item, in their order: those found, then those that `make` returns (plain JSON values), kept first."""
         with self.pieces.open("ab+") as file:
-            found = self._found(file)
+            found, begun = self._found(file), False
             for number, item in enumerate(items):
                 piece = next(found, None)
                 if piece is None:
-                    piece = json.loads(json.dumps(make(item)))  # as a later run would find it
+                    if not begun:
+                        begun = True
+                        told(number)
+                    piece = json.loads(json.dumps(in_turn(number, partial(make, item))))  # as a later run would find it
                     text = json.dumps([number, piece], ensure_ascii=False).encode()
                     file.write(b"%08x %s\n" % (zlib.crc32(text), text))
                     file.flush()
                     flush(self.pieces)
                 yield piece
+            if not begun:
+                told(None)
 
     def _found(self, file: IO[bytes]) -> Iterator[Any]:
         file.seek(0)
@@ -97,6 +111,25 @@ class Work:
         """Refuse, before the output has its name, to have lost or doubled a row."""
         if written != wanted:
             raise UserError(f"{self.out}: {written} rows where there should be {wanted}; remove {self.folder} to start over")
+
+
+class _Share(Work):
+    """That of a process that keeps nothing."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def each(self, items: Iterable[T], make: Callable[[T], Any]) -> Iterator[Any]:
+        begin = told(None)
+        for number, item in enumerate(items):
+            if begin is not None and number >= begin:
+                in_turn(number, partial(make, item))
+        raise _ShareMade
+        yield
+
+
+class _ShareMade(Exception):
+    pass
 
 
 def read_plan(path: Path) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read, write_set_aside
 from artefacts.folder import check_no_input, fingerprint, put_in_place, write_manifest
 from artefacts.owner import owned, state_of
+from artefacts.ranks import rank, told
 from eval.baselines.embedding.inputs import Item, check_seq_type, read_inputs, read_letters
 from eval.baselines.embedding.recipe import EmbedRecipe, Extent
 from sequences.alphabets import BadSequence
@@ -21,6 +22,8 @@ SHAPE = ("embedding_type", "vector_type", "save_type", "matrix_add_special_token
 
 def embed(recipe: EmbedRecipe, *, overwrite: bool = False) -> int:
     """Embed what the output does not hold yet; return how many that were.
+
+    Processes of a launcher (artefacts/ranks.py) share the batches, and the first writes them all.
 
     Args:
         overwrite: begin anew where the output holds embeddings; they go once the new ones are complete.
@@ -45,6 +48,11 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
         **extent.model_dump(),
         **{name: getattr(recipe, name) for name in SHAPE},
     }
+    if rank():  # makes its turns of what the first process lacks
+        todo = [items[number] for number in told(list[int]())]
+        for _ in extract(_opened(recipe, name, todo), _texts(todo), extent, shared=True) if todo else ():
+            pass
+        return len(todo)
     # a store that is to be replaced stays until the new one, beside it, is complete
     encoder, folder, before = None, recipe.out, state_of(recipe.out)
     if overwrite and _is_store(recipe.out, settings):
@@ -59,11 +67,11 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
             raise UserError(f"{item.where}: {recipe.out} holds another sequence under the id '{item.id}'; choose another output")
     # what the store lacks
     names = safe_names(dict.fromkeys([*store.done, *(item.id for item in items)]))
-    todo = [item for item in items if item.id not in store.done]
+    todo = [items[number] for number in told([number for number, item in enumerate(items) if item.id not in store.done])]
     if todo:
         encoder = encoder or _opened(recipe, name, todo)
         try:
-            for i, rows in extract(encoder, [(item.modality, item.letters) for item in todo], extent, show="embed"):
+            for i, rows in extract(encoder, _texts(todo), extent, show="embed", shared=True):
                 made = (
                     rows.matrix(special=recipe.matrix_add_special_token)
                     if recipe.embedding_type == "matrix"
@@ -84,6 +92,10 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
     form = "shards" if recipe.save_type == "safetensors" else f"a {recipe.embedding_type}_ID.pt each"
     print(f"{recipe.out}: {len(todo)} embedded with {name}, {len(store.done)} in all, {form}")
     return len(todo)
+
+
+def _texts(items: list[Item]) -> list[tuple[str, str]]:
+    return [(item.modality, item.letters) for item in items]
 
 
 def _is_store(folder: Path, settings: dict[str, Any]) -> bool:

@@ -25,15 +25,17 @@ in batches that the budget alone bounded as one by one."""
 
 
 def pick_device(gpu: int | None = None) -> torch.device:
-    """The given GPU; -1 for the CPU; None for a GPU if there is one. On a machine without any, GPU 0 is the CPU, which is said."""
+    """The given GPU; -1 for the CPU; None for a GPU if there is one. On a machine without any, GPU 0 is the CPU, which is said. Of
+    the processes of a launcher (artefacts/ranks.py) the first takes it, and the others those behind it."""
     if gpu == -1 or (gpu is None and not torch.cuda.is_available()):
         return torch.device("cpu")
     if gpu == 0 and not torch.cuda.is_available():
         print("gpu_id 0: there is no GPU here, so the CPU does it", file=sys.stderr)
         return torch.device("cpu")
-    if not torch.cuda.is_available() or (gpu or 0) >= torch.cuda.device_count():
+    gpu = (gpu or 0) + (torch.cuda.current_device() if torch.cuda.is_available() else 0)
+    if gpu >= torch.cuda.device_count():
         raise UserError(f"gpu_id {gpu}: there is no such GPU here; pass -1 for the CPU")
-    return torch.device("cuda", gpu or 0)
+    return torch.device("cuda", gpu)
 
 
 class Encoder:

@@ -2,20 +2,26 @@
 
 Out of memory, a batch is halved; a single piece is cut into windows of half its length, down to `SHORTEST`; then the model moves to
 the CPU. A sequence is never truncated because memory is short.
+
+What is batched together depends on the sequences alone, so several processes that share the batches make the rows of one.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import safetensors.numpy
 import torch
 from tqdm import tqdm
 
 from artefacts.errors import UserError
+from artefacts.ranks import in_turn, mine
 from eval.baselines.embedding.encoder import Encoder, Piece, batches
 from eval.baselines.embedding.recipe import Extent
 from eval.baselines.embedding.windows import Window, first_pass, windows
@@ -45,73 +51,109 @@ class Rows:
         return self.before[0] if kind == "cls" else (self.own.mean(axis=0) if kind == "mean" else self.own.max(axis=0))
 
 
+class _Read(NamedTuple):
+    """A sequence as the encoder reads it."""
+
+    index: int
+    modality: str
+    ids: np.ndarray
+    plan: list[Window]
+
+
 def extract(
-    encoder: Encoder, sequences: Sequence[tuple[str, str]], extent: Extent, *, show: str | None = None
+    encoder: Encoder, sequences: Sequence[tuple[str, str]], extent: Extent, *, show: str | None = None, shared: bool = False
 ) -> Iterator[tuple[int, Rows]]:
     """Index and rows of each (modality, letters), longest first.
 
     Args:
         show: label of a progress bar.
+        shared: among the processes of a launcher, which have the same sequences; the first yields them all, the others nothing.
 
     Raises:
         UserError: a sequence without tokens, or too large for memory even in short windows.
     """
-    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][1]))
-    with tqdm(total=len(order), desc=show, unit="seq", disable=None if show else True) as bar:
-        group: list[int] = []
-        values = 0
-        for i in order:
-            cost = len(extent.truncate(sequences[i][1])) * encoder.width
-            if group and values + cost > VALUES_AT_ONCE:
-                yield from _group(encoder, sequences, group, extent, bar)
-                group, values = [], 0
-            group.append(i)
-            values += cost
-        if group:
-            yield from _group(encoder, sequences, group, extent, bar)
+    turns = itertools.count()
+    with tqdm(total=len(sequences), desc=show, unit="seq", disable=None if show else True) as bar:
+        for group in _groups(encoder, sequences, extent):
+            units = _units(encoder, sequences, group, extent)
+            numbers = [next(turns) for _ in units]
+            own = [unit for number, unit in zip(numbers, units, strict=True) if not shared or mine(number)]
+            made = _made(encoder, own, extent, side_by_side=len(units) >= 2 * torch.get_num_threads())
+            for number, unit in zip(numbers, units, strict=True):
+                found = in_turn(number, partial(next, made), _packed, _unpacked) if shared else next(made)
+                yield from zip((one.index for one in unit), found or [], strict=found is not None)
+                bar.update(len(unit))
 
 
-def _group(
-    encoder: Encoder, sequences: Sequence[tuple[str, str]], group: list[int], extent: Extent, bar: tqdm
-) -> Iterator[tuple[int, Rows]]:
-    """The sequences of one group: pieces of all of them, batched by length, then put together."""
-    pieces: list[Piece] = []
-    plans: list[tuple[int, list[Window], range]] = []
+def _groups(encoder: Encoder, sequences: Sequence[tuple[str, str]], extent: Extent) -> Iterator[list[int]]:
+    """All of them, longest first, as many at once as memory is meant to hold."""
+    group: list[int] = []
+    values = 0
+    for i in sorted(range(len(sequences)), key=lambda i: -len(sequences[i][1])):
+        cost = len(extent.truncate(sequences[i][1])) * encoder.width
+        if group and values + cost > VALUES_AT_ONCE:
+            yield group
+            group, values = [], 0
+        group.append(i)
+        values += cost
+    if group:
+        yield group
+
+
+def _units(encoder: Encoder, sequences: Sequence[tuple[str, str]], group: list[int], extent: Extent) -> list[list[_Read]]:
+    """What is made together: a sequence of several windows, or a batch of those that are seen whole."""
+    units: list[list[_Read]] = []
+    whole: list[_Read] = []
     for i in group:
         modality, letters = sequences[i]
         ids = encoder.ids(modality, extent.truncate(letters))
         if not len(ids):
             raise UserError(f"{encoder.name}: a {modality} sequence of {len(letters)} letters has no token; remove it")
-        plan = _plan(len(ids), encoder, extent)
-        plans.append((i, plan, range(len(pieces), len(pieces) + len(plan))))
-        pieces += [(modality, ids[window.start : window.stop]) for window in plan]
-    found: list[tuple[np.ndarray, int] | None] = [None] * len(pieces)
-    for batch, made in _batched(encoder, pieces, extent):
-        for place, rows in zip(batch, made, strict=True):
-            found[place] = rows
-    for i, plan, places in plans:
-        parts = [part for p in places if (part := found[p]) is not None]
-        yield i, _join(encoder, sequences[i][0], plan, parts, extent)
-        for p in places:
-            found[p] = None
-        bar.update()
+        read = _Read(i, modality, ids, _plan(len(ids), encoder, extent))
+        if len(read.plan) > 1:
+            units.append([read])
+        else:
+            whole.append(read)
+    lengths = [encoder.framed_length(read.modality, read.ids) for read in whole]
+    return units + [[whole[i] for i in batch] for batch in batches(lengths, encoder.batch_tokens)]
 
 
-def _batched(encoder: Encoder, pieces: Sequence[Piece], extent: Extent) -> Iterator[tuple[list[int], list[tuple[np.ndarray, int]]]]:
-    """Each batch with its rows. On a CPU batches run beside each other, a thread each: 1.1 to 1.6 times as fast as all threads on
-    one batch after another, whose small products are soon done (docs/lab-notebook.md)."""
-    plan = list(batches([encoder.framed_length(*piece) for piece in pieces], encoder.batch_tokens))
+def _made(encoder: Encoder, units: Sequence[list[_Read]], extent: Extent, *, side_by_side: bool) -> Iterator[list[Rows]]:
+    """Rows of each unit. On a CPU units are made beside each other, a thread each: 1.1 to 1.6 times as fast as all threads on
+    one after another, whose small products are soon done (docs/lab-notebook.md)."""
     threads = torch.get_num_threads()
-    if encoder.device.type != "cpu" or threads == 1 or len(plan) < 2 * threads:
-        for batch in plan:
-            yield batch, _rows(encoder, [pieces[p] for p in batch], extent)
+    if encoder.device.type != "cpu" or threads == 1 or not side_by_side:
+        yield from (_unit(encoder, unit, extent) for unit in units)
         return
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield from zip(plan, pool.map(lambda batch: _rows(encoder, [pieces[p] for p in batch], extent), plan), strict=True)
+        yield from pool.map(lambda unit: _unit(encoder, unit, extent), units)
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # the workers set that of the matrix library for everybody
+
+
+def _unit(encoder: Encoder, unit: list[_Read], extent: Extent) -> list[Rows]:
+    pieces: list[Piece] = [(read.modality, read.ids[window.start : window.stop]) for read in unit for window in read.plan]
+    found: list[Any] = [None] * len(pieces)
+    for batch in batches([encoder.framed_length(*piece) for piece in pieces], encoder.batch_tokens):
+        for place, rows in zip(batch, _rows(encoder, [pieces[p] for p in batch], extent), strict=True):
+            found[place] = rows
+    parts = iter(found)
+    return [_join(encoder, read.modality, read.plan, [next(parts) for _ in read.plan], extent) for read in unit]
+
+
+PARTS = ("before", "own", "after")
+
+
+def _packed(made: list[Rows]) -> bytes:
+    arrays = {f"{i}.{part}": getattr(rows, part) for i, rows in enumerate(made) for part in PARTS}
+    return safetensors.numpy.save(arrays | {"passes": np.array([rows.passes for rows in made])})
+
+
+def _unpacked(words: bytes) -> list[Rows]:
+    arrays = safetensors.numpy.load(words)
+    return [Rows(*(arrays[f"{i}.{part}"] for part in PARTS), passes) for i, passes in enumerate(arrays["passes"].tolist())]
 
 
 def _plan(length: int, encoder: Encoder, extent: Extent) -> list[Window]:
