@@ -159,7 +159,7 @@ def _leaderboard(recipe: Any, overwrite: bool) -> None:
 
 def _baseline_train(recipe: Any, overwrite: bool) -> None:
     figures = _found("eval.baselines.training.command:train")(recipe, overwrite=overwrite)
-    print(", ".join(f"{name} {value}" for name, value in figures["test"].items() if name != "interval"))
+    print(", ".join(f"{name} {value}" for name, value in figures.get("test", {}).items() if name != "interval"))
     for note in figures["notes"]:
         print(f"note: {note}")
 
@@ -167,7 +167,8 @@ def _baseline_train(recipe: Any, overwrite: bool) -> None:
 def _baseline_predict(recipe: Any, overwrite: bool) -> None:
     path_exists(recipe.model, "head", "give a folder of `baseline train` or of a shipped head")
     made = _found("eval.baselines.training.predict:predict")(recipe, overwrite=overwrite)
-    print(f"{recipe.out}: {made} predicted")
+    if recipe.out is not None:
+        print(f"{recipe.out}: {made} predicted")
 
 
 COMMANDS: dict[str, Entry] = {
@@ -371,7 +372,7 @@ COMMANDS: dict[str, Entry] = {
         "eval.baselines.training.recipe:PredictRecipe", _baseline_predict, "predict with a trained head",
         "Predict with a trained or shipped head, CSV in and out as the original's predict_v1.",
         "llama-gene baseline predict --model runs/protstab --input-file proteins.csv --out runs/proteins_prediction.csv",
-        adds="file", aliases={"save_path": "out", "model_path": "model", "emb_dir": "embeddings", "use_bp16": "use_bf16"},
+        adds="file", aliases={"save_path": "out", "model_path": "model", "use_bp16": "use_bf16"},
     ),
 }  # fmt: skip
 SHARED = ("predict", "generate", "eval predict", "baseline embed", "baseline train", "baseline predict")

@@ -16,6 +16,8 @@ from data_convert.tasks.records import with_choices
 from eval.ask.controls import CONTROLS
 
 Line = dict[str, Any]
+DIFFERS = ".differs.json"
+"""End of the name beside a head's predictions: task -> where its recipe is not LucaOne's."""
 FIELDS: dict[str, Any] = {
     **dict.fromkeys(("id", "task", "split", "kind"), str),
     **{"gold": object, "choices": list, "logprobs": list | None, "predicted": object},

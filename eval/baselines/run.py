@@ -29,9 +29,11 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
     # scikit-learn and torch take seconds to import, which a bad record need not wait for
     from eval.baselines.embedding.open import identity, open_encoder
     from eval.baselines.kmer import kmer
-    from eval.baselines.luca import luca_base, why_not
+    from eval.baselines.luca import head_recipe, luca_base, why_not
     from eval.baselines.majority import majority
     from eval.baselines.nearest import nearest
+    from eval.baselines.training.recipe import departures
+    from eval.predictions import DIFFERS
 
     answers: dict[str, Callable[[Task], Iterable[Record]]] = {
         "majority": majority,
@@ -56,6 +58,9 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
                             handle.write(json.dumps(line, ensure_ascii=False) + "\n")
                             written[system][task.id] += 1
                     bar.update()
+            if system == "luca_base":
+                differs = {task.id: departures(head_recipe(task, recipe.luca, recipe.seed)) for task in tasks if why_not(task) is None}
+                (folder / f"{system}{DIFFERS}").write_text(json.dumps(differs, indent=1) + "\n", encoding="utf-8")
         inputs = {"records": fingerprint(recipe.records)}
         if recipe.encoder is not None:
             inputs["encoder"] = identity(recipe.encoder)

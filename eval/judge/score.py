@@ -25,7 +25,7 @@ from eval.judge.bootstrap import LEVEL, RESAMPLES, Resamples
 from eval.judge.details import details
 from eval.judge.measure import Runs, differences, measure_systems
 from eval.judge.texts import bleu_signature
-from eval.predictions import Line, Run, aligned, by_task, check_parts, find_runs, prediction_lines
+from eval.predictions import DIFFERS, Line, Run, aligned, by_task, check_parts, find_runs, prediction_lines
 
 MODEL = "llama-gene"
 """The system that the others are compared with, unless another is named."""
@@ -178,4 +178,8 @@ def _made_from(folders: list[Path]) -> dict[str, Line]:
             chosen = {key: str(settings[key]) for key in ("model", "encoder", "seed", "control") if settings.get(key) is not None}
             # without the date, so that the same predictions give the same bytes
             found[folder.name] = {**chosen, "commit": manifest.get("commit"), "inputs": manifest.get("inputs")}
+        for path in sorted(folder.glob(f"*{DIFFERS}")):
+            tasks = json.loads(path.read_text(encoding="utf-8"))
+            differs = sorted({f"{field}: {what}" for fields in tasks.values() for field, what in fields.items()})
+            found.setdefault(folder.name, {}).setdefault("differs", {})[path.name.removesuffix(DIFFERS)] = differs
     return found

@@ -54,7 +54,8 @@ class Rows:
 class _Read(NamedTuple):
     """A sequence as the encoder reads it."""
 
-    index: int
+    place: int
+    """Among the sequences."""
     modality: str
     ids: np.ndarray
     plan: list[Window]
@@ -81,7 +82,7 @@ def extract(
             made = _made(encoder, own, extent, side_by_side=len(units) >= 2 * torch.get_num_threads())
             for number, unit in zip(numbers, units, strict=True):
                 found = in_turn(number, partial(next, made), _packed, _unpacked) if shared else next(made)
-                yield from zip((one.index for one in unit), found or [], strict=found is not None)
+                yield from zip((read.place for read in unit), found or [], strict=found is not None)
                 bar.update(len(unit))
 
 
@@ -153,7 +154,11 @@ def _packed(made: list[Rows]) -> bytes:
 
 def _unpacked(words: bytes) -> list[Rows]:
     arrays = safetensors.numpy.load(words)
-    return [Rows(*(arrays[f"{i}.{part}"] for part in PARTS), passes) for i, passes in enumerate(arrays["passes"].tolist())]
+    made = []
+    for i, passes in enumerate(arrays["passes"].tolist()):
+        before, own, after = (arrays[f"{i}.{part}"] for part in PARTS)
+        made.append(Rows(before, own, after, passes))
+    return made
 
 
 def _plan(length: int, encoder: Encoder, extent: Extent) -> list[Window]:

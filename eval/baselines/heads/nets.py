@@ -18,6 +18,25 @@ from eval.baselines.heads.options import Network
 from eval.baselines.lucaone.pooling import pooling
 
 
+class Dropout(nn.Dropout):
+    """Of processes that share a pass each draws for all of its records, so that together they draw what one does."""
+
+    def __init__(self, p: float, width: int) -> None:
+        super().__init__(p)
+        self.width, self.rows, self.records = width, list[int](), 0
+
+    def of_pass(self, rows: list[int], records: int, device: torch.device) -> None:
+        """Before each pass in training: which of its records this process has."""
+        self.rows, self.records = rows, records
+        if not rows:
+            self(torch.empty(0, self.width, device=device))
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or len(self.rows) == self.records:
+            return super().forward(input)
+        return input * super().forward(input.new_ones(self.records, self.width))[self.rows]
+
+
 class Head(nn.Module):
     """Dropout, Linear to the hidden layer, GELU, Linear to the outputs, behind one tower, one shared by two, or two."""
 
@@ -34,7 +53,7 @@ class Head(nn.Module):
             pooled += self._add_tower(end, width)
         if network.net == "lucappi":
             pooled *= 2
-        self.dropout = nn.Dropout(network.dropout)
+        self.dropout = Dropout(network.dropout, pooled)
         self.hidden_layer = nn.Linear(pooled, network.classifier)
         self.classifier = nn.Linear(network.classifier, outputs)
 

@@ -25,14 +25,15 @@ from tqdm import tqdm
 
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_manifest
+from artefacts.ranks import mine, rank
 from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.training.data import read_data
 from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.features import Features
-from eval.baselines.training.fit import Fitted, fit, predict
+from eval.baselines.training.fit import Fitted, blocks, fit, predict
 from eval.baselines.training.measure import measure
-from eval.baselines.training.recipe import TrainRecipe
+from eval.baselines.training.recipe import TrainRecipe, departures
 from eval.baselines.training.records import gather, score_lines
 from eval.baselines.training.table import PredictionTable
 
@@ -53,15 +54,32 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
         features.check(examples)
     if features.stores:
         _read_through(features, [example for split in ("dev", "test") for example in data.splits[split]])
-    for split in ("train", "dev"):  # test is read once, when memory need not hold it
-        features.prepare(data.splits[split], f"embed {split}")
+    # what this process reads; test is read once, when memory need not hold it
+    features.prepare([example for number, example in enumerate(data.splits["train"]) if mine(number)], "embed train")
+    dev = [data.splits["dev"][i] for number, block in enumerate(blocks(data.splits["dev"])) if mine(number) for i in block]
+    features.prepare(dev, "embed dev")
     # train, and measure on dev
     fitted = fit(recipe, data, features, device)
     figures: dict[str, Any] = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.history), "train": {"n": len(data.splits["train"])}}
-    figures["dev"] = measure(data, data.splits["dev"], predict(fitted, data.splits["dev"], features, device), recipe.metric, recipe.seed)
+
+    def measured(split: str) -> np.ndarray:
+        found_NC = predict(fitted, data.splits[split], features, device, shared=True)
+        figures[split] = measure(data, data.splits[split], found_NC, recipe.metric, recipe.seed)
+        return found_NC
+
+    measured("dev")
+    # a mistake in test costs its figures, not the head
+    found_NC, wrong = None, None
+    try:
+        found_NC = measured("test")
+    except UserError as error:
+        wrong = error
+    figures |= {"notes": [*data.notes, *(["test was not measured"] if wrong else [])], "differs_from_the_original": departures(recipe)}
+    if rank():
+        return figures
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         save_head(folder, recipe, data, fitted, features.widths(data.splits["train"][0]))
-        _write_json(folder / "metrics.json", {**figures, "notes": [*data.notes, "test was not measured"]})
+        _write_json(folder / "metrics.json", figures)
         with (folder / "history.jsonl").open("w", encoding="utf-8") as handle:
             handle.writelines(json.dumps(line) + "\n" for line in fitted.history)
         if data.rejected:
@@ -69,20 +87,11 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
                 csv.writer(handle).writerows([["reason", "where"], *data.rejected])
         counts = {"splits": {split: len(examples) for split, examples in data.splits.items()}, "ledgers": data.ledgers, "notes": data.notes}
         write_manifest(folder, "head", recipe=recipe.model_dump(mode="json"), inputs={"data": fingerprint(recipe.data)}, counts=counts)
-        # a mistake in test costs its figures, not the head
-        wrong = None
-        try:
-            found_NC = predict(fitted, data.splits["test"], features, device)
-        except UserError as error:
-            wrong = error
-        else:
-            figures["test"] = measure(data, data.splits["test"], found_NC, recipe.metric, recipe.seed)
-            figures["notes"] = data.notes
+        if found_NC is not None:
             _write_csv(folder / "test_prediction.csv", recipe, data, found_NC)
-            _write_json(folder / "metrics.json", figures)
             lines = score_lines(data, data.splits["test"], found_NC)
             for gathered in [folder / "predictions", *([recipe.predictions] if recipe.predictions is not None else [])] if lines else []:
-                gather(gathered / f"{recipe.system}.jsonl", lines)
+                gather(gathered / f"{recipe.system}.jsonl", lines, departures(recipe))
     if wrong is not None:
         raise UserError(f"{wrong}; the head is in {recipe.out}: once that is mended, `baseline predict` tests it")
     return figures

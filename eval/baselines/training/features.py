@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,38 +26,43 @@ GIGABYTE = 1 << 30
 class Features:
     """`[rows, D]` for every input of a record."""
 
-    def __init__(self, recipe: TrainRecipe, *, encoders: Sequence[str | Encoder] = (), embeddings: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, recipe: TrainRecipe, *, encoders: Sequence[str | Encoder] = (), embeddings: Sequence[Path] = (), complete: bool = True
+    ) -> None:
         """Open the stores, or the encoders of the recipe (each once).
 
         Args:
             encoders: names or open encoders, in place of the recipe's, and of its stores.
             embeddings: a store, or one of each input, in place of the recipe's.
+            complete: what a store lacks is refused by `check`, not made by the encoders.
 
         Raises:
             UserError: no such store or encoder, or a store that was made otherwise than the recipe says.
         """
-        self.recipe = recipe
-        names = recipe.per_input(list(encoders) or recipe.encoders)
+        self.recipe, self.complete = recipe, complete
+        self._names = names = recipe.per_input(list(encoders) or recipe.encoders)
         folders = recipe.per_input(list(embeddings) or ([] if encoders else recipe.embeddings))
         opened_stores = {folder: StoreReader(folder) for folder in dict.fromkeys(folders)}
         self.stores = [opened_stores[folder] for folder in folders]
         for store, name in zip(self.stores, names, strict=False):  # none where encoders are opened
             _check_settings(store, name, special=recipe.matrix_add_special_token)
-        self.encoders: list[Encoder] = []
-        if not self.stores:
-            opened = {
-                name: name
-                if isinstance(name, Encoder)
-                else open_encoder(name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
-                for name in dict.fromkeys(names)
-            }
-            self.encoders = [opened[name] for name in names]
+        self.encoders: list[Encoder] = [] if self.stores else self._opened()
         self.limits = [length - 2 for length in recipe.per_input(recipe.max_length)]
         self.extents = [
             Extent(**{name: getattr(recipe, name) for name in Windows.model_fields}, truncation_seq_length=limit) for limit in self.limits
         ]
         self._kept: dict[tuple[int, str, str], Tensor] = {}
         self._room = int(recipe.cache_gb * GIGABYTE)
+
+    def _opened(self) -> list[Encoder]:
+        recipe = self.recipe
+        opened = {
+            name: name
+            if isinstance(name, Encoder)
+            else open_encoder(name, batch_tokens=recipe.batch_tokens, gpu=recipe.gpu_id, bf16=recipe.use_bf16)
+            for name in dict.fromkeys(self._names)
+        }
+        return [opened[name] for name in self._names]
 
     def widths(self, example: Example) -> list[int]:
         """Width of each input's matrix."""
@@ -67,7 +73,10 @@ class Features:
         for place, (store, extent) in enumerate(zip(self.stores, self.extents, strict=False)):
             inputs = [example.inputs[place] for example in examples]
             missing = [item.id for item in inputs if item.id not in store]
-            if missing:
+            if missing and not self.complete:
+                print(f"{store.folder}: {len(missing)} embeddings are missing, which are made now and not kept", file=sys.stderr)
+                self.encoders = self.encoders or self._opened()
+            elif missing:
                 raise UserError(
                     f"{store.folder}: {len(missing)} embeddings are missing, the first is that of '{missing[0]}'; embed them too"
                 )
@@ -84,13 +93,19 @@ class Features:
         return [self._input([example.inputs[place] for example in examples], place) for place in range(len(self.limits))]
 
     def _input(self, inputs: list[Item], place: int) -> list[Tensor]:
-        if self.stores:
-            return [self._cut(self.stores[place].read(item.id, digest(item.modality, item.letters)), place) for item in inputs]
-        made = self._make(place, inputs, None)
-        return [made[item.modality, item.letters] for item in inputs]
+        store = self.stores[place] if self.stores else None
+        made = self._make(place, inputs if store is None else [item for item in inputs if item.id not in store], None)
+        return [
+            self._cut(store.read(item.id, digest(item.modality, item.letters)), place)
+            if store is not None and item.id in store
+            else made[item.modality, item.letters]
+            for item in inputs
+        ]
 
     def _make(self, place: int, inputs: Sequence[Item], label: str | None) -> dict[tuple[str, str], Tensor]:
         """Matrices by (modality, letters): those kept, and those made now. With a label, made ones that find no room are dropped."""
+        if not inputs:
+            return {}
         encoder = self.encoders[place]
         # a tower of its own may see the same letters with the same encoder and length
         slot = next(i for i in range(place + 1) if self.encoders[i] is encoder and self.limits[i] == self.limits[place])

@@ -1,6 +1,10 @@
 """The training loop of a head. The same seed gives the same head on a CPU.
 
-Not supported: resuming in the middle (the long part, embedding, is what `baseline embed` can go on with), several GPUs.
+Processes of a launcher (artefacts/ranks.py) each embed, keep and pass through the head their share of the records, and step by the
+sum of their gradients. So the head is that of one process but for the order of sums, and for the attention dropout of Transformers
+in front of the pooling, of which each process draws its own.
+
+Not supported: resuming in the middle (the long part, embedding, is what `baseline embed` can go on with).
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from artefacts.errors import UserError
+from artefacts.ranks import agreed, count, mine, told, total
 from eval.baselines.heads.losses import loss_of
 from eval.baselines.heads.nets import Head, batch
 from eval.baselines.heads.options import LossOptions
@@ -72,7 +77,7 @@ def fit(recipe: TrainRecipe, data: Data, features: Features, device: torch.devic
         with tqdm(total=schedule.epochs * groups, unit="batch", desc="train", disable=None) as bar:
             for epoch in range(1, schedule.epochs + 1):
                 mean_loss = _epoch(fitted, train, features, schedule, optimizer, rate, device, bar)
-                score = selection(data, dev, predict(fitted, dev, features, device), recipe.metric)
+                score = selection(data, dev, predict(fitted, dev, features, device, shared=True), recipe.metric)
                 fitted.history.append({"epoch": epoch, "loss": mean_loss, recipe.metric: score, "learning_rate": rate.get_last_lr()[0]})
                 bar.set_postfix({recipe.metric: f"{score:.3f}", "best": f"{max(score, best_score):.3f}"})
                 if score > best_score:
@@ -97,43 +102,75 @@ def _epoch(
     """One pass over train in a new order; the mean loss of a record."""
     kind = loss_of(fitted.options.kind)
     fitted.head.train()
-    passes = torch.randperm(len(train)).split(schedule.batch)
-    total = 0.0
+    passes = torch.tensor(told(torch.randperm(len(train)).tolist())).split(schedule.batch)
+    losses = torch.zeros(1, dtype=torch.float64)
     for start in range(0, len(passes), schedule.accumulation):
         group = passes[start : start + schedule.accumulation]
         records = sum(len(chosen) for chosen in group)
         for chosen in group:
-            examples = [train[i] for i in chosen.tolist()]
+            own = [place for place, i in enumerate(chosen.tolist()) if mine(i)]
+            fitted.head.dropout.of_pass(own, len(chosen), device)
+            bar.update()
+            if not own:
+                continue
+            examples = [train[int(chosen[place])] for place in own]
             # each record of a step weighs the same, also in a last group that is not full
             logits_BC, target = _forward(fitted.head, examples, features, device), _targets(fitted, examples, device)
             loss = kind.loss(fitted.options, logits_BC, target) * len(examples) / records
             if not math.isfinite(value := loss.item()):
                 raise UserError(_DIVERGED.format(f"the loss of the record '{examples[0].id}' and the {len(examples) - 1} with it"))
             loss.backward()
-            total += value * records
-            bar.update()
+            losses += value * records
+        _add_up(fitted.head)
         nn.utils.clip_grad_norm_(fitted.head.parameters(), schedule.clip)
         optimizer.step()
         optimizer.zero_grad()
         rate.step()
-    return total / len(train)
+    return float(total(losses)) / len(train)
+
+
+def _add_up(head: Head) -> None:
+    """The gradients of all processes."""
+    if count() == 1:
+        return
+    gradients = []
+    for parameter in head.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        gradients.append(parameter.grad)
+    nn.utils.vector_to_parameters(total(nn.utils.parameters_to_vector(gradients)), gradients)
+
+
+def blocks(examples: Sequence[Example]) -> list[list[int]]:
+    """Records of like length that are predicted together."""
+    order = sorted(range(len(examples)), key=lambda i: -sum(len(item.letters) for item in examples[i].inputs))
+    return [order[start : start + PREDICT_AT_ONCE] for start in range(0, len(order), PREDICT_AT_ONCE)]
 
 
 @torch.inference_mode()
-def predict(fitted: Fitted, examples: Sequence[Example], features: Features, device: torch.device) -> np.ndarray:
+def predict(fitted: Fitted, examples: Sequence[Example], features: Features, device: torch.device, *, shared: bool = False) -> np.ndarray:
     """Probabilities, or values, `[N, C]` in the records' order; batched by length.
+
+    Args:
+        shared: among the processes of a launcher; all of them get all.
 
     Raises:
         UserError: one of them is no finite number.
     """
     fitted.head.eval()
     loss = loss_of(fitted.options.kind)
-    order = sorted(range(len(examples)), key=lambda i: -sum(len(item.letters) for item in examples[i].inputs))
-    found = np.empty((len(examples), fitted.head.outputs))
-    for start in range(0, len(order), PREDICT_AT_ONCE):
-        chosen = order[start : start + PREDICT_AT_ONCE]
-        outputs_BC = loss.probabilities(_forward(fitted.head, [examples[i] for i in chosen], features, device))
-        found[chosen] = outputs_BC.double().cpu().numpy()
+    found, wrong = np.zeros((len(examples), fitted.head.outputs)), None
+    try:
+        for number, chosen in enumerate(blocks(examples)):
+            if not shared or mine(number):
+                outputs_BC = loss.probabilities(_forward(fitted.head, [examples[i] for i in chosen], features, device))
+                found[chosen] = outputs_BC.double().cpu().numpy()
+    except UserError as error:
+        if not shared:
+            raise
+        wrong = error
+    if shared:
+        agreed(wrong)
+        total(torch.from_numpy(found))
     if not np.isfinite(found).all():
         raise UserError(_DIVERGED.format(f"the prediction of '{examples[int(np.isfinite(found).all(axis=1).argmin())].id}'"))
     return found * fitted.deviation + fitted.mean

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, manifest_path, new_file, write_manifest
 from artefacts.owner import owned
+from artefacts.ranks import rank, told
 from artefacts.recipe import load
 from artefacts.resume import check_rejected, read_plan, work_on, write_rejected
 from data_convert.tasks.kinds import KINDS
@@ -31,7 +33,7 @@ from eval.baselines.training.features import Features
 from eval.baselines.training.fit import Fitted
 from eval.baselines.training.fit import predict as probabilities
 from eval.baselines.training.official import class_names
-from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
+from eval.baselines.training.recipe import PredictRecipe, TrainRecipe, departures
 from eval.baselines.training.records import from_task, gather, score_lines
 from eval.baselines.training.root import as_trained, check_agrees, from_root
 from eval.baselines.training.table import PredictionTable
@@ -56,6 +58,8 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
     if recipe.llm_truncation_seq_length is not None:
         longest = [max(length, recipe.llm_truncation_seq_length) for length in trained.max_length]
         trained = trained.model_copy(update={"max_length": longest})
+    if recipe.out is None:
+        return _print_one(recipe, trained, fitted, names)
     if recipe.records is not None:
         return _predict_records(recipe, trained, fitted, names, overwrite=overwrite)
     check_rejected(recipe.out)
@@ -78,19 +82,17 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
         plan=_plan(recipe, trained, fitted, names),
         overwrite=overwrite,
     )
-    todo = [(row, Example(row.name, items, None)) for row, items in given if not _stands(row, items, table)]
-    features = Features(trained, encoders=recipe.encoders, embeddings=recipe.embeddings) if todo else None
-    if features is not None:
-        features.check([example for _, example in todo])
-    device = pick_device(recipe.gpu_id)
-    fitted.head.to(device)
+    lacking = told([number for number, (row, items) in enumerate(given) if not _stands(row, items, table)])
+    todo = [(row, Example(row.name, items, None)) for row, items in (given[number] for number in lacking)]
+    examples = [example for _, example in todo]
+    answer = _answerer(recipe, trained, fitted, examples) if todo else None
 
     def truth(row: InputRow) -> str | None:
         return None if recipe.ground_truth_idx is None else row.cells[recipe.ground_truth_idx]
 
     def rows(chosen: list[tuple[InputRow, Example]]) -> list[list[Any]]:
-        assert features is not None
-        found_NC = probabilities(fitted, [example for _, example in chosen], features, device)
+        assert answer is not None
+        found_NC = answer([example for _, example in chosen])
         return [table.row(row.ids, row.texts, row_C, truth(row)) for (row, _), row_C in zip(chosen, found_NC, strict=True)]
 
     # the rest in batches, each kept before the next one
@@ -99,10 +101,11 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
     batches = [todo[start : start + recipe.batch] for start in range(0, len(todo), recipe.batch)]
     inputs = {"head": fingerprint(recipe.model)} | ({} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)})
     made_by, noted = recipe.model_dump(mode="json"), read_plan(manifest_path(recipe.out))
-    if not todo and table.done and isinstance(noted, dict) and (noted.get("recipe"), noted.get("inputs")) == (made_by, inputs):
+    ended = not todo and table.done and isinstance(noted, dict) and (noted.get("recipe"), noted.get("inputs")) == (made_by, inputs)
+    if told(bool(ended)):
         return 0  # this very command was killed, or given again, after its end: its manifest says what it did
     with work_on(recipe.out, plan, overwrite=overwrite) as work, new_file(recipe.out, overwrite=True) as file:
-        made = _told(work.each(tqdm(batches, desc="predict", unit="batch", disable=None), rows), recipe.print_per_num, len(todo))
+        made = _counted(work.each(tqdm(batches, desc="predict", unit="batch", disable=None), rows), recipe.print_per_num, len(todo))
         work.check_rows(table.write(file, (row for batch in made for row in batch)), len(table.done) + len(todo))
         write_manifest(
             recipe.out,
@@ -112,11 +115,36 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
             counts={"rows": ledger.as_dict(), "predicted": len(todo)},
             rejected=write_rejected(recipe.out, ("reason", "where"), rejected),
         )
-    table.note()
+    if rank() == 0:
+        table.note()
     return len(todo)
 
 
-def _told(made: Iterator[list[Any]], every: int | None, of: int) -> Iterator[list[Any]]:
+def _answerer(
+    recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, examples: list[Example]
+) -> Callable[[list[Example]], np.ndarray]:
+    """What answers records, `[N, C]`, once all of them are known to be in the embeddings, or an encoder is open."""
+    features = Features(trained, encoders=recipe.encoders, embeddings=recipe.embeddings, complete=recipe.matrix_embedding_exists)
+    features.check(examples)
+    device = pick_device(recipe.gpu_id)
+    fitted.head.to(device)
+    return lambda chosen: probabilities(fitted, chosen, features, device)
+
+
+def _print_one(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: list[str]) -> int:
+    """The answer to one sample, as predict_v1 prints it."""
+    ((row, items),) = usable(_given(recipe, pair=trained.network.pair), Ledger(), "refuse", [])
+    (row_C,) = _answerer(recipe, trained, fitted, [example := Example(row.name, items, None)])([example])
+    table = PredictionTable(
+        Path(), trained.loss.kind, names, pair=trained.network.pair, topk=recipe.topk, threshold=recipe.threshold, truth=False
+    )
+    cells = dict(zip(table.header, table.row(row.ids, row.texts, row_C), strict=True))
+    ids = [f"{name}={cells.pop(name)}" for name in list(cells)[: len(row.ids)]]
+    print("Predicted Result:", ", ".join(ids), *(f"{name}={cell}" for name, cell in cells.items()), sep="\n")
+    return 1
+
+
+def _counted(made: Iterator[list[Any]], every: int | None, of: int) -> Iterator[list[Any]]:
     """The batches, and a line whenever so many more rows are done."""
     done = 0
     for batch in made:
@@ -138,7 +166,7 @@ def _plan(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: li
         "mean": fitted.mean,
         "deviation": fitted.deviation,
         "embeddings": [read_settings(folder) or str(folder) for folder in folders],
-        "encoders": [] if folders else [identity(name) for name in recipe.encoders or trained.encoders],
+        "encoders": [] if folders and recipe.matrix_embedding_exists else [identity(name) for name in recipe.encoders or trained.encoders],
         **{name: getattr(trained, name) for name in (*of_rows, "matrix_add_special_token", "use_bf16")},
         **{name: getattr(recipe, name) for name in ("threshold", "topk", "ground_truth_idx")},
     }
@@ -160,6 +188,7 @@ def _stands(row: InputRow, items: tuple[Item, ...], table: PredictionTable) -> b
 def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: list[str], *, overwrite: bool) -> int:
     """Lines for `eval score` of all test records of a task, whose choices have to be the head's classes, in any order."""
     assert recipe.records is not None
+    assert recipe.out is not None
     task = read_task(recipe.records, recipe.records_task, ["test"])
     if task.kind != trained.loss.kind or len(task.test[0]["inputs"]) != 1 + trained.network.pair:
         inputs = len(task.test[0]["inputs"])
@@ -170,21 +199,18 @@ def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted
             "pass labels=FILE, a label.txt with the task's choices in the order of the head's classes"
         )
     data = from_task(task)
-    features = Features(trained, encoders=recipe.encoders, embeddings=recipe.embeddings)
     examples = data.splits["test"]
-    features.check(examples)
-    device = pick_device(recipe.gpu_id)
-    fitted.head.to(device)
+    answer = _answerer(recipe, trained, fitted, examples)
     made_from = {"head": fingerprint(recipe.model), "records": fingerprint(recipe.records)}
     plan = _plan(recipe, trained, fitted, names) | {"records": made_from["records"], "batch": recipe.batch}
     starts = tqdm(range(0, len(examples), recipe.batch), desc="predict", unit="batch", disable=None)
     own = recipe.out.with_name(f"{recipe.out.stem}-{task.id.replace('/', '_')}")
     with owned(recipe.out), work_on(own, plan, overwrite=overwrite) as work:
-        made = work.each(starts, lambda start: probabilities(fitted, examples[start : start + recipe.batch], features, device).tolist())
+        made = work.each(starts, lambda start: answer(examples[start : start + recipe.batch]).tolist())
         found_NC = np.array([row for rows in made for row in rows])
         work.check_rows(len(found_NC), len(examples))
-        gather(recipe.out, score_lines(data, examples, loss_of(task.kind).reordered(found_NC, names, task.choices)))
-    write_manifest(recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=made_from, counts={task.id: len(examples)})
+        gather(recipe.out, score_lines(data, examples, loss_of(task.kind).reordered(found_NC, names, task.choices)), departures(trained))
+        write_manifest(recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=made_from, counts={task.id: len(examples)})
     return len(examples)
 
 

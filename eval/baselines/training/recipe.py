@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -114,6 +115,32 @@ class TrainRecipe(Windows, EncoderUse):
         return values * inputs if len(values) == 1 else values[:inputs]
 
 
+ORIGINAL: dict[str, tuple[Any, ...]] = {
+    "network.zero_rows": (True,),
+    "network.dropout": (0.1,),
+    "network.classifier": (128,),
+    "schedule.epochs": (50,),
+    "schedule.learning_rate": (1e-4, 2e-4),
+    "schedule.warmup": (100, 1000),
+    "schedule.weight_decay": (0.01,),
+    "schedule.clip": (1.0,),
+    "schedule.patience": (None,),
+    "standardise": (False,),
+    **dict.fromkeys(("max_train", "max_dev", "max_test"), (None,)),
+}
+"""What all recipes of the original have, whatever the task."""
+
+
+def departures(recipe: TrainRecipe) -> dict[str, str]:
+    """Field -> what a recipe has where no recipe of the original has it, and what those have."""
+    found = {}
+    for field, known in ORIGINAL.items():
+        value = functools.reduce(getattr, field.split("."), recipe)
+        if value not in known:
+            found[field] = f"{value}, the original has {' or '.join(map(str, known))}"
+    return found
+
+
 class PredictRecipe(EncoderUse):
     """Predict with a trained or a shipped head, in and out as the original's predict_v1."""
 
@@ -130,6 +157,10 @@ class PredictRecipe(EncoderUse):
     it was trained with."""
     embeddings: Folders = []
     """Folder that holds the embeddings, of a pair one for both, or one each; encoders beside it say what made them."""
+    emb_dir: str | None = None
+    """`embeddings` under the original's name, two of them joined by #; matrix_embedding_exists is then false where it is not given."""
+    matrix_embedding_exists: bool = True
+    """What the folders of embeddings lack is refused; else the head's encoder makes it, which is not kept."""
     input_file: Path | None = None
     """CSV or TSV: seq_id,seq_type,seq or seq_id,seq; pairs: seq_id_a,seq_id_b,seq_type_a,seq_type_b,seq_a,seq_b; or FASTA."""
     records: Path | None = None
@@ -140,14 +171,14 @@ class PredictRecipe(EncoderUse):
     seq_id_a: str | None = None
     seq_id_b: str | None = None
     seq: str | None = None
-    """One sample instead of a file."""
+    """One sample instead of a file; without `out` its answer is printed."""
     seq_a: str | None = None
     seq_b: str | None = None
     seq_type: str | None = None
     """Of files without a column of types, and of one sample."""
     seq_type_a: str | None = None
     seq_type_b: str | None = None
-    out: Path
+    out: Path | None = None
     """CSV to write; rows of one that exists are kept and their ids not predicted again. With `records` a .jsonl that may hold
     other tasks, whose lines are kept."""
     threshold: float = Field(default=0.5, ge=0, le=1)
@@ -180,15 +211,28 @@ class PredictRecipe(EncoderUse):
     print_per_num: int | None = Field(default=None, ge=1)
     """Say how far it is after so many rows."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _emb_dir(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("emb_dir") is not None:
+            if values.get("embeddings"):
+                raise ValueError("embeddings and emb_dir are the same folders; give one of them")
+            values = {"matrix_embedding_exists": False} | values | {"embeddings": str(values["emb_dir"]).split("#"), "emb_dir": None}
+        return values
+
     @model_validator(mode="after")
     def _one_input(self) -> PredictRecipe:
+        if not self.embeddings and "matrix_embedding_exists" in self.model_fields_set:
+            raise ValueError("matrix_embedding_exists is of the embeddings in emb_dir=FOLDER; name it, or leave both out")
         if self.task_level_type == "token_level":
             raise ValueError("token_level: upstream's predictors are empty; fine-tune LucaOneForTokenClassification (docs/lucaone.md)")
         if self.input_type not in (None, "matrix"):
             raise ValueError(f"input_type={self.input_type}: heads read matrices only; the ten shipped ones have input_type=matrix")
         if sum(given is not None for given in (self.input_file, self.seq, self.seq_a, self.records)) != 1:
             raise ValueError("give one of input_file, records, seq, or seq_a with seq_b")
-        if self.records is not None and self.out.suffix != ".jsonl":
+        if self.out is None and self.seq is None and self.seq_a is None:
+            raise ValueError("'out' is missing; pass --out FILE (--save_path of the original), without which only one sample is printed")
+        if self.records is not None and self.out is not None and self.out.suffix != ".jsonl":
             raise ValueError(f"out={self.out}: predictions of records go to <system>.jsonl, which eval score reads")
         if (self.seq_a is None) != (self.seq_b is None):
             raise ValueError("a pair needs seq_a and seq_b")

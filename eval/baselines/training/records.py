@@ -10,13 +10,14 @@ import numpy as np
 from artefacts.errors import UserError
 from artefacts.folder import new_file
 from artefacts.owner import owned
+from artefacts.resume import read_plan, write_plan
 from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.inputs import Item
 from eval.baselines.heads.losses import loss_of
 from eval.baselines.split import SPLITS, Record, Task, read_task
 from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.recipe import TrainRecipe
-from eval.predictions import read_lines
+from eval.predictions import DIFFERS, read_lines
 
 
 def from_records(recipe: TrainRecipe) -> Data:
@@ -66,11 +67,14 @@ def score_lines(data: Data, examples: list[Example], probabilities_NC: np.ndarra
     return list(loss_of(data.kind).lines(task, probabilities_NC))
 
 
-def gather(path: Path, lines: list[Record]) -> None:
-    """Put a task's lines into a file, in place of those that it held for the task."""
+def gather(path: Path, lines: list[Record], departs: dict[str, str]) -> None:
+    """Put a task's lines into a file, in place of those that it held for the task, and beside it where its head's recipe differs from
+    the original's (see `training.recipe.departures`)."""
     task = lines[0]["task"]
     with owned(path, wait=True):  # several trainings put theirs into one file
         _gather(path, task, lines)
+        noted = path.with_name(f"{path.stem}{DIFFERS}")
+        write_plan(noted, (read_plan(noted) or {}) | {task: departs})
 
 
 def _gather(path: Path, task: str, lines: list[Record]) -> None:

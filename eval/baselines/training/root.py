@@ -41,7 +41,7 @@ def from_root(recipe: PredictRecipe) -> PredictRecipe:
     task = recipe.task or CONFIGS / "baselines" / f"{names[0].lower()}.yaml"
     if not task.is_file():
         raise UserError(f"{names[0]}: none of the ten tasks of configs/baselines; pass task=RECIPE, a recipe that describes its network")
-    encoders = recipe.encoders or ([] if recipe.embeddings else [_encoder(root, folder)])
+    encoders = recipe.encoders or [_encoder(root, folder)]
     return recipe.model_copy(update={"model": folder, "labels": labels, "task": task, "encoders": encoders})
 
 

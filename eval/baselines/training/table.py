@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import UserError
+from artefacts.ranks import rank
 from artefacts.resume import read_plan, same_plan, whole_lines, write_plan
 from data_convert.tasks.kinds import KINDS, TableForm
 from sequences.tables import Table
@@ -51,7 +52,7 @@ class PredictionTable:
         self.done: dict[tuple[str, ...], list[str]] = {}
         """Ids -> sequences as the table has them."""
         self._old: list[bytes] = []
-        if path.is_file() and path.stat().st_size > 0 and not overwrite:
+        if path.is_file() and path.stat().st_size > 0 and not overwrite and rank() == 0:  # which says what is lacking
             self._continue(path, len(ids))
 
     @property
