@@ -7,6 +7,11 @@
 `die`: where the process kills itself, as a machine that fails would: `step` (the update is made, nothing logged), `saving`
 (half a checkpoint is on disk), `placing` (written, not yet renamed), `train_end`; `ask`: it sends itself
 SIGTERM instead; `touch`: it makes a file of that name in the checkpoints' folder.
+
+    done = nursery.share(["baseline", "embed", …], log)   # a `llama-gene` command in two processes, as torchrun starts them
+
+There `die` is `call`, a function of torch.distributed, and `time`, before which call of it the process of number `rank` kills itself;
+or `unreadable`, the beginning of ids of records that this process cannot read.
 """
 
 from __future__ import annotations
@@ -77,6 +82,18 @@ class Nursery:
         code, seconds = json.loads(self.process.stdout.readline())
         return code, seconds
 
+    def share(self, argv: list[str], log: Path, ranks: int = 2, die: dict[str, Any] | None = None) -> Done:
+        """Give a `llama-gene` command to several processes, and wait for them; none is ended from outside when another fails."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        job = {"shared": argv, "ranks": ranks, "port": port, "die": die, "log": str(log), "offline": None}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(job) + "\n")
+        codes = json.loads(self.process.stdout.readline())
+        return Done(codes, log.read_text(encoding="utf-8", errors="replace"))
+
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
@@ -134,6 +151,34 @@ def arm(room: str, die: dict[str, Any]) -> None:
     Trainer._save_rng_state, checkpoints.put_in_place = save_rng, put_in_place  # type: ignore[method-assign]
 
 
+def arm_call(die: dict[str, Any]) -> None:
+    """Make this process kill itself before a call of torch.distributed."""
+    import torch.distributed
+
+    if "unreadable" in die:
+        from artefacts.errors import UserError
+        from eval.baselines.training.features import Features
+
+        read = Features.matrices
+
+        def matrices(self: Any, examples: Any) -> Any:
+            if any(example.id.startswith(die["unreadable"]) for example in examples):
+                raise UserError(f"{die['unreadable']} cannot be read")
+            return read(self, examples)
+
+        Features.matrices = matrices  # type: ignore[method-assign]
+        return
+    calls, call = [0], getattr(torch.distributed, die["call"])
+
+    def counted(*args: Any, **more: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == die["time"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*args, **more)
+
+    setattr(torch.distributed, die["call"], counted)
+
+
 def stay_home() -> None:
     """Let this process ask no name server and reach nothing but itself; what it tries is printed."""
 
@@ -154,9 +199,8 @@ def stay_home() -> None:
 
 def rank(job: dict[str, Any], number: int) -> int:
     """One rank, in a process of its own."""
+    import llama_gene
     from artefacts.command import run_rank
-
-    verb = importlib.import_module(f"{job['room']}.__main__").RANK
 
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -166,7 +210,15 @@ def rank(job: dict[str, Any], number: int) -> int:
     if job["offline"] is not None:
         os.environ |= job["offline"]
         stay_home()
-    if job["die"] is not None and number == job["die"].get("rank", 0):
+    dies = job["die"] is not None and number == job["die"].get("rank", 0)
+    if "shared" in job:
+        signal.alarm(100)  # whoever still waits then hangs
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+        if dies:
+            arm_call(job["die"])
+        return llama_gene.main(job["shared"])
+    verb = importlib.import_module(f"{job['room']}.__main__").RANK
+    if dies:
         arm(job["room"], job["die"])
     return run_rank(job["room"], verb, ["--recipe", job["recipe"]])
 
@@ -205,9 +257,11 @@ def main() -> None:
     import deepspeed
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  # imports torch's compiler: else half of the time of every run
     import peft  # noqa: F401
+    import torch.distributed
 
     import data_convert.corpus.pack  # noqa: F401
     import eval.baselines.embedding.extract
+    import eval.baselines.training.command
     import eval.baselines.training.predict  # noqa: F401
     import instruct.tune.tune  # noqa: F401
     import pretrain.train  # noqa: F401
@@ -220,6 +274,8 @@ def main() -> None:
             continue
         Path(job["log"]).write_text("")
         children = []
+        # torchrun keeps what its processes tell each other, and outlives them
+        kept = torch.distributed.TCPStore("127.0.0.1", job["port"], is_master=True, wait_for_workers=False) if "shared" in job else None
         for number in range(job["ranks"]):
             child = os.fork()
             if child == 0:
@@ -241,9 +297,10 @@ def main() -> None:
         while len(codes) < len(children):
             child, status = os.wait()
             codes[child] = os.waitstatus_to_exitcode(status)
-            if codes[child]:  # as launchers do: the others would wait for it for ever
+            if codes[child] and "shared" not in job:  # as launchers do: the others would wait for it for ever
                 for other in set(children) - codes.keys():
                     os.kill(other, signal.SIGTERM if codes[child] == 143 else signal.SIGKILL)
+        del kept
         print(json.dumps([codes[child] for child in children]), flush=True)
 
 
