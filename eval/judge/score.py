@@ -181,5 +181,5 @@ def _made_from(folders: list[Path]) -> dict[str, Line]:
         for path in sorted(folder.glob(f"*{DIFFERS}")):
             tasks = json.loads(path.read_text(encoding="utf-8"))
             differs = sorted({f"{field}: {what}" for fields in tasks.values() for field, what in fields.items()})
-            found.setdefault(folder.name, {}).setdefault("differs", {})[path.name.removesuffix(DIFFERS)] = differs
+            found.setdefault(folder.name, {"commit": "–", "inputs": {}}).setdefault("differs", {})[path.name.removesuffix(DIFFERS)] = differs
     return found

@@ -369,6 +369,12 @@ def _agreeing(bench: Bench) -> None:
 @row("`--task_level_type`")
 def _level(bench: Bench) -> None:
     assert "fine-tune LucaOneForTokenClassification" in bench.refused(PREDICT, "--task_level_type", "token_level")
+    place = "Tokens/protein/multi_class/luca_base/matrix/20240412140824"
+    write_head(bench.root, place, 1, Head(LOCATION, [32], 6), PLACES, {"task_level_type": "token_level", "device": None})
+    given = ["--dataset_name", "Tokens", "--step", "1", "--task", str(ROOT / "configs/baselines/protloc.yaml")]
+    given += ["--input_file", str(bench.root / "prot.fasta"), "--seq_type", "prot"]
+    said = bench.refused(PREDICT, *AS_LOCATION, *given)
+    assert "training_args.bin: says task_level_type=token_level, and the head is read as seq_level" in said
 
 
 @row("`--input_type`")
@@ -401,6 +407,81 @@ def _print(bench: Bench) -> None:
 def _threshold(bench: Bench) -> None:
     assert bench.run(PREDICT, "--threshold", "0") == 0
     assert {row["label"] for row in bench.rows()} == {"yes"}
+
+
+@row("`--seq_id`, `--seq_type`, `--seq`, and of pairs `--seq_id_a`, `--seq_type_a`, `--seq_a`, `--seq_id_b`, `--seq_type_b`, `--seq_b`")
+def _one_sample(bench: Bench) -> None:
+    assert bench.run(PREDICT) == 0
+    first = bench.rows()[0]
+    bench.capsys.readouterr()
+    pair = ["--seq_id_a", "g1", "--seq_type_a", "gene", "--seq_a", first["seq_a"], "--seq_id_b", "p1", "--seq_type_b", "prot"]
+    assert bench.run(PREDICT, *pair, "--seq_b", first["seq_b"], without="--input_file --save_path") == 0
+    *said, prob, label = bench.capsys.readouterr().out.splitlines()
+    assert said == ["Predicted Result:", "seq_id_a=g1, seq_id_b=p1", f"seq_a={first['seq_a']}", f"seq_b={first['seq_b']}"]
+    assert float(prob.removeprefix("prob=")) == pytest.approx(float(first["prob"]), abs=1e-5)
+    assert label == f"label={first['label']}"
+    one = ["--seq_id", "p1", "--seq_type", "prot", "--seq", PROTEINS["p1"]]
+    assert bench.run(PREDICT, *AS_LOCATION, *one, without="--input_file --save_path") == 0
+    assert "Predicted Result:\nseq_id=p1\nseq=MKVLAAGWTYACDE\nprob=0." in bench.capsys.readouterr().out
+    assert "'out' is missing; pass --out FILE" in bench.refused(PREDICT, without="--save_path")
+    assert "say what the sequence is" in bench.refused(PREDICT, *AS_LOCATION, "--seq", "MK", without="--input_file --save_path")
+    assert "letter outside" in bench.refused(PREDICT, *AS_LOCATION, *one[:4], "--seq", "M1K", without="--input_file --save_path")
+    assert "this head reads pairs" in bench.refused(PREDICT, *one, without="--input_file --save_path")
+
+
+@row("`--emb_dir`, `--matrix_embedding_exists`")
+def _embeddings(bench: Bench) -> None:
+    """A folder of the original's files, whose rows are believed: other ones than the encoder makes show what was read."""
+    place = [*AS_LOCATION, "--input_file", str(bench.root / "prot.fasta"), "--seq_type", "prot"]
+    assert bench.run(PREDICT, *place) == 0
+    made = {row["seq_id"]: float(row["prob"]) for row in bench.rows()}
+    folder = bench.out.parent / "emb"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("p1", "p3"):
+        torch.save(rng.normal(size=(len(PROTEINS[name]), 32)).astype(np.float32), folder / f"matrix_{name}.pt")
+    bench.out = bench.out.with_name("mixed.csv")
+    assert bench.run(PREDICT, *place, "--emb_dir", str(folder)) == 0
+    mixed = {row["seq_id"]: float(row["prob"]) for row in bench.rows()}
+    assert "1 embeddings are missing, which are made now" in bench.capsys.readouterr().err
+    assert mixed["p2"] == pytest.approx(made["p2"], abs=1e-6)
+    assert abs(mixed["p1"] - made["p1"]) > 1e-4
+    bench.out = bench.out.with_name("exists.csv")
+    assert "1 embeddings are missing, the first is that of 'p2'" in bench.refused(
+        PREDICT, *place, "--emb_dir", str(folder), "--matrix_embedding_exists"
+    )
+    assert "name it, or leave both out" in bench.refused(PREDICT, *place, "--matrix_embedding_exists")
+    assert "give one of them" in bench.refused(PREDICT, *place, "--emb_dir", str(folder), "--embeddings", str(folder))
+    torch.save(rng.normal(size=(len(PROTEINS["p2"]), 32)).astype(np.float32), folder / "matrix_p2.pt")
+    assert bench.run(PREDICT, *place, "--emb_dir", f"{folder}", "--matrix_embedding_exists") == 0
+    assert {row["seq_id"]: float(row["prob"]) for row in bench.rows()}["p1"] == pytest.approx(mixed["p1"], abs=1e-6)
+    # what was embedded by the original's command, by the head's encoder, and by another one, for a pair in two folders
+    folders = []
+    for kind in ("gene", "prot"):
+        for step in (5600000, 36000000):
+            bench.out = bench.out.with_name(f"{kind}{step}")
+            given = ["--seq_type", kind, "--input_file", str(bench.root / f"{kind}.fasta"), "--llm_step", str(step)]
+            assert bench.run(EMBED, *given, without="--use_bp16 --matrix_add_special_token") == 0
+        folders.append(bench.out.with_name(f"{kind}5600000"))
+    bench.out = bench.out.with_name("pairs.csv")
+    assert bench.run(PREDICT, "--emb_dir", "#".join(map(str, folders)), "--matrix_embedding_exists") == 0
+    found = bench.rows()
+    bench.out = bench.out.with_name("pairs-made.csv")
+    assert bench.run(PREDICT) == 0
+    assert [float(row["prob"]) for row in found] == pytest.approx([float(row["prob"]) for row in bench.rows()], abs=1e-5)
+    bench.out = bench.out.with_name("other.csv")
+    other = "#".join(str(path.with_name(path.name.replace("5600000", "36000000"))) for path in folders)
+    assert "was made by another encoder" in bench.refused(PREDICT, "--emb_dir", other, "--matrix_embedding_exists")
+
+
+@row("`--topk`, `--ground_truth_idx`")
+def _columns_of_answers(bench: Bench) -> None:
+    table = bench.out.parent / "known.csv"
+    table.write_text("seq_id,seq_type,seq,label\n" + "".join(f"{name},prot,{letters},3\n" for name, letters in PROTEINS.items()))
+    place = [*AS_LOCATION, "--input_file", str(table), "--topk", "2", "--ground_truth_idx", "3"]
+    assert bench.run(PREDICT, *place) == 0
+    assert list(bench.rows()[0]) == ["seq_id", "seq", "top1_prob", "top1_label", "top2_probs", "top2_labels", "ground_truth"]
+    assert {row["ground_truth"] for row in bench.rows()} == {"3"}
 
 
 @row("`src/training/lucaone`", "`src/training/downstream_tasks`", "`src/training/lucaone_separated`")

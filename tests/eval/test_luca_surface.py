@@ -76,6 +76,22 @@ def test_heads_by_the_calls_of_the_released_readme(kind: Any, level: str, conver
             kind.from_pretrained(converted, **wrong)
 
 
+def test_another_task_level_than_the_class_has_is_refused(converted: Path, tmp_path: Path) -> None:
+    """As the original's classes assert; without a word the class decides."""
+    kinds = {"seq_level": AutoModelForSequenceClassification, "token_level": AutoModelForTokenClassification}
+    for level, other in (("seq_level", "token_level"), ("token_level", "seq_level")):
+        with pytest.raises(ValueError, match=f"is of task_level '{level}', but the folder or the call says '{other}'"):
+            kinds[level].from_pretrained(converted, task_level=other, task_type="multi_class", classifier_num_labels=4)
+        tuned = kinds[level].from_pretrained(converted, classifier_pooling_type="mean", classifier_num_labels=4)
+        tuned.save_pretrained(tmp_path / level)  # has tensors that are, by their names and shapes, those of the other class too
+        assert json.loads((tmp_path / level / "config.json").read_text())["task_level"] == level
+        with pytest.raises(ValueError, match=f"pass task_level='{other}', or take the other class"):
+            kinds[other].from_pretrained(tmp_path / level)
+        assert kinds[level].from_pretrained(tmp_path / level).config.task_level == level
+    with pytest.raises(ValueError, match="task_level 'residue' is not supported"):
+        LucaOneConfig(task_level="residue")
+
+
 def test_published_names_and_folders_with_remote_code_that_is_not_run(converted: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(converted, trust_remote_code=True)
     assert isinstance(tokenizer, published.LucaGPLMTokenizer)

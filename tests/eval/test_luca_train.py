@@ -38,11 +38,12 @@ from eval.baselines.training.examples import Data, Example
 from eval.baselines.training.features import Features
 from eval.baselines.training.measure import measure
 from eval.baselines.training.predict import predict
-from eval.baselines.training.recipe import PredictRecipe, Schedule, TrainRecipe
+from eval.baselines.training.recipe import PredictRecipe, Schedule, TrainRecipe, departures
 from eval.baselines.training.records import score_lines
 from eval.judge.answers import Answers, value
 from eval.judge.score import score
 from eval.predictions import read_lines
+from eval.show.report import ReportRecipe, report
 
 RECIPES = sorted((CONFIGS / "baselines").glob("*.yaml"))
 TASKS = {"centraldogma", "supktax", "genustax", "speciestax", "protloc", "protstab", "ncrnafam", "infa", "ppi", "ncrpi"}
@@ -441,7 +442,7 @@ def test_early_stopping_and_the_best_epoch(tmp_path: Path, monkeypatch: pytest.M
     scores = iter([0.2, 0.9, 0.9, 0.1, 0.1, 0.1])
     states: list[dict[str, torch.Tensor]] = []
 
-    def dictated(fitted: fitting.Fitted, *rest: Any) -> np.ndarray:
+    def dictated(fitted: fitting.Fitted, *rest: Any, shared: bool) -> np.ndarray:
         states.append({name: tensor.clone() for name, tensor in fitted.head.state_dict().items()})
         return np.zeros((30, 1))
 
@@ -473,6 +474,20 @@ def test_warm_up_and_decay() -> None:
     biases = {m.bias for m in head.modules() if isinstance(m, nn.Linear)}
     assert set(free) == norms | biases
     assert len(kept) + len(free) == len(list(head.parameters()))
+
+
+def test_figures_name_where_a_recipe_is_not_the_originals(tmp_path: Path) -> None:
+    data = official(tmp_path / "data", "regression", n=(24, 8, 8))
+    figures = train(recipe(data, tmp_path / "out", "regression", standardise=True, schedule={**QUICK, "learning_rate": 0.002}))
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["differs_from_the_original"]
+    assert found == figures["differs_from_the_original"]
+    assert found["network.zero_rows"] == "False, the original has True"
+    assert found["standardise"] == "True, the original has False"
+    assert found["schedule.learning_rate"] == "0.002, the original has 0.0001 or 0.0002"
+    for path in sorted((CONFIGS / "baselines").glob("*.yaml")):
+        given = load(TrainRecipe, path, ["data=.", "out=o", "network.zero_rows=true"])
+        assert departures(given) == {}, path
+        assert set(departures(load(TrainRecipe, path, ["data=.", "out=o"]))) == {"network.zero_rows"}
 
 
 def test_max_length_cuts_letters_before_or_rows_after(tmp_path: Path) -> None:
@@ -592,10 +607,10 @@ def test_a_bad_test_record_does_not_cost_the_training(tmp_path: Path, monkeypatc
         embed(EmbedRecipe.model_validate({**given, "save_type": "tensor"}))
     given_train = recipe(data, tmp_path / "out", "binary", embeddings=tmp_path / "store", schedule={**QUICK, "epochs": 1})
 
-    def test_is_lost(fitted: fitting.Fitted, examples: list[Example], *rest: Any) -> np.ndarray:
+    def test_is_lost(fitted: fitting.Fitted, examples: list[Example], *rest: Any, shared: bool) -> np.ndarray:
         if examples[0].id.startswith("test"):
             raise UserError("the store is gone")
-        return fitting.predict(fitted, examples, *rest)
+        return fitting.predict(fitted, examples, *rest, shared=shared)
 
     with monkeypatch.context() as patch:
         patch.setattr(commanding, "predict", test_is_lost)
@@ -729,6 +744,10 @@ def test_records_train_and_flow_into_the_tables(invented: Path) -> None:
         done.append(card["id"])
     document = score(records, [invented / "predictions", gathered], invented / "metrics.json", seed=0)
     assert [task["task"] for task in document["tasks"] if "lucaone" in task["systems"]] == done
+    differs = document["provenance"]["made_from"]["luca"]["differs"]["lucaone"]
+    assert "network.zero_rows: False, the original has True" in differs
+    report(ReportRecipe(metrics=invented / "metrics.json", out=invented / "report.html"))
+    assert f"lucaone is not LucaOne's own recipe: {'; '.join(differs)}." in (invented / "report.html").read_text()
     assert len(done) >= 3
     with pytest.raises(UserError, match="is not here; the records hold"):
         read_data(recipe(records, invented / "x", "binary"))

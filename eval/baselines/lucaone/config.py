@@ -61,13 +61,14 @@ class LucaOneConfig(PreTrainedConfig):
         classifier_loss_reduction: str = "mean",
         classifier_pos_weight: float | None = None,
         classifier_weight: list[float] | None = None,
-        task_level: str = "seq_level",
+        task_level: str | None = None,
         task_type: str = "embedding",
         **kwargs: Any,
     ) -> None:
         """Args:
         intermediate_size: 4 hidden_size where it is not given, as upstream's code has it.
         classifier_num_labels: num_labels under LucaOne's name; None or -1, which converted folders say: not given.
+        task_level: seq_level or token_level; None: that of the class of the head.
         """
         self.vocab_size, self.type_vocab_size = vocab_size, type_vocab_size
         self.hidden_size, self.num_hidden_layers, self.num_attention_heads = hidden_size, num_hidden_layers, num_attention_heads
@@ -104,7 +105,7 @@ class LucaOneConfig(PreTrainedConfig):
         if self.hidden_size % self.num_attention_heads or (self.hidden_size // self.num_attention_heads) % 2:
             raise ValueError(f"hidden_size {self.hidden_size} must be an even multiple of num_attention_heads {self.num_attention_heads}")
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
+            if getattr(self, name) not in choices and (name, self.task_level) != ("task_level", None):
                 raise ValueError(f"{name} '{getattr(self, name)}' is not supported; one of {', '.join(choices)}")
         if self.problem_type is not None and self.task_type not in ("embedding", "mlm", PROBLEMS[self.problem_type]):
             raise ValueError(f"problem_type '{self.problem_type}' and task_type '{self.task_type}' are two tasks; give one of them")

@@ -58,7 +58,16 @@ class LucaOneForMaskedLM(LucaOnePreTrainedModel):
 class _Classifier(LucaOnePreTrainedModel):
     """Encoder, dropout, and one Linear to the labels."""
 
+    level: str
+
     def __init__(self, config: LucaOneConfig) -> None:
+        """Raise ValueError where the folder or the call says the other task_level, as upstream's classes assert."""
+        if config.task_level not in (None, self.level):
+            raise ValueError(
+                f"{type(self).__name__} is of task_level '{self.level}', but the folder or the call says '{config.task_level}'; "
+                f"pass task_level='{self.level}', or take the other class"
+            )
+        config.task_level = self.level
         super().__init__(config)
         self.lucaone = LucaOneModel(config)
         self.pooler = self._pooler(config)
@@ -72,6 +81,8 @@ class _Classifier(LucaOnePreTrainedModel):
 
 class LucaOneForSequenceClassification(_Classifier):
     """Logits of each sequence, `[B, labels]`; [CLS] and [SEP] are pooled with the letters, as the released heads were trained."""
+
+    level = "seq_level"
 
     def _pooler(self, config: LucaOneConfig) -> nn.Module | None:
         return ValueAttention(config.hidden_size) if config.classifier_pooling_type == "value_attention" else None
@@ -100,6 +111,8 @@ class LucaOneForSequenceClassification(_Classifier):
 
 class LucaOneForTokenClassification(_Classifier):
     """Logits of every token, [CLS], [SEP] and padding included, `[B, T, labels]`."""
+
+    level = "token_level"
 
     @can_return_tuple
     def forward(self, input_ids: Tensor | None = None, labels: Tensor | None = None, **inputs: Any) -> TokenClassifierOutput:

@@ -15,6 +15,7 @@ from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
 
 PLACE = ("dataset_name", "dataset_type", "task_type", "model_type", "input_type", "time_str", "step")
 HEADS = "http://47.93.21.181/lucaone/DownstreamTasksTrainedModels/"
+ARGUMENTS = "training_args.bin"
 TASK_KINDS = {"binary_class": "binary", "multi_class": "multiclass", "multi_label": "multilabel", "regression": "regression"}
 FIRST_STEP = 5600000
 """Of the encoder of heads that do not say one, as predict_v1 has it."""
@@ -60,7 +61,7 @@ def training_arguments(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: it holds more than plain values.
     """
-    path = folder / "training_args.bin"
+    path = folder / ARGUMENTS
     if not path.is_file():
         return {}
     try:
@@ -79,12 +80,20 @@ def as_trained(trained: TrainRecipe, folder: Path) -> TrainRecipe:
 
 
 def check_agrees(recipe: PredictRecipe, trained: TrainRecipe) -> None:
-    """Raise UserError where a flag says something else of a head than it is."""
-    kind = None if recipe.task_type is None else TASK_KINDS[recipe.task_type]
-    for name, said, found in (
-        ("task_type", kind, trained.loss.kind),
-        ("model_type", recipe.model_type, trained.network.net),
-        ("input_mode", recipe.input_mode, "pair" if trained.network.pair else "single"),
-    ):
-        if said is not None and said != found:
-            raise UserError(f"{name}={getattr(recipe, name)}: but the head {recipe.model} is {found}; leave it out, or give the right head")
+    """Raise UserError where a flag, or the training_args.bin beside it, says something else of a head than it is."""
+    found = {
+        "task_type": next(name for name, kind in TASK_KINDS.items() if kind == trained.loss.kind),
+        "model_type": trained.network.net,
+        "input_mode": "pair" if trained.network.pair else "single",
+        "input_type": "matrix",
+        "task_level_type": "seq_level",
+    }
+    said = training_arguments(recipe.model)
+    for name, own in found.items():
+        if (flag := getattr(recipe, name)) not in (None, own):
+            raise UserError(f"{name}={flag}: but the head {recipe.model} is {own}; leave it out, or give the right head")
+        if (noted := str(said.get(name, own)).replace("-", "_")) not in (own, "None"):
+            raise UserError(
+                f"{recipe.model / ARGUMENTS}: says {name}={noted}, and the head is read as {own}; give the right head or task, or move "
+                "that file away"
+            )
