@@ -180,6 +180,7 @@ def _made_from(folders: list[Path]) -> dict[str, Line]:
             found[folder.name] = {**chosen, "commit": manifest.get("commit"), "inputs": manifest.get("inputs")}
         for path in sorted(folder.glob(f"*{DIFFERS}")):
             tasks = json.loads(path.read_text(encoding="utf-8"))
-            differs = sorted({f"{field}: {what}" for fields in tasks.values() for field, what in fields.items()})
-            found.setdefault(folder.name, {"commit": "–", "inputs": {}}).setdefault("differs", {})[path.name.removesuffix(DIFFERS)] = differs
+            made = found.setdefault(folder.name, {"commit": "–", "inputs": {}})
+            differs = {f"{field}: {what}" for fields in tasks.values() for field, what in fields.items()}
+            made.setdefault("differs", {})[path.name.removesuffix(DIFFERS)] = sorted(differs)
     return found
