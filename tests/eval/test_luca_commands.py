@@ -6,6 +6,7 @@ import argparse
 import csv
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -547,6 +548,31 @@ def test_the_table_holds_every_option_of_the_documentation() -> None:
         pytest.skip("the original's documentation is not at hand")
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9_]+", SEED.read_text()))
     assert options <= set(re.findall(r"--[a-z0-9_]+", " ".join(documented())))
+
+
+def test_every_command_of_the_documentation_runs(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it stands there, with paths below another root."""
+    if not SEED.is_file():
+        pytest.skip("the original's documentation is not at hand")
+    for kind, ids in (("gene", GENES), ("prot", PROTEINS)):
+        folder = bench.root / "data" / "test_data" / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(bench.root / f"{kind}.fasta", folder / f"test_{kind}.fasta")
+        before = "" if kind == "gene" else "clan,family,"
+        (folder / f"test_{kind}.csv").write_text("".join(f"{before}{name},{letters}\n" for name, letters in [("id", "seq"), *ids.items()]))
+    (bench.root / "test" / "CentralDogma").mkdir(parents=True, exist_ok=True)
+    shutil.copy(bench.root / "pairs.csv", bench.root / "test" / "CentralDogma" / "CentralDogma_prediction.csv")
+    commands = re.findall(r"^python (\w+\.py(?: .*\\\n)+ .*)$", SEED.read_text(), flags=re.MULTILINE)
+    assert len(commands) == 9
+    for number, command in enumerate(commands):
+        bench.out = bench.root / f"out{number}"
+        words = re.sub(r"(?<= )(\.\./?)+(?=\S| )", f"{bench.root}/", command.replace("\\\n", " "))
+        assert bench.run(words, "--save_path", str(bench.out)) == 0, capsys.readouterr().err
+        ids = GENES if "seq_type gene" in words else PROTEINS
+        if "get_embedding" in words:
+            assert {path.name for path in bench.out.glob("*.pt")} == {f"matrix_{name}.pt" for name in ids}
+        else:
+            assert [row["seq_id_b"] for row in bench.rows()] == ["p1", "p3"]
 
 
 def test_a_first_try_that_failed_does_not_pin_the_folder(bench: Bench) -> None:

@@ -15,9 +15,9 @@ import pytest
 import torch
 from ranks import Nursery
 from safetensors.numpy import load_file
-from test_kills import contents
 from test_luca_surface import SIZE
 from test_luca_train import letters, official
+from whole_way import contents
 
 import llama_gene
 from eval.baselines.embedding.store import StoreReader
@@ -177,11 +177,3 @@ def test_a_test_record_that_one_process_cannot_read_costs_its_figures_alone(work
     assert "the head is in" in said
     assert "test was not measured" in json.loads((work / out / "metrics.json").read_text())["notes"]
     assert nursery.share(prediction(work, out, f"{out}.csv"), work / "predict.log").codes == [0, 0]
-
-
-def test_the_model_answers_records_in_two_processes(invented: Path, model_folder: Path, nursery: Nursery) -> None:
-    given = ["eval", "predict", "--model", str(model_folder), "--records", str(invented / "records"), "--batch-tokens", "400"]
-    alone([*given, "--out", str(invented / "one")])
-    done = nursery.share([*given, "--out", str(invented / "two")], invented / "predict.log")
-    assert done.codes == [0, 0], done.text
-    assert of(invented / "one") == of(invented / "two")
