@@ -167,17 +167,24 @@ def checkpoint_below(root: Path, version: str, step: int) -> str:
     place = f"models/lucaone/{version}/checkpoint-step{step}"
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the root that holds llm/{place}, or the folder of a model")
-    for folder in (root / "llm", root):
-        older = sorted(folder.glob(f"models/lucagplm/*/*/*/*/checkpoint-step{step}")) if version == "lucaone" else []
-        for found in (folder / place, *older):
-            if found.is_dir():
-                return str(found)
+    if (found := local_checkpoint(root, version, step)) is not None:
+        return found
     try:
         name = released(version, step)
     except ValueError as error:
         raise UserError(f"{root}: holds no llm/{place}, and {error}") from None
     print(f"{root}: holds no llm/{place}; {name} is taken", file=sys.stderr)
     return name
+
+
+def local_checkpoint(root: Path, version: str, step: int) -> str | None:
+    """The folder of a checkpoint below the original's root, in its layout or that of 2024; None where there is none."""
+    for folder in (root / "llm", root):
+        older = sorted(folder.glob(f"models/lucagplm/*/*/*/*/checkpoint-step{step}")) if version == "lucaone" else []
+        for found in (folder / f"models/lucaone/{version}/checkpoint-step{step}", *older):
+            if found.is_dir():
+                return str(found)
+    return None
 
 
 def released(version: str, step: int) -> str:

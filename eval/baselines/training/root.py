@@ -10,7 +10,7 @@ import torch
 
 from artefacts.errors import UserError
 from configs import CONFIGS
-from eval.baselines.embedding.recipe import Windows, checkpoint_below
+from eval.baselines.embedding.recipe import Windows, checkpoint_below, local_checkpoint
 from eval.baselines.training.recipe import PredictRecipe, TrainRecipe
 
 PLACE = ("dataset_name", "dataset_type", "task_type", "model_type", "input_type", "time_str", "step")
@@ -42,17 +42,22 @@ def from_root(recipe: PredictRecipe) -> PredictRecipe:
     task = recipe.task or CONFIGS / "baselines" / f"{names[0].lower()}.yaml"
     if not task.is_file():
         raise UserError(f"{names[0]}: none of the ten tasks of configs/baselines; pass task=RECIPE, a recipe that describes its network")
-    encoders = recipe.encoders or [_encoder(root, folder)]
+    encoders = recipe.encoders or _encoder(root, folder, needed=not recipe.embeddings or not recipe.matrix_embedding_exists)
     return recipe.model_copy(update={"model": folder, "labels": labels, "task": task, "encoders": encoders})
 
 
-def _encoder(root: Path, folder: Path) -> str:
-    """What a head was trained on: below the root, or on the hub."""
+def _encoder(root: Path, folder: Path, *, needed: bool) -> list[str]:
+    """What a head was trained on: below the root, or on the hub; where it is not needed, what is there may have made the embeddings."""
     arguments = training_arguments(folder)
     kind, version = arguments.get("llm_type") or "lucaone", arguments.get("llm_version") or "lucaone"
+    step = int(arguments.get("llm_step") or FIRST_STEP)
+    version = version if version.startswith("lucaone") else "lucaone"
+    if not needed:
+        found = local_checkpoint(root, version, step) if kind.startswith("luca") else None
+        return [] if found is None else [found]
     if not kind.startswith("luca"):
         raise UserError(f"{folder}: was trained on {kind}; pass encoders=FOLDER, a folder or hub id of that model")
-    return checkpoint_below(root, version if version.startswith("lucaone") else "lucaone", int(arguments.get("llm_step") or FIRST_STEP))
+    return [checkpoint_below(root, version, step)]
 
 
 def training_arguments(folder: Path) -> dict[str, Any]:
