@@ -149,20 +149,21 @@ def in_turn(
     Args:
         pack, unpack: to bytes and back, where it is no plain JSON value.
     """
-    made = make() if mine(number) else None
-    if rank() == 0 and mine(number):
-        return made
+    if mine(number) and not rank():
+        return make()
     import torch
     import torch.distributed as dist
 
-    with _heard():
-        if made is not None:
-            words = bytearray(pack(made) if pack else json.dumps(made).encode())
+    if mine(number):
+        made = make()
+        words = bytearray(pack(made) if pack else json.dumps(made).encode())
+        with _heard():
             dist.send(torch.tensor([len(words)]), 0)
             dist.send(torch.frombuffer(words, dtype=torch.uint8), 0)
-        if rank():
-            return None
-        size = torch.zeros(1, dtype=torch.long)
+    if rank():
+        return None
+    size = torch.zeros(1, dtype=torch.long)
+    with _heard():
         dist.recv(size, number % count())
         found = torch.empty(int(size), dtype=torch.uint8)
         dist.recv(found, number % count())
