@@ -52,7 +52,8 @@ def together(command: str, able: bool) -> Iterator[None]:
     import torch
     import torch.distributed as dist
 
-    store, *_joined[:] = next(dist.rendezvous("env://", timeout=LONGEST))
+    store, number, processes = next(dist.rendezvous("env://", timeout=LONGEST))
+    _joined[:] = number, processes
     gpus = torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK") or 0) % gpus)
@@ -65,6 +66,8 @@ def together(command: str, able: bool) -> Iterator[None]:
             yield
             total(torch.zeros(1))  # whoever gets here first waits for the others
     except BaseException as error:
+        if isinstance(error, SystemExit) and not error.code:  # --help
+            raise
         first = _first_to_fail(store)
         if isinstance(error, SystemExit) and first:
             raise UserError(f"ended by the launcher of its {count()} processes; what ended the others stands above or below") from None

@@ -155,6 +155,12 @@ def test_an_embedding_of_which_one_is_killed_goes_on(work: Path, nursery: Nurser
         assert np.allclose(stopped.read(f"p{number}"), undisturbed.read(f"p{number}"), atol=1e-5)
 
 
+def test_help_is_printed_once(work: Path, nursery: Nursery) -> None:
+    done = nursery.share(["baseline", "embed", "--help"], work / "help.log")
+    assert done.codes == [0, 0]
+    assert done.text.count("usage: llama-gene baseline embed") == 1
+
+
 def test_what_all_of_them_find_wrong_is_said_once(work: Path, nursery: Nursery) -> None:
     for argv, message in (
         (embedding(work, "x", "--encoder", "no/such"), "no/such"),
