@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 
@@ -27,7 +28,12 @@ class DataSource(Recipe):
 
 
 class Files(Recipe):
-    """Paths below the source folder. Where `dev` is absent, dev rows are cut from train (mixing.py)."""
+    """Paths below the source folder, or datasets of the Hub (`hub:owner/name:split`). Where `dev` is absent, dev rows are cut from
+    train (mixing.py).
+
+    A path may be a pattern, for several files: `*` stands for any part of a name, `{field}` for a part that becomes a column of the
+    file's rows: `train/{class}/*.txt`, `data/train-*.parquet`.
+    """
 
     train: str | None = None
     dev: str | None = None
@@ -48,12 +54,25 @@ class Input(Recipe):
     modality: Literal["dna", "rna", "protein"]
     name: str
     """The field of the prompts that this sequence fills."""
+    inside: str | None = None
+    """The letters are a part of the cell: the first group of this regular expression."""
     sequences: str | None = None
     """A file below the source folder, FASTA or `id<TAB>letters`; the column then holds an id of it."""
     type_column: str | None = None
     """A column that says `gene` or `prot`; a row where it says something else than the modality is set aside."""
     max_letters: int | None = Field(None, ge=1)
     """Instead of the card's, for this input."""
+
+    @field_validator("inside")
+    @classmethod
+    def _expression(cls, inside: str | None) -> str | None:
+        try:
+            groups = re.compile(inside).groups if inside is not None else 1
+        except re.error as error:
+            raise ValueError(f"'{inside}' is no regular expression ({error})") from None
+        if groups != 1:
+            raise ValueError(f"'{inside}' needs one group, the letters; found {groups}")
+        return inside
 
 
 class Label(Recipe):
@@ -104,7 +123,7 @@ class Grid(Recipe):
 
 
 class Prompts(Recipe):
-    """Templates with the fields `{input name}` and, where the choices are listed, `{choices}`."""
+    """Templates with the fields `{input name}`, `{column}` of the card's `texts`, `{options}`, and, where they are listed, `{choices}`."""
 
     train: list[str] = Field(min_length=1)
     eval: str

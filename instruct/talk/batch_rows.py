@@ -46,8 +46,9 @@ class Rows:
     """
 
     def __init__(self, card: TaskCard, files: list[Path], ground_truth: str | None) -> None:
-        if len(card.inputs) > 2:
-            raise UserError(f"task {card.id}: {len(card.inputs)} sequences a row; one or two can be predicted in batches")
+        if not 1 <= len(card.inputs) <= 2 or card.texts:
+            texts = f" and the texts {', '.join(card.texts)}" if card.texts else ""
+            raise UserError(f"task {card.id}: {len(card.inputs)} sequences{texts} a row; one or two sequences can be predicted in batches")
         self.card, self.ground_truth = card, ground_truth
         self.ledger, self.rejected = Ledger(), list[tuple[str, str, str]]()
         """Place, id, reason."""
