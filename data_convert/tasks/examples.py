@@ -159,7 +159,9 @@ class Reader:
 
 def _text(column: str, values: dict[str, Any]) -> str:
     text = values.get(column, "")
-    if not isinstance(text, str) or not text.strip():
+    if isinstance(text, list):
+        text = "\n".join(str(part) for part in text)
+    if not text.strip():
         raise Rejected("no text for the prompt", column)
     return _checked(text)
 

@@ -139,7 +139,7 @@ def _header(card: TaskCard, table: Table, fields: Mapping[str, str]) -> list[str
             )
         names[position] = wanted.partition("|")[0]
     needed = _needed(card, fields)
-    _check_needed(card, needed, names, where)
+    _check_missing(card, [column for column in needed if column not in names], names, where)
     table.check_once(needed, names)
     return names
 
@@ -151,18 +151,18 @@ def _needed(card: TaskCard, fields: Mapping[str, str]) -> list[str]:
     return [column for column in dict.fromkeys([*needed, card.label, card.crop_column]) if column and column not in fields]
 
 
-def _check_needed(card: TaskCard, needed: list[str], names: list[str], where: str) -> None:
-    missing = [column for column in needed if column not in names]
+def _check_missing(card: TaskCard, missing: list[str], names: list[str], where: str) -> None:
     if missing:
         raise UserError(f"{where}: no column '{missing[0]}'; columns found: {', '.join(names)}. Mend the header or the card of {card.id}")
 
 
 def _dataset_rows(card: TaskCard, path: Path | HubSplit, fields: Mapping[str, str]) -> Iterator[Row]:
-    needed, aliases = _needed(card, fields), _aliases(card)
-    top = {old.partition(".")[0] for name in needed for old in [name, *(old for old, new in aliases.items() if new == name)]}
-    names, rows = columnar_rows(path, [*top, "id"])
+    aliases = _aliases(card)
+    # column that the card needs -> the columns of the file that may hold it
+    held = {name: [old.partition(".")[0] for old in [name, *aliases] if aliases.get(old, old) == name] for name in _needed(card, fields)}
+    names, rows = columnar_rows(path, ["id", *(top for tops in held.values() for top in tops)])
     if names:  # none are known where there is no row
-        _check_needed(card, [name for name in needed if "." not in name], [aliases.get(name, name) for name in names], str(path))
+        _check_missing(card, [name for name, tops in held.items() if not set(tops) & set(names)], names, str(path))
     for number, values in rows:
         yield Row(number, {}, values) if isinstance(values, str) else Row(number, _plain(values, aliases))
 

@@ -15,6 +15,7 @@ import uniprot_writers
 from uniprot_writers import Invented
 
 from data_convert.tasks.cards import TaskCard
+from sequences.columnar import HUB
 
 Row = dict[str, Any]
 LETTERS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
@@ -36,19 +37,25 @@ def write_files(card: TaskCard, folder: Path, rows: int = 12) -> dict[str, int]:
             whole.setdefault(name, []).extend(_row(card, folder, split, number, draw) for number in range(rows))
             written[split] = rows
     for name, made in whole.items():
-        for number, (file, part) in enumerate(sorted(_by_file(card, name, made).items())):
-            _write(card, _path(folder, file), part, number)
+        for file, part in _by_file(card, name, made).items():
+            _write(card, _path(folder, file), part)
+        if (hub := HUB.fullmatch(name)) and hub["config"]:
+            data = f"  data_files:\n  - split: {hub['split']}\n    path: {hub['config']}/*\n"
+            (folder / hub["name"] / "README.md").write_text(f"---\nconfigs:\n- config_name: {hub['config']}\n{data}---\n", encoding="utf-8")
     return written
 
 
 def _by_file(card: TaskCard, name: str, rows: list[Row]) -> dict[str, list[Row]]:
     """File -> its rows, without the columns that the pattern's fields say."""
     found: dict[str, list[Row]] = {}
+    fields, hub = re.findall(r"\{(\w+)\}", name), HUB.fullmatch(name)
     for number, row in enumerate(rows):
-        fields = re.findall(r"\{(\w+)\}", name)
-        file = re.sub(r"\{(\w+)\}", lambda field: row.get(field[1], "one"), name).replace("hub:", "").replace("*", f"{number % 2}")
-        if card.format == "text":
-            file = f"{file}.{number}.txt"
+        file = name
+        if hub:  # a copy of the repository
+            file = f"{hub['name']}/{hub['config'] or 'data'}/{hub['split']}-{number % 2:05}-of-00002.parquet"
+        for field in fields:
+            file = file.replace(f"{{{field}}}", row.get(field, "one"))
+        file = file.replace("*", f"{number if card.format == 'text' else number % 2}")
         found.setdefault(file, []).append({column: value for column, value in row.items() if column not in fields})
     return found
 
@@ -85,7 +92,7 @@ def _row(card: TaskCard, folder: Path, split: str, number: int, draw: random.Ran
         row[column] = re.sub(r"\[(.)[^]]*\]", r"\1", pattern).replace("*", "") if pattern[0] != "!" else "another"
     row |= {column: f"Text {number} of {column}?" for column in card.texts}
     if card.options:
-        row |= dict.fromkeys(card.options, [f"option {number}.1", f"option {number}.2"])
+        row |= {column: [f"option {number}.1", f"option {number}.2"] for column in card.options}
         row[str(card.label)] = f"option {number}"
     for item in card.inputs:
         length = draw.randint(min(20, card.max_letters), min(60, item.max_letters or card.max_letters))
@@ -103,7 +110,7 @@ def _row(card: TaskCard, folder: Path, split: str, number: int, draw: random.Ran
     return row
 
 
-def _write(card: TaskCard, path: Path, rows: list[Row], number: int) -> None:
+def _write(card: TaskCard, path: Path, rows: list[Row]) -> None:
     if card.format == "dataset":
         pq.write_table(pa.Table.from_pylist([_nested(row) for row in rows]), path)
     elif card.format == "text":
