@@ -178,7 +178,6 @@ SETS: dict[str, tuple[Callable[[Path], None], int, dict[str, int]]] = {
     "pubmedqa": (pubmedqa, 1, {"test": 9}),
 }
 SHOWN = {
-    "genomic_benchmarks/human_or_worm": None,
     "mol_instructions/domain_motif": f"Examine the protein below (0). <protein>{PROTEIN}</protein>",
     "opi/gene_name_to_cancer": "Say what it is (KM/gName2Cancer). GENE0",
     "opi/go": f"Say what it is (AP/GO). <protein>{PROTEIN}</protein>",
@@ -238,6 +237,7 @@ def test_what_is_in_doubt_is_checked_on_load(tmp_path, name, content, words):
 
 def test_another_layout_of_the_hub_is_named(tmp_path):
     repository = "InstaDeepAI/nucleotide_transformer_downstream_tasks_revised"
-    shard(tmp_path, repository, dict.fromkeys(("train", "test"), [{"sequence": DNA, "name": "x", "label": 1}]))
+    rows = [{"sequence": DNA, "name": "x", "label": 1}]
+    shard(tmp_path, repository, {"train": rows, "test": rows})
     with pytest.raises(UserError, match="no column 'task'; columns found: sequence, name, label"):
         convert(TasksRecipe(out=tmp_path / "out", cards=["nt_revised/enhancers"], source=tmp_path))

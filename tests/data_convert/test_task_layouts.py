@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from datasets import Dataset, DatasetDict
+from hub_stand_in import COMMIT, HubStandIn
 from toy_cards import CARD, toy_card
 
 from artefacts.errors import UserError
@@ -34,13 +38,17 @@ def read(card: TaskCard, folder: Path, file: str, split: str = "") -> tuple[list
     return found, ledger
 
 
-def converted(folder: Path, max_broken: float = 0.1, **changes: Any) -> Path:
-    """The records of the toy card, changed."""
+def write_card(folder: Path, **changes: Any) -> Path:
     path = folder / "x" / "toy.yaml"
     path.parent.mkdir(exist_ok=True)
     card = {key: value for key, value in {**CARD, "max_letters": 200, **changes}.items() if value is not None}
     path.write_text(yaml.safe_dump(card, sort_keys=False), encoding="utf-8")
-    entry = TaskEntry(card=str(path), source=folder)
+    return path
+
+
+def converted(folder: Path, max_broken: float = 0.1, **changes: Any) -> Path:
+    """The records of the toy card, changed."""
+    entry = TaskEntry(card=str(write_card(folder, **changes)), source=folder)
     convert(TasksRecipe(out=folder / "out", tasks=[entry], max_broken=max_broken), overwrite=True)
     return folder / "out"
 
@@ -130,6 +138,33 @@ def test_the_hub_is_asked_by_name_and_says_how_to_do_without(tmp_path, monkeypat
     write = copy_of_the_hub(tmp_path / "x")
     with pytest.raises(UserError, match=r"some-data:sets:test:1: cannot be read \(.*test"):
         read(toy_card(format="dataset"), tmp_path, write.replace(":train", ":test"))
+
+
+def test_a_dataset_is_streamed_from_the_hub_at_one_commit(tmp_path):
+    """In a process of its own: the Hub's client reads its address when it is imported."""
+    hub, data = HubStandIn(tmp_path / "hub", "someone/far-away"), tmp_path / "hub" / "data"
+    data.mkdir(parents=True)
+    write_parquet(data / "train-00000-of-00001.parquet")
+    (tmp_path / "hub" / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    (tmp_path / "hub" / "far-away.py").write_text("raise SystemExit('a script of the dataset ran')", encoding="utf-8")
+    path = write_card(tmp_path, format="dataset", files={"train": "hub:someone/far-away:train"}, test_share=0.2)
+    command = [sys.executable, "-P", "-m", "llama_gene", "convert", "tasks", "--out", "out", f"tasks=[{{card: {path}, source: .}}]"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("HF_") and not name.lower().endswith("_proxy")}
+    env |= {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    env["PYTHONPATH"] = str(Path(__file__).parents[2])
+    refused = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert refused.returncode == 2
+    assert "scripts are no longer supported" in refused.stderr
+    (tmp_path / "hub" / "far-away.py").unlink()
+    env["HF_HOME"] = str(tmp_path / "another home")  # the client keeps what it fetched of a commit
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
+    hub.shutdown()
+    assert done.returncode == 0, done.stderr
+    made = read_manifest(tmp_path / "out", "tasks")
+    assert made["inputs"] == {"x/toy/train": f"hub:someone/far-away:train@{COMMIT}"}
+    assert made["counts"]["x/toy"]["files"]["train"]["read"] == len(ROWS)
+    assert read_records(tmp_path / "out" / "test.jsonl")[0]["source"].startswith("hub:someone/far-away:train:")
+    assert not list((tmp_path / "another home").rglob("*.parquet")), "streamed, not kept"
 
 
 def folders(root: Path, rows: dict[str, str]) -> None:
