@@ -79,7 +79,9 @@ def columnar_rows(path: Path | HubSplit, needed: Sequence[str] = ()) -> tuple[li
     """
     batches = _guarded(path, _batches(path))
     first = next(batches, None)
-    names = list(dict.fromkeys(first.schema.names)) if first is not None else []
+    names = list(first.schema.names) if first is not None else []
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{path}: two columns are called '{twice}'; mend the file")
     return names, _rows(first, batches, [name for name in names if name in needed or not needed])
 
 
@@ -116,6 +118,8 @@ def _batches(path: Path | HubSplit) -> Iterator[Any]:
             found: Any = datasets.load_dataset(**given, name=path.config, split=path.split, streaming=True)
         else:
             found = datasets.load_from_disk(str(path))
+            if isinstance(found, dict):
+                raise UserError(f"{path}: the splits {', '.join(found)} lie here; name one of them, {path.name}/{next(iter(found))}")
         yield from found.with_format("arrow").iter(BATCH)
         return
     with path.open("rb") as handle:

@@ -160,7 +160,11 @@ class TaskCard(Recipe):
             raise ValueError("inputs: name the sequences of a row, or in texts the columns that the prompts show")
         if self.options and (not self.answers.one_label or self.list_choices or self.label is None):
             raise ValueError("options are for classification with a label column, list_choices: false, and labels A, B, C, ...")
-        if self.task_per is not None and not any(f"{{{self.task_per}}}" in (file or "") for file in self.files.model_dump().values()):
+        named = [file for file in self.files.model_dump().values() if file is not None]
+        shared = [split for split, file in self.files.model_dump().items() if named.count(file) > 1]
+        if unsaid := [split for split in shared if split not in self.split_where]:
+            raise ValueError(f"files: {' and '.join(shared)} are one file; say in split_where which rows are {unsaid[0]}")
+        if self.task_per is not None and not any(f"{{{self.task_per}}}" in file for file in named):
             raise ValueError(f"task_per: no file has a field '{{{self.task_per}}}'")
         if self.format == "fasta":
             if len(inputs) != 1 or bool(self.label) != bool(self.columns):

@@ -94,6 +94,7 @@ def test_label_values_are_text_and_keep_their_order(tmp_path):
             | {"prompts": {"train": ["{a}{b} {choices}"], "eval": "{a}{b}"}},
             "symmetric is for tasks with two inputs of the same modality",
         ),
+        ({"files": {"train": "a.csv", "test": "a.csv"}, "split_where": {"test": {"x": "1"}}}, "which rows are train"),
         ({"inputs": None}, "name the sequences of a row, or in texts"),
         ({"texts": ["sequence"]}, "different names"),
         ({"texts": ["question"]}, "never shows {question}"),

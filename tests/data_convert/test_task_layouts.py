@@ -122,6 +122,14 @@ def test_broken_cells_are_counted_by_row_and_a_damaged_file_is_named(tmp_path):
             read(toy_card(format="dataset"), tmp_path, name)
     with pytest.raises(UserError, match=r"no column 'target'; columns found: seq, label\. Mend"):
         read(toy_card(format="dataset", label="target"), tmp_path, "x.parquet")
+    pq.write_table(
+        pa.Table.from_arrays([pa.array(["AC"]), pa.array([1]), pa.array([0])], ["seq", "label", "label"]), tmp_path / "two.parquet"
+    )
+    with pytest.raises(UserError, match="two columns are called 'label'"):
+        read(toy_card(format="dataset"), tmp_path, "two.parquet")
+    save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match="the splits train lie here; name one of them, saved/train"):
+        read(toy_card(format="dataset"), tmp_path, "saved")
     (tmp_path / "plain.txt").write_text("seq,label\nAC,1\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"plain.txt:1: cannot be read"):
         read(toy_card(format="dataset"), tmp_path, "plain.txt")
