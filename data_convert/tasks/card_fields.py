@@ -46,6 +46,24 @@ class Files(Recipe):
         return self
 
 
+class Region(Recipe):
+    """A stretch of a genome, as BED has it: `start` counts from 0, `end` is not part of it."""
+
+    genome: str
+    """FASTA below the source folder, not compressed."""
+    chrom: str = "chrom"
+    start: str = "start"
+    end: str = "end"
+    strand: str | None = None
+    """Column of `+`, `-` or `.`; a stretch of `-` is shown as its reverse complement."""
+    flank: int = Field(0, ge=0)
+    """Letters on either side that are shown too."""
+
+    @property
+    def columns(self) -> list[str]:
+        return [self.chrom, self.start, self.end, *([self.strand] if self.strand else [])]
+
+
 class Input(Recipe):
     """One sequence of a row."""
 
@@ -60,8 +78,27 @@ class Input(Recipe):
     """A file below the source folder, FASTA or `id<TAB>letters`; the column then holds an id of it."""
     type_column: str | None = None
     """A column that says `gene` or `prot`; a row where it says something else than the modality is set aside."""
+    region: Region | None = None
+    """The letters are those of a genome, where these columns say; `column` is then of no meaning."""
     max_letters: int | None = Field(None, ge=1)
     """Instead of the card's, for this input."""
+
+    @property
+    def columns(self) -> list[str]:
+        """What a row needs for this input."""
+        beside = [self.type_column] if self.type_column else []
+        return (self.region.columns if self.region is not None else [self.column]) + beside
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the column does not hold the letters themselves."""
+        return bool(self.inside or self.sequences or self.region)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Input:
+        if self.region is not None and (self.sequences or self.inside or self.modality != "dna"):
+            raise ValueError("region is for dna, and goes without sequences and inside")
+        return self
 
     @field_validator("inside")
     @classmethod

@@ -1,6 +1,6 @@
 """Task cards: what a benchmark is, as data. Adding a benchmark means adding a card under configs/tasks, not code.
 
-Not supported: answers per letter, inputs that are neither sequences nor texts, regions given by BED and a genome.
+Not supported: answers per letter, inputs that are neither sequences nor texts.
 """
 
 from __future__ import annotations

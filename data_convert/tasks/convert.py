@@ -160,8 +160,9 @@ def _job(card: TaskCard, entry: TaskEntry, recipe: TasksRecipe) -> _Job:
             "or missing=skip to convert the files that are there"
         )
     for item in card.inputs:
-        if item.sequences and not (entry.source / item.sequences).is_file():
-            raise UserError(f"{entry.source / item.sequences}: no such file, the sequences of {card.id}; set source")
+        beside = item.region.genome if item.region is not None else item.sequences
+        if beside and not (entry.source / beside).is_file():
+            raise UserError(f"{entry.source / beside}: no such file, the sequences of {card.id}; set source")
     files = {split: file for split, file in files.items() if split not in absent}
     if entry.train and "train" not in files:
         raise UserError(f"task {card.id}: 'train' limits its rows, but it has no train file")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import Ledger, UserError, at
-from data_convert.tasks.card_fields import Input
+from data_convert.tasks.card_fields import Input, Region
 from data_convert.tasks.cards import Patterns, TaskCard
 from data_convert.tasks.kinds import Rejected
 from data_convert.tasks.labels import resolve_labels
 from data_convert.tasks.places import fits, places
 from data_convert.tasks.rows import Row, read_rows, read_sequences_by_id
-from sequences.alphabets import ALPHABETS, BadSequence
+from sequences.alphabets import ALPHABETS, BadSequence, reverse_complement
+from sequences.regions import Genome
 
 TAGS = tuple(tag for alphabet in ALPHABETS.values() for tag in (alphabet.open_tag, alphabet.close_tag))
 TYPES = {"gene": ("dna", "rna"), "prot": ("protein",)}
@@ -66,7 +67,12 @@ class Reader:
         self.card = card.model_copy(update={"labels": labels})
         self._row_id = card.row_id or ["id"]
         files = {item.sequences for item in card.inputs if item.sequences}
-        self._inputs = InputReader(card, {file: read_sequences_by_id(source / file) for file in sorted(files)})
+        genomes = {item.region.genome for item in card.inputs if item.region is not None}
+        self._inputs = InputReader(
+            card,
+            {file: read_sequences_by_id(source / file) for file in sorted(files)},
+            {file: Genome(source / file) for file in sorted(genomes)},
+        )
 
     def read(self, file: str, ledger: TaskLedger, split: str = "") -> Iterator[Example]:
         """Usable rows of a file, or of all that fit a pattern; the others go to the ledger with file, line and reason.
@@ -178,12 +184,18 @@ class InputReader:
 
     Args:
         sequences: file named by an input -> its letters by id.
+        genomes: file named by a region -> the genome.
     """
 
-    def __init__(self, card: TaskCard, sequences: dict[str, dict[str, str]]) -> None:
-        self.card, self._sequences = card, sequences
+    def __init__(self, card: TaskCard, sequences: dict[str, dict[str, str]], genomes: dict[str, Genome] | None = None) -> None:
+        self.card, self._sequences, self._genomes = card, sequences, genomes or {}
         self._items = [
-            (item, item.max_letters or card.max_letters, ALPHABETS[item.modality].read, item.type_column or item.sequences or item.inside)
+            (
+                item,
+                item.max_letters or card.max_letters,
+                ALPHABETS[item.modality].read,
+                item.elsewhere or item.type_column,
+            )
             for item in card.inputs
         ]
 
@@ -207,6 +219,8 @@ class InputReader:
             said = str(values.get(item.type_column, "")).strip()
             if item.modality not in TYPES.get(said, ()):
                 raise Rejected("type column disagrees with the card", f"'{said[:20]}' for {item.name}, which is {item.modality}")
+        if item.region is not None:
+            return self._stretch(item.region, values)
         if item.inside is not None:
             part = re.search(item.inside, raw)
             if part is None:
@@ -218,6 +232,25 @@ class InputReader:
                 raise Rejected("no sequence of this id", f"{item.name}: '{raw[:60]}'")
             raw = found
         return raw
+
+    def _stretch(self, region: Region, values: dict[str, Any]) -> str:
+        name, *places = (str(values.get(column, "")).strip() for column in region.columns)
+        shown = f"{name}:{'-'.join(places[:2])}"
+        if not all(place.isascii() and place.isdigit() for place in places[:2]):
+            raise Rejected("start or end is no number", shown)
+        start, end = map(int, places[:2])
+        if start >= end:
+            raise Rejected("an empty region", shown)
+        strand = places[2] if region.strand else "+"
+        if strand not in ("+", "-", "."):
+            raise Rejected("strand is none of + - .", f"'{strand[:20]}'")
+        try:
+            letters = self._genomes[region.genome].letters(name, start - region.flank, end + region.flank)
+        except KeyError:
+            raise Rejected("no such chromosome", f"'{name[:60]}'") from None
+        except IndexError as problem:
+            raise Rejected("beyond the ends of the chromosome", f"{shown} and {region.flank} beside; {problem}") from None
+        return reverse_complement(letters.upper()) if strand == "-" else letters
 
     def _crop(self, letters: str, most: int, name: str, values: dict[str, Any]) -> str:
         crop = self.card.crop

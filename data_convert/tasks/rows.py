@@ -146,7 +146,7 @@ def _header(card: TaskCard, table: Table, fields: Mapping[str, str]) -> list[str
 
 def _needed(card: TaskCard, fields: Mapping[str, str]) -> list[str]:
     """Columns that a file has to have: what the card names, but for what the file's name says."""
-    needed = [*(item.column for item in card.inputs), *(item.type_column for item in card.inputs), *card.row_id, *card.where]
+    needed = [*(column for item in card.inputs for column in item.columns), *card.row_id, *card.where]
     needed += [*card.texts, *card.options, *(column for split in card.split_where.values() for column in split)]
     return [column for column in dict.fromkeys([*needed, card.label, card.crop_column]) if column and column not in fields]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +26,7 @@ from data_convert.tasks.convert import convert
 from data_convert.tasks.examples import Example, Reader, TaskLedger
 from data_convert.tasks.records import read_records
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
+from sequences.alphabets import reverse_complement
 
 ROWS = [{"seq": "ACGT" * 3 + "ACGT"[n % 4] * (n % 7 + 1), "label": n % 2} for n in range(2_500)]
 OWN = {"train": ["{instruction} {sequence}"], "eval": "{instruction} {sequence}"}
@@ -268,6 +271,67 @@ def test_own_wording_and_a_sequence_inside_a_text(tmp_path):
     found, ledger = read(toy_card(**words), tmp_path, "test.json")
     assert [(one.texts, one.inputs) for one in found] == [({"instruction": "Name it {please}."}, {"sequence": "MKVLWW"})]
     assert ledger.reasons == {"no sequence inside the text": 1, "no text for the prompt": 1, "a sequence's tag inside a text": 1}
+
+
+BED = {
+    "format": "tsv",
+    "header": False,
+    "columns": ["chrom", "start", "end", "name", "score", "strand"],
+    "label": "name",
+    "inputs": [{"modality": "dna", "name": "sequence", "region": {"genome": "g.fa", "strand": "strand", "flank": 2}}],
+    "labels": {name: {"name": name, "meaning": ""} for name in ("off", "on")},
+}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("width", [7, 60, 1_000])
+def test_regions_of_a_genome_are_its_slices(tmp_path, width, end):
+    draw = random.Random(width)
+    genome = {f"chr{n}": "".join(draw.choices("ACGTacgt", k=200 + n * 7)) for n in range(3)}
+    wrapped = [
+        f">{name} whole{end}" + "".join(its[at : at + width] + end for at in range(0, len(its), width)) for name, its in genome.items()
+    ]
+    (tmp_path / "g.fa").write_bytes("".join(wrapped).encode())
+    starts = draw.choices(range(2, 130), k=90)
+    places = [(f"chr{n % 3}", start, start + draw.randint(1, 60), "+-."[n % 3]) for n, start in enumerate(starts)]
+    wrong = [
+        ("chr9", 5, 9, "+"),
+        ("chr1", 1, 9, "+"),
+        ("chr1", 9, 9, "+"),
+        ("chr1", 200, 206, "+"),
+        ("chr1", -5, 9, "+"),
+        ("chr1", 5, 9, "?"),
+    ]
+    rows = "".join(f"{name}\t{start}\t{stop}\ton\t0\t{strand}\n" for name, start, stop, strand in places + wrong)
+    (tmp_path / "x.bed").write_text(rows, encoding="utf-8")
+    found, ledger = read(toy_card(**BED), tmp_path, "x.bed")
+    for one, (name, start, stop, strand) in zip(found, places, strict=True):
+        letters = genome[name][start - 2 : stop + 2].upper()
+        assert one.inputs["sequence"] == (reverse_complement(letters) if strand == "-" else letters)
+    assert ledger.reasons == {
+        "no such chromosome": 1,
+        "beyond the ends of the chromosome": 2,
+        "an empty region": 1,
+        "start or end is no number": 1,
+        "strand is none of + - .": 1,
+    }
+
+
+def test_a_genome_that_cannot_be_indexed_is_named(tmp_path):
+    (tmp_path / "x.bed").write_text("chr1\t3\t4\ton\t0\t+\n", encoding="utf-8")
+    for content, words in (
+        ("ACGT\n", "g.fa:1: not FASTA"),
+        (">chr1\nACG\nACGT\n", "g.fa:3: lines of different lengths"),
+        (">chr1\nACGT\nAC\nAC\n", "g.fa:4: lines of different lengths"),
+        (">chr1\nACGT\n>chr1\nA\n", "g.fa:3: a chromosome without a name, or 'chr1' a second time"),
+        ("", "g.fa:1: no chromosome"),
+    ):
+        (tmp_path / "g.fa").write_text(content, encoding="utf-8")
+        with pytest.raises(UserError, match=words):
+            read(toy_card(**BED), tmp_path, "x.bed")
+    (tmp_path / "g.fa").write_bytes(gzip.compress(b">chr1\nACGT\n"))
+    with pytest.raises(UserError, match="gz data"):
+        read(toy_card(**BED), tmp_path, "x.bed")
 
 
 OPTIONS = {
