@@ -40,9 +40,16 @@ def fits(value: str, patterns: Patterns) -> bool:
 
 
 def places(source: Path, file: str, where: Mapping[str, Patterns]) -> list[Place]:
-    """What there is of a card's file, by name; fields of a pattern that `where` names must fit it. Raises UserError for `hub:` misspelt."""
+    """What there is of a card's file, by name; fields of a pattern that `where` names must fit it.
+
+    Raises:
+        UserError: a dataset of the Hub that is misspelt, or has no copy here and cannot be reached.
+    """
     if file.startswith("hub:"):
-        return [Place(hub_split(file, source), file, {})]
+        split = hub_split(file, source)
+        if not split.copy.is_dir():
+            split.commit()  # whether it is there, asked before anything is read
+        return [Place(split, file, {})]
     first = FIELD.search(file)
     if first is None:
         return [Place(source / file, file, {})] if (source / file).exists() else []
