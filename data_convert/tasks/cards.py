@@ -162,7 +162,7 @@ class TaskCard(Recipe):
             raise ValueError("options are for classification with a label column, list_choices: false, and labels A, B, C, ...")
         named = [file for file in self.files.model_dump().values() if file is not None]
         shared = [split for split, file in self.files.model_dump().items() if named.count(file) > 1]
-        if unsaid := [split for split in shared if split not in self.split_where]:
+        if self.split_where and (unsaid := [split for split in shared if split not in self.split_where]):
             raise ValueError(f"files: {' and '.join(shared)} are one file; say in split_where which rows are {unsaid[0]}")
         if self.task_per is not None and not any(f"{{{self.task_per}}}" in file for file in named):
             raise ValueError(f"task_per: no file has a field '{{{self.task_per}}}'")
