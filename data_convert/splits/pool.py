@@ -154,6 +154,8 @@ def pool_of(cards: list[TaskCard], records: Iterable[tuple[str, dict[str, Any]]]
         turned.append(record["id"].endswith(REVERSED))
         value = sorted(record["label"], key=json.dumps) if isinstance(record["label"], list) else record["label"]
         label.append(labels.setdefault(json.dumps(value, ensure_ascii=False), len(labels)))
+        if not record["inputs"]:
+            raise UserError(f"{where}: {record['task']} asks without a sequence, and sequences are compared here; convert it apart")
         for item in record["inputs"]:
             alphabet = PROTEIN if item["modality"] == "protein" else DNA
             letters = item["letters"].upper()

@@ -80,5 +80,6 @@ def _moved(record: dict[str, Any], name: str, writer: RecordWriter) -> str:
     file, line = record["source"].rsplit(":", 1)
     inputs = {item["name"]: item["letters"] for item in record["inputs"]}
     answer = record["completion"][-1]["content"]
-    example = Example(f"{old}-{row}", int(line), inputs, record["label"], answer, record.get("meta", {}))
-    return writer.line(next(writer.records(example, name, file)))
+    meta, texts = record.get("meta", {}), record.get("texts", {})
+    example = Example(f"{old}-{row}", int(line), inputs, record["label"], answer, meta, file, texts)
+    return writer.line(next(writer.records(example, name)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 
@@ -27,7 +28,12 @@ class DataSource(Recipe):
 
 
 class Files(Recipe):
-    """Paths below the source folder. Where `dev` is absent, dev rows are cut from train (mixing.py)."""
+    """Paths below the source folder, or datasets of the Hub (`hub:owner/name:split`). Where `dev` is absent, dev rows are cut from
+    train (mixing.py).
+
+    A path may be a pattern, for several files: `*` stands for any part of a name, `{field}` for a part that becomes a column of the
+    file's rows: `train/{class}/*.txt`, `data/train-*.parquet`.
+    """
 
     train: str | None = None
     dev: str | None = None
@@ -40,6 +46,24 @@ class Files(Recipe):
         return self
 
 
+class Region(Recipe):
+    """A stretch of a genome, as BED has it: `start` counts from 0, `end` is not part of it."""
+
+    genome: str
+    """FASTA below the source folder, not compressed."""
+    chrom: str = "chrom"
+    start: str = "start"
+    end: str = "end"
+    strand: str | None = None
+    """Column of `+`, `-` or `.`; a stretch of `-` is shown as its reverse complement."""
+    flank: int = Field(0, ge=0)
+    """Letters on either side that are shown too."""
+
+    @property
+    def columns(self) -> list[str]:
+        return [self.chrom, self.start, self.end, *([self.strand] if self.strand else [])]
+
+
 class Input(Recipe):
     """One sequence of a row."""
 
@@ -48,12 +72,44 @@ class Input(Recipe):
     modality: Literal["dna", "rna", "protein"]
     name: str
     """The field of the prompts that this sequence fills."""
+    inside: str | None = None
+    """The letters are a part of the cell: the first group of this regular expression."""
     sequences: str | None = None
     """A file below the source folder, FASTA or `id<TAB>letters`; the column then holds an id of it."""
     type_column: str | None = None
     """A column that says `gene` or `prot`; a row where it says something else than the modality is set aside."""
+    region: Region | None = None
+    """The letters are those of a genome, where these columns say; `column` is then of no meaning."""
     max_letters: int | None = Field(None, ge=1)
     """Instead of the card's, for this input."""
+
+    @property
+    def columns(self) -> list[str]:
+        """What a row needs for this input."""
+        beside = [self.type_column] if self.type_column else []
+        return (self.region.columns if self.region is not None else [self.column]) + beside
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the column does not hold the letters themselves."""
+        return bool(self.inside or self.sequences or self.region)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Input:
+        if self.region is not None and (self.sequences or self.inside or self.modality != "dna"):
+            raise ValueError("region is for dna, and goes without sequences and inside")
+        return self
+
+    @field_validator("inside")
+    @classmethod
+    def _expression(cls, inside: str | None) -> str | None:
+        try:
+            groups = re.compile(inside).groups if inside is not None else 1
+        except re.error as error:
+            raise ValueError(f"'{inside}' is no regular expression ({error})") from None
+        if groups != 1:
+            raise ValueError(f"'{inside}' needs one group, the letters; found {groups}")
+        return inside
 
 
 class Label(Recipe):
@@ -104,7 +160,7 @@ class Grid(Recipe):
 
 
 class Prompts(Recipe):
-    """Templates with the fields `{input name}` and, where the choices are listed, `{choices}`."""
+    """Templates with the fields `{input name}`, `{column}` of the card's `texts`, `{options}`, and, where they are listed, `{choices}`."""
 
     train: list[str] = Field(min_length=1)
     eval: str

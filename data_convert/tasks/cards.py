@@ -1,6 +1,6 @@
 """Task cards: what a benchmark is, as data. Adding a benchmark means adding a card under configs/tasks, not code.
 
-Not supported: labels that depend on the prompt, answers per letter, inputs that are not sequences.
+Not supported: answers per letter, inputs that are neither sequences nor texts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from data_convert.tasks.kinds import KINDS, AnswerKind, known_kind
 from sequences.uniprot_tsv import COLUMNS
 
 TASKS = CONFIGS / "tasks"
+Patterns = str | list[str]
 
 
 class TaskCard(Recipe):
@@ -35,18 +36,24 @@ class TaskCard(Recipe):
     title: str
     simulated: bool
     source: DataSource
-    format: Literal["csv", "tsv", "fasta", "json", "uniprot"]
+    format: Literal["csv", "tsv", "fasta", "json", "uniprot", "dataset", "text"]
     """csv, tsv: a header row, columns by name. fasta: the header line is the label, or holds fields. json: JSON lines, or one
-    array, of objects. uniprot: flat file, XML or TSV."""
+    array, of objects; `a.b` and `a.0` are columns of what is nested. uniprot: flat file, XML or TSV. dataset: parquet, Arrow, a folder
+    of `datasets.save_to_disk`, a dataset of the Hub; csv, tsv and json cards read those too. text: each file is one row, column `text`."""
     columns: list[str] = Field(default_factory=list)
     """csv, tsv: names that the header must begin with, by position (`label|label_index`: either), or the names where there is
-    no header row. fasta: names of the fields of the header line."""
+    no header row. fasta: names of the fields of the header line. json, dataset: names of columns, none of them needed here."""
     header: bool = True
     """csv, tsv: whether there is a header row."""
     separator: str = "|"
     """fasta with `columns`: what stands between the fields of the header line."""
-    where: dict[str, str] = Field(default_factory=dict)
-    """column -> pattern (`Determine promoter*`); other rows of the file belong to other tasks and are left out."""
+    where: dict[str, Patterns] = Field(default_factory=dict)
+    """column -> patterns, any of which fits (`Determine promoter*`), but none that begins with `!`; other rows of the file belong to
+    other tasks and are left out, and so are files whose fields do not fit."""
+    split_where: dict[Literal["train", "dev", "test"], dict[str, Patterns]] = Field(default_factory=dict)
+    """The same for one split, where a column of one file says which rows are whose: `{test: {chrom: chr8}, train: {chrom: "!chr8"}}`."""
+    task_per: str | None = None
+    """A `{field}` of the files' pattern: each of its values is a task of its own, called `<id>/<value>`."""
     row_id: list[str] = Field(default_factory=list)
     """Columns that name a row; a name met twice is set aside. Without any: the column `id` where there is one, else the line."""
     files: Files
@@ -54,13 +61,21 @@ class TaskCard(Recipe):
     """Share of train that becomes test where there is no test file."""
     split_note: str
     """Which split this is; shown in the report."""
-    inputs: list[Input] = Field(min_length=1)
+    inputs: list[Input] = Field(default_factory=list)
+    """Sequences of a row; none where the question is text alone."""
+    texts: list[str] = Field(default_factory=list)
+    """Columns whose text the prompts show, by `{column}`."""
+    options: list[str] = Field(default_factory=list)
+    """Columns of a row's own choices, texts or lists of texts, one of them what the label's column says. Prompts show them by
+    `{options}` in an order drawn for each row, `A) ...`; the labels are their letters."""
     label: str | None = None
     """Column of the label."""
     label_key: str | None = None
     """Where the label's column holds a JSON object, the key whose value is the label; rows without it are left out."""
     kind: Annotated[str, AfterValidator(known_kind), Field(json_schema_extra={"enum": list(KINDS)})]
     """What answers are: one of the classes of kinds.py."""
+    classes: int | None = Field(None, ge=2)
+    """How many classes there are, where they are known by number alone: stands for the labels `class 0`, `class 1`, ..."""
     labels: dict[str, Label] = Field(default_factory=dict)
     """Classification, multilabel: value in the file, or name in the label file -> class, in the order in which evaluation lists
     them."""
@@ -107,6 +122,14 @@ class TaskCard(Recipe):
     def _text_keys(cls, labels: Any) -> Any:
         return {str(value): label for value, label in labels.items()} if isinstance(labels, dict) else labels
 
+    @model_validator(mode="before")
+    @classmethod
+    def _numbered(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("classes"), int) and not values.get("labels"):
+            numbered = range(values["classes"])
+            return {**values, "labels": {str(code): {"name": f"class {code}", "meaning": "not published"} for code in numbered}}
+        return values
+
     @model_validator(mode="after")
     def _fits_together(self) -> TaskCard:
         self.answers.check(self)
@@ -118,7 +141,7 @@ class TaskCard(Recipe):
                 raise ValueError(f"metric '{metric}' is not known for {self.kind} tasks; did you mean '{close}'? Known: {', '.join(known)}")
         if self.primary_metric not in self.metrics:
             raise ValueError(f"primary_metric '{self.primary_metric}' is not among the metrics ({', '.join(self.metrics)})")
-        if self.prompts.eval in self.prompts.train:
+        if self.prompts.eval in self.prompts.train and not self.texts:
             raise ValueError("prompts.eval is one of prompts.train; evaluation asks in words that training has not seen")
         for template in [*self.prompts.train, self.prompts.eval]:
             self._check_template(template)
@@ -130,8 +153,19 @@ class TaskCard(Recipe):
 
     def _check_layout(self) -> None:
         inputs = [item.name for item in self.inputs]
-        if len(set(inputs)) < len(inputs) or "choices" in inputs:
-            raise ValueError("inputs need different names, none of them 'choices'")
+        shown = [*inputs, *self.texts]
+        if len(set(shown)) < len(shown) or {"choices", "options"} & set(shown):
+            raise ValueError("inputs and texts need different names, none of them 'choices' or 'options'")
+        if not shown:
+            raise ValueError("inputs: name the sequences of a row, or in texts the columns that the prompts show")
+        if self.options and (not self.answers.one_label or self.list_choices or self.label is None):
+            raise ValueError("options are for classification with a label column, list_choices: false, and labels A, B, C, ...")
+        named = [file for file in self.files.model_dump().values() if file is not None]
+        shared = [split for split, file in self.files.model_dump().items() if named.count(file) > 1]
+        if self.split_where and (unsaid := [split for split in shared if split not in self.split_where]):
+            raise ValueError(f"files: {' and '.join(shared)} are one file; say in split_where which rows are {unsaid[0]}")
+        if self.task_per is not None and not any(f"{{{self.task_per}}}" in file for file in named):
+            raise ValueError(f"task_per: no file has a field '{{{self.task_per}}}'")
         if self.format == "fasta":
             if len(inputs) != 1 or bool(self.label) != bool(self.columns):
                 raise ValueError("a fasta task has one input, and its header line is the label (no 'label' key), or has named columns")
@@ -145,7 +179,7 @@ class TaskCard(Recipe):
             raise ValueError("crop: column and crop_column (a column of 0-based positions) go together")
 
     def _check_template(self, template: str) -> None:
-        inputs = [item.name for item in self.inputs]
+        inputs = [*(item.name for item in self.inputs), *self.texts, *(["options"] if self.options else [])]
         allowed = [*inputs, "choices"] if self.list_choices and self.answers.labelled else inputs
         try:
             parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]

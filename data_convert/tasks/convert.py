@@ -20,11 +20,12 @@ import numpy as np
 from tqdm import tqdm
 
 from artefacts.errors import SET_ASIDE, UserError, write_set_aside
-from artefacts.folder import check_absent, fingerprint, new_folder, read_manifest, write_manifest
+from artefacts.folder import check_absent, new_folder, read_manifest, write_manifest
 from data_convert.splits.grouping import Grouping
 from data_convert.tasks.cards import TaskCard, find_cards, load_card
 from data_convert.tasks.examples import Reader, TaskLedger
 from data_convert.tasks.mixing import MIX, SPLITS, Ints, Mix, balanced_size, cut, draw, shares
+from data_convert.tasks.places import Place, identity, one_by_one, places
 from data_convert.tasks.records import RecordWriter
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks.token_lengths import TokenLengths
@@ -73,7 +74,7 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
     check_absent(recipe.out, overwrite)
     jobs, absent = list[_Job](), list[str]()
     for card, entry in _entries(recipe):
-        if recipe.missing == "skip" and entry not in recipe.tasks and not any(path.is_file() for path in _paths(card, entry).values()):
+        if recipe.missing == "skip" and entry not in recipe.tasks and not any(_places(card, entry).values()):
             absent.append(card.id)
         else:
             jobs.append(_job(card, entry, recipe))
@@ -116,8 +117,7 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
                     counts[job.card.id]["classes"] = {split: dict(sorted(found.items())) for split, found in classes.items()}
                 if lengths is not None:
                     counts[job.card.id]["tokens"] = lengths.report()
-                paths = {split: job.entry.source / file for split, file in job.files.items()}
-                inputs.update({f"{job.card.id}/{split}": fingerprint(path) for split, path in paths.items()})
+                inputs.update({f"{job.card.id}/{split}": identity(found) for split, found in _places(job.card, job.entry).items() if found})
         write_set_aside(folder / SET_ASIDE, *(ledger for job in jobs for ledger in job.ledgers.values()))
         dumped = [card.model_dump(mode="json") for card in cards]
         (folder / "cards.json").write_text(json.dumps(dumped, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -130,15 +130,18 @@ def _entries(recipe: TasksRecipe) -> Iterator[tuple[TaskCard, TaskEntry]]:
     for card in find_cards(patterns):
         assert recipe.source is not None, "the recipe's own check"
         shared = {"source": recipe.source, "max_letters": recipe.max_letters, "group": recipe.group}
-        yield card, TaskEntry.model_validate({"card": card.id, **shared})
+        entry = TaskEntry.model_validate({"card": card.id, **shared})
+        yield from ((each, entry) for each in one_by_one(card, recipe.source))
     for entry in recipe.tasks:
-        yield load_card(entry.card), entry
+        card = load_card(entry.card)
+        card = card.model_copy(update={"files": entry.files or card.files})
+        yield from ((each, entry) for each in one_by_one(card, entry.source))
 
 
-def _paths(card: TaskCard, entry: TaskEntry) -> dict[str, Path]:
-    """Split -> file, of those that the entry or else the card names."""
+def _places(card: TaskCard, entry: TaskEntry) -> dict[str, list[Place]]:
+    """Split -> what there is of the file that the entry or else the card names."""
     files = (entry.files or card.files).model_dump()
-    return {split: entry.source / file for split, file in files.items() if file is not None}
+    return {split: places(entry.source, file, card.where) for split, file in files.items() if file is not None}
 
 
 def _job(card: TaskCard, entry: TaskEntry, recipe: TasksRecipe) -> _Job:
@@ -150,15 +153,16 @@ def _job(card: TaskCard, entry: TaskEntry, recipe: TasksRecipe) -> _Job:
         update["inputs"] = [item.model_copy(update={"max_letters": min(item.max_letters or most, most)}) for item in card.inputs]
     card = card.model_copy(update=update)
     files = {split: file for split, file in card.files.model_dump().items() if file is not None}
-    absent = [split for split, file in files.items() if not (entry.source / file).is_file()]
+    absent = [split for split, found in _places(card, entry).items() if not found]
     if absent and (recipe.missing == "refuse" or len(absent) == len(files)):
         raise UserError(
             f"{entry.source / files[absent[0]]}: no such file, the {absent[0]} rows of {card.id}; set source, or files with a split_note, "
             "or missing=skip to convert the files that are there"
         )
     for item in card.inputs:
-        if item.sequences and not (entry.source / item.sequences).is_file():
-            raise UserError(f"{entry.source / item.sequences}: no such file, the sequences of {card.id}; set source")
+        beside = item.region.genome if item.region is not None else item.sequences
+        if beside and not (entry.source / beside).is_file():
+            raise UserError(f"{entry.source / beside}: no such file, the sequences of {card.id}; set source")
     files = {split: file for split, file in files.items() if split not in absent}
     if entry.train and "train" not in files:
         raise UserError(f"task {card.id}: 'train' limits its rows, but it has no train file")
@@ -186,8 +190,8 @@ def _survey(job: _Job, max_broken: float) -> None:
         keys: list[int] = []
         answers: list[int] = []
         codes: list[int] = []
-        for example in job.reader.read(file, ledger):
-            letters = example.inputs.values()
+        for example in job.reader.read(file, ledger, split):
+            letters = (example.inputs or example.texts).values()
             keys.append(hash(tuple(sorted(letters) if job.card.symmetric else letters)))
             answers.append(hash(example.answer))
             codes.append(order.get(example.answer, 0))
@@ -243,7 +247,7 @@ def _group(job: _Job, how: Grouping, seed: int) -> None:
     split = np.zeros(len(job.keys["train"]), dtype=np.int64)
     for name in asked:
         split[job.rows[name][1]] = SPLITS.index(name)
-    found = grouped_split(job.card, job.reader.read(job.files["train"], TaskLedger()), split, how, seed)
+    found = grouped_split(job.card, job.reader.read(job.files["train"], TaskLedger(), "train"), split, how, seed)
     job.rows |= {name: ("train", np.flatnonzero(found.split == SPLITS.index(name))) for name in asked}
     (report,) = found.report
     job.grouped = {"rule": how.rule, "asked": asked, **{name: report[name] for name in ("groups", "largest_group", "left_out")}}
@@ -277,10 +281,10 @@ def _records(job: _Job, recipe: TasksRecipe) -> Iterator[tuple[str, str, dict[st
             if split in job.rows and job.rows[split][0] == name:
                 to[job.rows[split][1]] = place
         ledger = TaskLedger()
-        for example, place in zip(job.reader.read(file, ledger), to.tolist(), strict=True):
+        for example, place in zip(job.reader.read(file, ledger, name), to.tolist(), strict=True):
             if place:
                 split = SPLITS[place - 1]
-                for record in writer.records(example, split, file, both_strands=job.entry.reverse_complement and split == "train"):
+                for record in writer.records(example, split, both_strands=job.entry.reverse_complement and split == "train"):
                     yield split, writer.line(record), record
 
 

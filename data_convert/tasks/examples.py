@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
+import random
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from artefacts.errors import Ledger, at
-from data_convert.tasks.card_fields import Input
-from data_convert.tasks.cards import TaskCard
+from artefacts.errors import Ledger, UserError, at
+from data_convert.tasks.card_fields import Input, Region
+from data_convert.tasks.cards import Patterns, TaskCard
 from data_convert.tasks.kinds import Rejected
 from data_convert.tasks.labels import resolve_labels
+from data_convert.tasks.places import fits, places
 from data_convert.tasks.rows import Row, read_rows, read_sequences_by_id
-from sequences.alphabets import ALPHABETS, BadSequence
+from sequences.alphabets import ALPHABETS, BadSequence, reverse_complement
+from sequences.regions import Genome
 
+TAGS = tuple(tag for alphabet in ALPHABETS.values() for tag in (alphabet.open_tag, alphabet.close_tag))
 TYPES = {"gene": ("dna", "rna"), "prot": ("protein",)}
 """LucaOne's `seq_type`, and the modalities that it may stand for."""
 
@@ -33,6 +37,10 @@ class Example:
     label: str | float | list[str]
     answer: str
     meta: dict[str, Any] | None
+    file: str = ""
+    """Below the source folder."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """What the prompts show besides: the card's texts, and its options as they are shown."""
 
 
 class TaskLedger(Ledger):
@@ -59,42 +67,84 @@ class Reader:
         self.card = card.model_copy(update={"labels": labels})
         self._row_id = card.row_id or ["id"]
         files = {item.sequences for item in card.inputs if item.sequences}
-        self._inputs = InputReader(card, {file: read_sequences_by_id(source / file) for file in sorted(files)})
+        genomes = {item.region.genome for item in card.inputs if item.region is not None}
+        self._inputs = InputReader(
+            card,
+            {file: read_sequences_by_id(source / file) for file in sorted(files)},
+            {file: Genome(source / file) for file in sorted(genomes)},
+        )
 
-    def read(self, file: str, ledger: TaskLedger) -> Iterator[Example]:
-        """Usable rows of a file, relative to the source folder; the others go to the ledger with file, line and reason."""
+    def read(self, file: str, ledger: TaskLedger, split: str = "") -> Iterator[Example]:
+        """Usable rows of a file, or of all that fit a pattern; the others go to the ledger with file, line and reason.
+
+        Args:
+            file: relative to the source folder.
+            split: what the card's `split_where` is asked for.
+
+        Raises:
+            UserError: no such file, or one that cannot be read.
+        """
         seen: set[int] = set()
-        path = self.source / file
-        for row in read_rows(self.card, path):
-            ledger.read += 1
-            try:
-                example = self._example(row, seen, ledger)
-            except Rejected as problem:
-                place = at(path, row.line)
-                where = f"{place} ({problem.detail})" if problem.detail else place
-                ledger.reject(problem.reason, where, on_purpose=problem.on_purpose)
-                continue
-            ledger.written += 1
-            yield example
+        of_split = self.card.split_where.get(split, {})  # type: ignore[call-overload]
+        found = places(self.source, file, self.card.where)
+        if not found:
+            raise UserError(f"{self.source / file}: no such file; set source")
+        for place in found:
+            prefix = f"{place.own}:" if place.own else ""
+            for row in read_rows(self.card, place.path, place.fields):
+                ledger.read += 1
+                try:
+                    example = self._example(row, seen, ledger, of_split, prefix)
+                except Rejected as problem:
+                    where = at(str(place.path), row.line)
+                    where = f"{where} ({problem.detail})" if problem.detail else where
+                    ledger.reject(problem.reason, where, on_purpose=problem.on_purpose)
+                    continue
+                example.file = place.name
+                ledger.written += 1
+                yield example
 
-    def _example(self, row: Row, seen: set[int], ledger: TaskLedger) -> Example:
+    def _example(self, row: Row, seen: set[int], ledger: TaskLedger, of_split: dict[str, Patterns], prefix: str) -> Example:
         if row.problem:
             raise Rejected(row.problem)
         card, values = self.card, row.values
-        for column, pattern in card.where.items():
-            if not fnmatch.fnmatchcase(str(values.get(column, "")), pattern):
+        for column, patterns in card.where.items():
+            if not fits(str(values.get(column, "")), patterns):
                 raise Rejected("of another task", on_purpose=True)
+        for column, patterns in of_split.items():
+            if not fits(str(values.get(column, "")), patterns):
+                raise Rejected("of another split", on_purpose=True)
         name = "+".join([str(values.get(column, "")).strip() for column in self._row_id])
+        if prefix and name and not card.row_id:
+            name = prefix + name  # each file has ids of its own
         # eight bytes a row; two ids that share them are one chance in millions of millions
         if name and (identity := hash(name)) in seen:
             raise Rejected("duplicated id", f"'{name[:60]}'")
-        label, answer, beyond = card.answers.read(card, self._raw_label(values))
+        raw, texts = self._raw_label(values), {}
+        if card.texts:
+            texts = {column: _text(column, values) for column in card.texts}
+        if card.options:
+            raw, texts["options"] = self._lettered(raw, values, name or f"{prefix}{row.line}")
+        label, answer, beyond = card.answers.read(card, raw)
         inputs, cropped = self._inputs.read(values)
         ledger.changes["cropped"] += cropped
         ledger.changes["beyond_grid"] += beyond
         if name:
             seen.add(identity)
-        return Example(name or str(row.line), row.line, inputs, label, answer, row.meta)
+        return Example(name or f"{prefix}{row.line}", row.line, inputs, label, answer, row.meta, texts=texts)
+
+    def _lettered(self, raw: Any, values: dict[str, Any], name: str) -> tuple[str, str]:
+        """The letter of the right option, and the row's options as they are shown, in an order that follows from its name."""
+        cells = [values.get(column, "") for column in self.card.options]
+        listed = [_checked(str(item)) for cell in cells for item in (cell if isinstance(cell, list) else [cell])]
+        letters, right = list(self.card.labels), str(raw).strip()
+        if not all(listed) or len(set(listed)) < len(listed) or not 1 < len(listed) <= len(letters):
+            raise Rejected(f"options that are empty or the same, or not 2 to {len(letters)} of them", f"{len(listed)} options")
+        if right not in listed:
+            raise Rejected("the answer is none of the options", f"'{right[:60]}'")
+        random.Random(f"{self.card.id}/{name}").shuffle(listed)
+        shown = "\n".join(f"{letter}) {text}" for letter, text in zip(letters, listed, strict=False))
+        return letters[listed.index(right)], shown
 
     def _raw_label(self, values: dict[str, Any]) -> Any:
         card = self.card
@@ -113,17 +163,39 @@ class Reader:
         return raw
 
 
+def _text(column: str, values: dict[str, Any]) -> str:
+    text = values.get(column, "")
+    if isinstance(text, list):
+        text = "\n".join(str(part) for part in text)
+    if not text.strip():
+        raise Rejected("no text for the prompt", column)
+    return _checked(text)
+
+
+def _checked(text: str) -> str:
+    """A text of the row without outer blanks. Raises Rejected where it would pass for a sequence."""
+    if tag := next((tag for tag in TAGS if tag in text), None):
+        raise Rejected("a sequence's tag inside a text", f"'{tag}'")
+    return text.strip()
+
+
 class InputReader:
     """The sequences of a row: found by the card's columns, checked, and cropped as the card says.
 
     Args:
         sequences: file named by an input -> its letters by id.
+        genomes: file named by a region -> the genome.
     """
 
-    def __init__(self, card: TaskCard, sequences: dict[str, dict[str, str]]) -> None:
-        self.card, self._sequences = card, sequences
+    def __init__(self, card: TaskCard, sequences: dict[str, dict[str, str]], genomes: dict[str, Genome] | None = None) -> None:
+        self.card, self._sequences, self._genomes = card, sequences, genomes or {}
         self._items = [
-            (item, item.max_letters or card.max_letters, ALPHABETS[item.modality].read, item.type_column or item.sequences)
+            (
+                item,
+                item.max_letters or card.max_letters,
+                ALPHABETS[item.modality].read,
+                item.elsewhere or item.type_column,
+            )
             for item in card.inputs
         ]
 
@@ -142,17 +214,43 @@ class InputReader:
         return inputs, cropped
 
     def _found(self, raw: str, values: dict[str, Any], item: Input) -> str:
-        """The letters that a cell names, where it is an id, after checking what the type column says."""
+        """The letters inside a cell's text, or those that it names by an id, after checking what the type column says."""
         if item.type_column is not None:
             said = str(values.get(item.type_column, "")).strip()
             if item.modality not in TYPES.get(said, ()):
                 raise Rejected("type column disagrees with the card", f"'{said[:20]}' for {item.name}, which is {item.modality}")
+        if item.region is not None:
+            return self._stretch(item.region, values)
+        if item.inside is not None:
+            part = re.search(item.inside, raw)
+            if part is None:
+                raise Rejected("no sequence inside the text", f"{item.name}: '{raw[:60]}'")
+            raw = "".join((part[1] or "").split())  # it may be wrapped, as in FASTA
         if raw and item.sequences is not None:
             found = self._sequences[item.sequences].get(raw)
             if not found:
                 raise Rejected("no sequence of this id", f"{item.name}: '{raw[:60]}'")
             raw = found
         return raw
+
+    def _stretch(self, region: Region, values: dict[str, Any]) -> str:
+        name, *places = (str(values.get(column, "")).strip() for column in region.columns)
+        shown = f"{name}:{'-'.join(places[:2])}"
+        if not all(place.isascii() and place.isdigit() for place in places[:2]):
+            raise Rejected("start or end is no number", shown)
+        start, end = map(int, places[:2])
+        if start >= end:
+            raise Rejected("an empty region", shown)
+        strand = places[2] if region.strand else "+"
+        if strand not in ("+", "-", "."):
+            raise Rejected("strand is none of + - .", f"'{strand[:20]}'")
+        try:
+            letters = self._genomes[region.genome].letters(name, start - region.flank, end + region.flank)
+        except KeyError:
+            raise Rejected("no such chromosome", f"'{name[:60]}'") from None
+        except IndexError as problem:
+            raise Rejected("beyond the ends of the chromosome", f"{shown} and {region.flank} beside; {problem}") from None
+        return reverse_complement(letters.upper()) if strand == "-" else letters
 
     def _crop(self, letters: str, most: int, name: str, values: dict[str, Any]) -> str:
         crop = self.card.crop

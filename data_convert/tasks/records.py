@@ -42,15 +42,15 @@ class RecordWriter:
         """The JSON line."""
         return self._encode(record) + "\n"
 
-    def records(self, example: Example, split: str, file: str, *, both_strands: bool = False) -> Iterator[dict[str, Any]]:
+    def records(self, example: Example, split: str, *, both_strands: bool = False) -> Iterator[dict[str, Any]]:
         """One record, and with `both_strands` that of the reverse complement (of all inputs)."""
         identity = f"{self.card.id}/{split}/{example.row}"
-        yield self._record(example, example.inputs, identity, split, file)
+        yield self._record(example, example.inputs, identity, split)
         if both_strands:
             turned = {name: reverse_complement(letters) for name, letters in example.inputs.items()}
-            yield self._record(example, turned, identity + REVERSED, split, file)
+            yield self._record(example, turned, identity + REVERSED, split)
 
-    def _record(self, example: Example, inputs: dict[str, str], identity: str, split: str, file: str) -> dict[str, Any]:
+    def _record(self, example: Example, inputs: dict[str, str], identity: str, split: str) -> dict[str, Any]:
         card = self.card
         template, names = card.prompts.eval, self._choices
         if split == "train":
@@ -61,6 +61,7 @@ class RecordWriter:
                 names = names.copy()
                 rng.shuffle(names)
         fields = {name: f"{self._tags[name][0]}{letters}{self._tags[name][1]}" for name, letters in inputs.items()}
+        fields |= example.texts
         record: dict[str, Any] = {
             "id": identity,
             "task": card.id,
@@ -71,8 +72,10 @@ class RecordWriter:
             "label": example.label,
             "choices": self._listed,
             "inputs": [{"name": item.name, "modality": item.modality, "letters": inputs[item.name]} for item in card.inputs],
-            "source": f"{file}:{example.line}",
+            "source": f"{example.file}:{example.line}",
         }
+        if example.texts:
+            record["texts"] = example.texts
         if self._listed is None:
             del record["choices"]
         if example.meta:

@@ -1,25 +1,27 @@
 """Rows of a benchmark file as its card describes them, before anything in them is judged.
 
-Tables with commas or tabs, FASTA, JSON, UniProt, each by its reader in sequences/. All stream, one row in memory at a time, but
-for a JSON array, which is read whole. A row whose shape is broken comes out with a `problem`, so that it is counted and the
-file is read on: bytes that are not UTF-8, another number of fields than the header, a quotation mark that is never closed.
+Tables with commas or tabs, FASTA, JSON, UniProt, parquet and its kin, each by its reader in sequences/. All stream, one row in
+memory at a time, but for a JSON array, which is read whole. A row whose shape is broken comes out with a `problem`, so that it is
+counted and the file is read on: bytes that are not UTF-8, another number of fields than the header, a quotation mark that is never
+closed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError, at
 from data_convert.tasks.cards import TaskCard
+from sequences.columnar import HubSplit, columnar_rows, is_columnar
 from sequences.files import blocks, with_head
 from sequences.formats import FASTA, sniff
 from sequences.json_lines import json_objects
 from sequences.readers import fasta_records
-from sequences.tables import Table
+from sequences.tables import NOT_UTF8, Table
 from sequences.uniprot import checked_entries
 from sequences.uniprot_entry import Broken, Entry
 
@@ -39,17 +41,33 @@ class Row:
     """What is kept beside the record but not shown to the model."""
 
 
-def read_rows(card: TaskCard, path: Path) -> Iterator[Row]:
-    """Rows of one file.
+def read_rows(card: TaskCard, path: Path | HubSplit, fields: Mapping[str, str] | None = None) -> Iterator[Row]:
+    """Rows of one file; each also has the `fields` that the file's name says.
 
     Raises:
         UserError: missing, empty or damaged file, or one without the card's columns.
     """
+    rows = _rows(card, path, fields or {})
+    return rows if not fields else (_with_fields(row, fields) for row in rows)
+
+
+def _with_fields(row: Row, fields: Mapping[str, str]) -> Row:
+    row.values = {**row.values, **fields}
+    return row
+
+
+def _rows(card: TaskCard, path: Path | HubSplit, fields: Mapping[str, str]) -> Iterator[Row]:
+    if card.format == "dataset" or (card.format in (*DELIMITERS, "json") and is_columnar(path)):
+        return _dataset_rows(card, path, fields)
+    if isinstance(path, HubSplit):
+        raise UserError(f"{path}: a dataset of the Hub has columns, and the card {card.id} reads {card.format}; mend the card")
+    if card.format == "text":
+        return _text_row(path)
     if card.format == "fasta":
         return _fasta_rows(card, path)
     if card.format == "json":
-        return _json_rows(path)
-    return _uniprot_rows(card, path) if card.format == "uniprot" else _table_rows(card, path)
+        return _json_rows(card, path)
+    return _uniprot_rows(card, path) if card.format == "uniprot" else _table_rows(card, path, fields)
 
 
 def read_sequences_by_id(path: Path) -> dict[str, str]:
@@ -87,20 +105,28 @@ def _fasta_rows(card: TaskCard, path: Path) -> Iterator[Row]:
         yield Row(line, {**dict(zip(card.columns, fields, strict=False)), card.inputs[0].column: letters}, problem)
 
 
-def _table_rows(card: TaskCard, path: Path) -> Iterator[Row]:
+def _text_row(path: Path) -> Iterator[Row]:
+    content = b"".join(blocks(path))
+    try:
+        yield Row(1, {"text": content.decode("utf-8")})
+    except UnicodeDecodeError:
+        yield Row(1, {}, NOT_UTF8)
+
+
+def _table_rows(card: TaskCard, path: Path, fields: Mapping[str, str]) -> Iterator[Row]:
     given = None if card.header else [name.partition("|")[0] for name in card.columns]
     table = Table(path, delimiter=DELIMITERS[card.format], names=given)
     if card.header:
-        table.names = _header(card, table)
+        table.names = _header(card, table, fields)
     # an answer in words may span lines; elsewhere a stray quotation mark would swallow the rows up to the next one
-    words = card.label if card.answers.in_words else None
-    table.one_line = [place for place, name in enumerate(table.names) if name != words]
+    words = {*card.texts, *card.options, *([card.label] if card.answers.in_words or card.options else [])}
+    table.one_line = [place for place, name in enumerate(table.names) if name not in words]
     names = table.names
     for line, cells, problem in table.rows():
         yield Row(line, dict(zip(names, cells, strict=False)), problem)
 
 
-def _header(card: TaskCard, table: Table) -> list[str]:
+def _header(card: TaskCard, table: Table, fields: Mapping[str, str]) -> list[str]:
     """The names of the columns, after checking that what the card needs is there, and stands where the card says."""
     names, where = list(table.names), at(table.path, table.header_line)
     for position, wanted in enumerate(card.columns):
@@ -112,27 +138,65 @@ def _header(card: TaskCard, table: Table) -> list[str]:
                 f"{card.id} reads columns by name and checks their order. Mend the file or the card"
             )
         names[position] = wanted.partition("|")[0]
-    beside = [item.type_column for item in card.inputs if item.type_column]
-    needed = [*(item.column for item in card.inputs), *beside, *card.row_id, *card.where, *filter(None, (card.label, card.crop_column))]
-    missing = [column for column in needed if column not in names]
-    if missing:
-        raise UserError(f"{where}: no column '{missing[0]}'; columns found: {', '.join(names)}. Mend the header or the card of {card.id}")
+    needed = _needed(card, fields)
+    _check_missing(card, [column for column in needed if column not in names], names, where)
     table.check_once(needed, names)
     return names
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def _needed(card: TaskCard, fields: Mapping[str, str]) -> list[str]:
+    """Columns that a file has to have: what the card names, but for what the file's name says."""
+    needed = [*(column for item in card.inputs for column in item.columns), *card.row_id, *card.where]
+    needed += [*card.texts, *card.options, *(column for split in card.split_where.values() for column in split)]
+    return [column for column in dict.fromkeys([*needed, card.label, card.crop_column]) if column and column not in fields]
+
+
+def _check_missing(card: TaskCard, missing: list[str], names: list[str], where: str) -> None:
+    if missing:
+        raise UserError(f"{where}: no column '{missing[0]}'; columns found: {', '.join(names)}. Mend the header or the card of {card.id}")
+
+
+def _dataset_rows(card: TaskCard, path: Path | HubSplit, fields: Mapping[str, str]) -> Iterator[Row]:
+    aliases = _aliases(card)
+    # column that the card needs -> the columns of the file that may hold it
+    held = {name: [old.partition(".")[0] for old in [name, *aliases] if aliases.get(old, old) == name] for name in _needed(card, fields)}
+    names, rows = columnar_rows(path, ["id", *(top for tops in held.values() for top in tops)])
+    if names:  # none are known where there is no row
+        _check_missing(card, [name for name, tops in held.items() if not set(tops) & set(names)], names, str(path))
+    for number, values in rows:
+        yield Row(number, {}, values) if isinstance(values, str) else Row(number, _plain(values, aliases))
+
+
+def _json_rows(card: TaskCard, path: Path) -> Iterator[Row]:
+    aliases = _aliases(card)
     for line, item in json_objects(path):
-        if isinstance(item, str):
-            yield Row(line, {}, item)
-        else:
-            yield Row(line, {name: _as_text(value) for name, value in item.items()})
+        yield Row(line, {}, item) if isinstance(item, str) else Row(line, _plain(item, aliases))
+
+
+def _aliases(card: TaskCard) -> dict[str, str]:
+    """Other name of a column -> the name that the card gives it first."""
+    return {other: first for first, *others in (column.split("|") for column in card.columns) for other in others}
+
+
+def _plain(item: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    """Values as text, lists as they are; `a.b` and `a.0.b` for what is nested; columns by the card's names."""
+    values: dict[str, Any] = {}
+    for name, value in item.items():
+        values[name] = _as_text(value)
+        if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
+            inner = value if isinstance(value, dict) else {str(place): part for place, part in enumerate(value)}
+            values |= {f"{name}.{below}": found for below, found in _plain(inner, {}).items()}
+    for other, first in aliases.items():
+        if other in values and first not in values:
+            values[first] = values[other]
+    return values
 
 
 def _as_text(value: Any) -> Any:
     if isinstance(value, (str, list)):
         return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+    # dates, bytes and decimals, which parquet has
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _uniprot_rows(card: TaskCard, path: Path) -> Iterator[Row]:

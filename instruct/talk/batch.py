@@ -141,8 +141,8 @@ class Task:
 
         tokenizer, answer = self.session.tokenizer, 0
         for number, sample in enumerate(rows.read()):
-            example = Example(str(number), number, sample.inputs, "", "", {})
-            record = {**next(self._writer.records(example, "test", "input")), "choices": self._labels}
+            example = Example(str(number), number, sample.inputs, "", "", {}, "input")
+            record = {**next(self._writer.records(example, "test")), "choices": self._labels}
             if not answer and self._labels and not self.written:
                 answer = max(len(answer_ids(tokenizer, record["prompt"], label)) for label in self._labels)
             needed = len(prompt_ids(tokenizer, record["prompt"])) + (answer or 1)

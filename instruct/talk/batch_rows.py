@@ -16,6 +16,8 @@ from sequences.tables import Table
 
 SINGLE_IDS = ("seq_id", "id")
 PAIR_IDS = ("seq_id_a", "seq_id_b")
+LETTERS_THEMSELVES = {"sequences": None, "inside": None, "region": None}
+"""An input's column holds letters, whatever it holds in the benchmark's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,9 @@ class Rows:
     """
 
     def __init__(self, card: TaskCard, files: list[Path], ground_truth: str | None) -> None:
-        if len(card.inputs) > 2:
-            raise UserError(f"task {card.id}: {len(card.inputs)} sequences a row; one or two can be predicted in batches")
+        if not 1 <= len(card.inputs) <= 2 or card.texts:
+            texts = f" and the texts {', '.join(card.texts)}" if card.texts else ""
+            raise UserError(f"task {card.id}: {len(card.inputs)} sequences{texts} a row; one or two sequences can be predicted in batches")
         self.card, self.ground_truth = card, ground_truth
         self.ledger, self.rejected = Ledger(), list[tuple[str, str, str]]()
         """Place, id, reason."""
@@ -106,7 +109,7 @@ class Rows:
             if len(card.inputs) > 1 or self.ground_truth is not None:
                 what = "pairs" if len(card.inputs) > 1 else "a ground truth"
                 raise UserError(f"{path}: {what} cannot be read from FASTA; give a CSV file")
-            item = card.inputs[0].model_copy(update={"column": "seq", "type_column": None, "sequences": None})
+            item = card.inputs[0].model_copy(update={"column": "seq", "type_column": None, **LETTERS_THEMSELVES})
             return path, card.model_copy(update={"format": "fasta", "inputs": [item], "columns": []}), ("seq_id",)
         table = Table(path)
         header, where = table.names, at(path, table.header_line)
@@ -117,7 +120,7 @@ class Rows:
                 wanted = " or ".join(dict.fromkeys((item.column, *name)))
                 raise UserError(f"{where}: no column {wanted} for the {item.modality} of {card.id}; found: {', '.join(header)}")
             types = item.type_column if item.type_column in header else kind if kind in header else None
-            inputs.append(item.model_copy(update={"column": column, "type_column": types, "sequences": None}))
+            inputs.append(item.model_copy(update={"column": column, "type_column": types, **LETTERS_THEMSELVES}))
         if self.ground_truth is not None and self.ground_truth not in header:
             raise UserError(f"{where}: no column '{self.ground_truth}' for the ground truth; found: {', '.join(header)}")
         ids = PAIR_IDS if len(inputs) == 2 and set(PAIR_IDS) <= set(header) else tuple([n for n in SINGLE_IDS if n in header][:1])

@@ -59,9 +59,10 @@ class Examples:
             draw = random.Random(f"{card.id}/{number}")
             size = min(LONGEST, card.max_letters)
             letters = {item.name: "".join(draw.choices(LETTERS[item.modality], k=size)) for item in card.inputs}
-            return Example(
-                _box(letters), render(card, letters, card.prompts.eval), "Made-up letters: they only show the form of the prompt."
-            )
+            note = "Made-up letters: they only show the form of the prompt."
+            if card.texts or card.options:
+                return Example(_box(letters), "", f"{note} It shows a row's own text besides; write the prompt, or give --records.")
+            return Example(_box(letters), render(card, letters, card.prompts.eval), note)
         record = kept[number % len(kept)]
         letters = {item["name"]: item["letters"] for item in record["inputs"]}
         label = record["completion"][-1]["content"]

@@ -33,7 +33,8 @@ class Recogniser:
     """
 
     def __init__(self, cards: list[TaskCard]) -> None:
-        self._cards = [card for card in cards if card.answers.one_label and card.labels]
+        # a row's own text has no pattern
+        self._cards = [card for card in cards if card.answers.one_label and card.labels and not (card.texts or card.options)]
 
     @cached_property
     def _patterns(self) -> list[tuple[TaskCard, re.Pattern[str]]]:

@@ -37,6 +37,10 @@ def test_every_card_loads_and_its_prompts_render(path):
     card = load_card(path)
     assert card == load_card(path.relative_to(TASKS).with_suffix("").as_posix())
     assert card.simulated == card.id.startswith(("sim/", "sim_opaque/"))
+    if card.texts or card.options:
+        with pytest.raises(UserError, match="its prompts show a row's own text"):
+            render(card, {}, card.prompts.eval)
+        return  # test_tasks_round_trip.py renders them
     letters = {item.name: ALPHABETS[item.modality].letters[:5] for item in card.inputs}
     for template in [*card.prompts.train, card.prompts.eval]:
         prompt = render(card, letters, template, random.Random(0))
@@ -90,6 +94,14 @@ def test_label_values_are_text_and_keep_their_order(tmp_path):
             | {"prompts": {"train": ["{a}{b} {choices}"], "eval": "{a}{b}"}},
             "symmetric is for tasks with two inputs of the same modality",
         ),
+        ({"files": {"train": "a.csv", "test": "a.csv"}, "split_where": {"test": {"x": "1"}}}, "which rows are train"),
+        ({"inputs": None}, "name the sequences of a row, or in texts"),
+        ({"texts": ["sequence"]}, "different names"),
+        ({"texts": ["question"]}, "never shows {question}"),
+        ({"options": ["ideal"]}, "options are for classification"),
+        ({"task_per": "assay"}, "no file has a field '{assay}'"),
+        ({"inputs": [{"column": "seq", "modality": "dna", "name": "sequence", "inside": "[ACGT]+"}]}, "one group, the letters; found 0"),
+        ({"inputs": [{"column": "seq", "modality": "dna", "name": "sequence", "inside": "("}]}, "is no regular expression"),
         ({"crop": "left"}, "crop"),
         ({"max_leters": 5}, "did you mean 'max_letters'?"),
         ({"id": "x/toys"}, "its id 'x/toys' is not its path"),

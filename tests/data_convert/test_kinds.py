@@ -79,7 +79,7 @@ def test_a_new_kind_is_one_class(grade: None, tmp_path: Path) -> None:
         for number in range(10):
             label, answer, _ = card.answers.read(card, str(1 + number % 3))
             example = Example(str(number), number, {"sequence": "ACGT"}, label, answer, {})
-            lines += [writer.line(record) for record in writer.records(example, split, "x.csv")]
+            lines += [writer.line(record) for record in writer.records(example, split)]
         (tmp_path / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
     records = read_records(tmp_path / "test.jsonl")
     assert {record["kind"] for record in records} == {"grade"}

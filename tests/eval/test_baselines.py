@@ -298,6 +298,21 @@ def test_luca_base_does_not_apply_to_texts_and_triples() -> None:
 # --- the run ---
 
 
+def test_baselines_of_sequences_leave_questions_in_words_out(invented: Path, tmp_path: Path) -> None:
+    """They have nothing to read there; the majority has."""
+    lines = {split: read_lines(invented / "records" / f"{split}.jsonl") for split in ("train", "test")}
+    task = next(iter(lines["test"]))["task"]
+    folder = tmp_path / "in words"
+    folder.mkdir()
+    for split, found in lines.items():
+        write_lines(folder / f"{split}.jsonl", [line | {"inputs": []} for line in found if line["task"] == task])
+    (folder / "cards.json").write_bytes((invented / "records" / "cards.json").read_bytes())
+    written = run(BaselinesRecipe(records=folder, out=tmp_path / "out", systems=["majority", "kmer", "nearest"]))
+    assert {system: bool(count) for system, count in written.items()} == {"majority": True, "kmer": False, "nearest": False}
+    why = read_manifest(tmp_path / "out")["counts"]["does_not_apply"]
+    assert why == {system: {task: "it reads sequences, and the task shows none"} for system in ("kmer", "nearest")}
+
+
 def test_a_run_can_be_scored(invented: Path, letter_model: Path) -> None:
     systems = ["majority", "kmer", "luca_base"]
     recipe = BaselinesRecipe.model_validate(

@@ -12,7 +12,7 @@ from data_convert.tasks.cards import find_cards, load_card
 from data_convert.tasks.prompts import render
 from instruct.talk.labels import Recogniser, asked_of, shipped
 
-CARDS = find_cards(["*"])
+CARDS = [card for card in find_cards(["*"]) if not (card.texts or card.options)]  # a row's own text has no wording
 CLOSED = [card for card in CARDS if card.answers.one_label and card.labels]
 SPLICE = load_card("sim/splice")
 LETTERS = {"dna": "ACGTN", "rna": "ACG", "protein": "MKVLW*"}

@@ -1,0 +1,72 @@
+"""Stretches of a genome by chromosome and place, read where they lie in an uncompressed FASTA file.
+
+One pass over the file, line by line, makes the index, which holds a few numbers a chromosome. Places are BED's: from 0, the end not
+included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from artefacts.errors import UserError, at
+from sequences.files import refuse_foreign
+
+
+@dataclass(slots=True)
+class _Chromosome:
+    offset: int
+    """Of its first letter in the file."""
+    length: int = 0
+    letters: int = 0
+    """Of a whole line."""
+    line: int = 0
+    """Bytes of a whole line, its end included."""
+
+
+class Genome:
+    """The chromosomes of a file; it stays open.
+
+    Raises:
+        UserError: missing, packed, no FASTA, a name twice, or lines of different lengths within a chromosome.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise UserError(f"{path}: no such genome; set source")
+        self.path, self._handle = path, path.open("rb")
+        self.chromosomes: dict[str, _Chromosome] = {}
+        refuse_foreign(path, self._handle.read(512))
+        self._handle.seek(0)
+        offset, now, short = 0, None, False
+        for number, raw in enumerate(self._handle, 1):
+            offset += len(raw)
+            line = raw.rstrip()
+            if line.startswith(b">"):
+                name = line[1:].split(None, 1)[0].decode("utf-8", "replace") if line[1:].strip() else ""
+                if not name or name in self.chromosomes:
+                    raise UserError(f"{at(path, number)}: a chromosome without a name, or '{name}' a second time; mend the genome")
+                self.chromosomes[name] = now = _Chromosome(offset)
+                short = False
+            elif line:
+                if now is None:
+                    raise UserError(f"{at(path, number)}: not FASTA: letters above the first '>'; give an uncompressed FASTA file")
+                if short or (now.line and len(raw) > now.line):
+                    raise UserError(f"{at(path, number)}: lines of different lengths; wrap the genome anew (`seqkit seq -w 60`)")
+                if not now.line:
+                    now.letters, now.line = len(line), len(raw)
+                short = len(line) < now.letters
+                now.length += len(line)
+            elif now is not None:
+                short = True
+        if not self.chromosomes:
+            raise UserError(f"{at(path, 1)}: no chromosome in it; give an uncompressed FASTA file")
+
+    def letters(self, name: str, start: int, end: int) -> str:
+        """The letters as they stand in the file. Raises KeyError for no such chromosome, IndexError for places that it has not."""
+        found = self.chromosomes[name]
+        if not 0 <= start < end <= found.length:
+            raise IndexError(f"{name} has {found.length:,} letters")
+        first, last = (found.offset + place // found.letters * found.line + place % found.letters for place in (start, end - 1))
+        self._handle.seek(first)
+        return self._handle.read(last + 1 - first).translate(None, b"\r\n").decode("latin-1")
