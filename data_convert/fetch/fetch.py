@@ -27,6 +27,7 @@ from data_convert.fetch.checksums import RemoteFile, verify
 from data_convert.fetch.download import Client, Unreachable
 from data_convert.fetch.publishers import Listing, listing
 from data_convert.fetch.sources import Source, load_source
+from data_convert.fetch.wheel import from_wheel
 
 SPARE = 1 << 26
 """Bytes of the disk that are left free."""
@@ -108,7 +109,7 @@ def _about(source: Source, folder: Path) -> str:
         f"  size      {card.size}",
         f"  from      {card.url}",
         f"  files     {', '.join(card.files)}",
-        f"  checksums {card.list_url}",
+        f"  checksums {card.list_url or 'in the card'}",
         f"  to        {folder}",
     ]
     return "\n".join(lines + [f"  mind      {trap}" for trap in card.traps])
@@ -166,9 +167,13 @@ def _fetch(plan: Plan, recipe: FetchRecipe, client: Client) -> None:
                 target = plan.folder / file.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with _by_hand(plan.source, plan.folder, file):
-                    records[file.name] = client.download(file, target, bar.update)
+                    if plan.source.card.kind == "pip":
+                        from_wheel(file, target, recipe.attempts, recipe.timeout, bar.update)
+                        records[file.name] = {}
+                    else:
+                        records[file.name] = client.download(file, target, bar.update)
     except (KeyboardInterrupt, SystemExit):
-        print(f"{plan.folder}: what is complete, and the begun .part file, stay; the same command goes on from there", file=sys.stderr)
+        print(f"{plan.folder}: what is complete, and a begun .part file, stay; the same command goes on from there", file=sys.stderr)
         raise
     finally:
         _remove_empty(plan.folder, recipe.out)
@@ -198,7 +203,11 @@ def _by_hand(source: Source, folder: Path, file: RemoteFile | None = None) -> It
     try:
         yield
     except Unreachable as error:
-        if file is not None:
+        if source.card.kind == "pip" and file is not None:
+            remedy = (
+                f"Say where pip finds packages (its index-url, or a folder as find-links); or bring that file here as {folder / file.name}"
+            )
+        elif file is not None:
             remedy = f"Give the same command again to go on; or bring {file.url} here by hand as {folder / file.name}"
         elif source.card.kind == "metalink":
             card = source.card

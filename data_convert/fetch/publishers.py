@@ -1,4 +1,4 @@
-"""What a publisher has now: its own list of files, with their lengths and checksums, in any of four forms.
+"""What a publisher has now: its own list of files, with their lengths and checksums, in any of four forms, or the card's own.
 
 Names in a list are taken for paths only where they match the card's patterns and are plain (`sources.safe_name`).
 """
@@ -45,15 +45,19 @@ def listing(source: Source, client: Client) -> Listing:
     card = source.card
     if card.kind == "ncbi":
         return _assembly(source, client)
-    entries, version = {"metalink": _metalink, "hub": _hub, "github": _github}[card.kind](card, client)
+    where = card.list_url or card.url
+    entries, version = {"metalink": _metalink, "hub": _hub, "github": _github, "pip": _wheel}[card.kind](card, client)
     chosen = []
     for pattern in card.files:
         found = [name for name in entries if _matches(name, pattern)]
         if not found:
-            raise UserError(f"{card.list_url}: nothing named '{pattern}' there any more; the card needs mending")
+            raise UserError(f"{where}: nothing named '{pattern}' there any more; the card needs mending")
         chosen += [name for name in found if name not in chosen]
-    files = [_file(safe_name(name, card.list_url), card.url + quote(name), *entries[name], card.list_url) for name in chosen]
-    _check_together(chosen, card.list_url)
+    names = [safe_name(name, where) for name in chosen]
+    if card.kind == "pip":  # a package's own folder says nothing
+        names = [name.rpartition("/")[2] for name in names]
+    files = [_file(name, card.url + quote(there), *entries[there], where) for name, there in zip(names, chosen, strict=True)]
+    _check_together(names, where)
     return Listing(files, version)
 
 
@@ -83,6 +87,10 @@ def _file(name: str, url: str, checksum: str, size: Any, where: str) -> RemoteFi
 
 Entries = dict[str, tuple[str, int | None]]
 """name -> (checksum, bytes)"""
+
+
+def _wheel(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
+    return {**card.members}, card.url.removeprefix("pip:").rstrip("/")
 
 
 def _metalink(card: SourceCard, client: Client) -> tuple[Entries, str | None]:

