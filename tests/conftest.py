@@ -13,13 +13,13 @@ import pytest
 from hypothesis import settings
 from ranks import Nursery
 from samples import english, letters
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 from whole_way import Runs, fill
 
 from artefacts.errors import Ledger
 from sequences.alphabets import DNA, PROTEIN, TAGS, Alphabet
-from tokenizer.base import Base, from_sentencepiece
+from tokenizer.base import BYTE_LEVEL, Base, from_sentencepiece
 from tokenizer.create import CreateBase, create_base, train_byte_level
 from tokenizer.extend import Extend, extend_base
 from tokenizer.generation import answering_greedily
@@ -30,7 +30,13 @@ from tokenizer.vocabulary import PAD, extend
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 settings.register_profile("project", deadline=None)  # a busy machine is no failure
 settings.load_profile("project")
-END_OF_TURN = {"byte-level": "<|eot_id|>", "sentencepiece": "</s>"}
+ENDS_OF_TURN = ("<|eot_id|>", "<|im_end|>", "</s>")
+SMOLLM2 = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant "
+    "named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""The chat template of SmolLM2-135M-Instruct."""
 
 
 def gene_bpe(alphabet: Alphabet, common: str, pieces: int) -> Tokenizer:
@@ -97,10 +103,24 @@ def sentencepiece_base(sentencepiece_file: Path) -> Base:
     return from_sentencepiece(sentencepiece_file, {})
 
 
-@pytest.fixture(scope="session", params=["byte-level", "sentencepiece"])
-def family(request: pytest.FixtureRequest, byte_level_base: Base, sentencepiece_base: Base, dna_bpe: Tokenizer, protein_bpe: Tokenizer):
+@pytest.fixture(scope="session")
+def chatml_base() -> Base:
+    """SmolLM2's kind: digits and GPT-2's words, a turn's begin and end as begin and end of a text, a template with a system's turn."""
+    tokenizer = Tokenizer(models.BPE())
+    words = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Sequence(words), decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False, special_tokens=special)
+    tokenizer.train_from_iterator([*english(400), *["user\nassistant\nsystem"] * 100], trainer)
+    return Base(tokenizer, BYTE_LEVEL, {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "chat_template": SMOLLM2})
+
+
+@pytest.fixture(scope="session", params=["llama3", "llama2", "chatml"])
+def family(request: pytest.FixtureRequest, dna_bpe: Tokenizer, protein_bpe: Tokenizer):
     """(base, extended tokenizer, new ids) for each base family."""
-    base = byte_level_base if request.param == "byte-level" else sentencepiece_base
+    names = {"llama3": "byte_level_base", "llama2": "sentencepiece_base", "chatml": "chatml_base"}
+    base = request.getfixturevalue(names[request.param])
     extended, new, _ = extend(base, dna_bpe, protein_bpe)
     return base, extended, new
 
@@ -112,7 +132,7 @@ def chatty(family, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("tokenizer")
     save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    tokenizer.end_of_turn = tokenizer.convert_tokens_to_ids(END_OF_TURN[base.family])
+    tokenizer.end_of_turn = next(index for token in ENDS_OF_TURN if (index := extended.token_to_id(token)) is not None)
     return tokenizer
 
 
@@ -123,11 +143,11 @@ def talker(family, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     base, extended, _ = family
-    folder = tmp_path_factory.mktemp("talker") / f"talker-{base.family}"
+    folder = tmp_path_factory.mktemp("talker") / f"talker-{base.tokenizer.get_vocab_size()}"
     folder.mkdir()
     save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END_OF_TURN[base.family])]
+    ends = [tokenizer.eos_token_id, next(index for token in ENDS_OF_TURN if (index := extended.token_to_id(token)) is not None)]
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": ends[0], "pad_token_id": tokenizer.pad_token_id}
     torch.manual_seed(0)

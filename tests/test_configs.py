@@ -46,7 +46,7 @@ def test_deepspeed_configs_are_what_they_are_called(path: Path) -> None:
 
 def test_something_ships() -> None:
     assert [path.stem for path in DEEPSPEED] == ["zero0", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload"]
-    assert [path.stem for path in TEMPLATES] == ["llama2", "llama3"]
+    assert [path.stem for path in TEMPLATES] == ["chatml", "llama2", "llama3"]
 
 
 SYSTEM = {"role": "system", "content": "You know genes."}
@@ -56,7 +56,7 @@ CHAT = [
     {"role": "user", "content": "And <dna>TATA</dna>?"},
     {"role": "assistant", "content": "promoter"},
 ]
-END = {"llama2": "</s>", "llama3": "<|eot_id|>"}
+END = {"chatml": "<|im_end|>", "llama2": "</s>", "llama3": "<|eot_id|>"}
 
 
 def render(path: Path, messages: list[dict[str, str]], *, prompt: bool) -> tuple[str, list[str]]:
@@ -83,7 +83,7 @@ def test_chat_templates_mark_exactly_the_answers_and_their_ends(path: Path) -> N
     for message in CHAT:
         assert text.count(message["content"]) == 1
     assert [span.lstrip(" ") for span in marked] == [f"{answer}{END[path.stem]}" for answer in ("background", "promoter")]
-    assert text.endswith(marked[-1])
+    assert text.rstrip().endswith(marked[-1])
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
@@ -94,6 +94,6 @@ def test_a_prompt_is_how_the_conversation_with_its_answer_begins(path: Path, tur
     prompt, marked = render(path, [*before, *CHAT[:turns]], prompt=True)
     full, _ = render(path, [*before, *CHAT[: turns + 1]], prompt=False)
     assert full.startswith(prompt)
-    assert full[len(prompt) :].lstrip(" ") == f"{CHAT[turns]['content']}{END[path.stem]}"
+    assert full[len(prompt) :].strip() == f"{CHAT[turns]['content']}{END[path.stem]}"
     assert len(marked) == turns // 2
     assert prompt.count("You know genes.") == int(system)

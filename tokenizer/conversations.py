@@ -4,12 +4,13 @@ Prompt and answer are joined as ids, never as text that is tokenised again: a to
 the answer's ids depend on the prompt.
 
 What people and databases write is text. A control token in it, such as an end of turn, is written with a blank inside, or it would
-pass for the real one; our own chat templates do the same, for those who read the folder without this code.
+pass for the real one; the chat templates that we save do the same, for those who read the folder without this code.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -64,17 +65,22 @@ SPELLS_CONTROL = "spells a special token of the tokenizer"
 """Why a text or a record is set aside."""
 
 
+def control_tokens(added: Iterable[Any], template: str) -> list[str]:
+    """Of the added tokens the special ones and those that the chat template writes, longest first. Tags are content."""
+    contents = {token.content for token in added if token.special or token.content in template} - set(TAGS)
+    return sorted(contents, key=lambda token: (-len(token), token))
+
+
 def controls(tokenizer: Any) -> re.Pattern[str]:
-    """Finds control tokens in a text: the special ones and those that the chat template writes. Tags are content."""
-    return _controls(tokenizer, str(tokenizer.chat_template))
+    """Finds control tokens in a text."""
+    return _controls(tokenizer, str(tokenizer.chat_template))[0]
 
 
 @lru_cache(maxsize=8)
-def _controls(tokenizer: Any, template: str) -> re.Pattern[str]:
+def _controls(tokenizer: Any, template: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
     # a call for every message: to list the added tokens takes longer than to render one
-    added = (token for token in tokenizer.added_tokens_decoder.values() if token.special or token.content in template)
-    contents = sorted({token.content for token in added} - set(TAGS), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, contents)) or r"(?!)")
+    contents = control_tokens(tokenizer.added_tokens_decoder.values(), template)
+    return re.compile("|".join(map(re.escape, contents)) or r"(?!)"), tuple(contents)
 
 
 def as_text(tokenizer: Any, text: str) -> str:
@@ -89,7 +95,7 @@ def content_remarks(tokenizer: Any, text: str) -> list[str]:
 
 
 def conversations(tokenizer: Any, prompts: list[list[dict[str, str]]], answers: list[str]) -> list[tuple[list[int], list[int]]]:
-    """(prompt ids, answer ids) of many conversations; the answer's end with its end-of-turn token.
+    """(prompt ids, answer ids) of many conversations; the answer's end with its end-of-turn token (`_until_end`).
 
     Raises:
         UserError: the chat template does not keep the prompt's ids as a prefix; such a template cannot be trained honestly. As
@@ -97,7 +103,7 @@ def conversations(tokenizer: Any, prompts: list[list[dict[str, str]]], answers: 
     """
     before = _tokenise(tokenizer, [rendered(tokenizer, prompt, add_generation_prompt=True) for prompt in prompts])
     whole = [[*prompt, {"role": "assistant", "content": answer}] for prompt, answer in zip(prompts, answers, strict=True)]
-    after = _tokenise(tokenizer, [rendered(tokenizer, messages) for messages in whole])
+    after = _tokenise(tokenizer, [_until_end(tokenizer, rendered(tokenizer, messages)) for messages in whole])
     pairs = []
     for prompt, full in zip(before, after, strict=True):
         if full[: len(prompt)] != prompt:
@@ -145,10 +151,26 @@ def written_answer(tokenizer: Any, messages: list[dict[str, str]], answer: str) 
         UserError: as `conversations`.
     """
     before = rendered(tokenizer, messages, add_generation_prompt=True)
-    after = rendered(tokenizer, [*messages, {"role": "assistant", "content": answer}])
+    after = _until_end(tokenizer, rendered(tokenizer, [*messages, {"role": "assistant", "content": answer}]))
     if not after.startswith(before):
         raise UserError("the chat template writes a prompt differently once an answer follows; mend chat_template.jinja")
     return after[len(before) :]
+
+
+def end_of_turn(folder: Path) -> int | None:
+    """The id that the chat template in a folder ends an answer with; None where that is no control token, or there is no answer."""
+    try:
+        tokenizer = chat_tokenizer(folder)
+        [last] = answer_ids(tokenizer, PROBE, "yes")[-1:]
+    except UserError:
+        return None
+    return last if controls(tokenizer).fullmatch(tokenizer.convert_ids_to_tokens(last)) else None
+
+
+def _until_end(tokenizer: Any, text: str) -> str:
+    """The text without white space behind its last end of turn: ChatML writes a line end there, which begins the next turn."""
+    kept = text.rstrip()
+    return kept if kept.endswith(_controls(tokenizer, str(tokenizer.chat_template))[1]) else text
 
 
 def _tokenise(tokenizer: Any, texts: list[str]) -> list[list[int]]:

@@ -17,9 +17,10 @@ from artefacts.folder import fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from sequences.texts import read_texts
 from tokenizer.base import BYTE_LEVEL, Base, next_id, read_base
+from tokenizer.conversations import end_of_turn
 from tokenizer.generation import answering_greedily
 from tokenizer.patterns import LLAMA3
-from tokenizer.saving import END_OF_TURN, save_tokenizer
+from tokenizer.saving import save_tokenizer
 
 LLAMA3_SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 
@@ -63,7 +64,7 @@ def create_base(recipe: CreateBase, *, overwrite: bool = False) -> None:
         save_tokenizer(base.tokenizer, folder, base.family, base.config)
         if base.sentencepiece_model is not None:
             shutil.copyfile(base.sentencepiece_model, folder / "tokenizer.model")  # extending reads the merge order from it
-        _random_llama(recipe, base).save_pretrained(folder)
+        _random_llama(recipe, base, end_of_turn(folder)).save_pretrained(folder)
         if recipe.text:
             write_set_aside(folder / SET_ASIDE, ledger)
             say_read(", ".join(map(str, recipe.text)), ledger.as_dict(), recipe.out / SET_ASIDE)
@@ -102,7 +103,7 @@ def train_byte_level(files: list[Path], vocab_size: int, ledger: Ledger) -> Base
     return Base(tokenizer, BYTE_LEVEL, {"bos_token": bos, "eos_token": LLAMA3_SPECIAL[1]})
 
 
-def _random_llama(recipe: CreateBase, base: Base) -> Any:
+def _random_llama(recipe: CreateBase, base: Base, end: int | None) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -120,6 +121,6 @@ def _random_llama(recipe: CreateBase, base: Base) -> Any:
         eos_token_id=base.tokenizer.token_to_id(base.config["eos_token"]),
     )
     model = LlamaForCausalLM(config).to(getattr(torch, recipe.dtype))
-    if (end := base.tokenizer.token_to_id(END_OF_TURN)) is not None:  # the chat template ends answers with it
+    if end not in (None, config.eos_token_id):  # the chat template ends answers with it
         model.generation_config.eos_token_id = [config.eos_token_id, end]
     return answering_greedily(model)

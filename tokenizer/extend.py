@@ -18,11 +18,12 @@ from tokenizers import Tokenizer
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from tokenizer.base import LICENCES, next_id
+from tokenizer.conversations import end_of_turn
 from tokenizer.parts import Parts, gather
 from tokenizer.report.compare import compare
 from tokenizer.report.heldout import Heldout
 from tokenizer.report.page import write_page
-from tokenizer.saving import END_OF_TURN, save_tokenizer, self_test
+from tokenizer.saving import save_tokenizer, self_test
 from tokenizer.vocabulary import PAD, NewIds
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _extend_model(recipe: Extend, parts: Parts, plan: Plan, folder: Path, report
     else:
         shifts, report["apart"] = text_shift(load(parts.source), parts, start_of(parts), recipe.text_nats, recipe.noise, recipe.seed)
     matrices = extend_weights(plan, folder, sources(base.tokenizer, new, plan.rows), recipe.noise, recipe.seed, shifts)
-    ends = [parts.extended.token_to_id(token) for token in (base.config.get("eos_token"), END_OF_TURN) if token is not None]
+    ends = [parts.extended.token_to_id(base.config["eos_token"]) if "eos_token" in base.config else None, end_of_turn(folder)]
     extend_configs(parts.source, folder, plan.rows, new.pad, [index for index in ends if index is not None])
     return matrices
 

@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint, new_folder, write_manifest
+from tokenizer.generation import answering_greedily
 from tokenizer.patterns import LLAMA3
 
 MAGIC = b"GGUF"
@@ -71,7 +72,7 @@ def unpacked(file: Path) -> Path:
     vars(model.config).pop("quantization_config", None)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with new_folder(folder) as partial:
-        model.save_pretrained(partial)
+        answering_greedily(model).save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         write_manifest(partial, "unpacked", recipe={}, inputs={"gguf": content}, counts={"vocabulary": len(tokenizer)})
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 import shutil
 from datetime import date
 from pathlib import Path
@@ -15,8 +16,19 @@ from artefacts.errors import UserError
 from configs import CONFIGS
 from sequences.alphabets import ALPHABETS
 from tokenizer.base import BYTE_LEVEL, TEMPLATES
+from tokenizer.conversations import control_tokens
 
-END_OF_TURN = "<|eot_id|>"
+FAMILIES = {"llama3": {"<|eot_id|>"}, "chatml": {"<|im_start|>", "<|im_end|>"}}
+"""Template of configs/chat -> tokens that a byte-level vocabulary has where it is the right one."""
+PLAIN = (
+    "{#- Control tokens that messages spell are text. -#}"
+    "{%- macro gene_plain(text) %}{%- set found = namespace(text=text) %}{%- for begin, marks in MARKS.items() if begin in text %}"
+    "{%- for mark in marks %}{%- set found.text = found.text | replace(mark, mark[0] + ' ' + mark[1:]) %}{%- endfor %}{%- endfor %}"
+    "{{- found.text }}{%- endmacro %}{%- set gene_said = namespace(messages=[]) %}{%- for message in messages %}"
+    "{%- set plain = dict(message, role=gene_plain(message['role']), content=gene_plain(message['content'])) if message['content'] is string"
+    " else message %}{%- set gene_said.messages = gene_said.messages + [plain] %}{%- endfor %}{%- set messages = gene_said.messages %}\n"
+)
+"""The line in front of every chat template; MARKS are the control tokens, by their first two characters, since most texts have none."""
 THE_DAY = date(2024, 7, 26)
 """What stands for today: the day that Llama 3.1's template names where it knows no other."""
 ASKS_TODAY = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<format>[^'"\\]*)(?P=quote)\s*\)""")
@@ -32,8 +44,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, family: str, config: dict
     """Write tokenizer.json, tokenizer_config.json and chat_template.jinja; named templates as additional_chat_templates/NAME.jinja.
 
     The class is named `PreTrainedTokenizerFast`: model-specific classes of transformers 5 rebuild parts of the file.
-    The base's own chat template is kept where it has one, behind one line more where it writes today's date (`with_fixed_date`);
-    otherwise the family's template with generation marks is put in.
+    The base's own chat template is kept where it has one, otherwise the family's with generation marks is put in; both behind a line by
+    which control tokens in messages are text (`with_plain_messages`), and one more where it writes today's date (`with_fixed_date`).
 
     Raises:
         UserError: a named chat template whose name is no file name; as `with_fixed_date`.
@@ -41,8 +53,9 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, family: str, config: dict
     given = with_fixed_date(config.get("chat_template") or {})
     tokenizer.save(str(folder / "tokenizer.json"))
     templates = given if isinstance(given, dict) else {"default": given}
-    template = templates.get("default") or default_template(tokenizer, family)
-    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    templates["default"] = templates.get("default") or default_template(tokenizer, family)
+    templates = {name: with_plain_messages(tokenizer, template) for name, template in templates.items()}
+    (folder / "chat_template.jinja").write_text(templates["default"], encoding="utf-8")
     for name, other in templates.items():
         if name == "default":
             continue
@@ -91,6 +104,19 @@ def with_fixed_date(template: Any) -> Any:
     return f"{{%- macro strftime_now(format) %}}{{{{- {json.dumps(known)}[format] }}}}{{%- endmacro %}}\n{template}" if known else template
 
 
+def with_plain_messages(tokenizer: Tokenizer, template: str) -> str:
+    """A chat template behind a line that writes the control tokens which messages spell with a blank inside, as `conversations` does.
+
+    Whoever reads the folder without this code, a pipeline or a server, then reads messages as chat, evaluation and training do.
+    """
+    start = PLAIN.partition("#}")[0]
+    template = template.partition("\n")[2] if template.startswith(start) else template  # an extension brings a token more
+    marks: dict[str, list[str]] = defaultdict(list)
+    for token in control_tokens(tokenizer.get_added_tokens_decoder().values(), template):
+        marks[token[:2]].append(token)
+    return PLAIN.replace("MARKS", json.dumps(marks, ensure_ascii=False)) + template
+
+
 def carry_tokenizer(source: Path, folder: Path) -> None:
     """Copy a model's tokenizer files into another folder byte for byte; saving it again could rewrite them.
 
@@ -109,6 +135,7 @@ def carry_tokenizer(source: Path, folder: Path) -> None:
 
 
 def default_template(tokenizer: Tokenizer, family: str) -> str:
-    """Llama 3's headers where the vocabulary has them, `[INST]` otherwise."""
-    headers = family == BYTE_LEVEL and tokenizer.token_to_id(END_OF_TURN) is not None
-    return (CONFIGS / "chat" / ("llama3.jinja" if headers else "llama2.jinja")).read_text(encoding="utf-8")
+    """Llama 3's headers or ChatML where the vocabulary has their tokens, `[INST]` otherwise."""
+    vocabulary = tokenizer.get_vocab().keys() if family == BYTE_LEVEL else set()
+    name = next((name for name, tokens in FAMILIES.items() if tokens <= vocabulary), "llama2")
+    return (CONFIGS / "chat" / f"{name}.jinja").read_text(encoding="utf-8")
