@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
 import shutil
+from collections import defaultdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,14 @@ FAMILIES = {"llama3": {"<|eot_id|>"}, "chatml": {"<|im_start|>", "<|im_end|>"}}
 """Template of configs/chat -> tokens that a byte-level vocabulary has where it is the right one."""
 PLAIN = (
     "{#- Control tokens that messages spell are text. -#}"
-    "{%- macro gene_plain(text) %}{%- set found = namespace(text=text) %}{%- for begin, marks in MARKS.items() if begin in text %}"
-    "{%- for mark in marks %}{%- set found.text = found.text | replace(mark, mark[0] + ' ' + mark[1:]) %}{%- endfor %}{%- endfor %}"
-    "{{- found.text }}{%- endmacro %}{%- set gene_said = namespace(messages=[]) %}{%- for message in messages %}"
-    "{%- set plain = dict(message, role=gene_plain(message['role']), content=gene_plain(message['content'])) if message['content'] is string"
-    " else message %}{%- set gene_said.messages = gene_said.messages + [plain] %}{%- endfor %}{%- set messages = gene_said.messages %}\n"
+    "{%- macro gene_plain(text) %}{%- set found = namespace(text=text) %}"
+    "{%- for begin, marks in MARKS.items() if begin in text %}{%- for mark in marks %}"
+    "{%- set found.text = found.text | replace(mark, mark[0] + ' ' + mark[1:]) %}"
+    "{%- endfor %}{%- endfor %}{{- found.text }}{%- endmacro %}"
+    "{%- set gene_said = namespace(messages=[]) %}{%- for message in messages %}{%- set plain = message %}"
+    "{%- if message['content'] is string %}"
+    "{%- set plain = dict(message, role=gene_plain(message['role']), content=gene_plain(message['content'])) %}{%- endif %}"
+    "{%- set gene_said.messages = gene_said.messages + [plain] %}{%- endfor %}{%- set messages = gene_said.messages %}\n"
 )
 """The line in front of every chat template; MARKS are the control tokens, by their first two characters, since most texts have none."""
 THE_DAY = date(2024, 7, 26)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from samples import english, letters
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoModelForCausalLM
 
+import tokenizer.report.loss
 from sequences.alphabets import PROTEIN
 from tokenizer.base import read_base
 from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base
 from tokenizer.report.heldout import Heldout, cut_texts
-from tokenizer.report.loss import LETTERS, Sample, Window, bits_per_letter, sample, scored_sequences, scored_texts
+from tokenizer.report.loss import FEWEST, LETTERS, WORK, Sample, Window, affordable, bits_per_letter, sample, scored_sequences, scored_texts
 from tokenizer.report.models import resize, resized
 from tokenizer.report.ways import Way, ways_to_extend
 from tokenizer.vocabulary import extend
@@ -85,6 +87,36 @@ def test_every_way_has_the_same_figures_and_ours_are_those_of_the_report(extende
             guess = math.log2(way["rows"]["rows"]) / way[name]["letters_per_token"]
             assert way["initial_loss"][name]["bits_per_letter"] == pytest.approx(guess, rel=0.1)
             assert way["initial_loss"][name]["bits_per_letter"] > way["initial_loss"][name]["bound"]
+
+
+def test_a_large_model_is_measured_on_fewer_letters_unless_asked_for_more(extended, tmp_path, monkeypatch, capsys):
+    recipe, report = extended
+    monkeypatch.setattr(tokenizer.report.loss, "FEWEST", 90)
+    monkeypatch.setattr(tokenizer.report.loss, "WORK", 1.0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def measured(out: str, **more: Any) -> list[int]:
+        extend_base(recipe.model_copy(update={"out": tmp_path / out, "heldout": recipe.heldout.model_copy(update=more)}))
+        ways = json.loads((tmp_path / out / "extension_report.json").read_text())["ways"]
+        losses = [ways[name]["initial_loss"] for name in compared(report)]
+        assert len({(loss["dna"]["letters"], loss["protein"]["letters"], loss["text"]["bytes"]) for loss in losses}) == 1
+        return [losses[0]["dna"]["letters"], losses[0]["protein"]["letters"], losses[0]["text"]["bytes"]]
+
+    assert measured("small") == [90, 90, 90]
+    said = capsys.readouterr().out
+    assert re.search(r"90 of dna, 90 of protein, 90 of text \(letters, bytes\), for the model's size; heldout.loss_letters=20000", said)
+    assert measured("asked", loss_letters=200) == [200, 200, 200]
+    assert "for the model's size" not in capsys.readouterr().out
+
+
+def test_the_losses_of_a_report_take_about_the_work_allowed(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    held = {"dna": 6.0, "protein": 1.0, "text": 3.0}
+    letters = affordable(135_000_000, 3, held)
+    tokens = sum(letters[name] / per for name, per in held.items())
+    assert 3 * tokens * 135_000_000 == pytest.approx(WORK, rel=0.01)
+    assert affordable(100_000, 3, held) == dict.fromkeys(held, LETTERS)
+    assert affordable(10**12, 3, held) == dict.fromkeys(held, FEWEST)
 
 
 def test_rows_that_transformers_makes_are_all_alike(extended):

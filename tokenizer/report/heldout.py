@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import Field
+
 from artefacts.errors import Ledger
 from artefacts.recipe import Recipe
 from sequences.alphabets import ALPHABETS
@@ -21,6 +23,8 @@ class Heldout(Recipe):
     text: list[Path] = []
     max_letters: int = 200_000
     """Letters (or characters of text) read per modality."""
+    loss_letters: int | None = Field(default=None, gt=0)
+    """Letters (bytes of text) measured per modality for the loss; null: 20,000, or as many as take a minute or two on two cores."""
     ways: bool = True
     """Compare with `add_tokens` and with the original LLaMA-Gene merge too, when any held-out file is given."""
 

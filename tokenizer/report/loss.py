@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from artefacts.errors import Ledger
 from sequences.alphabets import ALPHABETS
@@ -28,8 +29,12 @@ WINDOW = 256
 """Tokens seen at once, at most."""
 SEQUENCE = WINDOW - 3
 """Letters of a window: one token for each, BOS and two tags would still fit."""
-LETTERS = 20_000
-"""Letters (bytes of text) measured per modality."""
+LETTERS, FEWEST = 20_000, 1_000
+"""Letters (bytes of text) measured per modality: most, and however large the model is."""
+WORK = 2e12
+"""Weights times tokens that all losses of a report may take on a CPU: a minute or two on two cores. A GPU has no such bound."""
+BYTES = 3.0
+"""Of text in a token, about."""
 BOUNDS = {"dna": 2.0, "protein": math.log2(20)}
 """Bits per letter of a uniform guess over A C G T, or over twenty residues."""
 
@@ -57,12 +62,21 @@ class Sample:
     """Modality -> reason -> records set aside while reading; a modality without any is absent."""
 
 
-def sample(heldout: Heldout, letters: int = LETTERS) -> Sample:
-    """The first letters of the held-out files, `letters` of each modality (bytes of text)."""
+def affordable(weights: int, models: int, letters_per_token: dict[str, float]) -> dict[str, int]:
+    """Letters of each modality (bytes of text) whose losses in `models` models of so many weights take WORK together."""
+    if torch.cuda.is_available():
+        return dict.fromkeys(letters_per_token, LETTERS)
+    tokens = WORK / weights / models / len(letters_per_token)
+    return {name: min(LETTERS, max(FEWEST, int(tokens * held))) for name, held in letters_per_token.items()}
+
+
+def sample(heldout: Heldout, letters: dict[str, int] | None = None) -> Sample:
+    """The first letters of the held-out files, so many of each modality (bytes of text; LETTERS where none are named)."""
     files = {"dna": heldout.dna, "protein": heldout.protein}
     ledgers = {"dna": Ledger(), "protein": Ledger(), "text": Ledger()}
-    sequences = {name: list(cut_sequences(found, name, letters, SEQUENCE, ledgers[name])) for name, found in files.items() if found}
-    texts = list(cut_texts(heldout.text, letters, ledgers["text"]))
+    most = dict.fromkeys(ledgers, LETTERS) | (letters or {})
+    sequences = {name: list(cut_sequences(found, name, most[name], SEQUENCE, ledgers[name])) for name, found in files.items() if found}
+    texts = list(cut_texts(heldout.text, most["text"], ledgers["text"]))
     return Sample(sequences, texts, {name: dict(sorted(ledger.reasons.items())) for name, ledger in ledgers.items() if ledger.reasons})
 
 
@@ -79,10 +93,10 @@ def initial_loss(model: Any, way: Way, found: Sample, start: int, base_bits: flo
     """
     figures: dict[str, dict[str, Any]] = {}
     for name, sequences in found.sequences.items():
-        bits, count = bits_per_letter(model, scored_sequences(way, name, sequences, start))
+        bits, count = bits_per_letter(model, scored_sequences(way, name, sequences, start), f"loss on {name}")
         figures[name] = {"bits_per_letter": bits, "unit": ALPHABETS[name].unit, "bound": BOUNDS[name], "letters": count}
     if found.texts:
-        bits, count = bits_per_letter(model, scored_texts(way.text, found.texts, start))
+        bits, count = bits_per_letter(model, scored_texts(way.text, found.texts, start), "loss on text")
         figures["text"] = {"bits_per_byte": bits, "base_bits_per_byte": base_bits, "bytes": count}
     for name, row in figures.items():
         row["heldout_set_aside"] = found.set_aside.get(name, {})
@@ -107,11 +121,11 @@ def scored_texts(encode: Encode, texts: list[str], start: int) -> Iterator[Windo
 
 
 @torch.no_grad()
-def bits_per_letter(model: Any, windows: Iterable[Window]) -> tuple[float, int]:
+def bits_per_letter(model: Any, windows: Iterable[Window], desc: str = "loss") -> tuple[float, int]:
     """Bits per letter over all windows, and the letters. One window at a time: logits of large vocabularies are large."""
     device = next(model.parameters()).device
     nats, letters = 0.0, 0
-    for window in windows:
+    for window in tqdm(list(windows), desc=desc, disable=None, leave=False):
         input_1T = torch.tensor([window.ids], device=device)
         logits_TV = model(input_ids=input_1T, use_cache=False).logits[0, window.first - 1 : -1]
         nats += F.cross_entropy(logits_TV.float(), input_1T[0, window.first :], reduction="sum").item()

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from tokenizer.generation import load_causal
 from tokenizer.report.heldout import Heldout
-from tokenizer.report.loss import Sample, bits_per_letter, initial_loss, sample, scored_texts
+from tokenizer.report.loss import BYTES, LETTERS, Sample, affordable, bits_per_letter, initial_loss, sample, scored_texts
 from tokenizer.report.ways import Way, encoder, ours, ways_to_extend
 from tokenizer.rows import Rows, describe
 from tokenizer.vocabulary import PAD
@@ -58,7 +58,7 @@ def add_model_figures(
     if skipped is not None:
         report["initial_loss"] = none
     else:
-        found, start = sample(heldout), start_of(parts)
+        found, start = sample(heldout, _letters(report, plan, heldout)), start_of(parts)
         base_bits = _base_bits(parts, found, start)
         report["initial_loss"] = initial_loss(on_device(load(folder)), ours(parts.extended, new), found, start, base_bits)
     ways = ways_to_extend(base.tokenizer, parts.extended, new, base.sentencepiece_model)
@@ -119,6 +119,22 @@ def load(folder: Path) -> Any:
 
 def on_device(model: Any) -> Any:
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _letters(report: dict[str, Any], plan: Plan | None, heldout: Heldout) -> dict[str, int]:
+    """How much of each modality is measured; said where the model's size bounds it."""
+    held = {name: row.get("letters_per_token_after", BYTES) for name, row in report["modalities"].items()}
+    if heldout.loss_letters is not None or plan is None:
+        return dict.fromkeys(held, heldout.loss_letters or LETTERS)
+    of_one = next(iter(plan.matrices.values()))
+    models = 2 + sum("skipped" not in row for name, row in report["ways"].items() if name not in ("skipped", "ours"))
+    letters = affordable(plan.bytes_written * of_one.shape[1] // of_one.row_bytes, models, held)
+    if min(letters.values(), default=LETTERS) < LETTERS:
+        counts = ", ".join(f"{count:,} of {name}" for name, count in letters.items())
+        print(
+            f"losses are measured on {counts} (letters, bytes), for the model's size; heldout.loss_letters={LETTERS} takes more, and longer"
+        )
+    return letters
 
 
 def _base_bits(parts: Parts, found: Sample, start: int) -> float | None:
