@@ -1,4 +1,4 @@
-"""What must hold of an extended tokenizer, for both base families."""
+"""What must hold of an extended tokenizer, for all base families."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint
 from sequences.alphabets import ALPHABETS, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, RNA, TAGS
+from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base
 from tokenizer.private import check_tags, choose
 from tokenizer.rows import sources
-from tokenizer.vocabulary import extend
+from tokenizer.saving import save_tokenizer
+from tokenizer.vocabulary import PAD, extend
 
 SPAN = st.one_of(
     st.tuples(st.just("dna"), st.text(NUCLEOTIDES, max_size=80)),
@@ -225,6 +227,26 @@ def test_generation_ends_at_the_end_of_turn(extended_folder):
     model = AutoModelForCausalLM.from_pretrained(extended_folder)
     tokenizer = AutoTokenizer.from_pretrained(extended_folder)
     assert tokenizer.convert_tokens_to_ids("<|eot_id|>") in model.generation_config.eos_token_id
+
+
+def test_generation_ends_where_a_bases_own_template_ends_a_turn(chatml_base, dna_bpe, protein_bpe, tmp_path):
+    """Its end of a text is another token, so nothing but the template says what ends an answer."""
+    ends = chatml_base.config | {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+    (tmp_path / "tokenizer").mkdir()
+    save_tokenizer(chatml_base.tokenizer, tmp_path / "tokenizer", chatml_base.family, ends)
+    shape = {"hidden_size": 16, "layers": 1, "heads": 2, "kv_heads": 1, "intermediate_size": 16}
+    create_base(CreateBase(out=tmp_path / "base", tokenizer=tmp_path / "tokenizer", **shape))
+    settings = tmp_path / "base" / "generation_config.json"
+    text, turn = (chatml_base.tokenizer.token_to_id(token) for token in ("<|endoftext|>", "<|im_end|>"))
+    assert json.loads(settings.read_text())["eos_token_id"] == [text, turn]
+    settings.write_text(json.dumps({"eos_token_id": text}))  # as others write it
+    for name, bpe in (("dna", dna_bpe), ("protein", protein_bpe)):
+        bpe.save(str(tmp_path / f"{name}.json"))
+    extend_base(Extend(base=tmp_path / "base", dna=tmp_path / "dna.json", protein=tmp_path / "protein.json", out=tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / "generation_config.json").read_text())["eos_token_id"] == [text, turn]
+    line, kept = (tmp_path / "out" / "chat_template.jinja").read_text().split("\n", 1)
+    assert kept == chatml_base.config["chat_template"], "its own, byte for byte, however often it is saved"
+    assert PAD in line
 
 
 def test_report_and_new_ids_are_written(extended_folder):
