@@ -30,7 +30,8 @@ from tokenizer.patterns import LLAMA3
 
 BLANK = "▁"
 PATTERNS = (LLAMA3, LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}"))
-"""Split patterns that keep words apart: Llama 3, Qwen 2. GPT-2's, built into `ByteLevel(use_regex=True)`, does too."""
+"""Split patterns that keep words apart: Llama 3, Qwen 2. GPT-2's, built into `ByteLevel(use_regex=True)`, does too, alone and behind
+single digits (SmolLM2)."""
 WORD = re.compile(
     r"(?!\Z)\s*+[^\sA-Za-z0-9]*+(?:[A-Za-z]++(?![^\x00-\x7f])|[0-9]++(?![^\x00-\x7f])|(?<=\S)(?= |\Z))"
     r"|\s*+\S++(?:[^\S ]\s*+\S++)*+(?:\s++\Z)?+"
@@ -194,7 +195,7 @@ def _byte_level_apart(document: dict[str, Any]) -> bool:
         return False
     splits = [step for step in steps[:-1] if not _private_run(step)]
     if steps[-1]["use_regex"]:
-        return not splits
+        return all(step["type"] == "Digits" and step["individual_digits"] for step in splits)
     return len(splits) == 1 and splits[0]["type"] == "Split" and splits[0]["pattern"].get("Regex") in PATTERNS
 
 
