@@ -82,4 +82,5 @@ def _moved(record: dict[str, Any], name: str, writer: RecordWriter) -> str:
     answer = record["completion"][-1]["content"]
     meta, texts = record.get("meta", {}), record.get("texts", {})
     example = Example(f"{old}-{row}", int(line), inputs, record["label"], answer, meta, file, texts)
+    example.history, example.found = record["prompt"][:-1], record["inputs"][len(writer.card.inputs) :]
     return writer.line(next(writer.records(example, name)))
