@@ -25,7 +25,7 @@ Turn = tuple[Message, bool]
 def chat_card(path: Path) -> TaskCard:
     """The card of a file of conversations, `chats/<name of the file>`."""
     asked = "{question}"
-    return TaskCard(
+    return TaskCard(  # type: ignore[call-arg]
         id=f"chats/{Path(path.name.removesuffix('.gz')).stem}",
         version=1,
         title=f"Conversations of {path.name}",
@@ -95,7 +95,7 @@ def _turn(turn: Any) -> Turn:
         text = "".join(str(part.get("text", "")) for part in text)
     if not is_text(text):
         raise Rejected("a turn without text")
-    return {"role": role, "content": text}, turn.get("weight") != 0
+    return {"role": role, "content": str(text)}, turn.get("weight") != 0
 
 
 def _alpaca(item: dict[str, Any]) -> list[Any]:
@@ -107,8 +107,5 @@ def _alpaca(item: dict[str, Any]) -> list[Any]:
     if not is_text(item["instruction"]) or (more and not is_text(more)):
         raise Rejected("a turn without text")
     asked = f"{item['instruction']}\n{more}" if more.strip() else item["instruction"]
-    return [
-        {"role": role, "content": text}
-        for pair in [*history, [asked, item.get("output")]]
-        for role, text in zip(("user", "assistant"), pair, strict=True)
-    ]
+    pairs: list[Any] = [*history, [asked, item.get("output")]]
+    return [{"role": role, "content": text} for pair in pairs for role, text in zip(("user", "assistant"), pair, strict=True)]

@@ -42,12 +42,12 @@ class Example:
     meta: dict[str, Any] | None
     file: str = ""
     """Below the source folder."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """What the prompts show besides: the card's texts, and its options as they are shown."""
     history: list[dict[str, str]] = field(default_factory=list)
     """Messages before the question, of a conversation."""
     found: list[dict[str, str]] = field(default_factory=list)
     """Sequences that stand in a conversation's questions and earlier answers, as records have inputs."""
-    texts: dict[str, str] = field(default_factory=dict)
-    """What the prompts show besides: the card's texts, and its options as they are shown."""
 
     @property
     def opening(self) -> tuple[list[str], str]:
@@ -104,10 +104,13 @@ class Reader:
             raise UserError(f"{self.source / file}: no such file; set source")
         for place in found:
             prefix = f"{place.own}:" if place.own else ""
+            last = number = 0
             for row in read_rows(self.card, place.path, place.fields):
                 ledger.read += 1
+                last, number = row.line, number + 1 if row.line == last else 1
+                unnamed = f"{row.line}" if number == 1 else f"{row.line}.{number}"  # an array may be one line, a conversation several rows
                 try:
-                    example = self._example(row, seen, ledger, of_split, prefix)
+                    example = self._example(row, seen, ledger, of_split, prefix, unnamed)
                 except Rejected as problem:
                     where = at(str(place.path), row.line)
                     where = f"{where} ({problem.detail})" if problem.detail else where
@@ -117,7 +120,7 @@ class Reader:
                 ledger.written += 1
                 yield example
 
-    def _example(self, row: Row, seen: set[int], ledger: TaskLedger, of_split: dict[str, Patterns], prefix: str) -> Example:
+    def _example(self, row: Row, seen: set[int], ledger: TaskLedger, of_split: dict[str, Patterns], prefix: str, unnamed: str) -> Example:
         if row.problem:
             raise Rejected(row.problem)
         if row.rejected is not None:
@@ -142,14 +145,14 @@ class Reader:
         elif card.texts:
             texts = {column: _text(column, values) for column in card.texts}
         if card.options:
-            raw, texts["options"] = self._lettered(raw, values, name or f"{prefix}{row.line}")
+            raw, texts["options"] = self._lettered(raw, values, name or prefix + unnamed)
         label, answer, beyond = card.answers.read(card, raw)
         inputs, cropped = self._inputs.read(values)
         ledger.changes["cropped"] += cropped
         ledger.changes["beyond_grid"] += beyond
         if name:
             seen.add(identity)
-        return Example(name or f"{prefix}{row.line}", row.line, inputs, label, answer, row.meta, history=history, found=found, texts=texts)
+        return Example(name or prefix + unnamed, row.line, inputs, label, answer, row.meta, history=history, found=found, texts=texts)
 
     def _lettered(self, raw: Any, values: dict[str, Any], name: str) -> tuple[str, str]:
         """The letter of the right option, and the row's options as they are shown, in an order that follows from its name."""

@@ -180,17 +180,22 @@ def _json_rows(card: TaskCard, path: Path) -> Iterator[Row]:
 
 
 def _chat_rows(path: Path | HubSplit) -> Iterator[Row]:
-    """A row for each answer of a conversation; `id` is the conversation's, or its line, and the number of the answer."""
+    """A row for each answer of a conversation; where that has an `id`, its second answer is `<id>.2`."""
     items = columnar_rows(path)[1] if isinstance(path, HubSplit) or is_columnar(path) else json_objects(path)
     for line, item in items:
         if isinstance(item, str):
             yield Row(line, {}, item)
             continue
-        values, name = _plain(item, {}), item.get("id")
-        name = line if name in (None, "") else name
+        values = _plain(item, {})
+        name = values.get("id", "")
         try:
             for number, (history, question, answer) in enumerate(answers(item), 1):
-                own = {"id": f"{name}.{number}", "history": history, "question": question, "answer": answer}
+                own = {
+                    "id": f"{name}.{number}" if name and number > 1 else name,
+                    "history": history,
+                    "question": question,
+                    "answer": answer,
+                }
                 yield Row(line, {**values, **own})
         except Rejected as problem:
             yield Row(line, {}, rejected=problem)
