@@ -138,7 +138,7 @@ def _entries(recipe: TasksRecipe) -> Iterator[tuple[TaskCard, TaskEntry]]:
         yield from ((each, entry) for each in one_by_one(card, recipe.source))
     for path in recipe.chats:
         card = chat_card(path)
-        yield card, TaskEntry.model_validate({"card": card.id, "source": path.parent})
+        yield card, TaskEntry.model_validate({"card": card.id, "source": path.parent, "group": recipe.group})
     for entry in recipe.tasks:
         card = load_card(entry.card)
         card = card.model_copy(update={"files": entry.files or card.files})

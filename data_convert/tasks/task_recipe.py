@@ -65,7 +65,7 @@ class TasksRecipe(Recipe):
     max_letters: int | None = Field(None, ge=1)
     """The same limit for all `cards`: shorter inputs than they allow."""
     group: Grouping | None = None
-    """The same for all `cards`: dev and test cut from train share no cluster with it."""
+    """The same for all `cards` and `chats`: dev and test cut from train share no cluster with it."""
     mix: Mix | None = None
     """Share the train rows out among the tasks: `mix={records: 100000, temperature: 2}`."""
     parquet: bool = False

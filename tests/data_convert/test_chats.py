@@ -227,14 +227,10 @@ def test_a_group_holds_for_conversations_too(tmp_path: Path) -> None:
     """The sequences of a conversation count, whatever it says of them."""
     draw = random.Random(0)
     pieces = ["".join(draw.choices("ACGT", k=80)) for _ in range(20)]
-    lines(tmp_path / "mine.jsonl", [openai([(f"{number} <dna>{pieces[number // 3]}</dna>", f"{number}")]) for number in range(60)])
-    card = chat_card(tmp_path / "mine.jsonl").model_dump(mode="json", exclude={"n"}, exclude_none=True)
-    (tmp_path / "chats").mkdir()
-    (tmp_path / "chats" / "mine.yaml").write_text(yaml.safe_dump(card))
-    entry = {"card": str(tmp_path / "chats" / "mine.yaml"), "source": tmp_path, "group": "cluster"}
-    convert(TasksRecipe.model_validate({"out": tmp_path / "out", "tasks": [entry]}))
+    items = [openai([(f"{number} <dna>{pieces[number // 3]}</dna>", f"{number}")]) for number in range(60)]
+    out = run(tmp_path / "out", lines(tmp_path / "mine.jsonl", items), group="cluster")
     sides: dict[str, set[str]] = {}
-    for record in records(tmp_path / "out").values():
+    for record in records(out).values():
         sides.setdefault(record["inputs"][0]["letters"], set()).add(record["split"])
     assert len(sides) == 20
     assert all(len(found) == 1 for found in sides.values())
