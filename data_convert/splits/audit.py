@@ -162,7 +162,8 @@ def grouped_split(card: TaskCard, examples: Iterable[Example], split: Ints, how:
                 "task": card.id,
                 "split": SPLITS[side],
                 "label": example.label,
-                "inputs": [{"name": name, "modality": modality[name], "letters": letters} for name, letters in example.inputs.items()],
+                "inputs": [{"name": name, "modality": modality[name], "letters": letters} for name, letters in example.inputs.items()]
+                + example.found,
             },
         )
         for number, (example, side) in enumerate(zip(examples, split.tolist(), strict=True))

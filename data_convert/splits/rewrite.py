@@ -78,8 +78,10 @@ def _moved(record: dict[str, Any], name: str, writer: RecordWriter) -> str:
     prefix = f"{record['task']}/"
     row = record["id"].removeprefix(f"{prefix}{old}/").removeprefix(prefix)
     file, line = record["source"].rsplit(":", 1)
-    inputs = {item["name"]: item["letters"] for item in record["inputs"]}
+    own = len(writer.card.inputs)
+    inputs = {item["name"]: item["letters"] for item in record["inputs"][:own]}
     answer = record["completion"][-1]["content"]
     meta, texts = record.get("meta", {}), record.get("texts", {})
-    example = Example(f"{old}-{row}", int(line), inputs, record["label"], answer, meta, file, texts)
+    example = Example(f"{old}-{row}", int(line), inputs, record["label"], answer, meta, file, texts, record["prompt"][:-1])
+    example.found = record["inputs"][own:]
     return writer.line(next(writer.records(example, name)))

@@ -36,10 +36,11 @@ class TaskCard(Recipe):
     title: str
     simulated: bool
     source: DataSource
-    format: Literal["csv", "tsv", "fasta", "json", "uniprot", "dataset", "text"]
+    format: Literal["csv", "tsv", "fasta", "json", "uniprot", "dataset", "text", "chat"]
     """csv, tsv: a header row, columns by name. fasta: the header line is the label, or holds fields. json: JSON lines, or one
     array, of objects; `a.b` and `a.0` are columns of what is nested. uniprot: flat file, XML or TSV. dataset: parquet, Arrow, a folder
-    of `datasets.save_to_disk`, a dataset of the Hub; csv, tsv and json cards read those too. text: each file is one row, column `text`."""
+    of `datasets.save_to_disk`, a dataset of the Hub; csv, tsv and json cards read those too. text: each file is one row, column `text`.
+    chat: conversations in the layouts of ShareGPT, Alpaca or OpenAI (chats.py), JSON or dataset; columns `question` and `answer`."""
     columns: list[str] = Field(default_factory=list)
     """csv, tsv: names that the header must begin with, by position (`label|label_index`: either), or the names where there is
     no header row. fasta: names of the fields of the header line. json, dataset: names of columns, none of them needed here."""
@@ -166,6 +167,8 @@ class TaskCard(Recipe):
             raise ValueError(f"files: {' and '.join(shared)} are one file; say in split_where which rows are {unsaid[0]}")
         if self.task_per is not None and not any(f"{{{self.task_per}}}" in file for file in named):
             raise ValueError(f"task_per: no file has a field '{{{self.task_per}}}'")
+        if self.format == "chat" and (self.texts != ["question"] or self.label != "answer" or inputs or self.options):
+            raise ValueError("a chat task has texts: [question] and label: answer, and neither inputs nor options")
         if self.format == "fasta":
             if len(inputs) != 1 or bool(self.label) != bool(self.columns):
                 raise ValueError("a fasta task has one input, and its header line is the label (no 'label' key), or has named columns")

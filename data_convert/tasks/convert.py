@@ -1,8 +1,8 @@
 """Benchmarks -> instruction records: `llama-gene convert tasks`.
 
 Writes `<out>/{train,dev,test}.jsonl` (one record per line, all tasks of the run together), `cards.json` (the cards with
-the files, labels, split note and row counts in effect) and a manifest with a ledger per file. Files are read twice: once to check
-every row and choose, keeping a key and a class code per row, and once to write.
+the files, labels, split note and row counts in effect), with `parquet` what publish.py adds, and a manifest with a ledger per file.
+Files are read twice: once to check every row and choose, keeping a key and a class code per row, and once to write.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from artefacts.errors import SET_ASIDE, UserError, write_set_aside
 from artefacts.folder import check_absent, new_folder, read_manifest, write_manifest
 from data_convert.splits.grouping import Grouping
 from data_convert.tasks.cards import TaskCard, find_cards, load_card
+from data_convert.tasks.chats import chat_card
 from data_convert.tasks.examples import Reader, TaskLedger
 from data_convert.tasks.mixing import MIX, SPLITS, Ints, Mix, balanced_size, cut, draw, shares
 from data_convert.tasks.places import Place, identity, one_by_one, places
+from data_convert.tasks.publish import publish
 from data_convert.tasks.records import RecordWriter
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks.token_lengths import TokenLengths
@@ -121,6 +123,8 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
         write_set_aside(folder / SET_ASIDE, *(ledger for job in jobs for ledger in job.ledgers.values()))
         dumped = [card.model_dump(mode="json") for card in cards]
         (folder / "cards.json").write_text(json.dumps(dumped, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if recipe.parquet:
+            publish(folder, cards)
         write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
     return cards
 
@@ -132,6 +136,9 @@ def _entries(recipe: TasksRecipe) -> Iterator[tuple[TaskCard, TaskEntry]]:
         shared = {"source": recipe.source, "max_letters": recipe.max_letters, "group": recipe.group}
         entry = TaskEntry.model_validate({"card": card.id, **shared})
         yield from ((each, entry) for each in one_by_one(card, recipe.source))
+    for path in recipe.chats:
+        card = chat_card(path)
+        yield card, TaskEntry.model_validate({"card": card.id, "source": path.parent, "group": recipe.group})
     for entry in recipe.tasks:
         card = load_card(entry.card)
         card = card.model_copy(update={"files": entry.files or card.files})
@@ -191,9 +198,9 @@ def _survey(job: _Job, max_broken: float) -> None:
         answers: list[int] = []
         codes: list[int] = []
         for example in job.reader.read(file, ledger, split):
-            letters = (example.inputs or example.texts).values()
+            letters, answer = example.opening
             keys.append(hash(tuple(sorted(letters) if job.card.symmetric else letters)))
-            answers.append(hash(example.answer))
+            answers.append(hash(answer))
             codes.append(order.get(example.answer, 0))
         ledger.close(job.entry.source / file, TaskLedger(), "row", f" of {job.card.id}")
         job.ledgers[split] = ledger
@@ -318,6 +325,7 @@ def summary(folder: Path) -> str:
         for split, ledger in found["files"].items():
             reasons = ", ".join(f"{reason}: {count:,}" for reason, count in ledger["reasons"].items())
             changed = f" ({ledger['cropped']:,} cropped)" if ledger["cropped"] else ""
+            changed += "".join(f" ({count:,} {note})" for note, count in ledger.get("notes", {}).items())
             lines.append(
                 f"{task:<34}{split:<7}{ledger['read']:>9,}{ledger['written']:>9,}{ledger['rejected']:>9,}  {reasons}{changed}".rstrip()
             )

@@ -19,10 +19,13 @@ from data_convert.tasks.places import fits, places
 from data_convert.tasks.rows import Row, read_rows, read_sequences_by_id
 from sequences.alphabets import ALPHABETS, BadSequence, reverse_complement
 from sequences.regions import Genome
+from sequences.spans import remarks, sequences, spans, with_letters
 
 TAGS = tuple(tag for alphabet in ALPHABETS.values() for tag in (alphabet.open_tag, alphabet.close_tag))
 TYPES = {"gene": ("dna", "rna"), "prot": ("protein",)}
 """LucaOne's `seq_type`, and the modalities that it may stand for."""
+BARE = re.compile(r"(?<![A-Za-z])[A-Z*]{30,}(?![A-Za-z])")
+BARE_NOTE = "with 30 capitals in a row outside tags, which are read as English"
 
 
 @dataclass(slots=True)
@@ -41,6 +44,16 @@ class Example:
     """Below the source folder."""
     texts: dict[str, str] = field(default_factory=dict)
     """What the prompts show besides: the card's texts, and its options as they are shown."""
+    history: list[dict[str, str]] = field(default_factory=list)
+    """Messages before the question, of a conversation."""
+    found: list[dict[str, str]] = field(default_factory=list)
+    """Sequences that stand in a conversation's questions and earlier answers, as records have inputs."""
+
+    @property
+    def opening(self) -> tuple[list[str], str]:
+        """Inputs and answer by which rows are told to be the same: of a conversation its first question, and the answer to that."""
+        spoken = [message["content"] for message in self.history if message["role"] != "system"]
+        return (spoken[:1], spoken[1]) if spoken else (list((self.inputs or self.texts).values()), self.answer)
 
 
 class TaskLedger(Ledger):
@@ -91,10 +104,13 @@ class Reader:
             raise UserError(f"{self.source / file}: no such file; set source")
         for place in found:
             prefix = f"{place.own}:" if place.own else ""
+            last = number = 0
             for row in read_rows(self.card, place.path, place.fields):
                 ledger.read += 1
+                last, number = row.line, number + 1 if row.line == last else 1
+                unnamed = f"{row.line}" if number == 1 else f"{row.line}.{number}"  # an array may be one line, a conversation several rows
                 try:
-                    example = self._example(row, seen, ledger, of_split, prefix)
+                    example = self._example(row, seen, ledger, of_split, prefix, unnamed)
                 except Rejected as problem:
                     where = at(str(place.path), row.line)
                     where = f"{where} ({problem.detail})" if problem.detail else where
@@ -104,9 +120,11 @@ class Reader:
                 ledger.written += 1
                 yield example
 
-    def _example(self, row: Row, seen: set[int], ledger: TaskLedger, of_split: dict[str, Patterns], prefix: str) -> Example:
+    def _example(self, row: Row, seen: set[int], ledger: TaskLedger, of_split: dict[str, Patterns], prefix: str, unnamed: str) -> Example:
         if row.problem:
             raise Rejected(row.problem)
+        if row.rejected is not None:
+            raise row.rejected
         card, values = self.card, row.values
         for column, patterns in card.where.items():
             if not fits(str(values.get(column, "")), patterns):
@@ -120,18 +138,21 @@ class Reader:
         # eight bytes a row; two ids that share them are one chance in millions of millions
         if name and (identity := hash(name)) in seen:
             raise Rejected("duplicated id", f"'{name[:60]}'")
-        raw, texts = self._raw_label(values), {}
-        if card.texts:
+        raw, texts, history, found = self._raw_label(values), {}, [], []
+        if card.format == "chat":
+            history, texts = values["history"], {"question": values["question"]}
+            found = _tagged([*(message["content"] for message in history), values["question"]], raw, ledger)
+        elif card.texts:
             texts = {column: _text(column, values) for column in card.texts}
         if card.options:
-            raw, texts["options"] = self._lettered(raw, values, name or f"{prefix}{row.line}")
+            raw, texts["options"] = self._lettered(raw, values, name or prefix + unnamed)
         label, answer, beyond = card.answers.read(card, raw)
         inputs, cropped = self._inputs.read(values)
         ledger.changes["cropped"] += cropped
         ledger.changes["beyond_grid"] += beyond
         if name:
             seen.add(identity)
-        return Example(name or f"{prefix}{row.line}", row.line, inputs, label, answer, row.meta, texts=texts)
+        return Example(name or prefix + unnamed, row.line, inputs, label, answer, row.meta, history=history, found=found, texts=texts)
 
     def _lettered(self, raw: Any, values: dict[str, Any], name: str) -> tuple[str, str]:
         """The letter of the right option, and the row's options as they are shown, in an order that follows from its name."""
@@ -177,6 +198,27 @@ def _checked(text: str) -> str:
     if tag := next((tag for tag in TAGS if tag in text), None):
         raise Rejected("a sequence's tag inside a text", f"'{tag}'")
     return text.strip()
+
+
+def _tagged(texts: list[str], answer: str, ledger: TaskLedger) -> list[dict[str, str]]:
+    """The sequences between tags in the texts, as records have inputs. Raises Rejected where a tag or a letter there or in the answer
+    is not what it seems."""
+    found: list[dict[str, str]] = []
+    shown = 0  # before the answer
+    for text in [*texts, answer]:
+        shown = len(found)
+        wrong = next(remarks(text), "") or ("" if all(span.closed for span in spans(text)) else "a tag is never closed")
+        if wrong:
+            raise Rejected("a tag that is not closed, closes nothing, or holds other letters", wrong)
+        for span in sequences(text):
+            try:
+                letters = span.alphabet.read("".join(text[span.start : span.end].split()))
+            except BadSequence as problem:
+                raise Rejected(problem.reason, problem.detail) from None
+            found.append({"name": f"sequence {len(found) + 1}", "modality": span.alphabet.name, "letters": letters})
+    if any(BARE.search(with_letters(text, lambda letters: "")) for text in [*texts, answer]):
+        ledger.notes[BARE_NOTE] += 1
+    return found[:shown]
 
 
 class InputReader:

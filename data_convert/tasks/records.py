@@ -67,11 +67,12 @@ class RecordWriter:
             "task": card.id,
             "split": split,
             "kind": card.kind,
-            "prompt": [{"role": "user", "content": fill(template, fields, names)}],
+            "prompt": [*example.history, {"role": "user", "content": fill(template, fields, names)}],
             "completion": [{"role": "assistant", "content": example.answer}],
             "label": example.label,
             "choices": self._listed,
-            "inputs": [{"name": item.name, "modality": item.modality, "letters": inputs[item.name]} for item in card.inputs],
+            "inputs": [{"name": item.name, "modality": item.modality, "letters": inputs[item.name]} for item in card.inputs]
+            + example.found,
             "source": f"{example.file}:{example.line}",
         }
         if example.texts:

@@ -16,6 +16,8 @@ from typing import Any
 
 from artefacts.errors import UserError, at
 from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.chats import answers
+from data_convert.tasks.kinds import Rejected
 from sequences.columnar import HubSplit, columnar_rows, is_columnar
 from sequences.files import blocks, with_head
 from sequences.formats import FASTA, sniff
@@ -39,6 +41,8 @@ class Row:
     problem: str = ""
     meta: dict[str, Any] | None = None
     """What is kept beside the record but not shown to the model."""
+    rejected: Rejected | None = None
+    """Instead of `problem`, where there is more to say."""
 
 
 def read_rows(card: TaskCard, path: Path | HubSplit, fields: Mapping[str, str] | None = None) -> Iterator[Row]:
@@ -59,6 +63,8 @@ def _with_fields(row: Row, fields: Mapping[str, str]) -> Row:
 def _rows(card: TaskCard, path: Path | HubSplit, fields: Mapping[str, str]) -> Iterator[Row]:
     if card.format == "dataset" or (card.format in (*DELIMITERS, "json") and is_columnar(path)):
         return _dataset_rows(card, path, fields)
+    if card.format == "chat":
+        return _chat_rows(path)
     if isinstance(path, HubSplit):
         raise UserError(f"{path}: a dataset of the Hub has columns, and the card {card.id} reads {card.format}; mend the card")
     if card.format == "text":
@@ -171,6 +177,28 @@ def _json_rows(card: TaskCard, path: Path) -> Iterator[Row]:
     aliases = _aliases(card)
     for line, item in json_objects(path):
         yield Row(line, {}, item) if isinstance(item, str) else Row(line, _plain(item, aliases))
+
+
+def _chat_rows(path: Path | HubSplit) -> Iterator[Row]:
+    """A row for each answer of a conversation; where that has an `id`, its second answer is `<id>.2`."""
+    items = columnar_rows(path)[1] if isinstance(path, HubSplit) or is_columnar(path) else json_objects(path)
+    for line, item in items:
+        if isinstance(item, str):
+            yield Row(line, {}, item)
+            continue
+        values = _plain(item, {})
+        name = values.get("id", "")
+        try:
+            for number, (history, question, answer) in enumerate(answers(item), 1):
+                own = {
+                    "id": f"{name}.{number}" if name and number > 1 else name,
+                    "history": history,
+                    "question": question,
+                    "answer": answer,
+                }
+                yield Row(line, {**values, **own})
+        except Rejected as problem:
+            yield Row(line, {}, rejected=problem)
 
 
 def _aliases(card: TaskCard) -> dict[str, str]:

@@ -54,6 +54,8 @@ class TasksRecipe(Recipe):
     """Tasks one by one, with their limits; or use `cards`."""
     cards: list[str] = Field(default_factory=list)
     """Patterns of card ids, `gue/*`, also several with commas between them; their files are below `source`."""
+    chats: list[Path] = Field(default_factory=list)
+    """Files of conversations, each a task `chats/<name>`: ShareGPT, Alpaca or OpenAI's messages, JSON or parquet (docs/tuning.md)."""
     source: Path | None = None
     """Folder that the files of `cards` are relative to."""
     missing: Literal["refuse", "skip"] = "refuse"
@@ -63,9 +65,11 @@ class TasksRecipe(Recipe):
     max_letters: int | None = Field(None, ge=1)
     """The same limit for all `cards`: shorter inputs than they allow."""
     group: Grouping | None = None
-    """The same for all `cards`: dev and test cut from train share no cluster with it."""
+    """The same for all `cards` and `chats`: dev and test cut from train share no cluster with it."""
     mix: Mix | None = None
     """Share the train rows out among the tasks: `mix={records: 100000, temperature: 2}`."""
+    parquet: bool = False
+    """Write the records as parquet too, with a dataset card, so that `datasets.load_dataset` reads the folder."""
     tokenizer: Path | None = None
     """Tokenizer folder: report how many tokens prompts and answers of each task have."""
     wording: Literal["held_out", "shared"] = "held_out"
@@ -75,8 +79,8 @@ class TasksRecipe(Recipe):
 
     @model_validator(mode="after")
     def _something(self) -> TasksRecipe:
-        if not self.tasks and not self.cards:
-            raise ValueError("name cards (and the source folder of their files), or tasks")
+        if not self.tasks and not self.cards and not self.chats:
+            raise ValueError("name cards (and the source folder of their files), tasks, or chats")
         if self.cards and self.source is None:
             raise ValueError("source: name the folder that the files of `cards` are relative to")
         return self

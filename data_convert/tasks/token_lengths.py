@@ -42,7 +42,7 @@ class TokenLengths:
         split = record["split"]
         self._seen[split] += 1
         kept = self._kept.setdefault(split, [])
-        letters = len(record["prompt"][0]["content"]) + len(record["completion"][0]["content"])
+        letters = sum(len(message["content"]) for message in record["prompt"] + record["completion"])
         if letters > self._longest.get(split, (-1, record))[0]:
             self._longest[split] = (letters, record)
         if len(kept) < SAMPLE:

@@ -50,7 +50,7 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
             with (folder / f"{system}.jsonl").open("w", encoding="utf-8") as handle:
                 for task in tasks:
                     bar.set_description(f"{system} {task.id}")
-                    reason = None if task.test[0]["inputs"] or system == "majority" else "it reads sequences, and the task shows none"
+                    reason = None if system == "majority" else task.without_sequences
                     if reason is None and system == "luca_base":
                         reason = why_not(task)
                     if reason is not None:

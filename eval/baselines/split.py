@@ -36,6 +36,14 @@ class Task:
         """What is said of answers of this kind."""
         return KINDS[self.kind]
 
+    @property
+    def without_sequences(self) -> str | None:
+        """Why nothing can be learned from its sequences: there are none, or not the same ones in every record, as in conversations."""
+        shown = {tuple(item["modality"] for item in record["inputs"]) for record in [*self.train, *self.test]}
+        if len(shown) > 1:
+            return "it reads the same kinds of sequences in every record, and the task shows now these and now those"
+        return None if any(shown) else "it reads sequences, and the task shows none"
+
     def codes(self, records: Sequence[Record]) -> np.ndarray:
         """Class codes in the order of the choices, `[records]`."""
         order = {choice: code for code, choice in enumerate(self.choices)}

@@ -177,6 +177,7 @@ def test_json_lines_and_arrays(tmp_path, array):
     found, ledger = read(given_card, tmp_path, text)
     assert [(example.label, example.inputs["sequence"]) for example in found] == [("on", "ACGT"), ("off", "GG")]
     assert [example.line for example in found] == ([2, 12] if array else [1, 3])
+    assert [example.row for example in read(given_card, tmp_path, json.dumps(ALPACA))[0]] == ["1", "1.3"]  # one line, and no ids
     assert (ledger.reasons, ledger.left_out) == ({"of another task": 1}, 1)
 
 
