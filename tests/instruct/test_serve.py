@@ -228,7 +228,10 @@ def test_probabilities_are_of_the_card_s_words_and_modality_alone(page: Any) -> 
     for prompt in ("Is this a kinase? <protein>MKVLAAGWMKVLAAGW</protein>", own.replace("dna>", "protein>"), f"Well: {own}"):
         page.fill("#prompt textarea", prompt)
         page.click("#ask")
-        page.wait_for_function("document.querySelector('#result').innerText.includes('no labels to compare')")
+        shown = prompt.partition("<")[0][:12]  # of this question: the answer before it says the same
+        page.wait_for_function(
+            f"[{shown!r}, 'no labels to compare'].every(words => document.querySelector('#result').innerText.includes(words))"
+        )
         assert f"writes a sequence in the words of {card.id}." in page.inner_text("#result")
         assert page.locator("#result .bar").count() == 0
     page.fill("#prompt textarea", own)
