@@ -268,15 +268,20 @@ def manifest_path(target: Path) -> Path:
     return target / MANIFEST if target.is_dir() else target.with_name(f"{target.name}.{MANIFEST}")
 
 
+def read_json(path: Path, remedy: str) -> Any:
+    """What a JSON file holds. Raises UserError, with the remedy, where it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); {remedy}") from None
+
+
 def read_manifest(folder: str | Path, stage: str | None = None) -> dict[str, Any]:
     """Read a stage's manifest. Raises UserError if the folder is no finished artefact, or of another stage."""
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise UserError(f"{folder}: not a finished artefact (no {MANIFEST}). Run the stage that makes it first.")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); make the artefact again") from None
+    manifest = read_json(path, "make the artefact again")
     parts = {"stage": str, "recipe": dict, "inputs": dict, "counts": dict}
     if wrong := [name for name, kind in parts.items() if not isinstance(manifest, dict) or not isinstance(manifest.get(name), kind)]:
         raise UserError(f"{path}: no manifest ({wrong[0]} is missing, or of another kind); make the artefact again")

@@ -19,6 +19,7 @@ from sequences.tables import NOT_UTF8
 BATCH = 1000
 SAVED = "state.json"
 """In every folder of `Dataset.save_to_disk`."""
+BEGINS = {b"PAR1": "parquet", b"ARROW1": "file", b"\xff\xff\xff\xff": "stream"}
 HUB = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?(?::(?P<config>[\w.-]+))?:(?P<split>[\w.-]+)")
 
 
@@ -66,9 +67,14 @@ def is_columnar(path: Path | HubSplit) -> bool:
         return True
     if not path.is_file():
         return False
+    return _kind(path) is not None
+
+
+def _kind(path: Path) -> str | None:
+    """parquet, file or stream (of Arrow), by the first bytes; None for anything else."""
     with path.open("rb") as handle:
         head = handle.read(6)
-    return head.startswith(b"PAR1") or head == b"ARROW1" or head.startswith(b"\xff\xff\xff\xff")
+    return next((kind for begin, kind in BEGINS.items() if head.startswith(begin)), None)
 
 
 def columnar_rows(path: Path | HubSplit, needed: Sequence[str] = ()) -> tuple[list[str], Iterator[tuple[int, dict[str, Any] | str]]]:
@@ -122,13 +128,12 @@ def _batches(path: Path | HubSplit) -> Iterator[Any]:
                 raise UserError(f"{path}: the splits {', '.join(found)} lie here; name one of them, {path.name}/{next(iter(found))}")
         yield from found.with_format("arrow").iter(BATCH)
         return
-    with path.open("rb") as handle:
-        head = handle.read(6)
-    if head.startswith(b"PAR1"):
+    kind = _kind(path)
+    if kind == "parquet":
         with pq.ParquetFile(path) as parquet:
             yield parquet.schema_arrow.empty_table()  # the columns, of a file without rows too
             yield from parquet.iter_batches(BATCH)
-    elif head == b"ARROW1":
+    elif kind == "file":
         with pa.ipc.open_file(str(path)) as file:
             yield file.schema.empty_table()
             yield from map(file.get_batch, range(file.num_record_batches))

@@ -80,18 +80,18 @@ def text_shift(
         windows[MODALITY[name]] += scored_sequences(ours(parts.extended, new), name, sequences, start)
     kinds = {"dna": new.pieces["dna"].values(), "protein": new.pieces["protein"].values(), "tags": new.tags.values()}
     kind_of = {index: kind for kind, ids in kinds.items() for index in ids}
-    fitted = _fitted({"text": text_ND, **_states(model, windows)}, nats)
-    best, cost = fitted, math.inf
+    best = fitted = _fitted({"text": text_ND, **_states(model, windows)}, nats)
     if model.config.tie_word_embeddings:
         # the vectors move the input rows too, and with them the states that they were fitted on: fit again as long as sequences gain
-        plain_ND = matrix_VD[first:].clone()
+        plain_ND, least = matrix_VD[first:].clone(), math.inf
         for _ in range(FITS):
             shifts_ND = torch.stack([fitted[0][kind_of.get(index, "others")] for index in range(first, rows)])
             matrix_VD[first:] = plain_ND + shifts_ND.to(plain_ND)
-            before, cost = cost, sum(bits_per_letter(model, own, f"loss on {kind}")[0] for kind, own in windows.items())
-            if cost >= before:
+            cost = sum(bits_per_letter(model, own, f"loss on {kind}")[0] for kind, own in windows.items())
+            if cost >= least:
                 break
-            best, fitted = fitted, _fitted({"text": text_ND, **_states(model, windows)}, nats)
+            best, least = fitted, cost
+            fitted = _fitted({"text": text_ND, **_states(model, windows)}, nats)
     shifts, figures = best
     of_ids = {index: shifts[kind] for index, kind in kind_of.items()}
     return defaultdict(lambda: shifts["others"], of_ids), figures

@@ -28,12 +28,7 @@ def greedy_settings(found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
 
 
 def load_causal(folder: str | Path, **options: Any) -> Any:
-    """`AutoModelForCausalLM.from_pretrained`, the model's own generation settings replaced by the greedy ones.
-
-    Raises:
-        UserError: settings, or a configuration, that transformers fails on.
-    """
-    import torch
+    """`AutoModelForCausalLM.from_pretrained`, the model's own generation settings replaced by the greedy ones."""
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     file = Path(folder) / "generation_config.json"
@@ -44,16 +39,7 @@ def load_causal(folder: str | Path, **options: Any) -> Any:
             ids = getattr(found, name)
             if not all(isinstance(one, int) for one in (ids if isinstance(ids, list) else [] if ids is None else [ids])):
                 raise UserError(f"{file}: {name} is no token id, nor a list of them; mend it, or fetch the model again")
-    try:
-        return answering_greedily(AutoModelForCausalLM.from_pretrained(folder, **options))
-    except (TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        reason = str(error).strip().splitlines() or [""]
-        raise UserError(
-            f"{folder}: this model does not load ({type(error).__name__}: {reason[0][:200]}); its config.json is damaged, or not "
-            "that of its weights; make or fetch it again"
-        ) from error
+    return answering_greedily(AutoModelForCausalLM.from_pretrained(folder, **options))
 
 
 def answering_greedily(model: Any) -> Any:

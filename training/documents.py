@@ -16,9 +16,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 NAME = "sdpa_by_document"
 """The name transformers knows this attention by. Without `documents` it is its own sdpa."""
@@ -61,22 +58,26 @@ def attention(
     module: Any, query_BHTD: Tensor, key_BGTD: Tensor, value_BGTD: Tensor, mask: Any, documents: DocumentPlaces | None = None, **more: Any
 ) -> tuple[Tensor, None]:
     """[B, T, H, D] What `sdpa` of transformers gives, to rounding; with `documents` the mask is not read."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     if documents is None:
         return sdpa_attention_forward(module, query_BHTD, key_BGTD, value_BGTD, mask, **more)
     rows, _, tokens, _ = query_BHTD.shape
-
-    def laid_out(x_BHTD: Tensor, places_NL: Tensor) -> Tensor:
-        flat_MX = x_BHTD.transpose(1, 2).reshape(rows * tokens, -1)
-        return flat_MX.index_select(0, places_NL.reshape(-1)).view(*places_NL.shape, x_BHTD.shape[1], -1).transpose(1, 2)
-
+    flat = [x.transpose(1, 2).flatten(0, 1) for x in (query_BHTD, key_BGTD, value_BGTD)]  # [B * T, H or G, D]
     parts = []
     for places_NL in documents.groups:
-        query, key, value = (laid_out(x, places_NL) for x in (query_BHTD, key_BGTD, value_BGTD))
+        query, key, value = (x.index_select(0, places_NL.flatten()).unflatten(0, places_NL.shape).transpose(1, 2) for x in flat)
         out_NLHD, _ = sdpa_attention_forward(module, query, key, value, None, **more)
         parts.append(out_NLHD.flatten(0, 1))
     out_MHD = torch.cat(parts).index_select(0, documents.back_M)
     return out_MHD.view(rows, tokens, *out_MHD.shape[1:]), None
 
 
-AttentionInterface.register(NAME, attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+def attend_by_document(model: Any) -> None:
+    """Let a model take `documents`, of `documents_of`."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(NAME, attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)

@@ -36,7 +36,7 @@ from torch.nn import functional as F
 
 from artefacts.errors import UserError
 from training.documents import NAME as BY_DOCUMENT
-from training.documents import documents_of
+from training.documents import attend_by_document, documents_of
 
 IGNORED = -100
 ALL = slice(None)
@@ -288,7 +288,7 @@ def score_in_head(model: Any, way: str, tables: Sequence[KmerTable] = ()) -> Non
     elif not rows_alone:
         model.lm_head = _scoring(model.lm_head, way)
     if model.config._attn_implementation == "sdpa" and not torch.cuda.is_available():
-        model.set_attn_implementation(BY_DOCUMENT)
+        attend_by_document(model)
     before = model.forward
 
     # the old signature: `generate` reads from it what the model takes

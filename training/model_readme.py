@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pages.tables import Table
+
 BITS = ("held-out data", "bits before", "bits after", "per", "letters", "documents")
 """Header of `bits_rows`."""
 
@@ -20,7 +22,7 @@ def write_readme(folder: Path, name: str, introduction: str, sections: Iterable[
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     """Lines of a Markdown table."""
-    return [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+    return Table(header, [[*map(str, row)] for row in rows], left=range(len(header))).markdown().splitlines()
 
 
 def bits_rows(losses: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -12,6 +12,7 @@ import yaml
 from artefacts.errors import ensure
 from data_convert.tasks.cards import TaskCard
 from data_convert.tasks.mixing import SPLITS
+from pages.tables import Table
 
 AS_JSON = ("label", "texts", "meta")
 """Of another type in every kind of task; a column has one, so it holds them as JSON."""
@@ -48,15 +49,15 @@ def publish(folder: Path, cards: list[TaskCard]) -> None:
                     writer.write_table(pa.Table.from_pylist(batch, schema))
     head = {"configs": [{"config_name": "default", "data_files": [{"split": name, "path": f"data/{name}.parquet"} for name in written]}]}
     rows = [
-        (card.id, card.title, card.source.name, card.source.licence or "not known", card.split_note, *map(card.n.get, SPLITS))
+        [card.id, card.title, card.source.name, card.source.licence or "not known", card.split_note]
+        + [str(card.n.get(split, "")) for split in SPLITS]
         for card in cards
     ]
-    table = [("task", "title", "source", "licence", "split", *SPLITS), ("---",) * (5 + len(SPLITS)), *rows]
     page = [
         "---\n" + yaml.safe_dump(head, sort_keys=False) + "---",
         f"# {len(cards)} tasks as instruction records",
         "Made by llama-gene. `prompt` and `completion` are messages, `label` (JSON) is what is scored; cards.json has the tasks' cards. "
         "The licence of each source holds for its records.",
-        "\n".join(f"| {' | '.join('' if cell is None else str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in table),
+        Table(("task", "title", "source", "licence", "split", *SPLITS), rows, left=range(5)).markdown(),
     ]
     (folder / "README.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")

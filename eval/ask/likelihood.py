@@ -19,6 +19,7 @@ from torch import Tensor
 
 from eval.ask.branches import Prefix, score
 from eval.ask.trie import Trie
+from training.documents import NAME as BY_DOCUMENT
 
 SHARED = 8
 """Tokens from which a common beginning of prompts is worth a pass of its own."""
@@ -89,7 +90,7 @@ def takes_trees(model: Any, longest: int) -> bool:
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     return (
         "position_ids" in inspect.signature(plain.forward).parameters
-        and config._attn_implementation.startswith(("sdpa", "eager"))
+        and config._attn_implementation in ("sdpa", BY_DOCUMENT, "eager")
         and set(getattr(config, "layer_types", None) or []) <= {"full_attention", "sliding_attention"}
         and not getattr(plain, "_is_stateful", False)
         and (window is None or longest < window)

@@ -12,10 +12,9 @@ from pydantic import Field
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.recipe import Recipe
-from data_convert.splits.groups import read_groups
 from data_convert.tasks.cards import read_cards
-from eval.judge.score import provenance, runs_of, score_task, truth_of
-from eval.predictions import Run, by_task, check_parts, find_runs, prediction_lines
+from eval.judge.score import provenance, score_tasks
+from eval.predictions import Run, check_parts, find_runs
 
 LEVEL = 0.05
 
@@ -50,17 +49,13 @@ def compare(recipe: CompareRecipe, *, overwrite: bool = False) -> dict[str, Any]
     if names[0] == names[1]:
         raise UserError(f"{first} and {second} have the same name; call one of them otherwise, tables tell them apart by it")
     runs = {name: _only_system(folder, recipe) for name, folder in zip(names, recipe.runs, strict=True)}
-    lines = {run.path: by_task(prediction_lines(run.path)) for own in runs.values() for run in own}
     cards = [card.model_dump(mode="json") for card in read_cards(recipe.records)]
-    truth, group_of = truth_of(recipe.records, cards), read_groups(recipe.records)
     tasks = []
-    for card in cards:
-        if card["id"] in truth and all(card["id"] in lines[own[0].path] for own in runs.values()):
-            rows = truth[card["id"]]
-            found = score_task(card, rows, runs_of(rows, runs, lines), group_of, recipe.seed, names[0])
+    for found in score_tasks(recipe.records, cards, runs, recipe.seed, names[0]):
+        if found["systems"].keys() == set(names):
             metric = found["primary_metric"]
             values = {name: found["systems"][name]["metrics"][metric] for name in names}
-            tasks.append({"task": card["id"], "n": found["n"], "metric": metric, **values, "difference": found["differences"][names[1]]})
+            tasks.append({"task": found["task"], "n": found["n"], "metric": metric, **values, "difference": found["differences"][names[1]]})
     if not tasks:
         raise UserError(f"{recipe.runs[0]} and {recipe.runs[1]}: no task that both have predicted; predict from the same records")
     corrected = holm([task["difference"]["p"] for task in tasks])

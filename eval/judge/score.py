@@ -56,24 +56,18 @@ def score(
     """
     check_absent(out, overwrite)
     cards = [card.model_dump(mode="json") for card in read_cards(records)]
-    truth = truth_of(records, cards)
     # predictions: who made them, from which records
     folders = [predictions] if isinstance(predictions, Path) else list(predictions)
     check_parts(records, parts)
     runs = find_runs(folders, records, parts)
-    lines = {run.path: by_task(prediction_lines(run.path)) for own in runs.values() for run in own}
-    group_of = read_groups(records)
-    # each task on its own
-    tasks = []
-    for card in tqdm([card for card in cards if card["id"] in truth], desc="score", unit="task", disable=None):
-        rows = truth[card["id"]]
-        tasks.append(score_task(card, rows, runs_of(rows, runs, lines), group_of, seed, reference))
+    tasks = score_tasks(records, cards, runs, seed, reference)
+    tested = {task["task"] for task in tasks}
     document: dict[str, Any] = {
         "provenance": {
             **provenance(seed, sorted(runs), reference),
             "inputs": {"records": fingerprint(records), "predictions": fingerprint(*folders)},
             "made_from": _made_from(folders),
-            "tasks_without_test_records": [card["id"] for card in cards if card["id"] not in truth],
+            "tasks_without_test_records": [card["id"] for card in cards if card["id"] not in tested],
         },
         "tasks": tasks,
     }
@@ -81,6 +75,21 @@ def score(
         document["provenance"]["bleu"] = bleu_signature()
     write_metrics(document, out, overwrite, made)
     return document
+
+
+def score_tasks(records: Path, cards: list[Line], runs: dict[str, list[Run]], seed: int, reference: str) -> list[Line]:
+    """What metrics.json says of each task that has test records, in the order of the cards.
+
+    Args:
+        runs: of each system, from these records.
+    """
+    truth, group_of = _truth(records, cards), read_groups(records)
+    lines = {run.path: by_task(prediction_lines(run.path)) for own in runs.values() for run in own}
+    tasks = []
+    for card in tqdm([card for card in cards if card["id"] in truth], desc="score", unit="task", disable=None):
+        rows = truth[card["id"]]
+        tasks.append(score_task(card, rows, _runs_of(rows, runs, lines), group_of, seed, reference))
+    return tasks
 
 
 def provenance(seed: int, systems: list[str], reference: str) -> dict[str, Any]:
@@ -103,7 +112,7 @@ def write_metrics(document: dict[str, Any], out: Path, overwrite: bool, made: di
         write_manifest(out, "metrics", recipe=made, inputs=inputs, counts={"tasks": len(document["tasks"])})
 
 
-def truth_of(records: Path, cards: list[Line]) -> dict[str, list[Line]]:
+def _truth(records: Path, cards: list[Line]) -> dict[str, list[Line]]:
     """Task -> test records, in agreement with its card."""
     path = records / "test.jsonl"
     truth = by_task(each_record(path))
@@ -121,7 +130,7 @@ def truth_of(records: Path, cards: list[Line]) -> dict[str, list[Line]]:
     return truth
 
 
-def runs_of(truth: list[Line], runs: dict[str, list[Run]], lines: dict[Path, dict[str, list[Line]]]) -> dict[str, Runs]:
+def _runs_of(truth: list[Line], runs: dict[str, list[Run]], lines: dict[Path, dict[str, list[Line]]]) -> dict[str, Runs]:
     """The systems that have this task, each with the lines of its runs."""
     task = truth[0]["task"]
     found: dict[str, Runs] = {}

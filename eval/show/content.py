@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError
+from artefacts.folder import read_json
 from eval.ask.controls import CONTROLS
 from eval.judge.score import MODEL
 from pages.page import MODALITIES, share
@@ -21,14 +21,11 @@ OTHER = 5
 LEGACY = ("lenient", "stripped", "exact")
 
 
-def read_json(path: Path, *needs: str) -> Any:
+def read_stage(path: Path, *needs: str) -> Any:
     """An object of a finished stage. Raises UserError: no such file, no JSON, or one without `needs`."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the stage that writes it, or leave its folder out of the report")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); run the stage that writes it again") from None
+    found = read_json(path, "run the stage that writes it again")
     if not isinstance(found, dict) or not found.keys() >= {*needs}:
         raise UserError(f"{path}: no {' or '.join(needs) or 'object'} in it; run the stage that writes it again")
     return found

@@ -10,6 +10,7 @@ import csv
 import json
 from collections.abc import Sequence
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -20,7 +21,7 @@ from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from data_convert.tasks.kinds import LOWER_IS_BETTER
-from eval.show.content import best_published, figure, is_control, name_of, read_json
+from eval.show.content import best_published, figure, is_control, name_of, read_stage
 from pages.tables import Cell, Table
 
 Standing = dict[str, Any]
@@ -45,7 +46,7 @@ def leaderboard(recipe: LeaderboardRecipe, *, overwrite: bool = False) -> str:
     """
     check_absent(recipe.out, overwrite)
     files = [path / "metrics.json" if path.is_dir() else path for path in recipe.metrics]
-    documents = {path: read_json(path, "tasks", "provenance") for path in files}
+    documents = {path: read_stage(path, "tasks", "provenance") for path in files}
     standings = standings_of(documents)
     tasks = {task["task"]: task for document in documents.values() for task in document["tasks"]}
     with new_folder(recipe.out, overwrite=overwrite) as folder:
@@ -82,11 +83,16 @@ def standings_of(documents: dict[Path, dict[str, Any]]) -> list[Standing]:
                 {**about, "system": one["model"], "published": True, "value": one["value"], **nothing, "note": one["note"] or one["source"]}
                 for one in published
             ]
-    found.sort(key=lambda row: (row["task"], row["published"], row["system"]))
-    together = [merged(list(rows)) for _, rows in groupby(found, key=lambda row: (row["task"], row["published"], row["system"]))]
-    for _, rows in groupby(together, key=lambda row: row["task"]):
+    one_system = itemgetter("task", "published", "system")
+    together = [merged(list(rows)) for _, rows in groupby(sorted(found, key=one_system), key=one_system)]
+    for _, rows in groupby(together, key=itemgetter("task")):
         check_alike(list(rows))
-    return sorted(together, key=lambda row: (row["task"], row["published"], row["value"] * (1 if row["metric"] in LOWER_IS_BETTER else -1)))
+    return sorted(together, key=lambda row: (row["task"], row["published"], _cost(row)))
+
+
+def _cost(row: Standing) -> float:
+    """The value so that less is better."""
+    return float(row["value"] if row["metric"] in LOWER_IS_BETTER else -row["value"])
 
 
 def merged(rows: Sequence[Standing]) -> Standing:
@@ -124,7 +130,7 @@ def average_ranks(standings: Sequence[Standing]) -> tuple[dict[str, float], int]
     of_task: dict[str, dict[str, float]] = {}
     for row in standings:
         if not row["published"]:
-            of_task.setdefault(row["task"], {})[row["system"]] = row["value"] * (1 if row["metric"] in LOWER_IS_BETTER else -1)
+            of_task.setdefault(row["task"], {})[row["system"]] = _cost(row)
     systems = sorted({system for own in of_task.values() for system in own})
     shared = [own for own in of_task.values() if own.keys() == set(systems)]
     ranks = [rankdata([own[system] for system in systems]) for own in shared]
@@ -144,7 +150,7 @@ def compared(standings: Sequence[Standing], tasks: dict[str, dict[str, Any]], ma
     measured = {row["system"] for row in standings if not row["published"]}
     systems = sorted(measured, key=lambda name: (ranks.get(name, 0.0), name))
     rows: list[list[Cell]] = []
-    for task, group in groupby(standings, key=lambda row: row["task"]):
+    for task, group in groupby(standings, key=itemgetter("task")):
         own = {row["system"]: row for row in group if not row["published"]}
         first = next(iter(own.values()))
         best, published = first["value"], best_published(tasks[task])

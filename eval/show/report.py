@@ -66,19 +66,19 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
     summary = recipe.out.with_suffix(".md")
     if summary.exists() and not (summary.is_file() and OURS in summary.read_text(encoding="utf-8", errors="replace")):
         raise UserError(f"{summary}: would be replaced, and is none of ours; choose another output")
-    metrics = content.read_json(recipe.metrics, "tasks", "provenance")
+    metrics = content.read_stage(recipe.metrics, "tasks", "provenance")
     from eval.show.figures import task_figures
 
     model, tasks = content.reference_of(metrics), metrics["tasks"]
     noted = recipe.metrics.with_name("retention.json")
     kept = recipe.retention or (noted if noted.is_file() else None)
-    losses = content.read_json(recipe.pretrain / "losses.json") if recipe.pretrain else None
-    measured = [content.read_json(folder / FIGURES, *FIELDS) for folder in recipe.sequences]
+    losses = content.read_stage(recipe.pretrain / "losses.json") if recipe.pretrain else None
+    measured = [content.read_stage(folder / FIGURES, *FIELDS) for folder in recipe.sequences]
     found = {
         "All answers": content.overall(metrics) if "overall" in metrics else None,
         "Negative controls": content.controls(metrics),
         "Held-out text and sequences": content.losses(losses) if losses else None,
-        "English retention": content.retention(content.read_json(kept)) if kept else None,
+        "English retention": content.retention(content.read_stage(kept)) if kept else None,
         "Sequences, without training": content.sequences(measured) if measured else None,
     }
     # one content for the page and for the Markdown beside it
@@ -92,7 +92,7 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
         "commit": git_commit(),
         "model": model,
         "simulated": [task for task in tasks if task["simulated"]],
-        "tokenizer": content.read_json(recipe.tokenizer / "extension_report.json") if recipe.tokenizer else None,
+        "tokenizer": content.read_stage(recipe.tokenizer / "extension_report.json") if recipe.tokenizer else None,
         "losses": losses,
         "pretrain": _pretrain(recipe.pretrain, losses) if recipe.pretrain and losses else None,
         "instruct": _instruct(recipe.instruct) if recipe.instruct else None,
@@ -192,7 +192,7 @@ def _stages(recipe: ReportRecipe) -> list[dict[str, Any]]:
     for name in ("tokenizer", "pretrain", "instruct", "records", "predictions"):
         folder = getattr(recipe, name)
         if folder is not None and (folder / MANIFEST).is_file():
-            manifest = content.read_json(folder / MANIFEST)
+            manifest = content.read_stage(folder / MANIFEST)
             noted = {key: manifest.get(key, "–") for key in ("stage", "created", "commit", "inputs")}
             rows.append({"name": name, **noted, "seed": (manifest.get("recipe") or {}).get("seed", "–")})
     return rows
@@ -201,6 +201,6 @@ def _stages(recipe: ReportRecipe) -> list[dict[str, Any]]:
 def _repeated_inputs(records: Path) -> dict[str, int]:
     """Task -> test records whose very inputs also stand in train, where the records' manifest counts them."""
     path = records / MANIFEST
-    counts = content.read_json(path).get("counts", {}) if path.is_file() else {}
+    counts = content.read_stage(path).get("counts", {}) if path.is_file() else {}
     repeated = {task: report.get("inputs_also_in_train") for task, report in counts.items() if isinstance(report, dict)}
     return {task: found["test"] for task, found in repeated.items() if found is not None and "test" in found}

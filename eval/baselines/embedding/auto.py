@@ -7,7 +7,6 @@ first), remote code.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from artefacts.errors import UserError
+from artefacts.folder import read_json
 from eval.baselines.embedding.encoder import Encoder
 from sequences.alphabets import ALPHABETS
 
@@ -44,10 +44,7 @@ def config_of(name: str | Path) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             raise UserError(f"{name}: neither a folder nor a model that can be fetched ({str(error).splitlines()[0]})") from None
     assert path is not None
-    try:
-        found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); fetch the model again") from None
+    found: dict[str, Any] = read_json(Path(path), "fetch the model again")
     return found
 
 
