@@ -16,6 +16,7 @@ from artefacts.folder import check_absent, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from instruct.tune.base import base_fingerprint
 from instruct.tune.model_readme import write_export_readme
+from tokenizer.base import locate
 from tokenizer.generation import load_causal
 from tokenizer.saving import carry_tokenizer
 
@@ -26,7 +27,7 @@ class ExportRecipe(Recipe):
     """Write a finished model for others."""
 
     model: Path
-    """Model folder: of `merge`, `pretrain`, or `instruct` with train=all."""
+    """Model folder of `merge`, `pretrain`, or `instruct` with train=all; also a base as `tokenizer extend` takes it: GGUF, hub id."""
     out: Path
     max_shard: str = Field("5GB", pattern=r"^[0-9.]+[KMG]B$")
     """Largest weight file, such as 5GB."""
@@ -44,27 +45,28 @@ def export(recipe: ExportRecipe, *, overwrite: bool = False) -> None:
     Raises:
         UserError: no model, existing output, no converter where GGUF is asked for, what the converter printed when it failed.
     """
-    path_exists(recipe.model / "config.json", "model", "give a model folder: of `merge`, `pretrain`, or `instruct` with train=all")
     check_absent(recipe.out, overwrite)
+    found = locate(str(recipe.model), weights=True)[0]
+    path_exists(found / "config.json", "model", "give a model folder: of `merge`, `pretrain`, or `instruct` with train=all")
     converter = find_converter(recipe.llama_cpp) if recipe.gguf is not None else None
     import torch
 
-    model = load_causal(recipe.model, dtype="auto")
+    model = load_causal(found, dtype="auto")
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         model.save_pretrained(folder, max_shard_size=recipe.max_shard)
-        carry_tokenizer(recipe.model, folder)
+        carry_tokenizer(found, folder)
         written = load_causal(folder, dtype="auto").state_dict()
         for name, tensor in model.state_dict().items():  # savers have renamed weights before, silently
             ensure(torch.equal(tensor, written[name]), f"{name} was not written as it was read")
         if converter is not None:
-            convert(recipe, converter, folder / "model.gguf")
+            convert(recipe.model_copy(update={"model": found}), converter, folder / "model.gguf")
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        write_export_readme(folder, recipe.model, recipe.out.name, parameters)
+        write_export_readme(folder, found, recipe.out.name, parameters)
         write_manifest(
             folder,
             "exported",
             recipe=recipe.model_dump(mode="json"),
-            inputs={"model": base_fingerprint(recipe.model)},
+            inputs={"model": base_fingerprint(found)},
             counts={"parameters": parameters, "weight_files": len(list(folder.glob("*.safetensors")))},
         )
 
