@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from artefacts.errors import UserError
+from instruct.tune.export import ExportRecipe, export
 from sequences.alphabets import DNA, PROTEIN
 from tokenizer.base import locate, read_base
 from tokenizer.create import CreateBase, create_base
@@ -122,6 +123,16 @@ def test_a_gguf_file_is_unpacked_once_and_extended(packed: tuple[Path, Path], ca
     rows = AutoModelForCausalLM.from_pretrained(tmp_path / "extended").get_input_embeddings().weight
     before = AutoModelForCausalLM.from_pretrained(folder).get_input_embeddings().weight
     assert torch.equal(rows[: len(before)], before)
+
+
+def test_a_gguf_file_is_exported_as_a_plain_folder(packed: tuple[Path, Path], cache: Path, tmp_path: Path) -> None:
+    """What a comparison with the untouched base needs: its weights and ids where plain transformers opens them."""
+    export(ExportRecipe(model=packed[1], out=tmp_path / "plain"))
+    text, places = "The gene BRCA1 is 81 kb long.", (tmp_path / "plain", locate(packed[1])[0])
+    one, two = (AutoTokenizer.from_pretrained(place)(text, return_tensors="pt") for place in places)
+    assert torch.equal(one["input_ids"], two["input_ids"])
+    plain, unpacked = (AutoModelForCausalLM.from_pretrained(place) for place in places)
+    assert torch.equal(plain(**one).logits, unpacked(**one).logits)
 
 
 def test_a_folder_that_holds_a_gguf_file_alone_is_one(packed: tuple[Path, Path], cache: Path, tmp_path: Path) -> None:
