@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artefacts.folder import manifest_path
+from artefacts.folder import MANIFEST, manifest_path
 from artefacts.recipe import Recipe
 from artefacts.resume import read_plan
 
@@ -55,14 +55,24 @@ def done(step: Step, earlier: Iterable[Path] = ()) -> bool:
     noted = read_plan(manifest_path(step.out))
     if not (step.out.exists() and isinstance(noted, dict) and noted.get("recipe") == step.recipe.model_dump(mode="json")):
         return False
-    made = manifest_path(step.out).stat().st_mtime_ns
+    made = _made(step.out)
     texts = [str(value) for value in step.recipe.read_values()]
     # one output's name may begin another's, and a value may name two: model+adapter
     used = [out for out in earlier if any(re.search(re.escape(str(out)) + r"(?![\w.-])", text) for text in texts)]
-    if any(not out.exists() or manifest_path(out).stat().st_mtime_ns > made for out in used):
+    if any(not out.exists() or _made(out) > made for out in used):
         return False
     others = [path for path in step.recipe.read_values() if isinstance(path, Path) and not any(path.is_relative_to(out) for out in used)]
     return all(_newest(path) <= made for path in others) and (step.inputs is None or noted["inputs"] == step.inputs())
+
+
+def _made(out: Path) -> int:
+    """When an output was complete (ns). A folder of several, as `convert fetch` fills it, has no manifest of its own; the files
+    count that a second visit keeps, and not what it notes."""
+    own = manifest_path(out)
+    if own.is_file():
+        return own.stat().st_mtime_ns
+    files = (file for file in out.rglob("*") if file.is_file() and file.name != MANIFEST)
+    return max((file.stat().st_mtime_ns for file in files), default=0)
 
 
 def _newest(path: Path) -> int:

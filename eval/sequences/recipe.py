@@ -65,6 +65,11 @@ class ScoreSequencesRecipe(FilesRecipe):
     """Also the reverse complement; the two log-likelihoods are averaged."""
     bases: bool = False
     """Also each letter's own log-likelihood, in bases.jsonl."""
+    counted: list[Path] = []
+    """Files of sequences on which the cheap baseline beside the model is counted: a context model, each letter
+    by those before it. Give what the model was trained on."""
+    order: int = Field(default=12, ge=0, le=12)
+    """Letters of its longest context."""
 
     @model_validator(mode="after")
     def _strands(self) -> ScoreSequencesRecipe:

@@ -27,7 +27,7 @@ from training.launch import share_cores
 
 STAGE = "sequences"
 ROWS = "rows.csv"
-READ = ("model", "adapter", "files", "variants", "genome")
+READ = ("model", "adapter", "files", "variants", "genome", "counted")
 """Fields whose content is fingerprinted, so that their names do not matter to a run that goes on."""
 NATS_TO_BITS = 1.4426950408889634
 
@@ -47,6 +47,8 @@ class Evaluation:
         check_absent(recipe.out, overwrite)
         self.recipe, self.what, self.overwrite = recipe, what, overwrite
         self.ledger = Ledger(recipe.max_broken)
+        self.others: dict[str, Ledger] = {}
+        """Of files that are read beside those that are measured: what they are for -> their records."""
         self.figures: list[dict[str, Any]] = []
         self.extra: dict[str, list[str]] = {}
         """Further files: name -> lines."""
@@ -91,10 +93,12 @@ class Evaluation:
                 for name, lines in self.extra.items():
                     (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
                 (folder / FIGURES).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-                write_set_aside(folder / SET_ASIDE, self.ledger)
-                counts = {"records": self.ledger.as_dict(), "rows": len(rows)}
+                write_set_aside(folder / SET_ASIDE, self.ledger, *self.others.values())
+                read = {name: ledger.as_dict() for name, ledger in {"records": self.ledger, **self.others}.items()}
+                counts = {**read, "rows": len(rows)}
                 write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
-        say_read(self.what, self.ledger.as_dict(), recipe.out / SET_ASIDE)
+        for name, ledger in {self.what: self.ledger, **self.others}.items():
+            say_read(name, ledger.as_dict(), recipe.out / SET_ASIDE)
         print(sequences([document]).terminal())
         print(f"{self.what}: {len(rows):,} rows in {recipe.out / ROWS}, figures in {recipe.out / FIGURES}")
 
@@ -112,7 +116,7 @@ class Evaluation:
 
     def _inputs(self) -> dict[str, str]:
         values = {name: getattr(self.recipe, name, None) for name in READ[2:]}
-        read = {name: [value] if isinstance(value, Path) else value for name, value in values.items() if value is not None}
+        read = {name: [value] if isinstance(value, Path) else value for name, value in values.items() if value not in (None, [])}
         return {**identity(self.recipe.subject), **{name: fingerprint(*paths) for name, paths in read.items()}}
 
     def _plan(self, inputs: dict[str, str]) -> dict[str, Any]:

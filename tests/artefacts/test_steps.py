@@ -82,3 +82,23 @@ def test_inputs_by_content(tmp_path: Path) -> None:
     assert done(step)
     assert done(Step("a", step.recipe, step.run, inputs=dict))
     assert not done(Step("a", step.recipe, step.run, inputs=lambda: {"model": "another"}))
+
+
+def test_a_folder_of_several_sources_is_visited_again_and_what_reads_it_is_not(tmp_path: Path) -> None:
+    """`convert fetch` notes each source below its output, and keeps files that are right."""
+    out = tmp_path / "run" / "data"
+
+    def fetch(replace: bool) -> None:
+        steps.ran.append("data")
+        (out / "one").mkdir(parents=True, exist_ok=True)
+        if not (out / "one" / "file").exists():
+            (out / "one" / "file").write_text("1")
+        (out / "one" / "manifest.json").write_text("{}")
+
+    steps = Steps(Read(out=tmp_path / "run" / "read", reads=[out / "one" / "file"]))
+    steps.steps.insert(0, Step("data", Read(out=out), fetch))
+    assert steps.go() == ["data", "read"]
+    later(out / "one" / "manifest.json")
+    assert steps.go() == ["data"]
+    later(out / "one" / "file")
+    assert steps.go() == ["data", "read"]
