@@ -1,4 +1,4 @@
-"""Every command of the README runs, in the README's order, in a folder laid out as the README assumes, on tiny input."""
+"""Every command of README and guide runs, in their order, in a folder laid out as they assume, on tiny input; links lead somewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from llama_gene import main
 from tokenizer.create import CreateBase, create_base
 
 ROOT = CONFIGS.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, GUIDE = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/guide.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOMS = [path.name for path in ROOT.iterdir() if path.is_dir() and path.name not in ("runs", ".venv")]
 SMALL_ORGANISM = ["train_chromosomes=1", "heldout_chromosomes=1", "genes_per_chromosome=60", "train_documents=30", "heldout_documents=5"]
 SMALL_ORGANISM += [
     f"{task}={{train: 40, dev: 8, test: 12}}" for task in ("promoter", "splice", "gene_protein", "interaction", "stability", "function")
@@ -42,7 +44,7 @@ SMALLER = {
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    blocks = re.findall(r"```bash\n(.*?)```", README + GUIDE, flags=re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line for line in lines if line.startswith("llama-gene ")]
 
@@ -53,11 +55,29 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
-def test_paths_named_in_the_readme_exist() -> None:
-    named = re.findall(r"\]\(([\w./-]+)\)", README) + re.findall(r"(configs/[\w/-]+\.(?:yaml|json))", README)
-    assert named
-    missing = [path for path in named if not (ROOT / path).exists()]
-    assert missing == []
+def anchors(page: str) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_named_configs_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(rf"\b((?:{'|'.join(ROOMS)})/[\w/.-]+\.(?:py|md|yaml|json|jinja))\b", text)
+    if page.stem != "lab-notebook":  # it tells what was, under the names of its day
+        assert [path for path in named if not (ROOT / path).exists()] == []
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        target = (page.parent / path) if path else page
+        assert target.exists(), path
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{path}#{anchor}"
+
+
+def test_paragraphs_of_the_front_page_are_short() -> None:
+    text = re.sub(r"```.*?```|^\|.*$|^!?\[.*$", "", README, flags=re.DOTALL | re.MULTILINE)
+    long = [part for part in re.split(r"\n\s*\n|^- ", text, flags=re.MULTILINE) if len(part.split()) > 60]
+    assert long == []
 
 
 @pytest.mark.slow
@@ -83,6 +103,8 @@ def test_every_command_runs(
         words = line.removeprefix("llama-gene ").replace("../shared/data", str(tmp_path))
         extra = next((extra for start, extra in SMALLER.items() if words.startswith(start)), [])
         assert main([*shlex.split(words, comments=True), *extra]) == 0, f"{line}\n{capsys.readouterr().err}"
+    for block in re.findall(r"```python\n(.*?)```", README + GUIDE, flags=re.DOTALL):
+        exec(compile(block, "README", "exec"), {})
     page = Path("runs/my/report.html").read_text(encoding="utf-8")
     assert "simulated" in page
     assert "llama-gene" in capsys.readouterr().out
