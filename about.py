@@ -1,11 +1,15 @@
-"""What there is: `llama-gene list`, `schema`, `completion`. Nothing here works on data.
+"""What there is: `llama-gene list`, `schema`, `completion`, `doctor`. Nothing here works on data.
 
-All three take the words after them, the names of all commands, and what looks a command up.
+All of them take the words after them, the names of all commands, and what looks a command up.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import platform
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +19,19 @@ from configs import CONFIGS
 
 LISTS = ("tasks", "sources", "recipes")
 SHELLS = ("bash", "zsh", "tcsh")
-LISTS_AND_MORE = {"list": LISTS, "schema": (), "completion": SHELLS}
+LISTS_AND_MORE = {"list": LISTS, "schema": (), "completion": SHELLS, "doctor": ()}
+EXTRAS = {
+    "web": ("gradio", "the page of `serve`"),
+    "serving": ("fastapi", "the endpoint of `serve`"),
+    "harness": ("lm_eval", "the tasks of `eval export` can be run"),
+    "qlora": ("bitsandbytes", "`instruct train=qlora`"),
+    "gguf": ("gguf", "a base that is a GGUF file"),
+    "tracking": ("trackio", "`report_to=[trackio, tensorboard]`"),
+    "vllm": ("vllm", "a faster endpoint of `serve`; it is no extra of ours: `pip install vllm`"),
+    "flash_attn": ("flash_attn", "`attention=flash_attention_2` on a GPU: `pip install flash-attn`"),
+    "liger": ("liger_kernel", "`loss=liger` on a GPU: `pip install liger-kernel`"),
+}
+"""Package that tells whether it is there, and what it adds."""
 
 
 def listing(words: Sequence[str], names: Sequence[str], verb: Callable[[str], Verb]) -> str:
@@ -71,6 +87,34 @@ def completion(words: Sequence[str], names: Sequence[str], verb: Callable[[str],
         elif LISTS_AND_MORE.get(name):
             parser.add_argument("what", choices=LISTS_AND_MORE[name])
     return str(shtab.complete(whole, shell))
+
+
+def doctor(words: Sequence[str], names: Sequence[str], verb: Callable[[str], Verb]) -> str:
+    """`doctor`: versions, devices, memory, free disk, and what each package that is missing would add."""
+    import torch
+
+    from artefacts.children import cores
+    from artefacts.folder import package_versions
+
+    if words:
+        raise UserError(f"doctor: takes no words, and was given {' '.join(words)!r}")
+    rows = [("python", platform.python_version()), *package_versions().items()]
+    for number in range(torch.cuda.device_count()):
+        found = torch.cuda.get_device_properties(number)
+        bf16 = "bf16" if found.major >= 8 else "no bf16: use precision=fp32"
+        rows.append((f"GPU {number}", f"{found.name}, {found.total_memory / 2**30:.0f} GiB, {bf16}"))
+    if not torch.cuda.is_available():
+        rows.append(("GPU", "Metal" if torch.backends.mps.is_available() else "none that torch can use; everything runs on the CPU"))
+    rows.append(("CPU", f"{cores()} cores, {torch.backends.cpu.get_cpu_capability()}"))
+    if hasattr(os, "sysconf"):
+        rows.append(("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"))
+    rows.append(("free disk here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB"))
+    for name, (package, adds) in EXTRAS.items():
+        there = importlib.util.find_spec(package) is not None
+        how = "" if there or "pip" in adds else f": `pip install -e '.[{name}]'`"
+        rows.append((name, f"{'installed' if there else 'missing'}: {adds}{how}"))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {said}" for name, said in rows)
 
 
 def _one_of(words: Sequence[str], known: Sequence[str], command: str) -> str:

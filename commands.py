@@ -27,6 +27,8 @@ class Entry:
     example: str
     positional: str | None = None
     dry_run: str | Callable[[Any], None] | None = None
+    then: str = ""
+    """What usually comes next, without the program's name; fields of the recipe stand in braces."""
     adds: str = ""
     shares: Callable[[Any], bool] = lambda recipe: False
     aliases: dict[str, str] = field(default_factory=dict)
@@ -38,7 +40,7 @@ def verb(name: str) -> Verb[Any]:
     dry_run = (lambda recipe: _found(str(entry.dry_run))(recipe)) if isinstance(entry.dry_run, str) else entry.dry_run
     return Verb(
         _found(entry.recipe), _late(entry.work) if isinstance(entry.work, str) else entry.work, entry.summary, entry.example,
-        entry.positional, dry_run, entry.adds, entry.shares, entry.aliases,
+        entry.positional, dry_run, entry.then, entry.adds, entry.shares, entry.aliases,
     )  # fmt: skip
 
 
@@ -176,18 +178,21 @@ COMMANDS: dict[str, Entry] = {
         "tokenizer.create:CreateBase", "tokenizer.create:create_base", "make a tiny random base LLaMA",
         "Make a tiny random base LLaMA, its vocabulary trained on text or taken from an existing tokenizer.",
         "llama-gene tokenizer create --text corpus.jsonl --vocab-size 1024 --out runs/base",
+        then="tokenizer extend --base {out} --dna dna.json --protein protein.json --out runs/extended",
     ),
     "tokenizer train": Entry(
         "tokenizer.bpe.train:TrainBpe", "tokenizer.bpe.train:train_bpe", "train a gene vocabulary",
         "Train a gene BPE on FASTA files; or write letters or k-mers, which need none (--pieces kmers --k 6).",
         "llama-gene tokenizer train --alphabet dna --vocab-size 4096 --out runs/dna.json genome.fa.gz",
         positional="files",
+        then="tokenizer extend --base BASE --{alphabet} {out} … --out runs/extended",
     ),
     "tokenizer extend": Entry(
         "tokenizer.extend:Extend", "tokenizer.extend:extend_base", "extend a base LLaMA with gene vocabularies",
         "Extend a base LLaMA (tokenizer and embedding rows) with gene vocabularies. Text keeps exactly its ids.",
         "llama-gene tokenizer extend --base runs/base --dna runs/dna.json --protein runs/protein.json --out runs/extended",
         dry_run="tokenizer.extend:preview",
+        then="convert pack --recipe configs/corpora/example.yaml --tokenizer {out} --out runs/shards",
     ),
     "tokenizer inspect": Entry(
         "tokenizer.colours:InspectRecipe", "tokenizer.colours:inspect", "show how a text is cut into tokens",
@@ -207,23 +212,27 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene convert fetch refseq:GCF_000005845.2 gue --out data",
         positional="sources", dry_run="data_convert.fetch.fetch:preview", adds="folder",
         shares=lambda recipe: True,  # each source has a folder of its own
+        then="list tasks",
     ),
     "convert simulate": Entry(
         "data_convert.simulate.organism:SimulateRecipe", "data_convert.simulate.organism:simulate", "generate the simulated organism",
         "Generate the simulated organism: genomes, proteins, text and tasks, from a seed.",
         "llama-gene convert simulate --out runs/organism --seed 0",
+        then="convert tasks --cards 'sim/*' --source {out}/tasks --out runs/records",
     ),
     "convert pack": Entry(
         "data_convert.corpus.pack_recipe:PackRecipe", "data_convert.corpus.pack:pack", "pack corpora into token shards",
         "Pack genomes, proteins and text into token shards with document boundaries.",
         "llama-gene convert pack --recipe configs/corpora/example.yaml --tokenizer runs/extended --out runs/shards",
         shares=lambda recipe: recipe.part not in (None, "merge"),  # each part has a folder of its own
+        then="pretrain --model {tokenizer} --shards {out} --out runs/pretrained",
     ),
     "convert tasks": Entry(
         "data_convert.tasks.task_recipe:TasksRecipe", _tasks, "turn benchmarks into instruction records",
         "Turn benchmark files into instruction records, as their task cards say.",
         "llama-gene convert tasks --cards 'gue/*,lucaone/ppi' --source DATA --out runs/records\n"
         "llama-gene convert tasks --out runs/records 'tasks=[{card: gue/splice, source: DATA, train: 5000}]'",
+        then="instruct --model MODEL --records {out} --out runs/adapter",
     ),
     "convert audit": Entry(
         "data_convert.splits.audit:AuditRecipe", "data_convert.splits.audit:audit", "leakage between splits, and a split without it",
@@ -237,6 +246,7 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene pretrain --model runs/extended --shards runs/shards --out runs/pretrained learning_rate=5e-4\n"
         "deepspeed --num_gpus 8 --module pretrain --recipe configs/pretrain/llama3-8b.yaml",
         dry_run="pretrain.train:preview",
+        then="instruct --model {out} --records RECORDS --out runs/adapter",
     ),
     "instruct": Entry(
         "instruct.tune.recipe:InstructRecipe", _instruct, "instruction tuning",
@@ -244,16 +254,19 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene instruct --model runs/pretrained --records runs/records --out runs/adapter metric_every=200 patience=3\n"
         "deepspeed --num_gpus 8 --module instruct --recipe configs/instruct/llama3-8b.yaml",
         dry_run="instruct.tune.tune:preview",
+        then="eval predict --model {model} --adapter {out} --records {records} --out runs/predictions",
     ),
     "merge": Entry(
         "instruct.tune.merge:MergeRecipe", "instruct.tune.merge:merge", "merge an adapter into its model",
         "Merge a LoRA adapter into its model.",
         "llama-gene merge --model runs/pretrained --adapter runs/adapter --out runs/model",
+        then="chat --model {out}",
     ),
     "export": Entry(
         "instruct.tune.export:ExportRecipe", "instruct.tune.export:export", "write a model for others, GGUF too",
         "Write a finished model for others: sharded safetensors, model card, GGUF.",
         "llama-gene export --model runs/model --out runs/exported max_shard=2GB",
+        then="chat --model {out}",
     ),
     "chat": Entry(
         "instruct.talk.chat:ChatRecipe", "instruct.talk.chat:chat", "chat in the terminal",
@@ -281,6 +294,7 @@ COMMANDS: dict[str, Entry] = {
         "eval.recipe:PredictRecipe", "eval.ask.predict:predict", "predict held-out records with a model",
         "Predict held-out records: label log-likelihoods and greedy text.",
         "llama-gene eval predict --model runs/model --records runs/records --out runs/predictions/model",
+        then="eval score --records {records} --predictions {out} --out runs/metrics.json",
     ),
     "eval run": Entry(
         "eval.recipe:RunRecipe", _eval_run, "predict with several models, score, report",
@@ -331,6 +345,7 @@ COMMANDS: dict[str, Entry] = {
         "eval.baselines.recipe:BaselinesRecipe", "eval.baselines.run:run", "train and run the baselines",
         "Train and run the baselines: majority, k-mer regression, nearest training sequence, LucaOne's heads on frozen embeddings.",
         "llama-gene eval baselines --records runs/records --encoder runs/pretrained --out runs/baselines",
+        then="eval score --records {records} --predictions {out} … --out runs/metrics.json",
     ),
     "eval score": Entry(
         "eval.recipe:ScoreRecipe", _score, "score predictions",
@@ -338,6 +353,7 @@ COMMANDS: dict[str, Entry] = {
         "llama-gene eval score --records runs/records --predictions runs/predictions runs/baselines --out runs/metrics.json\n"
         "llama-gene eval score answers.json --out runs/metrics.json",
         positional="answers",
+        then="eval report --metrics {out} --out runs/report.html",
     ),
     "eval report": Entry(
         "eval.show.report:ReportRecipe", _report, "write the HTML report",

@@ -44,9 +44,9 @@ def _command(arguments: list[str]) -> None:
     if arguments[0] == "--version":
         print(f"llama-gene {version('llama-gene')}")
         return
-    if arguments[0] in ("list", "schema", "completion"):
+    if arguments[0] in about.LISTS_AND_MORE:
         word, *rest = arguments
-        told = {"list": about.listing, "schema": about.schema, "completion": about.completion}
+        told = {"list": about.listing, "schema": about.schema, "completion": about.completion, "doctor": about.doctor}
         print(told[word](rest, [*COMMANDS], verb))
         return
     if arguments[0] == "quickstart":
@@ -83,6 +83,7 @@ def _overview() -> str:
             *(_line(name, entry.short) for name, entry in COMMANDS.items()),
             _line("list", "tasks, sources or recipes that there are"),
             _line("schema", "the JSON schema of a command's recipe, for editors"),
+            _line("doctor", "versions, devices, disk, and what missing packages would add"),
             _line("completion", "a script that completes commands and flags in bash, zsh or tcsh"),
             "",
             "`llama-gene COMMAND --help` shows a command's fields and an example.",

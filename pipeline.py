@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.children import run_child
-from artefacts.command import Parser, Verb
+from artefacts.command import STEP, Parser, Verb
 from artefacts.errors import UserError, at
 from artefacts.owner import owned
 from artefacts.recipe import Recipe, apply_override, dump, read_yaml, validate
@@ -135,7 +136,8 @@ def run_all(pipeline: Pipeline, recipes: dict[str, Recipe], commands: dict[str, 
 
         def run(replace: bool) -> None:
             begun = time.monotonic()
-            code = run_child([sys.executable, "-P", "-m", "llama_gene", *command, *["--overwrite"] * replace])
+            words = [sys.executable, "-P", "-m", "llama_gene", *command, *["--overwrite"] * replace]
+            code = run_child(words, {**os.environ, STEP: name})
             if code:
                 print(f"{head}: failed with exit code {code}", file=sys.stderr)
                 raise SystemExit(code)

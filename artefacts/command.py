@@ -13,23 +13,30 @@ import contextlib
 import difflib
 import errno
 import json
+import logging
 import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from artefacts.errors import UserError
-from artefacts.folder import check_absent
+from artefacts.folder import check_absent, in_bytes
 from artefacts.inputs import broken_input
 from artefacts.owner import owned
 from artefacts.recipe import Recipe, dump, load
 
 R = TypeVar("R", bound=Recipe)
+NOISE = {"DeepSpeed": "Setting accelerator to CPU", "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit"}
+"""Warnings of libraries that say no more than that this machine is what it is: logger -> words."""
+STEP = "LLAMA_GENE_STEP"
+"""Is set in the environment of a command that is a step of a pipeline."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors that may name no file."""
 
@@ -47,6 +54,8 @@ class Verb(Generic[R]):
     """A list field that plain arguments fill, such as files."""
     dry_run: Callable[[R], None] | None = None
     """Prints more than the resolved recipe."""
+    then: str = ""
+    """The command that usually follows, with the recipe's fields in braces."""
     adds: str = ""
     """`folder` or `file`: adds to an output of that kind that exists, instead of refusing it."""
     shares: Callable[[R], bool] = lambda recipe: False
@@ -149,7 +158,7 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
         if verb.dry_run is not None:
             verb.dry_run(recipe)
         return
-    out = getattr(recipe, "out", None)
+    out, begun = getattr(recipe, "out", None), time.monotonic()
     with owned(out, shared=verb.shares(recipe)) if out is not None else contextlib.nullcontext():
         read = [path for path in recipe.read_values() if isinstance(path, Path)]
         if out is not None and not verb.adds:
@@ -166,6 +175,32 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
             raise UserError(
                 f"{wrong}; make or fetch it again. Seen as {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             ) from error
+    # of several processes the first speaks, and of a launcher with its children the launcher
+    if out is not None and out.exists() and not {"RANK", "LOCAL_RANK"} & os.environ.keys():
+        _close(recipe, out, time.monotonic() - begun, verb.then)
+
+
+def _close(recipe: Recipe, out: Path, seconds: float, then: str) -> None:
+    """The last lines of a command: what is there now, and what usually comes next. Steps of a pipeline know what comes next."""
+    files = [path for path in out.rglob("*") if path.is_file()] if out.is_dir() else [out]
+    size = in_bytes(sum(path.stat().st_size for path in files))
+    what = f"{len(files):,} files, {size}" if out.is_dir() else size
+    print(f"wrote {out}: {what}, in {seconds:,.1f} s")
+    if then and STEP not in os.environ:
+        print(f"next: llama-gene {then.format_map(vars(recipe))}")
+
+
+def quiet_libraries() -> None:
+    """Before any is imported: no report of their use over the network, no bars in a log, no warning that nobody can act on."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if sys.stderr is None or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # one of them is a line of carriage returns for each model
+    for logger, noise in NOISE.items():
+        logging.getLogger(logger).addFilter(partial(_is_no, noise))
+
+
+def _is_no(noise: str, record: logging.LogRecord) -> bool:
+    return noise not in record.getMessage()
 
 
 def guarded(work: Callable[[], Any]) -> int:
@@ -178,7 +213,7 @@ def guarded(work: Callable[[], Any]) -> int:
     def terminate(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)  # an exception, so that temporary outputs are removed
 
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # libraries report their use over the network otherwise
+    quiet_libraries()
     # nohup has set SIGHUP to be ignored, and so it stays
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, terminate) for number in numbers}

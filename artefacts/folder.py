@@ -333,3 +333,12 @@ def git_commit() -> str:
 def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Names whose values differ between two sets of settings, absent ones taken as None."""
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+
+
+def in_bytes(size: float) -> str:
+    """As a reader takes it in: 512 B, 34.5 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import llama_gene
@@ -406,6 +409,50 @@ def test_lists_name_what_other_commands_take(capsys: pytest.CaptureFixture[str],
 def test_the_schema_of_a_command_holds_its_fields(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert llama_gene.main(["schema", *name.split()]) == 0
     assert set(json.loads(capsys.readouterr().out)["properties"]) == set(llama_gene.verb(name).kind.model_fields)
+
+
+def test_doctor_says_what_is_here_and_what_is_missing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "vllm" else find_spec(name))
+    assert llama_gene.main(["doctor"]) == 0
+    told = dict(re.split("  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert told["torch"] == importlib.metadata.version("torch")
+    assert "cores" in told["CPU"]
+    assert told["vllm"].startswith("missing: a faster endpoint")
+    assert told["gguf"].startswith("installed") == (find_spec("gguf") is not None)
+    assert ("GPU 0" in told) == torch.cuda.is_available()
+
+
+def test_the_last_lines_say_what_was_written_and_what_comes_next(tmp_path: Path) -> None:
+    """Also where nobody looks: no bar, no carriage return, no warning that nobody can act on."""
+    words = ["tokenizer", "train", "--alphabet", "dna", "--pieces", "kmers", "--k", "3", "--out", "dna.json"]
+    environment = {key: value for key, value in os.environ.items() if key not in ("RANK", "LLAMA_GENE_STEP")}
+    environment["PYTHONPATH"] = str(CONFIGS.parent)
+    whole = subprocess.run(
+        [sys.executable, "-P", "-m", "llama_gene", *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    *_, wrote, after = whole.stdout.splitlines()
+    size = f"{(tmp_path / 'dna.json').stat().st_size / 1000:.1f} kB"
+    assert re.fullmatch(rf"wrote dna.json: {re.escape(size)}, in \d+\.\d s", wrote)
+    assert after == "next: llama-gene tokenizer extend --base BASE --dna dna.json … --out runs/extended"
+    step = subprocess.run(
+        [sys.executable, "-P", "-m", "llama_gene", *words, "--overwrite"], cwd=tmp_path,
+        env={**environment, "LLAMA_GENE_STEP": "dna"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "next:" not in step.stdout
+    noisy = subprocess.run(
+        [sys.executable, "-P", "-c", "import artefacts.command as c; c.quiet_libraries(); import peft, deepspeed"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "WARNING" not in noisy.stdout + noisy.stderr
+    assert "Failed to load" not in noisy.stderr
+
+
+@pytest.mark.parametrize("name", [name for name, entry in llama_gene.COMMANDS.items() if entry.then])
+def test_what_comes_next_is_a_command_and_names_fields(name: str) -> None:
+    then = llama_gene.COMMANDS[name].then
+    assert set(re.findall(r"{(\w+)}", then)) <= set(llama_gene.verb(name).kind.model_fields)
+    assert any(then.startswith(f"{known} ") for known in [*llama_gene.COMMANDS, "list"])
 
 
 def test_completion_completes_commands_flags_and_choices(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from artefacts.errors import UserError
-from artefacts.folder import MANIFEST, write_manifest
+from artefacts.folder import MANIFEST, in_bytes, write_manifest
 from artefacts.owner import owned
 from artefacts.recipe import Recipe
 from data_convert.fetch.checksums import RemoteFile, verify
@@ -145,7 +145,7 @@ def _plan(source: Source, recipe: FetchRecipe, found: Listing, overwrite: bool) 
 
 def _amount(plan: Plan) -> str:
     unknown = sum(file.size is None for file in plan.wanted)
-    text = f"  now       {plan.found.version or 'state of today'}: {len(plan.wanted)} files to fetch, {_human(plan.missing())}"
+    text = f"  now       {plan.found.version or 'state of today'}: {len(plan.wanted)} files to fetch, {in_bytes(plan.missing())}"
     text += f", {unknown} of unknown size" * bool(unknown) + f"; {len(plan.kept)} here already" * bool(plan.kept)
     return text + f"; it has no {', '.join(plan.found.absent)}" * bool(plan.found.absent)
 
@@ -154,7 +154,9 @@ def _check_disk(plans: list[Plan], out: Path) -> None:
     there = next(folder for folder in [out.absolute(), *out.absolute().parents] if folder.exists())
     free, needed = shutil.disk_usage(there).free, sum(plan.missing() for plan in plans)
     if needed and needed + SPARE > free:
-        raise UserError(f"{out}: {_human(needed)} to fetch, but only {_human(free)} of disk are free; make room, or choose with only=[…]")
+        raise UserError(
+            f"{out}: {in_bytes(needed)} to fetch, but only {in_bytes(free)} of disk are free; make room, or choose with only=[…]"
+        )
 
 
 def _fetch(plan: Plan, recipe: FetchRecipe, client: Client) -> None:
@@ -237,11 +239,3 @@ def _remove_empty(folder: Path, out: Path) -> None:
 
 def _bytes(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-def _human(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
