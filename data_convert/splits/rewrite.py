@@ -15,7 +15,7 @@ from data_convert.splits.assign import MIXED, TURNED, Split, crossing
 from data_convert.splits.groups import write_groups
 from data_convert.splits.pool import SPLITS, Pool, stream
 from data_convert.tasks.examples import Example
-from data_convert.tasks.records import RecordWriter
+from data_convert.tasks.records import RecordWriter, answer_of
 
 STAGE = "tasks"
 """What later stages ask for: they need not know that the split is another one."""
@@ -80,8 +80,8 @@ def _moved(record: dict[str, Any], name: str, writer: RecordWriter) -> str:
     file, line = record["source"].rsplit(":", 1)
     own = len(writer.card.inputs)
     inputs = {item["name"]: item["letters"] for item in record["inputs"][:own]}
-    answer = record["completion"][-1]["content"]
     meta, texts = record.get("meta", {}), record.get("texts", {})
-    example = Example(f"{old}-{row}", int(line), inputs, record["label"], answer, meta, file, texts, record["prompt"][:-1])
+    history, reason = record["prompt"][:-1], record.get("reason")
+    example = Example(f"{old}-{row}", int(line), inputs, record["label"], answer_of(record), meta, file, texts, history, reason)
     example.found = record["inputs"][own:]
     return writer.line(next(writer.records(example, name)))

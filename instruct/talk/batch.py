@@ -23,6 +23,7 @@ from artefacts.resume import check_rejected, rejected_path, work_on, write_rejec
 from data_convert.tasks.cards import TaskCard, load_card, read_cards
 from data_convert.tasks.examples import Example
 from data_convert.tasks.kinds import TableForm
+from data_convert.tasks.parse import before_reason
 from data_convert.tasks.records import RecordWriter
 from instruct.talk.batch_rows import Rows, Sample
 from instruct.talk.session import Session, check_model
@@ -120,6 +121,7 @@ class Task:
         self.card, self.recipe, self.session = card, recipe, session
         self._labels = card.choices
         self._writer = RecordWriter(card, "held-out", 0)
+        self._reason = None if card.answer_then_reason is None else ""  # its label is asked for as if one followed
         self.topk = min(recipe.topk, len(self._labels))
         pair = len(card.inputs) == 2
         self.header = [
@@ -137,14 +139,15 @@ class Task:
 
     def fitting(self, rows: Rows) -> Iterator[tuple[Sample, dict[str, Any]]]:
         """Samples with their records; one whose prompt leaves no room for an answer is set aside."""
-        from tokenizer.conversations import answer_ids, prompt_ids
+        from eval.ask.answer import candidate
+        from tokenizer.conversations import prompt_ids
 
         tokenizer, answer = self.session.tokenizer, 0
         for number, sample in enumerate(rows.read()):
-            example = Example(str(number), number, sample.inputs, "", "", {}, "input")
+            example = Example(str(number), number, sample.inputs, "", "", {}, "input", reason=self._reason)
             record = {**next(self._writer.records(example, "test")), "choices": self._labels}
             if not answer and self._labels and not self.written:
-                answer = max(len(answer_ids(tokenizer, record["prompt"], label)) for label in self._labels)
+                answer = max(len(candidate(tokenizer, record["prompt"], label, "reason" in record)) for label in self._labels)
             needed = len(prompt_ids(tokenizer, record["prompt"])) + (answer or 1)
             if needed > self.session.context:
                 rows.set_aside(sample, "too long for the model", f"{needed:,} tokens, it has {self.session.context:,}")
@@ -169,7 +172,8 @@ class Task:
 
     def _found(self, prediction: dict[str, Any]) -> list[Any]:
         if self.written:
-            return ["", prediction["text"].strip(), prediction["status"]]
+            said = before_reason(prediction["text"], self._reason is not None)
+            return ["", said.strip(), prediction["status"]]
         if self.card.answers.number:
             row = [prediction["predicted"]]
         else:
