@@ -134,7 +134,7 @@ def _score(recipe: Any, overwrite: bool) -> None:
     else:
         from eval.judge.score import score
 
-        score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite, recipe.reference, recipe.parts, made)
+        score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite, recipe.reference, recipe.parts, made, recipe.dev)
 
 
 def _report(recipe: Any, overwrite: bool) -> None:

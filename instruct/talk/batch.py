@@ -25,6 +25,7 @@ from data_convert.tasks.examples import Example
 from data_convert.tasks.kinds import TableForm
 from data_convert.tasks.parse import before_reason
 from data_convert.tasks.records import RecordWriter
+from eval.judge.calibration import temperature_of
 from instruct.talk.batch_rows import Rows, Sample
 from instruct.talk.session import Session, check_model
 
@@ -50,6 +51,8 @@ class BatchRecipe(Recipe):
     """Multi-class tasks: so many labels a row."""
     threshold: float = Field(0.5, ge=0, le=1)
     """Two classes: the second one from this probability on."""
+    temperatures: Path | None = None
+    """metrics.json of `eval score dev=…`, by this very model: probabilities of classes are those at the temperature fitted there."""
     group_rows: int = Field(512, ge=1)
     """Rows predicted and written together; an interruption costs at most these."""
     batch_tokens: int = Field(8192, ge=1)
@@ -71,8 +74,13 @@ def predict(recipe: BatchRecipe, *, overwrite: bool = False) -> None:
         pass  # what is wrong with a file shows before a model is opened
     rows = Rows(card, recipe.files, recipe.ground_truth)
     inputs: dict[str, Any] = {"model": fingerprint(recipe.model), "files": [fingerprint(path) for path in recipe.files]}
-    settings = recipe.model_dump(mode="json", exclude={"out", "files", "model", "records"})
-    task = Task(card, recipe, rows.two_ids, Session(recipe.model))
+    settings = recipe.model_dump(mode="json", exclude={"out", "files", "model", "records", "temperatures"})
+    temperature = 1.0
+    if recipe.temperatures is not None:
+        if not card.answers.one_label:
+            raise UserError(f"task {card.id}: a {card.kind} task has no temperature; leave temperatures out")
+        temperature = inputs["temperature"] = temperature_of(recipe.temperatures, card.id, recipe.model)
+    task = Task(card, recipe, rows.two_ids, Session(recipe.model), temperature)
     written = 0
     with (
         work_on(recipe.out, {**settings, "card": card.model_dump(mode="json"), **inputs}, overwrite=overwrite) as work,
@@ -117,8 +125,8 @@ def card_of(recipe: BatchRecipe) -> TaskCard:
 class Task:
     """From samples to lines of the table."""
 
-    def __init__(self, card: TaskCard, recipe: BatchRecipe, two_ids: bool, session: Session) -> None:
-        self.card, self.recipe, self.session = card, recipe, session
+    def __init__(self, card: TaskCard, recipe: BatchRecipe, two_ids: bool, session: Session, temperature: float = 1.0) -> None:
+        self.card, self.recipe, self.session, self._temperature = card, recipe, session, temperature
         self._labels = card.choices
         self._writer = RecordWriter(card, "held-out", 0)
         self._reason = None if card.answer_then_reason is None else ""  # its label is asked for as if one followed
@@ -178,7 +186,7 @@ class Task:
             row = [prediction["predicted"]]
         else:
             highest = max(prediction["logprobs"])
-            weights = [math.exp(value - highest) for value in prediction["logprobs"]]
+            weights = [math.exp((value - highest) / self._temperature) for value in prediction["logprobs"]]
             row = [weight / sum(weights) for weight in weights]
         return self.card.answers.cells(row, TableForm(self._labels, self.recipe.threshold, self.topk, _short))
 
