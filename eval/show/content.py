@@ -117,7 +117,8 @@ def comparison(document: dict[str, Any]) -> Table:
         )
     level = f"{document['provenance']['level']:.0%} after Holm's correction for {len(rows)} tasks"
     counts = f"{first} better on {better[first]}, {second} on {better[second]}, undecided on {better[None]}"
-    caption = f"{counts}, at {level}; paired on the same records."
+    ranks = ", ".join(f"{name} {mean:.2f}" for name, mean in document["ranks"]["average"].items())
+    caption = f"{counts}, at {level}; paired on the same records. Average rank: {ranks}."
     return Table(
         ["task", "n", "metric", first, second, "difference [95 %]", "p", "p (Holm)", "better"], rows, left=(0, 2, 8), caption=caption
     )
