@@ -117,7 +117,7 @@ def test_compare_writes_a_page_beside_its_figures(invented: Path) -> None:
     assert (found["ranks"]["tasks"], found["ranks"]["difference"]) == (4, None)
     page = (invented / "compared.html").read_text("utf-8")
     assert "Average rank: good 1.00, poor 2.00" in page
-    assert "simulated" in page
+    assert "Simulated tasks: 3" in page
 
 
 def test_the_page_is_named_where_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

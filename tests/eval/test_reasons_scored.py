@@ -17,8 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from data_convert.tasks.cards import load_card
 from data_convert.tasks.prompts import render
 from eval.ask.answer import candidate, prediction_of
+from eval.ask.harness import _why_not
 from eval.ask.predict import predict
 from eval.recipe import PredictRecipe
+from eval.show.chats import draw
 from instruct.talk.batch import BatchRecipe
 from instruct.talk.batch import predict as predict_table
 from instruct.talk.chat import _status
@@ -80,6 +82,20 @@ def test_the_first_line_is_read_and_the_text_is_kept(kind: str, text: str, parse
     assert (found["parsed"], found["text"]) == (parsed, text)
     plain = {name: value for name, value in record.items() if name != "reason"}
     assert prediction_of(plain, None, text)["parsed"] is None
+
+
+def test_others_are_not_given_answers_that_go_on() -> None:
+    record = reasoned("binary", 0, random.Random(0))
+    assert "a reason follows" in str(_why_not([record]))
+    assert _why_not([{name: value for name, value in record.items() if name != "reason"}]) is None
+
+
+def test_a_sample_chat_marks_the_label_and_shows_the_reason() -> None:
+    record = reasoned("binary", 0, random.Random(0))
+    line = prediction_of(record, [-0.1, -3.0], f"{record['label']}\nBecause of it.")
+    (chat,) = draw([line], {record["id"]: record}, 1, 0)
+    assert [bar.choice for bar in chat.bars if bar.gold] == [record["label"]]
+    assert chat.written == line["text"]
 
 
 def test_chat_and_batches_ask_as_evaluation_does(model_folder: Path, tmp_path: Path) -> None:
