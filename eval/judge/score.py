@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from tqdm import tqdm
@@ -160,7 +159,7 @@ def score_task(
     group_of: dict[str, str],
     seed: int,
     reference: str,
-    temperatures: Mapping[tuple[str, str], Line] = MappingProxyType({}),
+    temperatures: Mapping[tuple[str, str], Line] | None = None,
 ) -> Line:
     """What metrics.json says of one task.
 
@@ -171,7 +170,7 @@ def score_task(
     groups = [group_of[record["id"]] for record in truth] if all(record["id"] in group_of for record in truth) else None
     resamples = Resamples(len(truth), seed=seed, groups=groups)
     wanted = list(dict.fromkeys([*card["metrics"], *metrics_of(card["kind"], [record["label"] for record in truth])]))
-    systems, behind = measure_systems(wanted, runs_of, resamples, seed, temperatures)
+    systems, behind = measure_systems(wanted, runs_of, resamples, seed, temperatures or {})
     lengths = [sum(len(item["letters"]) for item in record.get("inputs", [])) for record in truth]
     for name, runs in runs_of.items():
         systems[name]["details"] = details(runs[0][1], lengths, seed)
