@@ -136,7 +136,7 @@ def _score(recipe: Any, overwrite: bool) -> None:
     else:
         from eval.judge.score import score
 
-        score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite, recipe.reference, recipe.parts, made)
+        score(recipe.records, recipe.predictions, recipe.out, recipe.seed, overwrite, recipe.reference, recipe.parts, made, recipe.dev)
 
 
 def _report(recipe: Any, overwrite: bool) -> None:
@@ -368,7 +368,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "eval leaderboard": Entry(
         "eval.show.leaderboard:LeaderboardRecipe", _leaderboard, "put many evaluations into one table",
-        "Put finished evaluations into one table, as Markdown, CSV and JSON: tasks beside systems, with average ranks.",
+        "Put finished evaluations into one table, as a page, Markdown, CSV and JSON: tasks beside systems, with average ranks.",
         "llama-gene eval leaderboard runs/core/metrics.json runs/splice/metrics.json --out runs/leaderboard",
         positional="metrics",
     ),

@@ -79,6 +79,8 @@ class RunRecipe(Recipe):
     """Finished folders of predictions to score beside them: of `eval baselines`, of other runs."""
     predict: Asking = Asking()
     """How the records are asked; the same for all models."""
+    calibrate: bool = False
+    """Predict dev records too, and fit temperatures on them (`dev` of `eval score`); not for endpoints, which give no likelihoods."""
     english: str | None = "english"
     """Text of configs/text by name, or a path, whose bits per byte are measured too; null for none."""
     score: dict[str, Any] = {}
@@ -122,6 +124,9 @@ class ScoreRecipe(Recipe):
     """One or more folders of `<system>.jsonl`: of `eval predict`, of `eval baselines`. One system in several: several seeds."""
     parts: list[Path] = []
     """Other folders of records that predictions may come from; each of their test records has to stand in `records` as it is."""
+    dev: list[Path] = []
+    """Folders of predictions of dev records (`eval predict split=dev`) by the same models: a temperature is fitted for each task of
+    classes, and calibration stands in metrics.json before and after."""
     out: Path
     """metrics.json to write."""
     reference: str = "llama-gene"
@@ -131,6 +136,7 @@ class ScoreRecipe(Recipe):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> ScoreRecipe:
-        if bool(self.answers) == bool(self.records and self.predictions) or (self.answers and (self.records or self.predictions)):
+        besides = self.records or self.predictions or self.dev
+        if bool(self.answers) == bool(self.records and self.predictions) or (self.answers and besides):
             raise ValueError("give records and predictions, or a file of answers: `eval score answers.json --out metrics.json`")
         return self

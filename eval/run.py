@@ -57,10 +57,21 @@ def planned(recipe: RunRecipe, verbs: dict[str, Verb[Any]]) -> list[tuple[str, V
         step(f"predict {name}", "predict", **subject.model_dump(), **asking, records=recipe.records, system=name, out=folders[name])
         for name, subject in recipe.models.items()
     ]
+    dev = {name: out / "dev" / name for name, subject in recipe.models.items() if recipe.calibrate and subject.endpoint is None}
+    alone = {**asking, "split": "dev", "controls": [], "greedy": False, "records": recipe.records}
+    steps += [
+        step(f"predict dev {name}", "predict", **recipe.models[name].model_dump(), **alone, system=name, out=folder)
+        for name, folder in dev.items()
+    ]
     local = [f"{s.model}+{s.adapter}" if s.adapter else str(s.model) for s in recipe.models.values() if s.endpoint is None]
     if recipe.english is not None and local:
         steps.append(step("retention", "retention", models=list(dict.fromkeys(local)), text=recipe.english, out=out / "retention.json"))
-    scored = {"records": recipe.records, "predictions": [*folders.values(), *recipe.predictions], "out": out / "metrics.json"}
+    scored = {
+        "records": recipe.records,
+        "predictions": [*folders.values(), *recipe.predictions],
+        "out": out / "metrics.json",
+        "dev": [*dev.values()],
+    }
     steps.append(step("score", "score", **scored, **recipe.score))
     first = next(iter(folders.values()))
     shown = {"title": recipe.title, "metrics": out / "metrics.json", "records": recipe.records, "predictions": first}

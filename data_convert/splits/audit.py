@@ -35,8 +35,8 @@ class AuditRecipe(Grouping):
     """Leakage of the official split of a records folder, and a leak-controlled split beside it."""
 
     WRITES = ("out", "write_split")
-    records: list[Path] = Field(min_length=1, max_length=1)
-    """Folder of `convert tasks`."""
+    records: list[Path] = Field(min_length=1)
+    """Folders of `convert tasks`; of several, what the tasks of one share with those of another is counted too."""
     out: Path | None = None
     """Folder for audit.json, audit.md and audit.html; without it the tables are only printed."""
     write_split: Path | None = None
@@ -50,12 +50,16 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     """Audit, print, and write what the recipe asks for; returns what audit.json holds.
 
     Raises:
-        UserError: an output exists, or `records` is no folder of records.
+        UserError: an output exists, `records` are no folders of records, or a split of several is to be written.
     """
     from data_convert.splits.page import tables, write_page
     from data_convert.splits.rewrite import rewrite
 
-    (records,) = recipe.records
+    records = recipe.records[0]
+    if recipe.write_split is not None and len(recipe.records) > 1:
+        raise UserError(
+            f"{recipe.write_split}: a split is written of one folder; convert the tasks of all into one, or leave write_split out"
+        )
     if recipe.write_split is not None and recipe.write_split.resolve() == records.resolve():
         raise UserError(f"{records}: the leak-controlled split goes beside the official one, not over it; choose another write_split")
     made = recipe.model_dump(mode="json")
@@ -63,15 +67,17 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
     for out in (recipe.out, None if written else recipe.write_split):
         if out is not None:
             check_absent(out, overwrite, recipe.records)
-    pool = read_pool(records)
+    pool = read_pool(*recipe.records)
     pairs, cluster = clusters(pool, recipe)
     found, split, left = mended(pool, cluster, recipe, recipe.seed, recipe.measure)
     official = nearest(pool, pool.split, TEST, recipe.measure, recipe.seed, recipe.clusters)
-    rule = f"leak-controlled split over all tasks of the folder: {recipe.rule}, seed {recipe.seed}"
+    where = "folder" if len(recipe.records) == 1 else "folders"
+    rule = f"leak-controlled split over all tasks of the {where}: {recipe.rule}, seed {recipe.seed}"
     ways = twins(pool, pairs, found)
     rows = np.unique(split.group[pool.node], return_counts=True)[1]
     document = {
         "records": {name: int((pool.split == side).sum()) for side, name in enumerate(SPLITS)},
+        "without_sequence": pool.plain,
         "tasks": [card.id for card in pool.cards],
         "sequences": {space.alphabet.name: len(space) for space in pool.spaces},
         "settings": recipe.model_dump(mode="json", exclude={"records", "out", "write_split"}),
@@ -96,7 +102,7 @@ def audit(recipe: AuditRecipe, *, overwrite: bool = False) -> dict[str, Any]:
             (folder / "audit.md").write_text(text, encoding="utf-8")
             write_page(document, folder / "audit.html")
             counts = {"records": document["records"], "sequences": document["sequences"]}
-            write_manifest(folder, STAGE, recipe=made, inputs={"records": fingerprint(records)}, counts=counts)
+            write_manifest(folder, STAGE, recipe=made, inputs={"records": fingerprint(*recipe.records)}, counts=counts)
         print(f"page: {recipe.out / 'audit.html'}")
     return document
 
@@ -169,4 +175,7 @@ def grouped_split(card: TaskCard, examples: Iterable[Example], split: Ints, how:
         for number, (example, side) in enumerate(zip(examples, split.tolist(), strict=True))
     )
     pool = pool_of([card], records)
+    if pool.plain:
+        n = sum(pool.plain[card.id].values())
+        raise UserError(f"task {card.id}: {n:,} rows have no sequence, and sequences are compared for group; leave group out for this task")
     return mended(pool, clusters(pool, how)[1], how, seed)[1]

@@ -34,6 +34,8 @@ def tables(document: dict[str, Any]) -> str:
     parts += ["## Contained in register (same strand, within 12 letters of the commonest offset), official split", _register(document)]
     parts += ["## Sizes, official → leak-controlled", _sizes(document)]
     parts += ["## Residual identity: best of each test sequence to any in train", _residual(document)]
+    if document["without_sequence"]:
+        parts += ["## Set aside: records without a sequence", _plain(document)]
     notes = [f"- {task}: {note}" for task, found in document["split"]["notes"].items() for note in found]
     if notes:
         parts += ["## To be said of the leak-controlled split", "\n".join(notes)]
@@ -68,6 +70,11 @@ def _register(document: dict[str, Any]) -> str:
         for row in _register_rows(document)
     ]
     return Table(header, cells, range(3)).aligned()
+
+
+def _plain(document: dict[str, Any]) -> str:
+    rows = [[task, *(f"{n:,}" for n in own.values())] for task, own in document["without_sequence"].items()]
+    return Table(["task", "train", "dev", "test"], rows).aligned()
 
 
 def _sizes(document: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""All sequences of a records folder, each distinct one once, and which record holds which.
+"""All sequences of one or several records folders, each distinct one once, and which record holds which.
 
 A *node* is a distinct sequence: DNA and RNA (as T) on whichever strand reads first, so that a sequence and its reverse
 complement are one node; a protein as it is. Nodes are numbered DNA first, longest first, then by letters: the numbers
@@ -9,6 +9,7 @@ Memory: the letters of each distinct sequence twice while reading, once afterwar
 
 from __future__ import annotations
 
+import itertools
 import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,7 +62,8 @@ class Space:
 
 @dataclass(frozen=True)
 class Pool:
-    """A records folder as arrays. Records are numbered train, dev, test, each file from its top."""
+    """Records folders as arrays. Records are numbered train, dev, test, each file from its top, folder after folder; those without a
+    sequence have no number."""
 
     cards: list[TaskCard]
     spaces: list[Space]
@@ -81,6 +83,8 @@ class Pool:
     """[sides] 1 where the record holds the node's reverse complement."""
     turned: NDArray[np.bool_]
     """[records] Whether the conversion added it to train as the reverse complement of another record."""
+    plain: dict[str, dict[str, int]]
+    """Task -> split -> records without a sequence, which are counted and set aside; tasks that have some."""
 
     @property
     def nodes(self) -> int:
@@ -97,13 +101,13 @@ class Pool:
         return np.concatenate([space.lengths for space in self.spaces])
 
 
-def stream(folder: Path) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+def stream(*folders: Path) -> Iterator[tuple[Path, int, dict[str, Any]]]:
     """Every record with its file and line, in the order of the pool.
 
     Raises:
         UserError: file:line of what is no record.
     """
-    for split in SPLITS:
+    for folder, split in itertools.product(folders, SPLITS):
         path = folder / f"{split}.jsonl"
         if not path.is_file():
             continue
@@ -122,16 +126,20 @@ def stream(folder: Path) -> Iterator[tuple[Path, int, dict[str, Any]]]:
                 yield path, number, record
 
 
-def read_pool(folder: Path) -> Pool:
-    """Read a folder of `llama-gene convert tasks`.
+def read_pool(*folders: Path) -> Pool:
+    """Read folders of `llama-gene convert tasks`.
 
     Raises:
-        UserError: no records folder, no record in it, a line that is no record, a task without a card, a repeated id, or a letter
-            outside the alphabet of its input.
+        UserError: no records folder, no record with a sequence in them, a line that is no record, a task without a card or in two folders,
+            a repeated id, or a letter outside the alphabet of its input.
     """
-    pool = pool_of(read_cards(folder), ((at(path, number), record) for path, number, record in stream(folder)))
+    cards = [(folder, card) for folder in folders for card in read_cards(folder)]
+    homes = {card.id: folder for folder, card in cards}
+    if twice := next(((folder, card.id) for folder, card in cards if homes[card.id] != folder), None):
+        raise UserError(f"{homes[twice[1]]}: task '{twice[1]}' stands in {twice[0]} too; give each task once")
+    pool = pool_of([card for _, card in cards], ((at(path, number), record) for path, number, record in stream(*folders)))
     if not len(pool.task):
-        raise UserError(f"{folder}: holds no record; convert the tasks again")
+        raise UserError(f"{', '.join(map(str, folders))}: holds no record with a sequence, and sequences are compared here")
     return pool
 
 
@@ -143,19 +151,22 @@ def pool_of(cards: list[TaskCard], records: Iterable[tuple[str, dict[str, Any]]]
     sides.append(0)
     labels: dict[str, int] = {}
     ids: set[bytes] = set()
+    plain: dict[str, dict[str, int]] = {}
     for where, record in tqdm(records, desc="read", unit="record", unit_scale=True, disable=None):
         if record["task"] not in places:
             raise UserError(f"{where}: task '{record['task']}' is not in cards.json; convert the tasks again")
         if (name := record["id"].encode()) in ids:
             raise UserError(f"{where}: id '{record['id']}' stands in the folder twice; ids must be unique")
         ids.add(name)
+        if not record["inputs"]:
+            own = plain.setdefault(record["task"], dict.fromkeys(SPLITS, 0))
+            own[record["split"]] += 1
+            continue
         task.append(places[record["task"]])
         split.append(SPLITS.index(record["split"]))
         turned.append(record["id"].endswith(REVERSED))
         value = sorted(record["label"], key=json.dumps) if isinstance(record["label"], list) else record["label"]
         label.append(labels.setdefault(json.dumps(value, ensure_ascii=False), len(labels)))
-        if not record["inputs"]:
-            raise UserError(f"{where}: {record['task']} asks without a sequence, and sequences are compared here; convert it apart")
         for item in record["inputs"]:
             alphabet = PROTEIN if item["modality"] == "protein" else DNA
             letters = item["letters"].upper()
@@ -191,6 +202,7 @@ def pool_of(cards: list[TaskCard], records: Iterable[tuple[str, dict[str, Any]]]
         node=numbers,
         strand=np.frombuffer(strand, np.int64),
         turned=np.frombuffer(turned, np.int64) == 1,
+        plain=plain,
     )
 
 

@@ -15,7 +15,7 @@ from data_convert.splits.assign import MIXED, TURNED, Split, crossing
 from data_convert.splits.groups import write_groups
 from data_convert.splits.pool import SPLITS, Pool, stream
 from data_convert.tasks.examples import Example
-from data_convert.tasks.records import RecordWriter
+from data_convert.tasks.records import RecordWriter, answer_of
 
 STAGE = "tasks"
 """What later stages ask for: they need not know that the split is another one."""
@@ -26,7 +26,7 @@ def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[s
 
     Beside them stands groups.tsv: which test records are related, for intervals that draw whole groups (groups.py).
     A record that changes its split gets an id of its new split (`task/test/train-17`) and is written as the conversion would have
-    written it there, wording included; inputs, answer, label, source and meta stay.
+    written it there, wording included; inputs, answer, label, source and meta stay. One without a sequence stays in its split.
 
     Args:
         recipe: what made the split, for the manifest.
@@ -44,9 +44,15 @@ def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[s
         with ExitStack() as stack:
             handles = {name: stack.enter_context((folder / f"{name}.jsonl").open("w", encoding="utf-8")) for name in SPLITS}
             bar = tqdm(stream(source), total=len(pool.task), desc="write", unit="record", unit_scale=True, disable=None)
-            for number, (path, line, record) in enumerate(bar):
+            number = -1
+            for path, line, record in bar:
                 ledger = ledgers[record["task"]]
                 ledger.read += 1
+                if not record["inputs"]:
+                    ledger.written += 1
+                    handles[record["split"]].write(writers[record["task"]].line(record))
+                    continue
+                number += 1
                 if split.split[number] < 0:
                     ledger.reject(TURNED if pool.turned[number] else MIXED, f"{at(path.name, line)} ({record['id']})")
                     continue
@@ -62,8 +68,11 @@ def rewrite(pool: Pool, split: Split, source: Path, out: Path, *, recipe: dict[s
         write_groups(folder, pool, split.group, tested)
         counts, written = {}, []
         for card, row in zip(pool.cards, split.report, strict=True):
-            n = {name: row["leak_controlled"][name] for name in SPLITS if row["official"][name] or row["leak_controlled"][name]}
-            note = "; ".join([rule, *split.notes[card.id], f"official split: {card.split_note}"])
+            plain = pool.plain.get(card.id, dict.fromkeys(SPLITS, 0))
+            sizes = {name: (row["official"][name], row["leak_controlled"][name], plain[name]) for name in SPLITS}
+            n = {name: now + own for name, (before, now, own) in sizes.items() if before or now or own}
+            stay = [f"{sum(plain.values()):,} records without a sequence stay where they are"] if any(plain.values()) else []
+            note = "; ".join([rule, *split.notes[card.id], *stay, f"official split: {card.split_note}"])
             written.append(card.model_copy(update={"n": n, "split_note": note}).model_dump(mode="json"))
             counts[card.id] = {**ledgers[card.id].as_dict(), "n": n, "inputs_also_in_train": {name: 0 for name in n if name != "train"}}
         (folder / "cards.json").write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -80,8 +89,8 @@ def _moved(record: dict[str, Any], name: str, writer: RecordWriter) -> str:
     file, line = record["source"].rsplit(":", 1)
     own = len(writer.card.inputs)
     inputs = {item["name"]: item["letters"] for item in record["inputs"][:own]}
-    answer = record["completion"][-1]["content"]
     meta, texts = record.get("meta", {}), record.get("texts", {})
-    example = Example(f"{old}-{row}", int(line), inputs, record["label"], answer, meta, file, texts, record["prompt"][:-1])
+    history, reason = record["prompt"][:-1], record.get("reason")
+    example = Example(f"{old}-{row}", int(line), inputs, record["label"], answer_of(record), meta, file, texts, history, reason)
     example.found = record["inputs"][own:]
     return writer.line(next(writer.records(example, name)))

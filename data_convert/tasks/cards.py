@@ -84,6 +84,11 @@ class TaskCard(Recipe):
     """`label.txt` of LucaOne below the source folder: the names behind class indices (labels.py)."""
     label_evidence: str
     """How the meaning of the labels is known."""
+    answer_then_reason: str | None = None
+    """What follows the answer on a line of its own, for people: a template of columns of the row, `{answer}`, and `{meaning}`, what
+    its label means. Scores are of the answer alone; rows without such a text are left out."""
+    earlier: list[str] = Field(default_factory=list)
+    """Turns before the prompt, the user's and the assistant's by turns, as templates like the prompts."""
     list_choices: bool = True
     """Whether prompts list the labels. Where they do not, records carry no choices either; cards.json does."""
     grid: Grid | None = None
@@ -118,6 +123,17 @@ class TaskCard(Recipe):
         """
         return self.answers.choices(self)
 
+    @property
+    def besides(self) -> list[str]:
+        """What prompts show besides the inputs: a row's own text and options, earlier turns."""
+        return [*self.texts, *self.options, *self.earlier]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Columns that `answer_then_reason` shows."""
+        fields = self._fields(self.answer_then_reason or "")
+        return [field for field in dict.fromkeys(fields) if field not in ("answer", "meaning")]
+
     @field_validator("labels", mode="before")
     @classmethod
     def _text_keys(cls, labels: Any) -> Any:
@@ -145,7 +161,11 @@ class TaskCard(Recipe):
         if self.prompts.eval in self.prompts.train and not self.texts:
             raise ValueError("prompts.eval is one of prompts.train; evaluation asks in words that training has not seen")
         for template in [*self.prompts.train, self.prompts.eval]:
-            self._check_template(template)
+            self._check_template("".join([*self.earlier, template]))
+        if len(self.earlier) % 2:
+            raise ValueError("earlier: a question and its answer by turns, so an even number of them")
+        if self.answer_then_reason is not None:
+            self._check_reason(self.answer_then_reason)
         if self.strand_symmetric and any(item.modality != "dna" for item in self.inputs):
             raise ValueError("strand_symmetric is for tasks whose inputs are all dna")
         if self.symmetric and (len(self.inputs) != 2 or self.inputs[0].modality != self.inputs[1].modality):
@@ -174,28 +194,37 @@ class TaskCard(Recipe):
                 raise ValueError("a fasta task has one input, and its header line is the label (no 'label' key), or has named columns")
         elif not self.label:
             raise ValueError("label: name the column that holds the label")
-        if self.format == "uniprot" and self.label not in COLUMNS:
-            raise ValueError(f"label: a uniprot card asks for one of {', '.join(COLUMNS)}")
+        if self.format == "uniprot" and not {self.label, *self.texts, *self.reasons} - {"name"} <= COLUMNS.keys():
+            raise ValueError(f"label: a uniprot card asks for one of {', '.join(COLUMNS)}, and shows those and name")
         if self.format in ("csv", "tsv") and not self.header and not self.columns:
             raise ValueError("columns: a file without a header row needs the names of its columns")
         if (self.crop == "column") != (self.crop_column is not None):
             raise ValueError("crop: column and crop_column (a column of 0-based positions) go together")
 
+    def _check_reason(self, template: str) -> None:
+        fields = self._fields(template)
+        if self.format == "chat" or not fields or ("meaning" in fields and not self.answers.one_label):
+            raise ValueError("answer_then_reason: shows columns of the row, {answer}, or of classes {meaning}; chats have none")
+
     def _check_template(self, template: str) -> None:
         inputs = [*(item.name for item in self.inputs), *self.texts, *(["options"] if self.options else [])]
         allowed = [*inputs, "choices"] if self.list_choices and self.answers.labelled else inputs
-        try:
-            parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
-        except ValueError as error:
-            raise ValueError(f"prompt '{template}': {error}; write a literal brace twice") from None
-        fields = [str(field) for _, field, _, _ in parsed]
-        if any(form or conversion for _, _, form, conversion in parsed):
-            raise ValueError(f"prompt '{template}': fields are plain names, without ':' or '!'")
+        fields = self._fields(template)
         for field in fields:
             if field not in allowed:
                 raise ValueError(f"prompt '{template}': unknown field '{{{field}}}'; known here: {', '.join(allowed)}")
         if absent := [name for name in inputs if name not in fields]:
             raise ValueError(f"prompt '{template}': never shows {', '.join(f'{{{name}}}' for name in absent)}")
+
+    @staticmethod
+    def _fields(template: str) -> list[str]:
+        try:
+            parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
+        except ValueError as error:
+            raise ValueError(f"prompt '{template}': {error}; write a literal brace twice") from None
+        if any(form or conversion for _, _, form, conversion in parsed):
+            raise ValueError(f"prompt '{template}': fields are plain names, without ':' or '!'")
+        return [str(field) for _, field, _, _ in parsed]
 
 
 def load_card(path_or_id: str | Path) -> TaskCard:

@@ -8,6 +8,7 @@ Files are read twice: once to check every row and choose, keeping a key and a cl
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from data_convert.tasks.publish import publish
 from data_convert.tasks.records import RecordWriter
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
 from data_convert.tasks.token_lengths import TokenLengths
+from sequences.columnar import HubSplit
 
 STAGE = "tasks"
 DEV_SHARE = 0.1
@@ -85,6 +87,7 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
     ids = [job.card.id for job in jobs]
     if repeated := next((name for name in ids if ids.count(name) > 1), None):
         raise UserError(f"task '{repeated}' is in the recipe twice; the records' ids would be the same. Remove one")
+    _say_licences(jobs)
     lengths = TokenLengths(recipe.tokenizer, recipe.seed) if recipe.tokenizer is not None else None
     for job in tqdm(jobs, desc="check", unit="task", disable=None):
         _survey(job, recipe.max_broken)
@@ -149,6 +152,13 @@ def _places(card: TaskCard, entry: TaskEntry) -> dict[str, list[Place]]:
     """Split -> what there is of the file that the entry or else the card names."""
     files = (entry.files or card.files).model_dump()
     return {split: places(entry.source, file, card.where) for split, file in files.items() if file is not None}
+
+
+def _say_licences(jobs: list[_Job]) -> None:
+    """Of the datasets of the Hub that are about to be downloaded."""
+    found = [(place.path, job.card.source.licence) for job in jobs for its in _places(job.card, job.entry).values() for place in its]
+    for name, licence in {path.name: licence for path, licence in found if isinstance(path, HubSplit) and not path.copy.is_dir()}.items():
+        print(f"downloads {name} from the Hub; its licence: {licence or 'not known'}", file=sys.stderr)
 
 
 def _job(card: TaskCard, entry: TaskEntry, recipe: TasksRecipe) -> _Job:

@@ -46,6 +46,8 @@ class Example:
     """What the prompts show besides: the card's texts, and its options as they are shown."""
     history: list[dict[str, str]] = field(default_factory=list)
     """Messages before the question, of a conversation."""
+    reason: str | None = None
+    """What follows the answer, where the card says that something does."""
     found: list[dict[str, str]] = field(default_factory=list)
     """Sequences that stand in a conversation's questions and earlier answers, as records have inputs."""
 
@@ -79,6 +81,7 @@ class Reader:
         labels, self.note = resolve_labels(card, source)
         self.card = card.model_copy(update={"labels": labels})
         self._row_id = card.row_id or ["id"]
+        self._reasons, self._meanings = card.reasons, {label.name: label.meaning for label in labels.values()}
         files = {item.sequences for item in card.inputs if item.sequences}
         genomes = {item.region.genome for item in card.inputs if item.region is not None}
         self._inputs = InputReader(
@@ -147,12 +150,21 @@ class Reader:
         if card.options:
             raw, texts["options"] = self._lettered(raw, values, name or prefix + unnamed)
         label, answer, beyond = card.answers.read(card, raw)
+        reason = None if card.answer_then_reason is None else self._reason(card.answer_then_reason, values, answer)
         inputs, cropped = self._inputs.read(values)
         ledger.changes["cropped"] += cropped
         ledger.changes["beyond_grid"] += beyond
         if name:
             seen.add(identity)
-        return Example(name or prefix + unnamed, row.line, inputs, label, answer, row.meta, history=history, found=found, texts=texts)
+        example = Example(name or prefix + unnamed, row.line, inputs, label, answer, row.meta, texts=texts, history=history)
+        example.found, example.reason = found, reason
+        return example
+
+    def _reason(self, template: str, values: dict[str, Any], answer: str) -> str:
+        if "\n" in answer:
+            raise Rejected("an answer of several lines, and its reason begins on the next")
+        shown = {column: _text(column, values, "reason") for column in self._reasons}
+        return template.format_map({**shown, "answer": answer, "meaning": self._meanings.get(answer, "")})
 
     def _lettered(self, raw: Any, values: dict[str, Any], name: str) -> tuple[str, str]:
         """The letter of the right option, and the row's options as they are shown, in an order that follows from its name."""
@@ -184,12 +196,12 @@ class Reader:
         return raw
 
 
-def _text(column: str, values: dict[str, Any]) -> str:
+def _text(column: str, values: dict[str, Any], what: str = "prompt") -> str:
     text = values.get(column, "")
     if isinstance(text, list):
         text = "\n".join(str(part) for part in text)
     if not text.strip():
-        raise Rejected("no text for the prompt", column)
+        raise Rejected(f"no text for the {what}", column, on_purpose=what == "reason")
     return _checked(text)
 
 

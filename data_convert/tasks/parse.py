@@ -46,6 +46,11 @@ class Parsed:
     status: Status
 
 
+def before_reason(text: str, reasoned: bool) -> str:
+    """The answer itself, where a reason follows it on the next line."""
+    return text.strip().partition("\n")[0] if reasoned else text
+
+
 def same_text(text: str) -> str:
     """Normal form of an answer: outer blanks and one final full stop removed, case folded."""
     return text.strip().removesuffix(".").casefold()

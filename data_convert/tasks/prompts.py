@@ -20,10 +20,11 @@ def render(card: TaskCard, inputs: Mapping[str, str], template: str, rng: random
         rng: shuffles the choices (training); None keeps the card's order (evaluation, chat).
 
     Raises:
-        UserError: inputs that are not the card's, letters outside an input's alphabet, or a card whose prompts show text of a row.
+        UserError: inputs that are not the card's, letters outside an input's alphabet, or a card whose prompts show text of a
+            row, or follow on other turns.
     """
-    if card.texts or card.options:
-        raise UserError(f"task {card.id}: its prompts show a row's own text ({', '.join([*card.texts, *card.options])}); write the prompt")
+    if card.besides:
+        raise UserError(f"task {card.id}: its prompts show a row's own text or other turns ({', '.join(card.besides)}); write the prompt")
     expected = [item.name for item in card.inputs]
     if set(inputs) != set(expected):
         raise UserError(f"task {card.id}: needs the inputs {', '.join(expected)}; given: {', '.join(inputs) or 'none'}")

@@ -32,7 +32,7 @@ def publish(folder: Path, cards: list[TaskCard]) -> None:
 
     messages, inputs = listed("role", "content"), listed("name", "modality", "letters")
     columns = [*texts("id", "task", "split", "kind"), ("prompt", messages), ("completion", messages), ("choices", pa.list_(pa.string()))]
-    schema = pa.schema([*columns, ("inputs", inputs), *texts("source", *AS_JSON)])
+    schema = pa.schema([*columns, ("inputs", inputs), *texts("source", "reason", *AS_JSON)])
     (folder / "data").mkdir()
     written = []
     for split in SPLITS:

@@ -52,7 +52,7 @@ class RecordWriter:
 
     def _record(self, example: Example, inputs: dict[str, str], identity: str, split: str) -> dict[str, Any]:
         card = self.card
-        template, names = card.prompts.eval, self._choices
+        template, names, history = card.prompts.eval, self._choices, example.history
         if split == "train":
             rng = self._rng
             rng.seed(f"{self.seed}/{identity}")  # a stream of its own: a row's prompt does not depend on the rows before it
@@ -62,12 +62,15 @@ class RecordWriter:
                 rng.shuffle(names)
         fields = {name: f"{self._tags[name][0]}{letters}{self._tags[name][1]}" for name, letters in inputs.items()}
         fields |= example.texts
+        if card.earlier and not history:
+            roles = ("user", "assistant") * len(card.earlier)
+            history = [{"role": role, "content": fill(turn, fields, names)} for role, turn in zip(roles, card.earlier, strict=False)]
         record: dict[str, Any] = {
             "id": identity,
             "task": card.id,
             "split": split,
             "kind": card.kind,
-            "prompt": [*example.history, {"role": "user", "content": fill(template, fields, names)}],
+            "prompt": [*history, {"role": "user", "content": fill(template, fields, names)}],
             "completion": [{"role": "assistant", "content": example.answer}],
             "label": example.label,
             "choices": self._listed,
@@ -77,11 +80,20 @@ class RecordWriter:
         }
         if example.texts:
             record["texts"] = example.texts
+        if example.reason is not None:
+            record["completion"][0]["content"] += f"\n{example.reason}"
+            record["reason"] = example.reason
         if self._listed is None:
             del record["choices"]
         if example.meta:
             record["meta"] = example.meta
         return record
+
+
+def answer_of(record: dict[str, Any]) -> str:
+    """The answer that is trained, without the reason that may follow it on the next line."""
+    answer: str = record["completion"][0]["content"]
+    return answer.removesuffix(f"\n{record['reason']}") if "reason" in record else answer
 
 
 def with_choices(folder: Path, records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -178,7 +190,9 @@ def _problem_of_label(record: dict[str, Any]) -> str | None:
         return "the record has no answer (label)"
     if not are_texts(choices):
         return "its choices are no list of texts"
-    return KINDS[record["kind"]].problem(label, choices, record["completion"][0]["content"])
+    if not is_text(record.get("reason", "")) or ("\n" in (answer := answer_of(record)) and "reason" in record):
+        return "its reason is not the text behind the first line of its answer"
+    return KINDS[record["kind"]].problem(label, choices, answer)
 
 
 def check_inputs(model: Path | None, records: Path, *splits: str) -> dict[str, list[dict[str, Any]]]:

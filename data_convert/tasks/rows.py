@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError, at
+from data_convert.tasks.card_fields import ITEM_SEPARATOR
 from data_convert.tasks.cards import TaskCard
 from data_convert.tasks.chats import answers
 from data_convert.tasks.kinds import Rejected
@@ -125,7 +126,7 @@ def _table_rows(card: TaskCard, path: Path, fields: Mapping[str, str]) -> Iterat
     if card.header:
         table.names = _header(card, table, fields)
     # an answer in words may span lines; elsewhere a stray quotation mark would swallow the rows up to the next one
-    words = {*card.texts, *card.options, *([card.label] if card.answers.in_words or card.options else [])}
+    words = {*card.texts, *card.options, *card.reasons, *([card.label] if card.answers.in_words or card.options else [])}
     table.one_line = [place for place, name in enumerate(table.names) if name not in words]
     names = table.names
     for line, cells, problem in table.rows():
@@ -153,7 +154,7 @@ def _header(card: TaskCard, table: Table, fields: Mapping[str, str]) -> list[str
 def _needed(card: TaskCard, fields: Mapping[str, str]) -> list[str]:
     """Columns that a file has to have: what the card names, but for what the file's name says."""
     needed = [*(column for item in card.inputs for column in item.columns), *card.row_id, *card.where]
-    needed += [*card.texts, *card.options, *(column for split in card.split_where.values() for column in split)]
+    needed += [*card.texts, *card.options, *card.reasons, *(column for split in card.split_where.values() for column in split)]
     return [column for column in dict.fromkeys([*needed, card.label, card.crop_column]) if column and column not in fields]
 
 
@@ -234,7 +235,13 @@ def _uniprot_rows(card: TaskCard, path: Path) -> Iterator[Row]:
             yield Row(entry.line, {}, entry.reason)
         else:
             value, meta = _uniprot_label(entry, label)
-            yield Row(entry.line, {"id": entry.accession, "sequence": entry.sequence, label: value}, "", meta)
+            beside = {name: ITEM_SEPARATOR.join(_listed(entry, name)) for name in (*card.texts, *card.reasons)}
+            yield Row(entry.line, {"id": entry.accession, "sequence": entry.sequence, **beside, label: value}, "", meta)
+
+
+def _listed(entry: Entry, name: str) -> list[str]:
+    value = entry.name if name == "name" else _uniprot_label(entry, name)[0]
+    return [value] if isinstance(value, str) else value
 
 
 def _uniprot_label(entry: Entry, label: str) -> tuple[Any, dict[str, Any]]:

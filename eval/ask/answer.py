@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 from data_convert.tasks.kinds import KINDS
+from data_convert.tasks.parse import before_reason
 from eval.ask.branches import PRUNE_FROM
 from eval.ask.likelihood import answered
 from eval.ask.trie import Trie
@@ -61,12 +63,23 @@ def batches_of(tokenizer: Any, records: list[Line], batch_tokens: int) -> Iterat
 
 def _answers(tokenizer: Any, record: Line) -> list[list[int]]:
     """Ids of every choice as an answer; none for multilabel: its answer is any number of the choices, so no one of them has its score."""
-    return [answer_ids(tokenizer, record["prompt"], choice) for choice in KINDS[record["kind"]].asked(record["choices"])]
+    asked = KINDS[record["kind"]].asked(record["choices"])
+    return [candidate(tokenizer, record["prompt"], choice, "reason" in record) for choice in asked]
+
+
+def candidate(tokenizer: Any, prompt: list[Line], choice: str, reasoned: bool) -> list[int]:
+    """Ids of a choice as an answer: up to the end of its turn, or of its line where a reason stands on the next one."""
+    if not reasoned:
+        return answer_ids(tokenizer, prompt, choice)
+    # what two reasons have in common is no part of them; templates strip a line's end that nothing follows
+    pair = (answer_ids(tokenizer, prompt, f"{choice}\n{reason}") for reason in ("A", "The"))
+    return [one for one, _ in takewhile(lambda both: both[0] == both[1], zip(*pair, strict=False))]
 
 
 def answer_batch(model: Any, tokenizer: Any, batch: Batch, asking: Asking) -> Iterator[Line]:
     answers = _answers(tokenizer, batch[0][0])
-    room = max(map(len, answers)) + MORE_ROOM if answers else asking.max_new_tokens
+    reasoned = "reason" in batch[0][0]
+    room = (max(map(len, answers)) if answers else 0) + (asking.max_new_tokens if reasoned or not answers else MORE_ROOM)
     prune_nats = asking.prune_nats if KINDS[batch[0][0]["kind"]].one_label else None  # an expectation asks for all of the grid
     rows, texts = answered(model, tokenizer, [ids for _, ids in batch], answers, room, asking.greedy or not answers, prune_nats)
     known = answers if prune_nats is None or len(Trie(answers)) <= PRUNE_FROM else []  # bounds are not divided by lengths
@@ -78,12 +91,13 @@ def prediction_of(record: Line, logprobs: list[float] | None, text: str | None, 
     """One prediction. `logprobs` are those of whole answers, so their softmax is the labels' probabilities; divided by
     `label_tokens`, end-of-turn token included, they are normalised by length. Where unlikely labels may be bounds only, it is null."""
     kind, choices = KINDS[record["kind"]], record["choices"]
-    parsed = kind.parse(text, choices) if text is not None else None
+    said = None if text is None else before_reason(text, "reason" in record)
+    parsed = kind.parse(said, choices) if said is not None else None
     return {
         **head_of(record),
         "logprobs": logprobs,
         "label_tokens": [len(answer) for answer in answers] or None,
-        "predicted": kind.predicted(text, parsed, logprobs, choices),
+        "predicted": kind.predicted(said, parsed, logprobs, choices),
         "text": text,
         "parsed": parsed.value if parsed else None,
         "status": parsed.status if parsed else None,

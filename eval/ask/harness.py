@@ -121,6 +121,8 @@ def _why_not(records: list[dict[str, Any]]) -> str | None:
     kind = KINDS[records[0]["kind"]]
     if not kind.one_label:
         return f"{kind.name} tasks have no single right label"
+    if "reason" in records[0]:
+        return "a reason follows its answers, and the harness compares whole answers"
     if any(len(record["prompt"]) != 1 for record in records):
         return "its prompts have more than one message"
     return None

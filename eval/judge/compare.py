@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_file, write_manifest
 from artefacts.recipe import Recipe
 from data_convert.tasks.cards import read_cards
+from data_convert.tasks.kinds import LOWER_IS_BETTER
+from eval.judge.ranks import LEVEL, ranks_of
 from eval.judge.score import provenance, score_tasks
 from eval.predictions import Run, check_parts, find_runs
-
-LEVEL = 0.05
+from eval.show.content import comparison
+from eval.show.leaderboard import board_page
 
 
 class CompareRecipe(Recipe):
@@ -29,7 +32,8 @@ class CompareRecipe(Recipe):
     parts: list[Path] = []
     """Other folders of records that predictions may come from; each of their test records has to stand in `records` as it is."""
     out: Path
-    """JSON file to write: the figures of both, their differences with intervals, p and p after Holm's correction."""
+    """JSON file to write: the figures of both, their differences with intervals, p and p after Holm's correction; beside it a page,
+    `<name>.html`, with their average ranks."""
     seed: int = 0
     """Draws the bootstrap resamples, the same for both."""
 
@@ -40,7 +44,11 @@ def compare(recipe: CompareRecipe, *, overwrite: bool = False) -> dict[str, Any]
     Raises:
         UserError: what `eval score` refuses; a folder of several systems; no task that both have.
     """
-    check_absent(recipe.out, overwrite)
+    page = recipe.out.with_suffix(".html")
+    if page == recipe.out:
+        raise UserError(f"{recipe.out}: JSON goes here, and a page of that name beside it; call it {recipe.out.with_suffix('.json')}")
+    for out in (recipe.out, page):
+        check_absent(out, overwrite)
     check_parts(recipe.records, recipe.parts)
     first, second = (folder.resolve() for folder in recipe.runs)
     names = (
@@ -62,11 +70,22 @@ def compare(recipe: CompareRecipe, *, overwrite: bool = False) -> dict[str, Any]
     for task, p in zip(tasks, corrected, strict=True):
         task["p_holm"] = p
         task["better"] = None if p is None or p >= LEVEL else names[0] if task["difference"]["value"] > 0 else names[1]
-    document = {"provenance": {**provenance(recipe.seed, names, names[0]), "level": LEVEL}, "runs": names, "tasks": tasks}
-    with new_file(recipe.out, overwrite=overwrite) as file:
+    known = [task for task in tasks if task["difference"]["value"] is not None]
+    ranks = ranks_of([{name: task[name]["value"] * (1 if task["metric"] in LOWER_IS_BETTER else -1) for name in names} for task in known])
+    document = {
+        "provenance": {**provenance(recipe.seed, names, names[0]), "level": LEVEL},
+        "runs": names,
+        "ranks": asdict(ranks),
+        "tasks": tasks,
+    }
+    with new_file(recipe.out, overwrite=overwrite) as file, new_file(page, overwrite=overwrite) as beside:
+        simulated = sum(card["simulated"] for card in cards if card["id"] in {task["task"] for task in tasks})
+        lead = "Two runs on the same records, task by task."
+        beside.write_text(board_page(" and ".join(names), lead, comparison(document), ranks, simulated), encoding="utf-8")
         file.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
         inputs = {"records": fingerprint(recipe.records), "predictions": fingerprint(*recipe.runs)}
-        write_manifest(recipe.out, "comparison", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(tasks)})
+        for out in (recipe.out, page):
+            write_manifest(out, "comparison", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(tasks)})
     return document
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from data_convert.tasks.kinds import LOWER_IS_BETTER
-from eval.judge.answers import CONFUSION, Answers, statistic
+from eval.judge.answers import CONFUSION, PROBABILITY, Answers, statistic
 from eval.judge.bootstrap import Resamples, Sampled, combined
 from eval.predictions import Line
 
@@ -17,9 +18,13 @@ Runs = list[tuple[str, list[Line]]]
 
 
 def measure_systems(
-    wanted: Sequence[str], runs_of: dict[str, Runs], resamples: Resamples, seed: int
+    wanted: Sequence[str], runs_of: dict[str, Runs], resamples: Resamples, seed: int, temperatures: Mapping[tuple[str, str], Line]
 ) -> tuple[dict[str, Line], dict[str, dict[str, Sampled]]]:
-    """The figures of each system for metrics.json, and the resamples behind those of `predicted`."""
+    """The figures of each system for metrics.json, and the resamples behind those of `predicted`.
+
+    Args:
+        temperatures: system and run -> what calibration.py fitted on dev records of this task.
+    """
     systems: dict[str, Line] = {}
     behind: dict[str, dict[str, Sampled]] = {}
     for name, runs in runs_of.items():
@@ -44,6 +49,11 @@ def measure_systems(
         if len(per_token) == len(runs):
             labels = [metric for metric in wanted if metric in CONFUSION]
             system["normalised"] = {"metrics": _figures([_sampled(labels, one, resamples) for one in per_token], own_seed)[0]}
+        fitted = [{"run": run, **own} for run, _ in runs if (own := temperatures.get((name, run)))]
+        if len(fitted) == len(runs):
+            scaled = [replace(one, logprobs=one.logprobs / own["temperature"]) for one, own in zip(given, fitted, strict=True)]
+            shares = [_sampled([metric for metric in wanted if metric in PROBABILITY], one, resamples) for one in scaled]
+            system["calibrated"] = {"metrics": _figures(shares, own_seed)[0], "runs": fitted}
         if len(runs) > 1:
             system["runs"] = [
                 {"run": run, "metrics": {metric: round(one[metric].value, 6) for metric in figures}}

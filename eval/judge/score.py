@@ -8,7 +8,7 @@ log-likelihood per answer token, where the lines say how many tokens each has.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from data_convert.tasks.kinds import KINDS
 from data_convert.tasks.records import each_record
 from eval.judge.answers import metrics_of
 from eval.judge.bootstrap import LEVEL, RESAMPLES, Resamples
+from eval.judge.calibration import Temperatures, fit_all
 from eval.judge.details import details
 from eval.judge.measure import Runs, differences, measure_systems
 from eval.judge.texts import bleu_signature
@@ -40,6 +41,7 @@ def score(
     reference: str = MODEL,
     parts: Sequence[Path] = (),
     made: dict[str, Any] | None = None,
+    dev: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Write and return the document of `metrics.json`. The same inputs and seed give the same bytes.
 
@@ -48,6 +50,7 @@ def score(
         reference: the system that the others are compared with, where it is present.
         parts: other folders of records, all of whose test records are in `records`, that predictions may come from.
         made: the recipe, for the manifest.
+        dev: folders of predictions of dev records by the same models, for temperatures (calibration.py).
 
     Raises:
         UserError: a folder lacks its files; predictions were made from other records; a system's lines for a task are not
@@ -60,12 +63,17 @@ def score(
     folders = [predictions] if isinstance(predictions, Path) else list(predictions)
     check_parts(records, parts)
     runs = find_runs(folders, records, parts)
-    tasks = score_tasks(records, cards, runs, seed, reference)
+    temperatures = fit_all(_truth(records, cards, "dev"), runs, find_runs(dev, records, parts)) if dev else {}
+    tasks = score_tasks(records, cards, runs, seed, reference, temperatures)
     tested = {task["task"] for task in tasks}
     document: dict[str, Any] = {
         "provenance": {
             **provenance(seed, sorted(runs), reference),
-            "inputs": {"records": fingerprint(records), "predictions": fingerprint(*folders)},
+            "inputs": {
+                "records": fingerprint(records),
+                "predictions": fingerprint(*folders),
+                **({"dev": fingerprint(*dev)} if dev else {}),
+            },
             "made_from": _made_from(folders),
             "tasks_without_test_records": [card["id"] for card in cards if card["id"] not in tested],
         },
@@ -77,7 +85,9 @@ def score(
     return document
 
 
-def score_tasks(records: Path, cards: list[Line], runs: dict[str, list[Run]], seed: int, reference: str) -> list[Line]:
+def score_tasks(
+    records: Path, cards: list[Line], runs: dict[str, list[Run]], seed: int, reference: str, temperatures: Temperatures | None = None
+) -> list[Line]:
     """What metrics.json says of each task that has test records, in the order of the cards.
 
     Args:
@@ -88,7 +98,8 @@ def score_tasks(records: Path, cards: list[Line], runs: dict[str, list[Run]], se
     tasks = []
     for card in tqdm([card for card in cards if card["id"] in truth], desc="score", unit="task", disable=None):
         rows = truth[card["id"]]
-        tasks.append(score_task(card, rows, _runs_of(rows, runs, lines), group_of, seed, reference))
+        fitted = {run: own[card["id"]] for run, own in (temperatures or {}).items() if card["id"] in own}
+        tasks.append(score_task(card, rows, _runs_of(rows, runs, lines), group_of, seed, reference, fitted))
     return tasks
 
 
@@ -112,9 +123,9 @@ def write_metrics(document: dict[str, Any], out: Path, overwrite: bool, made: di
         write_manifest(out, "metrics", recipe=made, inputs=inputs, counts={"tasks": len(document["tasks"])})
 
 
-def _truth(records: Path, cards: list[Line]) -> dict[str, list[Line]]:
-    """Task -> test records, in agreement with its card."""
-    path = records / "test.jsonl"
+def _truth(records: Path, cards: list[Line], split: str = "test") -> dict[str, list[Line]]:
+    """Task -> its records of the split, in agreement with its card."""
+    path = records / f"{split}.jsonl"
     truth = by_task(each_record(path))
     known = {card["id"]: card for card in cards}
     if unknown := sorted(truth.keys() - known.keys()):
@@ -141,7 +152,15 @@ def _runs_of(truth: list[Line], runs: dict[str, list[Run]], lines: dict[Path, di
     return found
 
 
-def score_task(card: Line, truth: list[Line], runs_of: dict[str, Runs], group_of: dict[str, str], seed: int, reference: str) -> Line:
+def score_task(
+    card: Line,
+    truth: list[Line],
+    runs_of: dict[str, Runs],
+    group_of: dict[str, str],
+    seed: int,
+    reference: str,
+    temperatures: Mapping[tuple[str, str], Line] | None = None,
+) -> Line:
     """What metrics.json says of one task.
 
     Args:
@@ -151,7 +170,7 @@ def score_task(card: Line, truth: list[Line], runs_of: dict[str, Runs], group_of
     groups = [group_of[record["id"]] for record in truth] if all(record["id"] in group_of for record in truth) else None
     resamples = Resamples(len(truth), seed=seed, groups=groups)
     wanted = list(dict.fromkeys([*card["metrics"], *metrics_of(card["kind"], [record["label"] for record in truth])]))
-    systems, behind = measure_systems(wanted, runs_of, resamples, seed)
+    systems, behind = measure_systems(wanted, runs_of, resamples, seed, temperatures or {})
     lengths = [sum(len(item["letters"]) for item in record.get("inputs", [])) for record in truth]
     for name, runs in runs_of.items():
         systems[name]["details"] = details(runs[0][1], lengths, seed)

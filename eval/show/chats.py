@@ -11,6 +11,7 @@ import numpy as np
 
 from data_convert.tasks.card_fields import ITEM_SEPARATOR, NO_ITEM
 from data_convert.tasks.kinds import KINDS
+from data_convert.tasks.records import answer_of
 from eval.judge.probability import probabilities
 from sequences.spans import sequences
 
@@ -85,7 +86,7 @@ def _chat(line: dict[str, Any], record: dict[str, Any]) -> Chat:
     bars: list[Bar] = []
     if line["logprobs"]:
         shares = probabilities(np.array([line["logprobs"]], dtype=float))[0]
-        gold = record["completion"][-1]["content"]
+        gold = answer_of(record)
         bars = [Bar(choice, float(p), choice == gold) for choice, p in zip(line["choices"], shares, strict=True)]
         bars.sort(key=lambda bar: -bar.share)
     return Chat(

@@ -117,7 +117,8 @@ def comparison(document: dict[str, Any]) -> Table:
         )
     level = f"{document['provenance']['level']:.0%} after Holm's correction for {len(rows)} tasks"
     counts = f"{first} better on {better[first]}, {second} on {better[second]}, undecided on {better[None]}"
-    caption = f"{counts}, at {level}; paired on the same records."
+    ranks = ", ".join(f"{name} {mean:.2f}" for name, mean in document["ranks"]["average"].items())
+    caption = f"{counts}, at {level}; paired on the same records. Average rank: {ranks}."
     return Table(
         ["task", "n", "metric", first, second, "difference [95 %]", "p", "p (Holm)", "better"], rows, left=(0, 2, 8), caption=caption
     )
@@ -205,7 +206,9 @@ def of_task(task: dict[str, Any], reference: str) -> dict[str, Table]:
         scores, own = task["systems"][system], colour(system, reference)
         said = scores.get("greedy", {"invalid_rate": 0.0, "refused_rate": 0.0})
         unread = f"(invalid {share(said['invalid_rate'])}, refused {share(said['refused_rate'])})"
-        for part, what, small in (("", "", ""), ("normalised", ", per token", ""), ("greedy", ", written", unread)):
+        fitted = [f"{run['temperature']:.2f} by {run['n']:,} dev records" for run in scores.get("calibrated", {}).get("runs", [])]
+        scaled = ("calibrated", ", calibrated", f"(temperature {', '.join(fitted)})")
+        for part, what, small in (("", "", ""), scaled, ("normalised", ", per token", ""), ("greedy", ", written", unread)):
             found = scores.get(part) if part else scores
             if found is not None:
                 figures = [figure(found["metrics"].get(metric)) for metric in task["metrics"]]

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from data_convert.tasks.kinds import KINDS
+from eval.judge.ranks import Ranks
 from eval.show.content import OTHER, colour, in_order, is_control, name_of, primary
 from pages.charts import Axis, Series, chart
 
@@ -33,6 +34,20 @@ def task_figures(task: Task, reference: str) -> dict[str, Any]:
     if confusion:
         figures["confusion"] = {"system": who, **confusion}
     return figures
+
+
+def ranks_chart(ranks: Ranks) -> Markup | None:
+    """Critical differences as intervals, a row for each system, the best first; None where there are too few tasks."""
+    if ranks.difference is None:
+        return None
+    half = ranks.difference / 2
+    rows = [
+        Series(name, [(mean, float(place))], place and OTHER, bars=[(mean - half, mean + half)], sizes=[5])
+        for place, (name, mean) in enumerate(ranks.average.items())
+    ]
+    x = Axis.over("average rank", [end for mean in ranks.average.values() for end in (mean - half, mean + half)])
+    alt = f"Average ranks over {ranks.tasks} tasks, with critical differences"
+    return Markup(chart(rows, x, Axis("", names=[name_of(name) for name in ranks.average]), alt=alt, size=(350, 60 + 24 * len(rows))))
 
 
 def _intervals(task: Task, reference: str) -> str | None:

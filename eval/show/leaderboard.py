@@ -21,9 +21,13 @@ from artefacts.errors import UserError
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from data_convert.tasks.kinds import LOWER_IS_BETTER
+from eval.judge.ranks import LEVEL, Ranks, ranks_of
 from eval.show.content import best_published, figure, is_control, name_of, read_stage
+from eval.show.figures import ranks_chart
+from pages.page import render_page
 from pages.tables import Cell, Table
 
+TEMPLATE = Path(__file__).with_name("leaderboard.html.jinja")
 Standing = dict[str, Any]
 """One figure: task, system, metric, value, low, high and what they rest on."""
 
@@ -34,7 +38,7 @@ class LeaderboardRecipe(Recipe):
     metrics: list[Path] = Field(min_length=1)
     """Files of `eval score`, or folders that hold a metrics.json; plain arguments are these. One task in several: several runs."""
     out: Path
-    """Folder for leaderboard.md, leaderboard.csv and leaderboard.json."""
+    """Folder for leaderboard.html, leaderboard.md, leaderboard.csv and leaderboard.json."""
     title: str = "Leaderboard"
 
 
@@ -56,9 +60,25 @@ def leaderboard(recipe: LeaderboardRecipe, *, overwrite: bool = False) -> str:
             writer = csv.DictWriter(file, standings[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(standings)
+        n = sum(task["n"] for task in tasks.values())
+        about = f"{len(tasks)} tasks, {n:,} test records. The best measured figure of each task is marked."
+        simulated = sum(task["simulated"] for task in tasks.values())
+        page = board_page(recipe.title, about, compared(standings, tasks, mark=""), ranks(standings), simulated)
+        (folder / "leaderboard.html").write_text(page, encoding="utf-8")
         counts = {"documents": len(documents), "figures": len(standings)}
         write_manifest(folder, "leaderboard", recipe=recipe.model_dump(mode="json"), inputs={"metrics": fingerprint(*files)}, counts=counts)
     return compared(standings, tasks, mark="").terminal()
+
+
+def board_page(title: str, lead: str, table: Table, ranks: Ranks, simulated: int) -> str:
+    """One self-contained page: the table, and the plot of critical differences where there are tasks enough.
+
+    Args:
+        simulated: how many of the tasks are.
+    """
+    plot = ranks_chart(ranks)
+    context = {"title": title, "lead": lead, "it": table, "ranks": ranks, "plot": plot, "level": LEVEL, "simulated": simulated}
+    return render_page(TEMPLATE, context)
 
 
 def standings_of(documents: dict[Path, dict[str, Any]]) -> list[Standing]:
@@ -123,32 +143,19 @@ def check_alike(rows: Sequence[Standing]) -> None:
                 )
 
 
-def average_ranks(standings: Sequence[Standing]) -> tuple[dict[str, float], int]:
-    """System -> mean rank over the tasks that all measured systems have (1 is best, equals share), and how many tasks those are."""
-    from scipy.stats import rankdata
-
+def ranks(standings: Sequence[Standing]) -> Ranks:
+    """Of the measured systems."""
     of_task: dict[str, dict[str, float]] = {}
     for row in standings:
         if not row["published"]:
             of_task.setdefault(row["task"], {})[row["system"]] = _cost(row)
-    systems = sorted({system for own in of_task.values() for system in own})
-    shared = [own for own in of_task.values() if own.keys() == set(systems)]
-    ranks = [rankdata([own[system] for system in systems]) for own in shared]
-    return {system: float(fmean(rank[place] for rank in ranks)) for place, system in enumerate(systems) if ranks}, len(shared)
-
-
-def critical_difference(systems: int, tasks: int) -> float:
-    """Average ranks closer than this are not told apart at 5 % (Nemenyi; Demsar 2006, section 3.2.2)."""
-    from scipy.stats import studentized_range
-
-    return float(studentized_range.ppf(0.95, systems, 1e9) / 2**0.5 * (systems * (systems + 1) / (6 * tasks)) ** 0.5)
+    return ranks_of([*of_task.values()])
 
 
 def compared(standings: Sequence[Standing], tasks: dict[str, dict[str, Any]], mark: str = "**") -> Table:
     """A row for every task, a column for every system; `mark` around the best measured figure, the best published one last."""
-    ranks, shared = average_ranks(standings)
-    measured = {row["system"] for row in standings if not row["published"]}
-    systems = sorted(measured, key=lambda name: (ranks.get(name, 0.0), name))
+    found = ranks(standings)
+    systems = [*found.average] or sorted({row["system"] for row in standings if not row["published"]})
     rows: list[list[Cell]] = []
     for task, group in groupby(standings, key=itemgetter("task")):
         own = {row["system"]: row for row in group if not row["published"]}
@@ -156,15 +163,14 @@ def compared(standings: Sequence[Standing], tasks: dict[str, dict[str, Any]], ma
         best, published = first["value"], best_published(tasks[task])
         cells = [figure(own.get(system)) for system in systems]
         cells = [
-            Cell(f"{mark}{cell.text}{mark}", cell.small) if system in own and own[system]["value"] == best else cell
+            Cell(f"{mark}{cell.text}{mark}", cell.small, good=True) if system in own and own[system]["value"] == best else cell
             for system, cell in zip(systems, cells, strict=True)
         ]
         last = Cell("–") if published is None else Cell(f"{published['value']:.3f}{' †' if published['note'] else ''}", published["model"])
         rows.append([*map(Cell, (task + (" (simulated)" if first["simulated"] else ""), f"{first['n']:,}", first["metric"])), *cells, last])
     caption = "[95 %] of the test records; ± over runs of several seeds, then with their widest interval. † another split or setting."
-    if len(systems) > 1 and shared:
-        rows.append(
-            [Cell("average rank"), Cell(f"{shared} tasks"), Cell(""), *(Cell(f"{ranks[system]:.2f}") for system in systems), Cell("")]
-        )
-        caption += f" Average ranks closer than {critical_difference(len(systems), shared):.2f} are not told apart at 5 % (Nemenyi)."
+    if len(systems) > 1 and found.tasks:
+        means = [Cell(f"{mean:.2f}") for mean in found.average.values()]
+        rows.append([Cell("average rank"), Cell(f"{found.tasks} tasks"), Cell(""), *means, Cell("")])
+        caption += f" {found}"
     return Table(["task", "n", "metric", *map(name_of, systems), "published"], rows, left=(0, 2), caption=caption)

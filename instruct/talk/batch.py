@@ -23,7 +23,9 @@ from artefacts.resume import check_rejected, rejected_path, work_on, write_rejec
 from data_convert.tasks.cards import TaskCard, load_card, read_cards
 from data_convert.tasks.examples import Example
 from data_convert.tasks.kinds import TableForm
+from data_convert.tasks.parse import before_reason
 from data_convert.tasks.records import RecordWriter
+from eval.judge.calibration import temperature_of
 from instruct.talk.batch_rows import Rows, Sample
 from instruct.talk.session import Session, check_model
 
@@ -49,6 +51,8 @@ class BatchRecipe(Recipe):
     """Multi-class tasks: so many labels a row."""
     threshold: float = Field(0.5, ge=0, le=1)
     """Two classes: the second one from this probability on."""
+    temperatures: Path | None = None
+    """metrics.json of `eval score dev=…`, by this very model: probabilities of classes are those at the temperature fitted there."""
     group_rows: int = Field(512, ge=1)
     """Rows predicted and written together; an interruption costs at most these."""
     batch_tokens: int = Field(8192, ge=1)
@@ -70,8 +74,13 @@ def predict(recipe: BatchRecipe, *, overwrite: bool = False) -> None:
         pass  # what is wrong with a file shows before a model is opened
     rows = Rows(card, recipe.files, recipe.ground_truth)
     inputs: dict[str, Any] = {"model": fingerprint(recipe.model), "files": [fingerprint(path) for path in recipe.files]}
-    settings = recipe.model_dump(mode="json", exclude={"out", "files", "model", "records"})
-    task = Task(card, recipe, rows.two_ids, Session(recipe.model))
+    settings = recipe.model_dump(mode="json", exclude={"out", "files", "model", "records", "temperatures"})
+    temperature = 1.0
+    if recipe.temperatures is not None:
+        if not card.answers.one_label:
+            raise UserError(f"task {card.id}: a {card.kind} task has no temperature; leave temperatures out")
+        temperature = inputs["temperature"] = temperature_of(recipe.temperatures, card.id, recipe.model)
+    task = Task(card, recipe, rows.two_ids, Session(recipe.model), temperature)
     written = 0
     with (
         work_on(recipe.out, {**settings, "card": card.model_dump(mode="json"), **inputs}, overwrite=overwrite) as work,
@@ -116,10 +125,11 @@ def card_of(recipe: BatchRecipe) -> TaskCard:
 class Task:
     """From samples to lines of the table."""
 
-    def __init__(self, card: TaskCard, recipe: BatchRecipe, two_ids: bool, session: Session) -> None:
-        self.card, self.recipe, self.session = card, recipe, session
+    def __init__(self, card: TaskCard, recipe: BatchRecipe, two_ids: bool, session: Session, temperature: float = 1.0) -> None:
+        self.card, self.recipe, self.session, self._temperature = card, recipe, session, temperature
         self._labels = card.choices
         self._writer = RecordWriter(card, "held-out", 0)
+        self._reason = None if card.answer_then_reason is None else ""  # its label is asked for as if one followed
         self.topk = min(recipe.topk, len(self._labels))
         pair = len(card.inputs) == 2
         self.header = [
@@ -137,14 +147,15 @@ class Task:
 
     def fitting(self, rows: Rows) -> Iterator[tuple[Sample, dict[str, Any]]]:
         """Samples with their records; one whose prompt leaves no room for an answer is set aside."""
-        from tokenizer.conversations import answer_ids, prompt_ids
+        from eval.ask.answer import candidate
+        from tokenizer.conversations import prompt_ids
 
         tokenizer, answer = self.session.tokenizer, 0
         for number, sample in enumerate(rows.read()):
-            example = Example(str(number), number, sample.inputs, "", "", {}, "input")
+            example = Example(str(number), number, sample.inputs, "", "", {}, "input", reason=self._reason)
             record = {**next(self._writer.records(example, "test")), "choices": self._labels}
             if not answer and self._labels and not self.written:
-                answer = max(len(answer_ids(tokenizer, record["prompt"], label)) for label in self._labels)
+                answer = max(len(candidate(tokenizer, record["prompt"], label, "reason" in record)) for label in self._labels)
             needed = len(prompt_ids(tokenizer, record["prompt"])) + (answer or 1)
             if needed > self.session.context:
                 rows.set_aside(sample, "too long for the model", f"{needed:,} tokens, it has {self.session.context:,}")
@@ -169,12 +180,13 @@ class Task:
 
     def _found(self, prediction: dict[str, Any]) -> list[Any]:
         if self.written:
-            return ["", prediction["text"].strip(), prediction["status"]]
+            said = before_reason(prediction["text"], self._reason is not None)
+            return ["", said.strip(), prediction["status"]]
         if self.card.answers.number:
             row = [prediction["predicted"]]
         else:
             highest = max(prediction["logprobs"])
-            weights = [math.exp(value - highest) for value in prediction["logprobs"]]
+            weights = [math.exp((value - highest) / self._temperature) for value in prediction["logprobs"]]
             row = [weight / sum(weights) for weight in weights]
         return self.card.answers.cells(row, TableForm(self._labels, self.recipe.threshold, self.topk, _short))
 

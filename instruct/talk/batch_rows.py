@@ -48,8 +48,8 @@ class Rows:
     """
 
     def __init__(self, card: TaskCard, files: list[Path], ground_truth: str | None) -> None:
-        if not 1 <= len(card.inputs) <= 2 or card.texts:
-            texts = f" and the texts {', '.join(card.texts)}" if card.texts else ""
+        if not 1 <= len(card.inputs) <= 2 or card.texts or card.options:
+            texts = f" and the texts {', '.join([*card.texts, *card.options])}" if card.texts or card.options else ""
             raise UserError(f"task {card.id}: {len(card.inputs)} sequences{texts} a row; one or two sequences can be predicted in batches")
         self.card, self.ground_truth = card, ground_truth
         self.ledger, self.rejected = Ledger(), list[tuple[str, str, str]]()

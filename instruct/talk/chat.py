@@ -262,7 +262,7 @@ def _of_task(name: str | None) -> Asked | None:
 def _ranked(session: Session, messages: Messages, asked: Asked) -> tuple[dict[str, float], str | None]:
     """Probabilities, likeliest first; or none, and why not: the answer stands all the same."""
     try:
-        found = session.probabilities(messages, list(asked.labels))
+        found = session.probabilities(messages, asked.labels, asked.reasoned)
     except UserError as error:
         return {}, f"no probabilities: {error}"
     return dict(sorted(found.items(), key=lambda item: -item[1])), None
@@ -270,6 +270,6 @@ def _ranked(session: Session, messages: Messages, asked: Asked) -> tuple[dict[st
 
 def _status(answer: str, asked: Asked | None) -> str:
     """valid, invalid or refused, as evaluation reads the answer: with labels it must be one of them."""
-    from data_convert.tasks.parse import parse_label, parse_text
+    from data_convert.tasks.parse import before_reason, parse_label, parse_text
 
-    return (parse_label(answer, asked.labels) if asked else parse_text(answer)).status
+    return (parse_label(before_reason(answer, asked.reasoned), asked.labels) if asked else parse_text(answer)).status

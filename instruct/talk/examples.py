@@ -60,7 +60,7 @@ class Examples:
             size = min(LONGEST, card.max_letters)
             letters = {item.name: "".join(draw.choices(LETTERS[item.modality], k=size)) for item in card.inputs}
             note = "Made-up letters: they only show the form of the prompt."
-            if card.texts or card.options:
+            if card.besides:
                 return Example(_box(letters), "", f"{note} It shows a row's own text besides; write the prompt, or give --records.")
             return Example(_box(letters), render(card, letters, card.prompts.eval), note)
         record = kept[number % len(kept)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 from data_convert.tasks.card_fields import CHOICE_SEPARATOR
@@ -19,6 +19,8 @@ class Asked:
     """Ids of the cards; several when they ask the same in the same words."""
     labels: tuple[str, ...]
     """In the card's order."""
+    reasoned: bool = False
+    """Whether a reason follows the label on the next line."""
 
     def __str__(self) -> str:
         more = f" and {len(self.tasks) - 1} more with the same words and labels" if len(self.tasks) > 1 else ""
@@ -34,7 +36,7 @@ class Recogniser:
 
     def __init__(self, cards: list[TaskCard]) -> None:
         # a row's own text has no pattern
-        self._cards = [card for card in cards if card.answers.one_label and card.labels and not (card.texts or card.options)]
+        self._cards = [card for card in cards if card.answers.one_label and card.labels and not card.besides]
 
     @cached_property
     def _patterns(self) -> list[tuple[TaskCard, re.Pattern[str]]]:
@@ -43,17 +45,17 @@ class Recogniser:
     def asked(self, prompt: str) -> Asked | None:
         """The labels that the prompt asks for; None where no card, or cards of different labels, have these words."""
         text = " ".join(prompt.split())
-        found: dict[str, tuple[str, ...]] = {}
+        found: dict[str, Asked] = {}
         for card, pattern in self._patterns:
             match = pattern.fullmatch(text)
             names = card.choices
             if match and sorted((match.groupdict().get("choices") or CHOICE_SEPARATOR.join(names)).split(CHOICE_SEPARATOR)) == sorted(
                 names
             ):
-                found[card.id] = tuple(names)
-        if not found or len({frozenset(names) for names in found.values()}) > 1:
+                found[card.id] = _asked(card)
+        if not found or len({(frozenset(asked.labels), asked.reasoned) for asked in found.values()}) > 1:
             return None
-        return Asked(tuple(found), next(iter(found.values())))
+        return replace(next(iter(found.values())), tasks=tuple(found))
 
 
 @cache
@@ -64,7 +66,11 @@ def shipped() -> Recogniser:
 
 def asked_of(card: TaskCard) -> Asked | None:
     """The labels of a task that was named; None for regression, texts and sets."""
-    return Asked((card.id,), tuple(card.choices)) if card.answers.one_label and card.labels else None
+    return _asked(card) if card.answers.one_label and card.labels else None
+
+
+def _asked(card: TaskCard) -> Asked:
+    return Asked((card.id,), tuple(card.choices), card.answer_then_reason is not None)
 
 
 def _pattern(card: TaskCard, wording: str) -> re.Pattern[str]:

@@ -17,7 +17,7 @@ import gradio as gr
 
 from artefacts.errors import UserError
 from data_convert.tasks.cards import TaskCard
-from data_convert.tasks.parse import parse_label
+from data_convert.tasks.parse import before_reason, parse_label
 from data_convert.tasks.prompts import render
 from instruct.talk.examples import Examples
 from instruct.talk.labels import Asked, Recogniser
@@ -137,9 +137,10 @@ class Page:
                 yield notes + answer_panel(answer, running=True) + tokens
             asked = self._known.asked(text)
             try:
-                probabilities = self.session.probabilities(messages, list(asked.labels)) if asked else {}
+                probabilities = self.session.probabilities(messages, asked.labels, asked.reasoned) if asked else {}
                 bars = bars_panel(asked, probabilities, self.cards.get(task or ""))
-                notes += said(contradiction(answer, probabilities), "doubt")
+                label = before_reason(answer, asked is not None and asked.reasoned)
+                notes += said(contradiction(label, probabilities), "doubt")
             except UserError as error:  # the answer stands all the same
                 bars = panel("Label probabilities", said(str(error), "error"))
             yield notes + answer_panel(answer) + bars + tokens

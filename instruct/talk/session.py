@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -11,7 +11,7 @@ from typing import Any
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError
-from tokenizer.conversations import answer_ids, chat_tokenizer, prompt_ids
+from tokenizer.conversations import chat_tokenizer, prompt_ids
 from tokenizer.generation import load_causal
 
 Messages = list[dict[str, str]]
@@ -144,18 +144,22 @@ class Session:
         """The whole answer. Raises UserError as `prompt` does."""
         return list(self.stream(messages, sampling))[-1]
 
-    def probabilities(self, messages: Messages, labels: list[str]) -> dict[str, float]:
+    def probabilities(self, messages: Messages, labels: Sequence[str], reasoned: bool = False) -> dict[str, float]:
         """Label -> probability among these labels, from the log-likelihoods of the full answers, as evaluation scores them.
+
+        Args:
+            reasoned: a reason follows on the next line.
 
         Raises:
             UserError: as `prompt` does, for the longest label.
         """
         import torch
 
+        from eval.ask.answer import candidate
         from eval.ask.likelihood import answered
 
         ids = self.prompt(messages)
-        answers = [answer_ids(self.tokenizer, messages, label) for label in labels]
+        answers = [candidate(self.tokenizer, messages, label, reasoned) for label in labels]
         longest = max(map(len, answers))
         if len(ids) + longest > self.context:
             raise UserError(

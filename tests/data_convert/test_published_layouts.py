@@ -212,7 +212,7 @@ def test_published_files_convert_and_balance(tmp_path, name):
 
 
 def test_every_new_card_is_tried_here():
-    old = {"gue", "lucaone", "lucaone_type", "llama_gene", "uniprot", "sim", "sim_opaque"}
+    old = {"gue", "lucaone", "lucaone_type", "llama_gene", "uniprot", "explained", "sim", "sim_opaque"}
     assert {card.id.partition("/")[0] for card in find_cards(["*"])} == old | set(SETS)
     per_set = {name: len(find_cards([f"{name}/*"])) for name in SETS}
     assert per_set | {"gue_plus": 8, "proteingym": 4} == {name: tasks for name, (_, tasks, _) in SETS.items()}

@@ -37,7 +37,7 @@ def test_a_moved_record_is_what_the_conversion_would_have_written(tmp_path, name
     write_files(card, tmp_path / "data", rows=20)
     convert(TasksRecipe(out=tmp_path / "r", cards=[name], source=tmp_path / "data", wording=wording, seed=3))
     if not card.inputs:
-        with pytest.raises(UserError, match="asks without a sequence, and sequences are compared here"):
+        with pytest.raises(UserError, match="holds no record with a sequence, and sequences are compared here"):
             read_pool(tmp_path / "r")
         return
     pool = read_pool(tmp_path / "r")

@@ -27,7 +27,7 @@ def test_the_benchmarks_are_whole():
     ids = {path.relative_to(TASKS).with_suffix("").as_posix() for path in TASKS.rglob("*.yaml")}
     assert len([name for name in ids if name.startswith("gue/")]) == 28
     assert len([name for name in ids if name.startswith("lucaone/")]) == 10
-    for card in find_cards(["gue/*", "lucaone/*", "uniprot/*", "llama_gene/*", "lucaone_type/*"]):
+    for card in find_cards(["gue/*", "lucaone/*", "uniprot/*", "explained/*", "llama_gene/*", "lucaone_type/*"]):
         assert len(card.prompts.train) >= 5
         assert card.source.licence
         assert card.traps

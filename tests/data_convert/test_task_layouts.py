@@ -171,6 +171,7 @@ def test_a_dataset_is_streamed_from_the_hub_at_one_commit(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
     hub.shutdown()
     assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("downloads someone/far-away from the Hub; its licence: not known\n")
     made = read_manifest(tmp_path / "out", "tasks")
     assert made["inputs"] == {"x/toy/train": f"hub:someone/far-away:train@{COMMIT}"}
     assert made["counts"]["x/toy"]["files"]["train"]["read"] == len(ROWS)

@@ -57,4 +57,4 @@ def test_only_the_answer_is_trained_on(chatty: Any, tmp_path: Path, task: str) -
             if resolved.list_choices and "{choices}" in card.prompts.eval:
                 assert all(choice in shown for choice in record["choices"])
             if split != "train":
-                assert shown.startswith(card.prompts.eval.partition("{")[0])
+                assert record["prompt"][-1]["content"].startswith(card.prompts.eval.partition("{")[0])

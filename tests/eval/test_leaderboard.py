@@ -13,7 +13,8 @@ from scipy.stats import rankdata
 
 import llama_gene
 from artefacts.errors import UserError
-from eval.show.leaderboard import LeaderboardRecipe, average_ranks, critical_difference, leaderboard, standings_of
+from eval.judge.ranks import critical_difference
+from eval.show.leaderboard import LeaderboardRecipe, leaderboard, ranks, standings_of
 
 
 def document(seed: int, tasks: tuple[str, ...] = ("a", "b", "c"), metric: str = "mcc", n: int = 100) -> dict[str, Any]:
@@ -101,12 +102,12 @@ def test_ranks_are_those_of_the_tasks_that_all_have_and_errors_rank_the_other_wa
     one["tasks"][1]["primary_metric"] = "mae"
     for own in one["tasks"][1]["systems"].values():
         own["metrics"]["mae"] = own["metrics"].pop("mcc")
-    ranks, shared = average_ranks(standings_of({tmp_path / "x": one}))
+    found = ranks(standings_of({tmp_path / "x": one}))
     names = ["kmer", "majority", "ours"]
     first, second = ([task["systems"][name]["metrics"][task["primary_metric"]]["value"] for name in names] for task in one["tasks"][:2])
     expected = (rankdata([-value for value in first]) + rankdata(second)) / 2
-    assert shared == 2
-    assert [ranks[name] for name in names] == pytest.approx(expected)
+    assert found.tasks == 2
+    assert [found.average[name] for name in names] == pytest.approx(expected)
 
 
 def test_the_critical_difference_is_demsars():

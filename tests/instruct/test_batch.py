@@ -164,7 +164,7 @@ def test_a_prompt_too_long_for_the_model_is_set_aside(talker: Path, tmp_path: Pa
         (">a", ["ACGT"], "sim/gene_protein", {}, "pairs cannot be read from FASTA"),
         ("id,sequence", ["a,ACGT"], "lucaone/genus_tax", {}, "only its label.txt knows the labels; give --records"),
         ("id,sequence", ["a,ACGT"], "sim/promotor", {}, "did you mean 'sim/promoter'?"),
-        ("id,sequence", ["a,ACGT"], "lab_bench/seqqa", {}, "0 sequences and the texts question a row"),
+        ("id,sequence", ["a,ACGT"], "lab_bench/seqqa", {}, "0 sequences and the texts question, ideal, distractors a row"),
         ("id,sequence", ["a,ACGT"], "opi/go", {}, "1 sequences and the texts instruction a row"),
     ],
 )
