@@ -22,7 +22,7 @@ def check_subject(subject: Subject) -> None:
     """Refuse a missing model or adapter, and an adapter of another tokenizer, without importing torch."""
     if subject.endpoint is not None:
         return
-    if not _from_hub(subject.model):
+    if not _to_locate(subject.model):
         path_exists(subject.model / "config.json", "model", "give a model folder (`merge`, `pretrain`, any causal LM) or a hub id")
     if subject.adapter is None:
         return
@@ -41,8 +41,8 @@ def identity(subject: Subject) -> dict[str, str]:
 
 
 def located(model: Path) -> Path:
-    """The folder of a model on this machine; of a hub id, fetched or from the local cache."""
-    if not _from_hub(model):
+    """The folder of a model on this machine; of a hub id, fetched or from the local cache; of a GGUF file, unpacked once."""
+    if not _to_locate(model):
         return model
     from tokenizer.base import locate
 
@@ -146,6 +146,10 @@ class Endpoint:
                 ) from None
 
 
-def _from_hub(model: Path) -> bool:
-    """`org/name` that is no folder here."""
-    return not model.exists() and not model.is_absolute() and len(model.parts) == 2
+def _to_locate(model: Path) -> bool:
+    """`org/name` that is no folder here, or a GGUF file or a folder of one."""
+    if not model.exists():
+        return not model.is_absolute() and len(model.parts) == 2
+    from tokenizer.gguf_base import gguf_file
+
+    return gguf_file(model) is not None

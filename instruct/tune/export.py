@@ -10,13 +10,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from artefacts.command import path_exists
 from artefacts.errors import UserError, ensure
 from artefacts.folder import check_absent, new_folder, write_manifest
 from artefacts.recipe import Recipe
+from eval.ask.subjects import check_subject, located
+from eval.recipe import Subject
 from instruct.tune.base import base_fingerprint
 from instruct.tune.model_readme import write_export_readme
-from tokenizer.base import locate
 from tokenizer.generation import load_causal
 from tokenizer.saving import carry_tokenizer
 
@@ -46,8 +46,8 @@ def export(recipe: ExportRecipe, *, overwrite: bool = False) -> None:
         UserError: no model, existing output, no converter where GGUF is asked for, what the converter printed when it failed.
     """
     check_absent(recipe.out, overwrite)
-    found = locate(str(recipe.model), weights=True)[0]
-    path_exists(found / "config.json", "model", "give a model folder: of `merge`, `pretrain`, or `instruct` with train=all")
+    check_subject(Subject(model=recipe.model))
+    found = located(recipe.model)
     converter = find_converter(recipe.llama_cpp) if recipe.gguf is not None else None
     import torch
 
