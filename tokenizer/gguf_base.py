@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint, new_folder, write_manifest
-from tokenizer.generation import answering_greedily
+from tokenizer.generation import answering_greedily, load_whole
 from tokenizer.patterns import LLAMA3
 
 MAGIC = b"GGUF"
@@ -61,7 +61,7 @@ def unpacked(file: Path) -> Path:
     from transformers import AutoModelForCausalLM
 
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        model: Any = load_whole(AutoModelForCausalLM, file.parent, gguf_file=file.name, dtype=torch.float32)
     except Exception as error:  # the reader raises what it likes
         raise UserError(f"{file}: not read as a LLaMA in GGUF ({type(error).__name__}: {str(error)[:200]}); fetch it again") from None
     if model.config.model_type not in ("llama", "mistral"):

@@ -7,6 +7,7 @@ first), remote code.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from artefacts.errors import UserError
 from artefacts.folder import read_json
 from eval.baselines.embedding.encoder import Encoder
 from sequences.alphabets import ALPHABETS
+from tokenizer.generation import load_whole
 
 PROBES = {"dna": "ACGTACGT", "rna": "ACGTACGT", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 OFFSET_POSITIONS = {"roberta": 2, "xlm-roberta": 2, "camembert": 2, "esm": 2}
@@ -55,6 +57,13 @@ def load_tokenizer(name: str | Path) -> Any:
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
+def _without_effect(model: Any, weight: str) -> bool:
+    """Whether a weight is of a pooler, a rotary table or a head, which change no row: of no layer, be it one more than the model has."""
+    own = {re.sub(r"\d+", "0", name) for name in model.state_dict()}
+    of_a_layer = re.sub(r"\d+", "0", weight.removeprefix(f"{model.base_model_prefix}.")) in own
+    return "pooler" in weight or "inv_freq" in weight or not of_a_layer
+
+
 class AutoEncoder(Encoder):
     """A model of the transformers library."""
 
@@ -64,24 +73,20 @@ class AutoEncoder(Encoder):
         Raises:
             UserError: a model that AutoModel cannot read without remote code.
         """
-        from transformers import AutoModel, logging
+        from transformers import AutoModel
 
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity_error()  # it would report that the language-model head is not used, which is the intention
+        config = config_of(name)
         try:
             self.tokenizer: Any = load_tokenizer(name)
-            self.model, found = AutoModel.from_pretrained(name, dtype=dtype, trust_remote_code=False, output_loading_info=True)
+            # a model with remote code may call itself by a known type, and its own weights do not fit
+            plain = f"a plain {config.get('model_type')}"
+            self.model = load_whole(AutoModel, name, spare=_without_effect, of=plain, dtype=dtype, trust_remote_code=False)
+        except UserError:
+            raise
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"{name}: not a model that can be read here ({str(error).splitlines()[0]}); code of a model is never run"
             ) from None
-        finally:
-            logging.set_verbosity(verbosity)
-        # a model with remote code may call itself by a known type, and would get random weights where its own do not fit
-        missing = sorted(key for key in found["missing_keys"] if "pooler" not in key and "inv_freq" not in key)
-        if missing or found["mismatched_keys"]:
-            kind = self.model.config.model_type
-            raise UserError(f"{name}: its weights are not those of a plain {kind} ({missing[:1]} is missing); give another encoder")
         self.model.to(device).eval()
         self.name, self.batch_tokens, self.device = str(name), batch_tokens, device
         self.width = self.model.config.hidden_size

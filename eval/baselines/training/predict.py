@@ -19,6 +19,7 @@ from artefacts.ranks import rank, told
 from artefacts.recipe import load
 from artefacts.resume import check_rejected, read_plan, work_on, write_rejected
 from data_convert.tasks.kinds import KINDS
+from eval.ask.subjects import machine
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.embedding.inputs import InputRow, Item, fasta_rows, open_table, paired_rows, read_letters, usable
 from eval.baselines.embedding.open import identity
@@ -159,6 +160,8 @@ def _plan(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: li
     folders = recipe.embeddings or ([] if recipe.encoders else trained.embeddings)
     of_rows = ("max_length", *Windows.model_fields)
     return {
+        **machine(),
+        **({"device": "cpu"} if recipe.gpu_id == -1 else {}),
         "head": fingerprint(weights_file(recipe.model)),
         "network": trained.network.model_dump(mode="json"),
         "kind": trained.loss.kind,
