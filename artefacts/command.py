@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import difflib
 import errno
+import inspect
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import NoneType
 from typing import Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origin
@@ -41,18 +43,28 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors that may name no file."""
 
 
+def called(place: Any) -> Any:
+    """What a text `module:name` names, imported now; anything else as it is."""
+    if not isinstance(place, str):
+        return place
+    module, name = place.split(":")
+    return getattr(import_module(module), name)
+
+
 @dataclass(frozen=True)
 class Verb(Generic[R]):
-    """One command: its recipe, its work, and an example for its help."""
+    """One command: its recipe, its work, and an example for its help. What is named as `module:name` is imported late."""
 
-    kind: type[R]
-    work: Callable[[R, bool], Any]
-    """Called with the recipe and whether an existing output may be replaced."""
+    recipe: type[R] | str
+    does: Callable[..., Any] | str
+    """Called with the recipe and, if it takes that, `overwrite`: whether an existing output may be replaced."""
+    short: str
+    """One line for the overview."""
     summary: str
     example: str
     positional: str | None = None
     """A list field that plain arguments fill, such as files."""
-    dry_run: Callable[[R], None] | None = None
+    dry_run: Callable[[R], None] | str | None = None
     """Prints more than the resolved recipe."""
     then: str = ""
     """The command that usually follows, with the recipe's fields in braces."""
@@ -62,6 +74,16 @@ class Verb(Generic[R]):
     """Whether several may work at one output at a time."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Further flags: their name without dashes -> field."""
+
+    @property
+    def kind(self) -> type[R]:
+        found: type[R] = called(self.recipe)
+        return found
+
+    def work(self, recipe: R, overwrite: bool) -> Any:
+        function = called(self.does)
+        takes = "overwrite" in inspect.signature(function).parameters
+        return function(recipe, overwrite=overwrite) if takes else function(recipe)
 
 
 class Parser(argparse.ArgumentParser):
@@ -156,7 +178,7 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
     if options.dry_run:
         print(dump(recipe), end="")
         if verb.dry_run is not None:
-            verb.dry_run(recipe)
+            called(verb.dry_run)(recipe)
         return
     out, begun = getattr(recipe, "out", None), time.monotonic()
     with owned(out, shared=verb.shares(recipe)) if out is not None else contextlib.nullcontext():

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from pretrain.blocks import collate
+from pretrain.order import collate
 from training.english import paragraphs, windows
 from training.loss import IGNORED
 

@@ -14,8 +14,7 @@ from artefacts.folder import MANIFEST, check_absent, fingerprint, read_manifest
 from artefacts.recipe import dump
 from data_convert.corpus.shards import load_shards
 from pretrain.bits import english_blocks, name_sources
-from pretrain.blocks import unlearnt_ids
-from pretrain.order import BlockOrder, OrderedBlocks, columns
+from pretrain.order import BlockOrder, OrderedBlocks, columns, unlearnt_ids
 from pretrain.recipe import PretrainRecipe
 from pretrain.trainer import GeneTrainer
 from pretrain.universal import BY_RANKS, AfterUniversal, is_universal

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_convert.simulate.background import Background
-from data_convert.simulate.genes import Gene, codon_usage, draw_gene
+from data_convert.simulate.genes import Background, Gene, codon_usage, draw_gene
 from sequences.alphabets import reverse_complement
 
 INTERGENIC_GC = 0.42

@@ -8,7 +8,7 @@ of the training pair.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -16,9 +16,30 @@ import numpy as np
 from data_convert.splits.mmseqs import mmseqs_hits
 from data_convert.splits.near import hits
 from data_convert.splits.pool import Ints, Space, space_of
-from eval.baselines.majority import majority
-from eval.baselines.split import Record, Task, predicted
+from eval.baselines.split import Record, Task, classified, predicted
 from sequences.alphabets import DNA, PROTEIN, reverse_complement
+
+MOST_ITEMS = 100
+"""Items that are scored; rarer ones never decide Fmax."""
+
+
+def majority(task: Task) -> Iterator[Record]:
+    """Most frequent train class with log class frequencies (each count plus one), mean of train, or most frequent text or set.
+
+    Ties between texts, and between sets, go to the one met first. Items of sets are scored by their share of the train records,
+    CAFA's naive method.
+    """
+    if task.answers.one_label:
+        counts = np.bincount(task.codes(task.train), minlength=len(task.choices)) + 1
+        return classified(task, np.tile(np.log(counts / counts.sum()), (len(task.test), 1)))
+    labels = [record["label"] for record in task.train]
+    constants = [task.answers.typical(labels)] * len(task.test)
+    if not task.answers.several:
+        return predicted(task, constants)
+    items = Counter(item for label in labels for item in dict.fromkeys(label))  # in their order: that of a set is another in each process
+    shares = {item: times / len(labels) for item, times in items.most_common(MOST_ITEMS)}
+    return predicted(task, constants, [shares] * len(task.test))
+
 
 Search = Callable[[Space, Ints, Ints], list[dict[int, float]]]
 """(space, queries, targets) -> target -> identity, of each query."""

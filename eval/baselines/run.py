@@ -30,8 +30,7 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
     from eval.baselines.embedding.open import identity, open_encoder
     from eval.baselines.kmer import kmer
     from eval.baselines.luca import head_recipe, luca_base, why_not
-    from eval.baselines.majority import majority
-    from eval.baselines.nearest import nearest
+    from eval.baselines.nearest import majority, nearest
     from eval.baselines.training.recipe import departures
     from eval.predictions import DIFFERS
 

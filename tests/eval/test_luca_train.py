@@ -27,20 +27,17 @@ from data_convert.tasks.labels import read_label_file
 from eval.ask.subjects import machine
 from eval.baselines.embedding.command import embed
 from eval.baselines.embedding.recipe import EmbedRecipe
-from eval.baselines.heads.nets import Head
+from eval.baselines.heads.nets import Head, load_head
 from eval.baselines.heads.options import Network
-from eval.baselines.heads.shipped import load_head
 from eval.baselines.training import command as commanding
 from eval.baselines.training import fit as fitting
 from eval.baselines.training import predict as predicting
 from eval.baselines.training.command import train
-from eval.baselines.training.data import read_data
-from eval.baselines.training.examples import Data, Example
+from eval.baselines.training.data import Data, Example, read_data, score_lines
 from eval.baselines.training.features import Features
-from eval.baselines.training.measure import measure
+from eval.baselines.training.fit import measure
 from eval.baselines.training.predict import predict
 from eval.baselines.training.recipe import PredictRecipe, Schedule, TrainRecipe, departures
-from eval.baselines.training.records import score_lines
 from eval.judge.answers import Answers, value
 from eval.judge.score import score
 from eval.predictions import read_lines

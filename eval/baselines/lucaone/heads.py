@@ -16,8 +16,7 @@ from transformers.utils.generic import can_return_tuple
 
 from eval.baselines.lucaone.config import LucaOneConfig
 from eval.baselines.lucaone.letters import CLS, PAD, SEP
-from eval.baselines.lucaone.model import NORM_EPS, LucaOneModel, LucaOnePreTrainedModel
-from eval.baselines.lucaone.pooling import ValueAttention, mean_rows
+from eval.baselines.lucaone.model import NORM_EPS, LucaOneModel, LucaOnePreTrainedModel, ValueAttention, mean_rows
 
 
 class MaskedLMHead(nn.Module):

@@ -28,13 +28,10 @@ from artefacts.folder import check_absent, fingerprint, new_file, new_folder, wr
 from artefacts.ranks import mine, rank
 from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.encoder import pick_device
-from eval.baselines.training.data import read_data
-from eval.baselines.training.examples import Data, Example
+from eval.baselines.training.data import Data, Example, gather, read_data, score_lines
 from eval.baselines.training.features import Features
-from eval.baselines.training.fit import Fitted, blocks, fit, predict
-from eval.baselines.training.measure import measure
+from eval.baselines.training.fit import Fitted, blocks, fit, measure, predict
 from eval.baselines.training.recipe import TrainRecipe, departures
-from eval.baselines.training.records import gather, score_lines
 from eval.baselines.training.table import PredictionTable
 
 
@@ -94,6 +91,9 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
                 gather(gathered / f"{recipe.system}.jsonl", lines, departures(recipe))
     if wrong is not None:
         raise UserError(f"{wrong}; the head is in {recipe.out}: once that is mended, `baseline predict` tests it")
+    print(", ".join(f"{name} {value}" for name, value in figures["test"].items() if name != "interval"))
+    for note in figures["notes"]:
+        print(f"note: {note}")
     return figures
 
 

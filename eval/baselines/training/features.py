@@ -17,7 +17,7 @@ from eval.baselines.embedding.inputs import Item
 from eval.baselines.embedding.open import identity, open_encoder
 from eval.baselines.embedding.recipe import Extent, Windows
 from eval.baselines.embedding.store import StoreReader, digest
-from eval.baselines.training.examples import Example
+from eval.baselines.training.data import Example
 from eval.baselines.training.recipe import TrainRecipe
 
 GIGABYTE = 1 << 30

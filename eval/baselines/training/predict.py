@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from artefacts.command import path_exists
 from artefacts.errors import Ledger, UserError
 from artefacts.folder import check_absent, fingerprint, manifest_path, new_file, write_manifest
 from artefacts.owner import owned
@@ -26,16 +27,14 @@ from eval.baselines.embedding.open import identity
 from eval.baselines.embedding.recipe import EncoderUse, Windows
 from eval.baselines.embedding.store import read_settings
 from eval.baselines.heads.losses import loss_of
-from eval.baselines.heads.shipped import load_head, weights_file
+from eval.baselines.heads.nets import load_head, weights_file
 from eval.baselines.lucaone.letters import SEQ_TYPES
 from eval.baselines.split import read_task
-from eval.baselines.training.examples import Example
+from eval.baselines.training.data import Example, class_names, from_task, gather, score_lines
 from eval.baselines.training.features import Features
 from eval.baselines.training.fit import Fitted
 from eval.baselines.training.fit import predict as probabilities
-from eval.baselines.training.official import class_names
 from eval.baselines.training.recipe import PredictRecipe, TrainRecipe, departures
-from eval.baselines.training.records import from_task, gather, score_lines
 from eval.baselines.training.root import as_trained, check_agrees, from_root
 from eval.baselines.training.table import PredictionTable
 from sequences.formats import FASTA
@@ -52,6 +51,7 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
         UserError: a head, labels or rows that cannot be read, bad sequences, an output begun with another head, other settings or
             another sequence under an id.
     """
+    path_exists(recipe.model, "head", "give a folder of `baseline train` or of a shipped head")
     recipe = from_root(recipe)
     trained, fitted, names = load_trained(recipe)
     check_agrees(recipe, trained)
@@ -104,6 +104,7 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
     made_by, noted = recipe.model_dump(mode="json"), read_plan(manifest_path(recipe.out))
     ended = not todo and table.done and isinstance(noted, dict) and (noted.get("recipe"), noted.get("inputs")) == (made_by, inputs)
     if told(bool(ended)):
+        print(f"{recipe.out}: 0 predicted")
         return 0  # this very command was killed, or given again, after its end: its manifest says what it did
     with work_on(recipe.out, plan, overwrite=overwrite) as work, new_file(recipe.out, overwrite=True) as file:
         made = _counted(work.each(tqdm(batches, desc="predict", unit="batch", disable=None), rows), recipe.print_per_num, len(todo))
@@ -118,6 +119,7 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
         )
     if rank() == 0:
         table.note()
+    print(f"{recipe.out}: {len(todo)} predicted")
     return len(todo)
 
 
@@ -214,6 +216,7 @@ def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted
         work.check_rows(len(found_NC), len(examples))
         gather(recipe.out, score_lines(data, examples, loss_of(task.kind).reordered(found_NC, names, task.choices)), departures(trained))
         write_manifest(recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=made_from, counts={task.id: len(examples)})
+    print(f"{recipe.out}: {len(examples)} predicted")
     return len(examples)
 
 
