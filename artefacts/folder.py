@@ -73,11 +73,8 @@ def check_no_input(out: Path, inputs: Iterable[str | Path]) -> None:
 def _is_ours(out: Path) -> bool:
     if out.is_dir() and not any(out.iterdir()):
         return True
-    try:
-        found = json.loads(manifest_path(out).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and {"stage", "recipe", "created"} <= found.keys()
+    found = read_noted(manifest_path(out))
+    return found is not None and {"stage", "recipe", "created"} <= found.keys()
 
 
 @contextlib.contextmanager
@@ -268,12 +265,30 @@ def manifest_path(target: Path) -> Path:
     return target / MANIFEST if target.is_dir() else target.with_name(f"{target.name}.{MANIFEST}")
 
 
-def read_json(path: Path, remedy: str) -> Any:
-    """What a JSON file holds. Raises UserError, with the remedy, where it is none."""
+def read_json(path: Path, remedy: str, kind: type = object) -> Any:
+    """What a JSON file holds. Raises UserError, with the remedy, where it is none, or not of that kind."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); {remedy}") from None
+    if not isinstance(found, kind):
+        raise UserError(f"{path}: holds {type(found).__name__}, where {kind.__name__} is needed; {remedy}")
+    return found
+
+
+def read_noted(path: Path) -> dict[str, Any] | None:
+    """What a file of ours notes, or where it should be; None where there is no JSON object."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Put JSON in place of what was there."""
+    with new_file(path, overwrite=True) as file:
+        file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: str | Path, stage: str | None = None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 
 from artefacts.errors import UserError, ensure
+from artefacts.folder import read_json
 from tokenizer.generation import IDS, greedy_settings
 from tokenizer.rows import BLOCK, new_rows
 
@@ -29,6 +31,7 @@ INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+_json = partial(read_json, remedy="fetch the model again", kind=dict)
 CHUNK = 4 << 20
 """Bytes copied at once."""
 
@@ -319,16 +322,6 @@ def _rewrite(source: Path, target: Path, plan: Plan, writers: dict[str, Callable
                 left -= len(chunk)
             if name in writers:
                 writers[name](writer)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); fetch the model again") from None
-    if not isinstance(document, dict):
-        raise UserError(f"{path}: a JSON object is needed; fetch the model again")
-    return document
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
 
 from artefacts.errors import UserError
-from artefacts.folder import put_in_place
+from artefacts.folder import put_in_place, read_noted
 from artefacts.owner import state_of
 from data_convert.fetch.checksums import CHUNK, RemoteFile, verify
 
@@ -166,13 +166,13 @@ class Client:
             part.unlink(missing_ok=True)
             note.unlink(missing_ok=True)
 
-        told = _read_note(note)
+        told = read_noted(note) or {}
         if told.get("checksum") != file.checksum or (file.size is not None and gained() > file.size):
             part.unlink(missing_ok=True)
         tick(gained())
 
         def once() -> dict[str, str | None]:
-            told, offset = _read_note(note), gained()
+            told, offset = (read_noted(note) or {}), gained()
             if file.size is not None and offset == file.size and told:
                 return told  # an earlier run ended between the last byte and the rename
             validator = told.get("validator")
@@ -252,14 +252,6 @@ def faults(url: str) -> Iterator[None]:
             raise Passing("no answer in time") from None
         offline = isinstance(reason, socket.gaierror) or getattr(reason, "errno", None) in (errno.ENETUNREACH, errno.EHOSTUNREACH)
         raise Passing("no network, or no such server" if offline else f"{reason or type(reason).__name__}", offline=offline) from None
-
-
-def _read_note(note: Path) -> dict[str, str | None]:
-    try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _validator(headers: http.client.HTTPMessage) -> str | None:

@@ -310,7 +310,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path):
         ("untied", "no tensor lm_head.weight"),
         ("quantised", "F8_E4M3"),
         ("rows", "40 embedding rows but its tokenizer 50 ids"),
-        ("config", "not readable as JSON"),
+        ("config", "not JSON"),
     ],
 )
 def test_a_damaged_or_foreign_model_is_refused(tmp_path, damage, message):
@@ -476,7 +476,7 @@ def test_the_sentencepiece_model_beside_a_json_is_preferred(sentencepiece_base, 
         ("merges", "pieces, the first '.*', have no merge"),
         ("bytes", "neither byte-level nor with byte fallback"),
         ("unigram", "a WordLevel tokenizer"),
-        ("broken", "not valid JSON"),
+        ("broken", "not JSON"),
     ],
 )
 def test_another_kind_of_tokenizer_is_refused(sentencepiece_base, tmp_path, change, message):

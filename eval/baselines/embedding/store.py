@@ -22,9 +22,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from artefacts.errors import UserError
-from artefacts.folder import new_file
+from artefacts.folder import new_file, read_json, write_json
 from artefacts.owner import tidy
-from artefacts.resume import same_plan, whole_lines, write_plan
+from artefacts.resume import same_plan, whole_lines
 
 SaveType = Literal["numpy", "tensor", "safetensors"]
 SETTINGS = "settings.json"
@@ -100,7 +100,7 @@ class StoreWriter:
         """Say what makes the store, before its first embedding and not before there is one."""
         if not self.done:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_plan(self.folder / SETTINGS, self.settings)
+            write_json(self.folder / SETTINGS, self.settings)
 
     def put(self, name: str, sequence: str, file: str, array: np.ndarray, passes: int) -> None:
         """Add one embedding; `sequence` is its digest, `file` its safe name."""
@@ -144,15 +144,7 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         UserError: a file that holds no settings.
     """
     path = folder / SETTINGS
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: holds no settings of `llama-gene baseline embed`; choose another folder")
-    return found
+    return read_json(path, "it is none of `llama-gene baseline embed`, so choose another folder", dict) if path.is_file() else None
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from artefacts.errors import UserError
-from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_manifest
+from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_json, write_manifest
 from artefacts.ranks import mine, rank
 from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.encoder import pick_device
@@ -76,7 +76,7 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
         return figures
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         save_head(folder, recipe, data, fitted, features.widths(data.splits["train"][0]))
-        _write_json(folder / "metrics.json", figures)
+        write_json(folder / "metrics.json", figures)
         with (folder / "history.jsonl").open("w", encoding="utf-8") as handle:
             handle.writelines(json.dumps(line) + "\n" for line in fitted.history)
         if data.rejected:
@@ -109,7 +109,7 @@ def save_head(folder: Path, recipe: TrainRecipe, data: Data, fitted: Fitted, wid
     """The files that `baseline predict` reads."""
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in fitted.head.state_dict().items()}, folder / "model.safetensors")
     saved = {"recipe": recipe.model_dump(mode="json"), "widths": widths, "mean": fitted.mean, "deviation": fitted.deviation}
-    _write_json(folder / "head.json", saved)
+    write_json(folder / "head.json", saved)
     if data.names:
         (folder / "label.txt").write_text("\n".join(["label", *data.names]) + "\n", encoding="utf-8")
 
@@ -127,8 +127,3 @@ def _write_csv(path: Path, recipe: TrainRecipe, data: Data, probabilities_NC: np
 
 def _truth(example: Example, data: Data) -> str:
     return str(KINDS[data.kind].label(example.label, data.names))
-
-
-def _write_json(path: Path, document: Any) -> None:
-    with new_file(path, overwrite=True) as file:
-        file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

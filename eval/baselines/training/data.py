@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import Ledger, UserError, say_read
-from artefacts.folder import new_file
+from artefacts.folder import new_file, read_noted, write_json
 from artefacts.owner import owned
-from artefacts.resume import read_plan, write_plan
 from data_convert.tasks.kinds import KINDS, AnswerKind, class_index
 from data_convert.tasks.labels import read_label_file
 from data_convert.tasks.mixing import SPLITS
@@ -197,7 +196,7 @@ def gather(path: Path, lines: list[Record], departs: dict[str, str]) -> None:
     with owned(path, wait=True):  # several trainings put theirs into one file
         _gather(path, task, lines)
         noted = path.with_name(f"{path.stem}{DIFFERS}")
-        write_plan(noted, (read_plan(noted) or {}) | {task: departs})
+        write_json(noted, (read_noted(noted) or {}) | {task: departs})
 
 
 def _gather(path: Path, task: str, lines: list[Record]) -> None:

@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from artefacts.command import path_exists
 from artefacts.errors import Ledger, UserError
-from artefacts.folder import check_absent, fingerprint, manifest_path, new_file, write_manifest
+from artefacts.folder import check_absent, fingerprint, manifest_path, new_file, read_noted, write_manifest
 from artefacts.owner import owned
 from artefacts.ranks import rank, told
 from artefacts.recipe import load
-from artefacts.resume import check_rejected, read_plan, work_on, write_rejected
+from artefacts.resume import check_rejected, work_on, write_rejected
 from data_convert.tasks.kinds import KINDS
 from eval.ask.subjects import machine
 from eval.baselines.embedding.encoder import pick_device
@@ -101,8 +101,8 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
     plan = {**(table.plan or {}), "batch": recipe.batch, "rows": hashlib.sha256(json.dumps(of_rows).encode()).hexdigest()[:16]}
     batches = [todo[start : start + recipe.batch] for start in range(0, len(todo), recipe.batch)]
     inputs = {"head": fingerprint(recipe.model)} | ({} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)})
-    made_by, noted = recipe.model_dump(mode="json"), read_plan(manifest_path(recipe.out))
-    ended = not todo and table.done and isinstance(noted, dict) and (noted.get("recipe"), noted.get("inputs")) == (made_by, inputs)
+    made_by, noted = recipe.model_dump(mode="json"), read_noted(manifest_path(recipe.out))
+    ended = not todo and table.done and noted is not None and (noted.get("recipe"), noted.get("inputs")) == (made_by, inputs)
     if told(bool(ended)):
         print(f"{recipe.out}: 0 predicted")
         return 0  # this very command was killed, or given again, after its end: its manifest says what it did
