@@ -81,9 +81,11 @@ def _eval_export(recipe: Any, overwrite: bool) -> None:
 def _score(recipe: Any, overwrite: bool) -> None:
     made = recipe.model_dump(mode="json")
     if recipe.answers:
-        from eval.judge.alpaca import score_answers, summary
+        from eval.judge.alpaca import score_answers
+        from eval.show.content import overall, overview
 
-        print(summary(score_answers(recipe.answers, recipe.out, recipe.seed, overwrite, made)))
+        document = score_answers(recipe.answers, recipe.out, recipe.seed, overwrite, made)
+        print(overall(document).terminal(), overview(document, short=True).terminal(), sep="\n\n")
     else:
         from eval.judge.score import score
 

@@ -166,19 +166,9 @@ def _gene_model(gene: Tokenizer, alphabet: Alphabet) -> GeneModel:
     return GeneModel([piece for piece in ordered if piece not in joints], [*joints], merges, k)
 
 
-def _byte_table() -> dict[int, str]:
-    """GPT-2's reversible byte -> character table, which every byte-level BPE uses."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    table = {byte: chr(byte) for byte in printable}
-    shifted = 0
-    for byte in range(256):
-        if byte not in table:
-            table[byte] = chr(256 + shifted)
-            shifted += 1
-    return table
-
-
-BYTE_TO_CHARACTER = _byte_table()
+ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
+BYTE_TO_CHARACTER = dict(zip(sorted(range(256), key=lambda byte: chr(byte) not in ALPHABET), ALPHABET, strict=True))
+"""GPT-2's reversible table, which every byte-level BPE uses: printable bytes are themselves, and the others come behind all of them."""
 CHARACTER_TO_BYTE = {character: byte for byte, character in BYTE_TO_CHARACTER.items()}
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from artefacts.errors import UserError
 from eval.judge.metrics import mean_of
-from eval.sequences.frame import batches_of
 from eval.sequences.inputs import draw_windows, read_all, shorter_than, usable
 from eval.sequences.recipe import RecoverRecipe, RetrieveRecipe
 from eval.sequences.run import Evaluation, Rows, rounded
@@ -92,13 +91,7 @@ def go_on(
             f"{max(map(len, texts)):,} letters are {longest:,} tokens here, and {letters} more do not fit into a window of {most:,}; "
             "ask for fewer letters"
         )
-    batches = batches_of(prompts, recipe.batch_tokens, letters)
-
-    def made(found: list[str]) -> Rows:
-        by_number = dict(zip((prompt.number for batch in batches for prompt in batch), found, strict=True))
-        return rows([by_number[number] for number in range(len(texts))])
-
-    job.finish(batches, Continuing(recipe, frame, letters), made)
+    job.finish(prompts, letters, Continuing(recipe, frame, letters), rows)
 
 
 def share_right(given: str, wanted: str) -> float:

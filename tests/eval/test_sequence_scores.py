@@ -106,7 +106,7 @@ def test_a_part_of_a_sequence_is_the_sum_of_its_letters(made: TableModel) -> Non
     frame, expected = Frame.of(recipe), made.by_letter(text)
     asks = [Ask(text, first, last) for first, last in ((0, 1), (5, 7), (0, 80), (33, 61), (79, 80))]
     windows = frame.windows(asks, 0.5)
-    found = frame.log_likelihoods(asks, windows, dict(enumerate(Reader(recipe, frame)(windows))))
+    found = frame.log_likelihoods(asks, windows, Reader(recipe, frame)(windows))
     for ask, values in zip(asks, found, strict=True):
         assert values == pytest.approx(expected[ask.first : ask.last], abs=1e-4)
 

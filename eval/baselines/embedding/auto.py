@@ -87,17 +87,17 @@ class AutoEncoder(Encoder):
             raise UserError(
                 f"{name}: not a model that can be read here ({str(error).splitlines()[0]}); code of a model is never run"
             ) from None
-        self.model.to(device).eval()
-        self.name, self.batch_tokens, self.device = str(name), batch_tokens, device
-        self.width = self.model.config.hidden_size
-        self._read_frames()
+        self._opened(name, self.model.config.hidden_size, batch_tokens, device)
         positions = getattr(self.model.config, "max_position_embeddings", None)
         if positions is not None:
             around = max((len(before) + len(after) for before, after in self._frames.values()), default=0)
             self.longest = positions - OFFSET_POSITIONS.get(self.model.config.model_type, 0) - around
 
-    def _read_frames(self) -> None:
-        """What stands around the sequences of each modality that the tokenizer reads."""
+    def _opened(self, name: str | Path, width: int, batch_tokens: int, device: torch.device) -> None:
+        """The model is put in place, and what stands around the sequences of each modality is asked of the tokenizer."""
+        Encoder.__init__(self, batch_tokens, device)
+        self.name, self.width = str(name), width
+        self.model.to(device).eval()
         self._vocabulary = self.tokenizer.get_vocab()
         self._frames = {modality: self._frame(modality) for modality in PROBES if self._reads(modality)}
 
@@ -115,10 +115,6 @@ class AutoEncoder(Encoder):
 
     def states(self, ids_BT: Tensor, mask_BT: Tensor, modalities: Sequence[str]) -> Tensor:
         return self.model(input_ids=ids_BT, attention_mask=mask_BT.long()).last_hidden_state
-
-    def move(self, device: torch.device) -> None:
-        self.model.to(device)
-        self.device = device
 
     def _tagged(self, modality: str) -> bool:
         return ALPHABETS[modality].open_tag in self._vocabulary

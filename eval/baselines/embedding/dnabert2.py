@@ -93,11 +93,8 @@ class DnaBert2Encoder(AutoEncoder):
         with torch.device("meta"):
             model = DnaBert2(config)
         load_exactly(model, {key.removeprefix("bert."): tensor for key, tensor in state.items()}, path)
-        self.model: Any = model.to(device).eval()
-        self.tokenizer = load_tokenizer(name)
-        self.name, self.batch_tokens, self.device = str(name), batch_tokens, device
-        self.width = config["hidden_size"]
-        self._read_frames()
+        self.model, self.tokenizer = model, load_tokenizer(name)
+        self._opened(name, config["hidden_size"], batch_tokens, device)
 
     def states(self, ids_BT: Tensor, mask_BT: Tensor, modalities: Sequence[str]) -> Tensor:
         return self.model(ids_BT, mask_BT)
@@ -106,11 +103,7 @@ class DnaBert2Encoder(AutoEncoder):
 def _weights(name: str | Path) -> Path:
     from transformers.utils import cached_file
 
-    for file in FILES:
-        if Path(name).is_dir():
-            found: str | Path | None = Path(name) / file if (Path(name) / file).is_file() else None
-        else:
-            found = cached_file(str(name), file, _raise_exceptions_for_missing_entries=False)
-        if found is not None:
+    for file in FILES:  # of a folder too
+        if (found := cached_file(str(name), file, _raise_exceptions_for_missing_entries=False)) is not None:
             return Path(found)
     raise UserError(f"{name}: no weights ({', '.join(FILES)})")
