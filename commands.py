@@ -281,7 +281,7 @@ COMMANDS: dict[str, Verb[Any]] = {
         "llama-gene eval export --records runs/records --model runs/model --out runs/harness",
     ),
     "eval baselines": Verb(
-        "eval.baselines.recipe:BaselinesRecipe", "eval.baselines.run:run", "train and run the baselines",
+        "eval.baselines.run:BaselinesRecipe", "eval.baselines.run:run", "train and run the baselines",
         "Train and run the baselines: majority, k-mer regression, nearest training sequence, LucaOne's heads on frozen embeddings.",
         "llama-gene eval baselines --records runs/records --encoder runs/pretrained --out runs/baselines",
         then="eval score --records {records} --predictions {out} … --out runs/metrics.json",

@@ -77,6 +77,13 @@ def _is_ours(out: Path) -> bool:
     return found is not None and {"stage", "recipe", "created"} <= found.keys()
 
 
+def check_room(out: Path, needed: int, what: str, remedy: str) -> None:
+    """Raise UserError where the disk of an output has less room than so many bytes."""
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    if needed > (free := shutil.disk_usage(place).free):
+        raise UserError(f"{out}: {what} {in_bytes(needed)}, but only {in_bytes(free)} of disk are free; {remedy}")
+
+
 @contextlib.contextmanager
 def new_folder(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that becomes `out` when the block ends without an exception.
@@ -272,7 +279,7 @@ def read_json(path: Path, remedy: str, kind: type = object) -> Any:
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); {remedy}") from None
     if not isinstance(found, kind):
-        raise UserError(f"{path}: holds {type(found).__name__}, where {kind.__name__} is needed; {remedy}")
+        raise UserError(f"{path}: no JSON {'object' if kind is dict else kind.__name__}; {remedy}")
     return found
 
 

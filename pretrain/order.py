@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,6 +16,7 @@ from artefacts.errors import UserError
 from pretrain.recipe import Mixture
 from sequences.alphabets import TAGS
 from tokenizer.encoders import read_encoders
+from tokenizer.private import read_tokenizer
 from training.batch import Document, batch_of
 from training.loss import IGNORED
 from training.order import Order
@@ -47,7 +47,7 @@ def unlearnt_ids(folder: Path, kinds: list[str]) -> NDArray[np.int64]:
         UserError: N is asked for, but sequences of this tokenizer are not spelled in alphabets of their own.
     """
     found: list[int] = []
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = read_tokenizer(folder)
     if "tags" in kinds:
         found += [number for tag in TAGS if (number := tokenizer.token_to_id(tag)) is not None]
     if "N" in kinds:

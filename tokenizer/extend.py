@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 from tokenizers import Tokenizer
 
-from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.folder import check_absent, check_room, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from tokenizer.base import LICENCES, next_id
 from tokenizer.conversations import end_of_turn
@@ -28,6 +28,8 @@ from tokenizer.vocabulary import PAD, NewIds
 
 if TYPE_CHECKING:
     from tokenizer.weights import Plan, Stored
+
+ROOM = ("the extended weights take", "make room, or choose another disk")
 
 
 class Extend(Recipe):
@@ -73,9 +75,7 @@ def extend_base(recipe: Extend, *, overwrite: bool = False) -> None:
     plan = _plan(recipe, parts)
     used = list(base.files)
     if plan is not None:
-        from tokenizer.weights import check_disk
-
-        check_disk(plan, recipe.out)
+        check_room(recipe.out, plan.bytes_written, *ROOM)
         used += [parts.source / name for name in ("config.json", *(shard.name for shard in plan.shards))]
     report = compare(base.tokenizer, extended, new, recipe.heldout, base.family, genes=parts.genes, base_model=base.sentencepiece_model)
     report["notes"] = _notes(recipe, parts, plan)
@@ -108,7 +108,7 @@ def preview(recipe: Extend) -> None:
     Raises:
         UserError: see `extend_base`.
     """
-    from tokenizer.weights import check_disk, gib
+    from tokenizer.weights import gib
 
     parts = gather(recipe.base, recipe.dna, recipe.protein, weights=False)
     print(f"tokenizer: {parts.base.family}, {next_id(parts.base.tokenizer)} ids and {len(parts.new.all)} new ones")
@@ -127,7 +127,7 @@ def preview(recipe: Extend) -> None:
     apart = _not_apart(recipe, plan)
     print(f"new ids kept out of text: {f'no, {apart}' if apart else f'yes, loads the base, {gib(plan.bytes_written)}'}")
     print(f"initial loss: {f'skipped, {skipped}' if skipped else f'loads the model, {gib(plan.bytes_written)}'}")
-    check_disk(plan, recipe.out)
+    check_room(recipe.out, plan.bytes_written, *ROOM)
 
 
 def _plan(recipe: Extend, parts: Parts) -> Plan | None:

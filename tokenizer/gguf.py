@@ -14,7 +14,8 @@ from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from sequences.alphabets import TAGS
-from tokenizer.premap import Premap, document_of, read_premap
+from tokenizer.premap import Premap, read_premap
+from tokenizer.private import read_tokenizer
 
 
 class Gguf(Recipe):
@@ -39,7 +40,7 @@ def export_for_gguf(recipe: Gguf, *, overwrite: bool = False) -> None:
     source, out = recipe.model, recipe.out
     check_absent(out, overwrite)
     mapping = read_premap(source)
-    document = document_of(source)
+    document = json.loads(read_tokenizer(source).to_str())
     if mapping.leading_once:  # Premap writes that blank
         document["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": False}
     proto = None

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from artefacts.errors import UserError
 from tokenizer.base import Base, locate, read_base
+from tokenizer.private import read_tokenizer
 from tokenizer.saving import THE_DAY, with_fixed_date
 from tokenizer.spm import PROBES
 from tokenizer.vocabulary import NewIds, extend
@@ -41,12 +41,8 @@ def gather(base: Path, dna: Path, protein: Path, *, weights: bool) -> Parts:
     """
     genes = {}
     for name, path in (("dna", dna), ("protein", protein)):
-        if not path.is_file():
-            raise UserError(f"{path}: no such {name} BPE; train one with `llama-gene tokenizer train --alphabet {name}`")
-        try:
-            genes[name] = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises nothing narrower
-            raise UserError(f"{path}: not a {name} BPE ({error}); train one with `llama-gene tokenizer train --alphabet {name}`") from None
+        remedy = f"train one with `llama-gene tokenizer train --alphabet {name}`"
+        genes[name] = read_tokenizer(path, f"{name} BPE", remedy)
     source, revision = locate(base, weights=weights)
     found = read_base(source)
     found.notes += auto_notes(found, source)

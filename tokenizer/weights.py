@@ -214,17 +214,6 @@ def plan(base: Path, kept_rows: int, ids: int, multiple: int) -> Plan:
     return Plan(tied, matrices, kept_rows, rows, shards)
 
 
-def check_disk(plan: Plan, out: Path) -> None:
-    """Raise UserError when the disk of `out` has less room than the weights take."""
-    place = next(folder for folder in out.absolute().parents if folder.is_dir())
-    free = shutil.disk_usage(place).free
-    if free < plan.bytes_written:
-        raise UserError(
-            f"{out}: the extended weights take {gib(plan.bytes_written)}, but only {gib(free)} are free there; "
-            "make room or choose another disk"
-        )
-
-
 def extend_weights(
     plan: Plan, out: Path, spelled: dict[int, list[int]], noise: float, seed: int, shifts: Mapping[int, Tensor] | None = None
 ) -> dict[str, Stored]:

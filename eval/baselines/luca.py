@@ -12,7 +12,7 @@ from pathlib import Path
 from artefacts.errors import ensure
 from eval.baselines.embedding.encoder import Encoder
 from eval.baselines.heads.options import LossOptions, Network
-from eval.baselines.recipe import LucaOptions
+from eval.baselines.run import LucaOptions
 from eval.baselines.split import Record, Task
 from eval.baselines.training.data import drawn, from_task, score_lines
 from eval.baselines.training.features import Features

@@ -1,4 +1,4 @@
-"""The nearest neighbour: the answer of the training record whose sequence is most alike.
+"""The majority, which never reads the sequence, and the nearest neighbour: that of the training record most alike.
 
 What a homology search knows, and on UniProt-style text more than fine-tuned language models do (RAPM, arXiv 2505.20354). The
 search is that of the split audit, both strands of DNA, or MMseqs2. Where nothing alike is found, the answer is the most
@@ -24,7 +24,8 @@ MOST_ITEMS = 100
 
 
 def majority(task: Task) -> Iterator[Record]:
-    """Most frequent train class with log class frequencies (each count plus one), mean of train, or most frequent text or set.
+    """What the labels of train alone are worth: the most frequent class with log class frequencies (each count plus one), the mean, or
+    the most frequent text or set.
 
     Ties between texts, and between sets, go to the one met first. Items of sets are scored by their share of the train records,
     CAFA's naive method.

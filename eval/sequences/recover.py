@@ -15,7 +15,7 @@ from eval.sequences.run import Evaluation, Rows, rounded
 
 
 class Markov:
-    """How often a letter follows the last `order` letters, counted on all contexts; where those never stood, fewer of them count.
+    """The control: how often a letter follows the last `order` letters, counted on all contexts; where those never stood, fewer of them count.
 
     Order 0 is the most frequent letter.
     """

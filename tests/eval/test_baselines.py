@@ -28,8 +28,7 @@ from eval.baselines.kmer import kmer
 from eval.baselines.luca import head_recipe, luca_base, why_not
 from eval.baselines.lucaone.model import ValueAttention
 from eval.baselines.nearest import majority
-from eval.baselines.recipe import BaselinesRecipe, LucaOptions
-from eval.baselines.run import run
+from eval.baselines.run import BaselinesRecipe, LucaOptions, run
 from eval.baselines.split import Task, scored_tasks
 from eval.baselines.training.command import train
 from eval.judge.answers import Answers, value

@@ -22,8 +22,7 @@ from tokenizer.report.compare import compare
 from tokenizer.report.heldout import Heldout
 from tokenizer.report.loss import sample
 from tokenizer.report.page import write_page
-from tokenizer.report.probe import CAPITALS, probe_lines
-from tokenizer.report.ways import donor, merge_by_score
+from tokenizer.report.ways import CAPITALS, donor, merge_by_score, probe_lines
 from tokenizer.vocabulary import extend
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"

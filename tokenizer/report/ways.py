@@ -2,7 +2,7 @@
 
 - ours: private alphabets between tags
 - add_tokens: the same pieces by `Tokenizer.add_tokens`, cut out of the text wherever they occur, longest first
-- legacy_spm: the original LLaMA-Gene merge (`tokenizer.report.ways`), for SentencePiece bases
+- legacy_spm: the original LLaMA-Gene merge (`legacy_spm` below), for SentencePiece bases
 
 A way is asked for the same things: which lines of text get other ids, how many letters a token holds, how many held-out
 windows are segmented as the gene BPE alone would, how many of its new ids are in use there, and how many no text of
@@ -17,6 +17,7 @@ be produced. Not supported: byte-level bases (the merge needs a SentencePiece mo
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,13 +25,25 @@ from typing import Any, cast
 
 import sentencepiece
 import sentencepiece.sentencepiece_model_pb2 as pb2
+import yaml
 from tokenizers import AddedToken, Tokenizer
 from tqdm import tqdm
 
+from configs import CONFIGS
 from sequences.alphabets import ALPHABETS
 from tokenizer.kmers import without_mark
-from tokenizer.report.probe import CAPITALS
 from tokenizer.vocabulary import NewIds
+
+CAPITALS = re.compile(r"\b[A-Z]{2,}\b")
+"""A word in capitals, which pieces over A–Z are most likely to disturb."""
+
+
+def probe_lines() -> list[str]:
+    """What a careless extension breaks, so that every one is tried without any file: a few hundred lines of gene symbols, capitals,
+    code, scripts, blanks, tags mentioned in prose; no span, no private-use character."""
+    probe = yaml.safe_load((CONFIGS / "tokenizer" / "probe.yaml").read_text(encoding="utf-8"))
+    words = f"{probe['genes']} {probe['words']}".split()
+    return [*(frame.format(word, word, word) for word in words for frame in probe["frames"]), *probe["others"]]
 
 
 def donor(pieces: Iterable[str]) -> list[tuple[str, float]]:

@@ -144,7 +144,9 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         UserError: a file that holds no settings.
     """
     path = folder / SETTINGS
-    return read_json(path, "it is none of `llama-gene baseline embed`, so choose another folder", dict) if path.is_file() else None
+    return (
+        read_json(path, "it holds no settings of `llama-gene baseline embed`, so choose another folder", dict) if path.is_file() else None
+    )
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:

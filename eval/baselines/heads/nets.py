@@ -174,7 +174,7 @@ BUFFERS = re.compile(r"(.*\.)?(loss_fct\.criterion\.(weight|pos_weight)|loss_fct
 
 
 def load_head(folder: Path, network: Network) -> Head:
-    """A head in evaluation mode; the widths and the number of outputs are those of the file.
+    """A head as LucaOne ships it, in evaluation mode; the widths and the number of outputs are those of the file.
 
     Raises:
         UserError: no weights, unreadable, or the parameters of another network.
