@@ -10,6 +10,7 @@ told `legacy: true`. Where a `tokenizer.json` lies beside the model, that file s
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,7 +218,7 @@ def check_merges(tokenizer: Tokenizer, path: Path) -> None:
     model = json.loads(tokenizer.to_str())["model"]
     reached = {"".join(merge if isinstance(merge, list) else merge.split(" ")) for merge in model["merges"]}
     added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    plain = [piece for piece in model["vocab"] if len(piece) > 1 and piece not in added and not _is_byte(piece)]
+    plain = [piece for piece in model["vocab"] if len(piece) > 1 and piece not in added and not re.fullmatch("<0x..>", piece)]
     lost = [piece for piece in plain if piece not in reached]
     if lost:
         raise UserError(f"{path}: {len(lost)} pieces, the first '{lost[0]}', have no merge; put its tokenizer.model beside it")
@@ -225,10 +226,6 @@ def check_merges(tokenizer: Tokenizer, path: Path) -> None:
 
 def _metaspace(scheme: str, blank: str = BLANK) -> pre_tokenizers.Metaspace:
     return pre_tokenizers.Metaspace(replacement=blank, prepend_scheme=scheme, split=False)  # type: ignore[arg-type,unused-ignore]
-
-
-def _is_byte(piece: str) -> bool:
-    return len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">")
 
 
 def _merges_by_score(vocab: dict[str, int], scores: dict[str, float]) -> list[tuple[str, str]]:

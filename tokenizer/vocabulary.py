@@ -79,7 +79,7 @@ def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, N
             glue[left + right] = append(left + right)
             merges.append((left, right))
     lead = "".join(glue)[-3:]
-    written = _as_byte_characters if byte_level else str
+    written = (lambda text: "".join(BYTE_TO_CHARACTER[byte] for byte in text.encode())) if byte_level else str
     genes = {alphabet: _gene_model(bpe, alphabet) for alphabet, bpe in ((DNA, dna), (PROTEIN, protein))}
     blocks = [private.blocks(alphabet, gene.k) for alphabet, gene in genes.items() if gene.k]
     mark = {MARK: written(private.block)} if blocks else {}
@@ -170,10 +170,6 @@ ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 BYTE_TO_CHARACTER = dict(zip(sorted(range(256), key=lambda byte: chr(byte) not in ALPHABET), ALPHABET, strict=True))
 """GPT-2's reversible table, which every byte-level BPE uses: printable bytes are themselves, and the others come behind all of them."""
 CHARACTER_TO_BYTE = {character: byte for byte, character in BYTE_TO_CHARACTER.items()}
-
-
-def _as_byte_characters(text: str) -> str:
-    return "".join(BYTE_TO_CHARACTER[byte] for byte in text.encode())
 
 
 def _byte_pairs(merges: list[Any]) -> set[bytes]:

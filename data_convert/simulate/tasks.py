@@ -208,7 +208,9 @@ def draw_task(
     Raises:
         UserError: the genes give too few examples; the message says what to raise.
     """
-    genes = {"train": list(train), **_dev_and_test(shuffled(heldout, rng), sizes)}
+    drawn = shuffled(heldout, rng)
+    cut = round(len(drawn) * sizes["dev"] / max(1, sizes["dev"] + sizes["test"]))
+    genes = {"train": list(train), "dev": drawn[:cut], "test": drawn[cut:]}
     seen: set[Row] = set()
     rows = {}
     for split in SPLITS:
@@ -216,8 +218,3 @@ def draw_task(
         MAKERS[task](draw, genes[split], sizes[split], rng)
         rows[split] = [draw.rows[index] for index in rng.permutation(len(draw.rows))]
     return rows
-
-
-def _dev_and_test(genes: list[Placed], sizes: dict[str, int]) -> dict[str, list[Placed]]:
-    cut = round(len(genes) * sizes["dev"] / max(1, sizes["dev"] + sizes["test"]))
-    return {"dev": genes[:cut], "test": genes[cut:]}

@@ -15,9 +15,9 @@ from eval.sequences.run import Evaluation, Rows, rounded
 
 
 class Markov:
-    """The control: how often a letter follows the last `order` letters, counted on all contexts; where those never stood, fewer of them count.
+    """The control: how often a letter follows the last `order` letters, counted on all contexts.
 
-    Order 0 is the most frequent letter.
+    Where those never stood, fewer of them count. Order 0 is the most frequent letter.
     """
 
     def __init__(self, contexts: Sequence[str], order: int) -> None:
