@@ -60,8 +60,9 @@ class Verb(Generic[R]):
     """Called with the recipe and, if it takes that, `overwrite`: whether an existing output may be replaced."""
     short: str
     """One line for the overview."""
-    summary: str
     example: str
+    summary: str = ""
+    """For its help; else that is what its recipe says of itself."""
     positional: str | None = None
     """A list field that plain arguments fill, such as files."""
     dry_run: Callable[[R], None] | str | None = None
@@ -79,6 +80,10 @@ class Verb(Generic[R]):
     def kind(self) -> type[R]:
         found: type[R] = called(self.recipe)
         return found
+
+    @property
+    def description(self) -> str:
+        return self.summary or " ".join((self.kind.__doc__ or "").split())
 
     def work(self, recipe: R, overwrite: bool) -> Any:
         function = called(self.does)
@@ -102,7 +107,7 @@ class Parser(argparse.ArgumentParser):
 def add_arguments(parser: argparse.ArgumentParser, verb: Verb[R]) -> None:
     """Declare the flags of a verb."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = verb.summary
+    parser.description = verb.description
     parser.epilog = "example:\n  " + verb.example.replace("\n", "\n  ")
     parser.add_argument("--recipe", metavar="YAML", help="recipe file; flags and key=value override it")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output once the new one is complete")

@@ -32,7 +32,9 @@ class Mixture(Recipe):
 
 
 class PretrainRecipe(TrainingRecipe):
-    """Continued pre-training. Shapes: a step is micro_batch x accumulation x ranks blocks of the shards' block_tokens."""
+    """Continued pre-training on token shards, under the DeepSpeed launcher. Shapes: a step is micro_batch x accumulation x ranks
+    blocks of the shards' block_tokens.
+    """
 
     model: Path
     """Extended base (`tokenizer extend`)."""

@@ -33,7 +33,7 @@ PICTURES = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "
 
 
 class InspectRecipe(Recipe):
-    """A text to show."""
+    """Show how an extended tokenizer cuts a text, in colour, with counts per modality."""
 
     text: list[str] = []
     """The text, with spans such as <dna>ACGT</dna>; several arguments are joined by blanks."""

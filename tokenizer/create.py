@@ -26,7 +26,7 @@ LLAMA3_SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>",
 
 
 class CreateBase(Recipe):
-    """A tiny base model."""
+    """Make a tiny random base LLaMA, its vocabulary trained on text or taken from an existing tokenizer."""
 
     out: Path
     """Model folder to write."""

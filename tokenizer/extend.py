@@ -33,7 +33,7 @@ ROOM = ("the extended weights take", "make room, or choose another disk")
 
 
 class Extend(Recipe):
-    """An extended base."""
+    """Extend a base LLaMA (tokenizer and embedding rows) with gene vocabularies. Text keeps exactly its ids."""
 
     base: Path
     """Model or tokenizer folder, tokenizer.json, tokenizer.model, GGUF file, or hub id (org/name)."""

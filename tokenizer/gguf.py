@@ -19,7 +19,7 @@ from tokenizer.private import read_tokenizer
 
 
 class Gguf(Recipe):
-    """A folder for llama.cpp's converter."""
+    """Write a folder that llama.cpp's converter reads; text is mapped before it is encoded (docs/gguf.md)."""
 
     model: Path
     """Folder written by `tokenizer extend`, or a model tuned from it."""

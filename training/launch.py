@@ -134,4 +134,4 @@ def rank(module: str, recipe: type[Any], work: str, preview: str) -> Verb[Any]:
         called(work)(found, overwrite=overwrite)
 
     example = f"deepspeed --num_gpus 1 --module {module} --recipe configs/{module}/tiny.yaml"
-    return Verb(recipe, train, "", f"One rank of `llama-gene {module}`.", example, dry_run=preview)
+    return Verb(recipe, train, "", example, f"One rank of `llama-gene {module}`.", dry_run=preview)

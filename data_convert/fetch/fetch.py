@@ -32,7 +32,7 @@ SPARE = 1 << 26
 
 
 class FetchRecipe(Recipe):
-    """What to fetch, and how patiently."""
+    """Fetch public data: checksums verified, licences shown, broken downloads continued."""
 
     sources: list[str] = Field(min_length=1)
     """Cards of configs/sources (swissprot, trembl, refseq:ACCESSION, gue, …) or paths of your own."""

@@ -34,7 +34,9 @@ class Sizes(Recipe):
 
 
 class SimulateRecipe(Recipe):
-    """What to draw. The same recipe gives the same bytes (the manifest's time and versions apart)."""
+    """Generate the simulated organism: genomes, proteins, text and tasks, from a seed. The same recipe gives the same bytes (the
+    manifest's time and versions apart).
+    """
 
     out: Path
     """Folder to write."""

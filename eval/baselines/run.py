@@ -36,7 +36,8 @@ class LucaOptions(Schedule):
 
 
 class BaselinesRecipe(Recipe):
-    """Baselines on every task that has test records."""
+    """Train and run the baselines on every task that has test records: majority, k-mer regression, nearest training sequence, LucaOne's
+    heads on frozen embeddings."""
 
     records: Path
     """Folder of instruction records; baselines read its labels and sequences, never its prompts."""

@@ -57,7 +57,7 @@ def _two_strands(recipe: ScoreSequencesRecipe | VariantsRecipe) -> None:
 
 
 class ScoreSequencesRecipe(FilesRecipe):
-    """Log-likelihood and bits per letter of each record."""
+    """Log-likelihood and bits per letter of each record, and on request of each letter (docs/sequences-without-training.md)."""
 
     overlap: float = Field(default=0.5, ge=0, lt=1)
     """A sequence longer than a window is read in several; this share of each is letters of the one before, read again as context."""
@@ -78,7 +78,7 @@ class ScoreSequencesRecipe(FilesRecipe):
 
 
 class VariantsRecipe(SequencesRecipe):
-    """How much less likely a variant makes its sequence."""
+    """How much less likely each variant of a VCF or table makes its sequence; AUROC and AUPRC where labels are given."""
 
     variants: Path
     """VCF (also without its header), or a table with the columns chrom, pos (from 1), ref and alt; plain or gz."""
@@ -112,7 +112,7 @@ class VariantsRecipe(SequencesRecipe):
 
 
 class RecoverRecipe(FilesRecipe):
-    """The next letters after real contexts."""
+    """The next letters after real contexts, greedy: the share that is right, beside a Markov control on the same contexts."""
 
     contexts: int = Field(default=200, ge=1)
     """Windows drawn from the files."""
@@ -127,7 +127,7 @@ class RecoverRecipe(FilesRecipe):
 
 
 class PerturbRecipe(FilesRecipe):
-    """Real sequences against changed ones."""
+    """Real sequences against changed ones: synonymous codons, codons in another order, CAG repeats, shuffles that keep neighbours."""
 
     changes: list[Literal["synonymous", "reordered", "cag", "dinucleotide"]] = Field(
         default=["synonymous", "reordered", "cag", "dinucleotide"], min_length=1
@@ -150,7 +150,7 @@ class PerturbRecipe(FilesRecipe):
 
 
 class RetrieveRecipe(FilesRecipe):
-    """A value asked for by its key, both hidden in real sequence."""
+    """A key and a value hidden in real sequence, asked for at the end, by length of the prompt."""
 
     lengths: list[int] = Field(default=[512, 1024, 2048, 4096], min_length=1)
     """Letters of a prompt: sequence, key and value hidden in it, and the key again."""

@@ -36,7 +36,7 @@ LINE = 80
 
 
 class GenerateRecipe(Recipe):
-    """Sequences drawn from a model."""
+    """Draw DNA, RNA or protein from a model, and show what it is made of beside real sequence."""
 
     model: Path
     """Model folder with an extended tokenizer (`tokenizer extend`, `pretrain`, `merge`)."""

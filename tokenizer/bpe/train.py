@@ -28,7 +28,7 @@ MAX_LETTERS = 2**32 - 2**24
 
 
 class TrainBpe(Recipe):
-    """One gene vocabulary."""
+    """Train a gene BPE on FASTA files; or write letters or k-mers, which need none (--pieces kmers --k 6)."""
 
     alphabet: str
     """dna or protein (RNA shares the DNA pieces)."""

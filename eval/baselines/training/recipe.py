@@ -41,7 +41,7 @@ class Schedule(Recipe):
 
 
 class TrainRecipe(Windows, EncoderUse):
-    """Train a head; the best epoch on dev predicts test."""
+    """Train LucaBase, LucaPPI or LucaPPI2 on frozen embeddings; the best dev epoch predicts test."""
 
     WRITES = ("out", "predictions")
     VARIANT = ("comparison", "comparisons")
@@ -142,7 +142,7 @@ def departures(recipe: TrainRecipe) -> dict[str, str]:
 
 
 class PredictRecipe(EncoderUse):
-    """Predict with a trained or a shipped head, in and out as the original's predict_v1."""
+    """Predict with a trained or shipped head, CSV in and out as the original's predict_v1."""
 
     model: Path
     """Folder of `baseline train`, or of a head that LucaOne ships (config.json with model.safetensors or pytorch_model.bin)."""
