@@ -1,7 +1,5 @@
 """Every command: its recipe, its work, what it is for, an example. What a command needs is imported only when it is called."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Child processes that end with their parent, and the cores that all of them may use."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

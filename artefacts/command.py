@@ -6,8 +6,6 @@ Every top-level field of a recipe is also a flag, with its docstring as help; va
 merged in that order.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import difflib

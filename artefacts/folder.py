@@ -5,8 +5,6 @@ Ctrl-C, an exception or a full disk remove the temporary folder; SIGKILL or a po
 output, which the next run names and removes, never a half-written output.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.metadata

@@ -4,8 +4,6 @@ A step is done when its output and manifest are there, made by this very recipe,
 earlier steps, and files from elsewhere. So an interrupted run goes on where it stopped, and a change runs what depends on it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ Shapes: B rows of a batch, T tokens of a row.
 Every document counts for its modality and, where the shards say which source it is from, for that as `modality/source`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which block is trained when: the blocks of the shards by modality, in shares (training/order.py says how)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Continued pre-training: blocks of token shards -> the Hugging Face `Trainer` on DeepSpeed -> model folder."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """The trainer of blocks: parameter groups of our own, a guard against spikes, and speed in the log."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from itertools import islice

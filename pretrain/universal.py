@@ -6,8 +6,6 @@ An optimiser's state lies in a checkpoint as it is cut up over the ranks. This w
 the same folder; the run then goes on with any number of ranks whose steps have as many blocks.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import sys

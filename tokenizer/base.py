@@ -8,8 +8,6 @@
 A base lies on this machine or on the hub; what the local hub cache holds is found without a network. A GGUF file is unpacked first.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass, field

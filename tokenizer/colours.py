@@ -4,8 +4,6 @@ In a terminal each token has a background, its hue says the modality and two sha
 tokens are bold. Elsewhere, or with NO_COLOR set, tokens are separated by `|`. `as_html` is for the page of `llama-gene serve`.
 """
 
-from __future__ import annotations
-
 import html
 import os
 import re

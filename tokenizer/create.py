@@ -4,8 +4,6 @@ The vocabulary is either a byte-level BPE trained on the text given (Llama 3's p
 tokenizer; the weights are a randomly initialised `LlamaForCausalLM`.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any, Literal

@@ -4,8 +4,6 @@ encoder = read_encoders("runs/extended")["dna"]
 ids = encoder.encode("ACGT...")  # a whole chromosome is one span
 """
 
-from __future__ import annotations
-
 import json
 import random
 import re

@@ -4,8 +4,6 @@ A plain transformers pipeline and the endpoint follow that file; chat, the page,
 another part of it. So every folder that is written holds these settings and every model that is read gets them.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

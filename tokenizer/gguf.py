@@ -1,7 +1,5 @@
 """Export an extended model for llama.cpp's converter: `llama-gene tokenizer gguf` (docs/gguf.md)."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

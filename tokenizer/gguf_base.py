@@ -3,8 +3,6 @@
 Weights of 4 to 8 bits become float32 numbers, which are those that llama.cpp computes with, not those that the model was trained to.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The parts an extension is made of: base, gene BPEs, and the tokenizer they make together."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -9,8 +9,6 @@ Encoding `premap.map(text)` with the exported tokenizer (tokenizer/gguf.py) give
 Not supported: bases with a normalizer of their own (NFC, say), which llama.cpp leaves out as well.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

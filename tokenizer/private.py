@@ -5,8 +5,6 @@ and no old merge can fire in a sequence. Everything is expressed in `tokenizers`
 tokenizer.json works wherever that library does.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass

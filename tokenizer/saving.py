@@ -1,7 +1,5 @@
 """Save a tokenizer so that plain `AutoTokenizer`, vLLM and TGI read exactly the file we wrote."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -7,8 +7,6 @@ Text gets one blank of its own at its very start, and nothing behind a special t
 told `legacy: true`. Where a `tokenizer.json` lies beside the model, that file says how blanks are handled.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

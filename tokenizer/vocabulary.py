@@ -4,8 +4,6 @@ New ids start after every id of the base (its reserved special tokens included) 
 (byte-level bases), DNA pieces, protein pieces. The base's own ids, merges and their order stay as they are.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any

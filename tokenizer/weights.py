@@ -8,8 +8,6 @@ Supported: safetensors, one file or shards with an index, in float32, float16 or
 Format: https://huggingface.co/docs/safetensors, "Format".
 """
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

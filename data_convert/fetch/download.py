@@ -3,8 +3,6 @@
 Not supported: several connections for one file, log-ins, FTP. Proxies come from the environment, as for any other program.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

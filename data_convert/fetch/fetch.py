@@ -4,8 +4,6 @@ Everything is planned before anything is fetched: all cards, the publishers' lis
 A file appears under its name only once its checksum is right; until then it is `NAME.part`, which the next run continues.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fnmatch
 import json
@@ -13,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 from tqdm import tqdm
@@ -48,7 +46,7 @@ class FetchRecipe(Recipe):
     """Seconds of silence after which a connection counts as broken."""
 
     @model_validator(mode="after")
-    def _once(self) -> FetchRecipe:
+    def _once(self) -> Self:
         if len(set(self.sources)) < len(self.sources):
             raise ValueError("a source is named twice")
         return self

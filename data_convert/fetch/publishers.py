@@ -3,8 +3,6 @@
 Names in a list are taken for paths only where they match the card's patterns and are plain (`sources.safe_name`).
 """
 
-from __future__ import annotations
-
 import fnmatch
 import re
 import xml.etree.ElementTree as ET
@@ -45,10 +43,7 @@ def listing(source: Source, client: Client) -> Listing:
     if card.kind == "ncbi":
         return _assembly(source, client)
     where = card.list_url or card.url
-    if card.kind == "pip":
-        entries, version = {**card.members}, card.url.removeprefix("pip:").rstrip("/")
-    else:
-        entries, version = {"metalink": _metalink, "hub": _hub, "github": _github}[card.kind](card, client)
+    entries, version = {"metalink": _metalink, "hub": _hub, "github": _github, "pip": _wheel}[card.kind](card, client)
     chosen = []
     for pattern in card.files:
         found = [name for name in entries if _matches(name, pattern)]
@@ -89,6 +84,10 @@ def _file(name: str, url: str, checksum: str, size: Any, where: str) -> RemoteFi
 
 Entries = dict[str, tuple[str, int | None]]
 """name -> (checksum, bytes)"""
+
+
+def _wheel(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
+    return {**card.members}, card.url.removeprefix("pip:").rstrip("/")
 
 
 def _metalink(card: SourceCard, client: Client) -> tuple[Entries, str | None]:

@@ -4,8 +4,6 @@ pip compares the wheel with the index's checksum and tries again where a connect
 packages without one are refused, since their setup.py would be. Not supported: going on within a wheel of which a part came.
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

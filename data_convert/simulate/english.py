@@ -4,8 +4,6 @@ The sentences are grammatical and mean little. They use the words of the tasks' 
 answer of the function task.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from itertools import cycle

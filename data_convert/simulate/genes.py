@@ -5,8 +5,6 @@ Coordinates are 0-based, half open, and count along the gene's own strand within
 Background DNA is a second-order Markov chain.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

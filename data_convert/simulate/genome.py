@@ -1,7 +1,5 @@
 """Chromosomes of the simulated organism: genes on both strands, background between them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

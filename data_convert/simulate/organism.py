@@ -1,7 +1,5 @@
 """Draw a whole simulated organism from a seed: genome, proteins, English, and six tasks with train, dev and test."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterable

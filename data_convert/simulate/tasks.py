@@ -4,8 +4,6 @@ A task's train examples come from the training chromosomes; its dev and test exa
 the held-out chromosomes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ Departures from upstream, all in favour of the head: no all-zero rows around a s
 a higher default learning rate because runs here are shorter than upstream's 50 epochs. Not supported: text answers, sets.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from artefacts.errors import ensure

@@ -6,8 +6,6 @@ frequent one of train, or the mean: the majority baseline. Of a pair, the mean i
 of the training pair.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 

@@ -1,13 +1,11 @@
 """Run the baselines over a folder of records: `<out>/<system>.jsonl`, in the form that `eval score` reads."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 from tqdm import tqdm
@@ -55,7 +53,7 @@ class BaselinesRecipe(Recipe):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _encoder_given(self) -> BaselinesRecipe:
+    def _encoder_given(self) -> Self:
         if "luca_base" in self.systems and self.encoder is None:
             raise ValueError("luca_base reads embeddings: pass encoder=FOLDER (a hub id, one-hot, kmer, placed) or leave it out of systems")
         if not self.systems or len(set(self.systems)) < len(self.systems):

@@ -5,8 +5,6 @@ scored itself with: an answer is right when it contains the gold label, unless i
 credits `Not Conform` for `Conform` and `non-NPP` for `NPP`; it is shown so that published figures can be found again.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence

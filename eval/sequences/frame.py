@@ -5,13 +5,11 @@ it is not read. A sequence that is longer than a window is cut between pieces of
 scored in one window.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +123,7 @@ class Frame:
     """Letters of a fixed block; 1 where pieces are not such."""
 
     @classmethod
-    def of(cls, recipe: SequencesRecipe) -> Frame:
+    def of(cls, recipe: SequencesRecipe) -> Self:
         """
         Raises:
             UserError: a tokenizer that is not extended, or not this model's; a window that holds nothing.

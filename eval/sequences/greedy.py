@@ -7,8 +7,6 @@ what may be a longer piece, its last letters are held back, and the first piece 
 Shapes: R prompts, T tokens, P pieces of the alphabet.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

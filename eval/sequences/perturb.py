@@ -3,8 +3,6 @@
 Likelier per letter, since inserted repeats add letters; the other changes keep their number. Equally likely counts as half.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections import defaultdict
 from itertools import pairwise

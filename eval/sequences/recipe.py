@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -72,7 +72,7 @@ class ScoreSequencesRecipe(FilesRecipe):
     """Letters of its longest context."""
 
     @model_validator(mode="after")
-    def _strands(self) -> ScoreSequencesRecipe:
+    def _strands(self) -> Self:
         _two_strands(self)
         return self
 
@@ -104,7 +104,7 @@ class VariantsRecipe(SequencesRecipe):
         return [str(label) if isinstance(label, int | float) else label for label in labels] if isinstance(labels, list) else labels
 
     @model_validator(mode="after")
-    def _sides(self) -> VariantsRecipe:
+    def _sides(self) -> Self:
         _two_strands(self)
         if both := set(self.positive) & set(self.negative):
             raise ValueError(f"'{min(both)}' is both positive and negative; name it once")
@@ -143,7 +143,7 @@ class PerturbRecipe(FilesRecipe):
     """CAG repeats inserted."""
 
     @model_validator(mode="after")
-    def _nucleotides(self) -> PerturbRecipe:
+    def _nucleotides(self) -> Self:
         if self.alphabet == "protein":
             raise ValueError("codons and neighbouring bases are those of nucleotides; leave alphabet=protein out")
         return self
@@ -164,7 +164,7 @@ class RetrieveRecipe(FilesRecipe):
     """As in `eval sequences recover`."""
 
     @model_validator(mode="after")
-    def _room(self) -> RetrieveRecipe:
+    def _room(self) -> Self:
         if min(self.lengths) < 2 * (2 * self.key + self.value):
             raise ValueError(f"lengths: {min(self.lengths)} letters leave no sequence to hide a key and a value in; ask for more")
         return self

@@ -1,7 +1,5 @@
 """`eval sequences recover`: the next letters after real contexts, and how many of them are right (sequence recovery)."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 

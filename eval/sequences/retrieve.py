@@ -5,8 +5,6 @@ fixed blocks both stand at whole blocks, so that the value is spelled alike at b
 with other letters in the place of the value, which nobody could answer.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -3,8 +3,6 @@
 A run that was interrupted goes on behind its last batch, and ends with the same bytes.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +29,8 @@ READ = ("model", "adapter", "files", "variants", "genome", "counted")
 """Fields whose content is fingerprinted, so that their names do not matter to a run that goes on."""
 NATS_TO_BITS = 1.4426950408889634
 
+Rows = list[dict[str, Any]]
+"""Of rows.csv: column -> cell."""
 Answer = Callable[[Any], list[Any]]
 
 
@@ -128,10 +128,6 @@ class Evaluation:
         """All that decides the bytes of the output."""
         settings = self.recipe.model_dump(mode="json", exclude={"out", *READ})
         return {**settings, **inputs, **machine(), "what": self.what, "batches": "longest first"}
-
-
-Rows = list[dict[str, Any]]
-"""Of rows.csv: column -> cell."""
 
 
 def rounded(value: float) -> float:

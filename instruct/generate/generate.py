@@ -5,15 +5,13 @@ closing tag are let through, so that what comes out is a sequence whatever the m
 is kept once it is drawn: an interrupted run goes on behind the last one and ends with the same bytes.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 from tqdm import tqdm
@@ -68,7 +66,7 @@ class GenerateRecipe(Recipe):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _sound(self) -> GenerateRecipe:
+    def _sound(self) -> Self:
         if self.prompt and self.prompts is not None:
             raise ValueError("prompt and prompts are given; give one of them")
         if self.min_letters > self.max_letters:

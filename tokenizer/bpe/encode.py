@@ -10,8 +10,6 @@ Neubeck 2024, "So many tokens, so little time", and their Rust crate `bpe`). Thi
 exactly one merge and encodes to itself, as a BPE trainer makes them; `GeneEncoder` checks it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Tokens are 2 bytes where ids allow it. A merge writes the new token where the le
 stood; lists hold positions in that array and may be stale. `_build` drops holes and stale positions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

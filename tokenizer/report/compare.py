@@ -1,7 +1,5 @@
 """Before and after: what the extension changed, the proof that text did not, and the other ways beside it."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from pathlib import Path

@@ -14,8 +14,6 @@ merge, so the three vocabularies interleave: text changes, sequences no longer s
 be produced. Not supported: byte-level bases (the merge needs a SentencePiece model), and donors with pieces that begin with a blank.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Callable, Iterable

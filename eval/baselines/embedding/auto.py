@@ -5,8 +5,6 @@ tokenizer that knows the tags gets `<dna>ACGT</dna>`, any other one the bare let
 first), remote code.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -6,8 +6,6 @@ the released file. Memory grows with the square of the length, for ALiBi is a bi
 Legend of shapes: B sequences, T tokens (padded), D width, H heads.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

@@ -6,8 +6,6 @@ batch (`states`); batching, padding and long sequences are the same for all (her
 Legend of shapes: B sequences, T tokens (padded), D width.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any

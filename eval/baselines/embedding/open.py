@@ -1,7 +1,5 @@
 """Which encoder a name stands for is decided here and nowhere else."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path

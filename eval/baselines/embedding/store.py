@@ -5,8 +5,6 @@ line is in the index, so a run that was stopped goes on where it was. Folders of
 too. Pickles are read with `weights_only`, numpy arrays being the one thing allowed beside tensors.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -4,8 +4,6 @@
 the same kind of site). `one-hot`, which keeps a row per letter, is beside LucaOne, whose alphabet it has.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

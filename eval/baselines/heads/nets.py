@@ -6,8 +6,6 @@ Optional Transformers stand in front of the pooling: LucaBase's (pre-LayerNorm, 
 E; mask 1 for rows that count.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Files are read as safetensors or with `weights_only=True`; nothing in them is ru
 and nothing else may be, but for what the description names: rotary tables, the heads of pre-training and DDP's `module.` prefix.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import zipfile

@@ -4,8 +4,6 @@ The two-step heads of LucaOne's downstream tasks (pooling, hidden layer of 128, 
 are those of its Hugging Face package: pooling and one Linear. Pooling leaves padding out, which upstream does not.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -7,8 +7,6 @@ absolute positions, training dropout.
 Legend of shapes: B sequences, T tokens with [CLS] and [SEP] (padded), D width, H heads, K width of a head.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -12,8 +12,6 @@ predictions/          <system>.jsonl for `eval score`, where the data are instru
 What is wrong with a test record costs its figures, not the training: the folder then holds all the rest.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

@@ -6,8 +6,6 @@ numbers of another class), a number (regression) or a list of indices (multilabe
 mistake is found before a model is loaded.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field

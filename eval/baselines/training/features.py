@@ -1,7 +1,5 @@
 """Matrices of a record's inputs: read from a store, or made by the encoders when they are needed and kept while memory lasts."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -7,8 +7,6 @@ in front of the pooling, of which each process draws its own.
 Not supported: resuming in the middle (the long part, embedding, is what `baseline embed` can go on with).
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import math

@@ -1,7 +1,5 @@
 """`llama-gene baseline predict`: the original's predict_v1 with batches, a clear word on bad rows, and no download on the way."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator

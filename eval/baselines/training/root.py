@@ -1,7 +1,5 @@
 """Heads of the original by the flags of its predict_v1: where one lies below --model_path, and what it was trained on."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 `<table>.plan.json` beside it says what its rows are made by, so that nothing of another head or of other settings can slip in.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable
 from pathlib import Path
