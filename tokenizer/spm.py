@@ -56,12 +56,8 @@ class Model:
     """Text gets one blank of its own."""
 
 
-def read_model(path: Path) -> Model:
-    """Read a SentencePiece BPE model with byte fallback.
-
-    Raises:
-        UserError: not a SentencePiece file, not BPE, no byte fallback, or a normalisation that cannot be carried over.
-    """
+def read_proto(path: Path) -> Any:
+    """A SentencePiece model as it is stored. Raises UserError where it is none."""
     import sentencepiece.sentencepiece_model_pb2 as pb2
     from google.protobuf.message import DecodeError
 
@@ -69,7 +65,17 @@ def read_model(path: Path) -> Model:
     try:
         proto.ParseFromString(path.read_bytes())
     except DecodeError:
-        raise UserError(f"{path}: not a SentencePiece model") from None
+        raise UserError(f"{path}: not a SentencePiece model; name the base's own tokenizer.model") from None
+    return proto
+
+
+def read_model(path: Path) -> Model:
+    """Read a SentencePiece BPE model with byte fallback.
+
+    Raises:
+        UserError: not a SentencePiece file, not BPE, no byte fallback, or a normalisation that cannot be carried over.
+    """
+    proto = read_proto(path)
     trainer, rules = proto.trainer_spec, proto.normalizer_spec
     if not proto.pieces or trainer.model_type != 2 or not trainer.byte_fallback:
         raise UserError(f"{path}: LLaMA-type SentencePiece models are BPE with byte fallback; this one is not")

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from artefacts.errors import UserError
-from data_convert.simulate.genes import INITIATOR, INITIATOR_START, IUPAC, TATA
-from data_convert.simulate.genome import Placed
+from data_convert.simulate.genes import INITIATOR, INITIATOR_START, IUPAC, TATA, Placed
 from data_convert.simulate.proteins import function_text, measured_stability
 from data_convert.tasks.mixing import SPLITS
 from sequences.alphabets import reverse_complement

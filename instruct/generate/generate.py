@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
+from artefacts.command import path_exists
 from artefacts.errors import Ledger, UserError, at, say_read
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
@@ -131,8 +132,7 @@ def _read_prompts(recipe: GenerateRecipe, alphabet: Alphabet) -> list[Prompt]:
     if recipe.prompts is None:
         return [_prompt("1", recipe.prompt, alphabet, "prompt")]
     path = recipe.prompts
-    if not path.is_file():
-        raise UserError(f"{path}: no such file of prompts; give a text file, one prompt a line, or FASTA")
+    path_exists(path, "file of prompts", "give a text file, one prompt a line, or FASTA")
     with path.open("rb") as handle:
         fasta = next((line for line in handle if line.strip()), b"").startswith(b">")
     if fasta:

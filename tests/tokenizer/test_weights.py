@@ -25,8 +25,7 @@ from sequences.alphabets import NUCLEOTIDES, RESIDUES
 from tokenizer.apart import text_shift
 from tokenizer.base import locate, read_base
 from tokenizer.create import CreateBase, create_base
-from tokenizer.extend import ROOM, Extend, extend_base, preview
-from tokenizer.parts import gather
+from tokenizer.extend import ROOM, Extend, extend_base, gather, preview
 from tokenizer.report.heldout import Heldout
 from tokenizer.report.models import load, start_of
 from tokenizer.rows import BLOCK, new_rows, sources

@@ -26,7 +26,7 @@ from tokenizer.vocabulary import PAD
 from tokenizer.weights import INPUT, OUTPUT, Matrix, Plan, Stored
 
 if TYPE_CHECKING:
-    from tokenizer.parts import Parts
+    from tokenizer.extend import Parts
 
 
 def add_model_figures(

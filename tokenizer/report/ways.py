@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import sentencepiece
-import sentencepiece.sentencepiece_model_pb2 as pb2
 import yaml
 from tokenizers import AddedToken, Tokenizer
 from tqdm import tqdm
@@ -30,6 +29,7 @@ from tqdm import tqdm
 from configs import CONFIGS
 from sequences.alphabets import ALPHABETS
 from tokenizer.kmers import without_mark
+from tokenizer.spm import read_proto
 from tokenizer.vocabulary import NewIds
 
 CAPITALS = re.compile(r"\b[A-Z]{2,}\b")
@@ -64,8 +64,7 @@ def merge_by_score(model: Path, donors: Iterable[list[tuple[str, float]]]) -> tu
         model: the base's `tokenizer.model`.
         donors: pieces with scores, in the order in which they are merged.
     """
-    proto = pb2.ModelProto()  # type: ignore[attr-defined] # protobuf makes the class at import time
-    proto.ParseFromString(model.read_bytes())
+    proto = read_proto(model)
     present = {piece.piece for piece in proto.pieces}
     appended: dict[str, int] = {}
     for pieces in donors:

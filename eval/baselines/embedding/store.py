@@ -19,6 +19,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from artefacts.command import path_exists
 from artefacts.errors import UserError
 from artefacts.folder import new_file, read_json, write_json
 from artefacts.owner import tidy
@@ -169,8 +170,7 @@ class StoreReader:
     """Embeddings by id."""
 
     def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder of embeddings; run `llama-gene baseline embed` first")
+        path_exists(folder, "folder of embeddings", "run `llama-gene baseline embed` first")
         self.folder = folder
         self.settings = read_settings(folder)
         """What made the embeddings; None of a folder of the original."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from artefacts.command import path_exists
 from artefacts.errors import Ledger, UserError, say_read
 from artefacts.folder import new_file, read_noted, write_json
 from artefacts.owner import owned
@@ -210,8 +211,7 @@ def read_data(recipe: TrainRecipe) -> Data:
         UserError: files missing, a bad row (file:line), a single class, no test or train records, class weights of other classes.
     """
     folder = recipe.data
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give one with train, dev and test CSV files or instruction records")
+    path_exists(folder, "folder", "give one with train, dev and test CSV files or instruction records")
     data = from_records(recipe) if (folder / "train.jsonl").is_file() else from_csv(recipe)
     if not data.splits.get("train") or not data.splits.get("test"):
         raise UserError(f"{folder}: {'train' if not data.splits.get('train') else 'test'} has no records; both are needed")

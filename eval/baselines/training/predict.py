@@ -261,8 +261,7 @@ def _given(recipe: PredictRecipe, *, pair: bool) -> Iterator[InputRow]:
     if path is None:
         yield _one_sample(recipe, given, pair=pair)
         return
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give a CSV, TSV or FASTA file")
+    path_exists(path, "file", "give a CSV, TSV or FASTA file")
     if sequence_format(path) == FASTA:
         if pair or not given:
             raise UserError(f"{path}: " + ("pairs come as CSV or TSV" if pair else "a FASTA file needs --seq-type gene or prot"))
