@@ -256,7 +256,7 @@ COMMANDS: dict[str, Verb[Any]] = {
         positional="files",
     ),
     "eval sequences retrieve": Verb(
-        "eval.sequences.recipe:RetrieveRecipe", "eval.sequences.retrieve:retrieve", "a value hidden in a genome, asked for by its key",
+        "eval.sequences.recipe:RetrieveRecipe", "eval.sequences.recover:retrieve", "a value hidden in a genome, asked for by its key",
         "llama-gene eval sequences retrieve genome.fa.gz --model runs/pretrained --out runs/retrieved 'lengths=[1024, 4096]'",
         positional="files",
     ),

@@ -20,10 +20,9 @@ from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_room, in_bytes, write_manifest
 from artefacts.owner import owned
 from artefacts.recipe import Recipe
-from data_convert.fetch.download import Client, RemoteFile, Unreachable, verify
+from data_convert.fetch.download import Client, RemoteFile, Unreachable, from_wheel, verify
 from data_convert.fetch.publishers import Listing, listing
 from data_convert.fetch.sources import Source, load_source
-from data_convert.fetch.wheel import from_wheel
 
 SPARE = 1 << 26
 """Bytes of the disk that are left free."""
