@@ -26,6 +26,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origin
 
+from artefacts.children import handled
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, in_bytes
 from artefacts.inputs import broken_input
@@ -241,36 +242,33 @@ def guarded(work: Callable[[], Any]) -> int:
     quiet_libraries()
     # nohup has set SIGHUP to be ignored, and so it stays
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    handlers = {number: signal.signal(number, terminate) for number in numbers}
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
+    with handled(terminate, numbers):
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            work()
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # here, and not in the interpreter's end, a reader that has gone is noticed
-    except BrokenPipeError:
-        try:
-            print(flush=True)  # breaks again if it was the output, and no other pipe
+            try:
+                work()
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # here, and not in the interpreter's end, a reader that has gone is noticed
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
-            return 141  # as 128 + SIGPIPE, which Windows does not have
-        raise
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; no half-written output was left behind", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if (why := of_the_system(error)) is None:
+            try:
+                print(flush=True)  # breaks again if it was the output, and no other pipe
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+                return 141  # as 128 + SIGPIPE, which Windows does not have
             raise
-        print(f"error: {getattr(error, 'filename', None) or 'output'}: {why}; no half-written output was left behind", file=sys.stderr)
-        return 1
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("interrupted; no half-written output was left behind", file=sys.stderr)
+            return 130
+        except Exception as error:
+            if (why := of_the_system(error)) is None:
+                raise
+            print(f"error: {getattr(error, 'filename', None) or 'output'}: {why}; no half-written output was left behind", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from artefacts.children import handled
 from artefacts.errors import UserError
 from artefacts.owner import State, check_unchanged, noted, owned, place_of, state_of
 
@@ -96,7 +96,7 @@ def new_folder(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         temporary.mkdir()
         with _whole(temporary):
             yield temporary
-            with _undisturbed():
+            with handled(signal.SIG_IGN):  # launchers and impatient people send several
                 put_in_place(temporary, out, before)
 
 
@@ -121,7 +121,7 @@ def _whole(temporary: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with _undisturbed():
+        with handled(signal.SIG_IGN):  # launchers and impatient people send several
             if temporary.is_dir():
                 shutil.rmtree(temporary, ignore_errors=True)
             else:
@@ -226,20 +226,6 @@ def _hashes(folder: Path, names: Iterable[str] | None = None) -> tuple[list[str]
 
     with ThreadPoolExecutor() as pool:  # hashing leaves Python's lock: as fast as the disk
         return names, list(pool.map(digest, names))
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignore further Ctrl-C and SIGTERM while outputs are put in place or removed: launchers and impatient people send several."""
-    if threading.current_thread() is not threading.main_thread():  # Python runs handlers, and sets them, in the main thread only
-        yield
-        return
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, str], counts: dict[str, Any], **extra: Any) -> None:
