@@ -5,7 +5,8 @@ another part of it. So every folder that is written holds these settings and eve
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,15 @@ def load_causal(folder: str | Path, **options: Any) -> Any:
     return answering_greedily(load_whole(AutoModelForCausalLM, folder, **options))
 
 
-def load_whole(kind: Any, name: str | Path, *, spare: Callable[[Any, str], bool] | None = None, of: str = "", **options: Any) -> Any:
-    """`kind.from_pretrained`, where every weight of the model is in its files, and no other is.
+def load_whole(kind: Any, name: str | Path, *, of: str = "its config.json", free: tuple[str, ...] = (), **options: Any) -> Any:
+    """`kind.from_pretrained`, where every weight of the model is in its files, and no layer more.
 
-    transformers starts what is missing at random, and says so in a warning.
+    transformers starts what is missing at random, and says so in a warning. What else its files hold changes no answer: heads, and
+    buffers that older versions saved.
 
     Args:
-        spare: model, name -> whether that weight may be missing, or left over; None: none may.
-        of: what the weights should be those of; its own configuration, where nothing is said.
+        of: what the weights should be those of.
+        free: words in the names of weights that may be missing.
 
     Raises:
         UserError: the names of weights that are missing, left over or of another shape. What else `from_pretrained` raises.
@@ -56,9 +58,12 @@ def load_whole(kind: Any, name: str | Path, *, spare: Callable[[Any, str], bool]
     with quiet():
         # other shapes are let through to be named
         model, found = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **options)
-    for kind_of in ("missing_keys", "unexpected_keys"):
-        found[kind_of] = [key for key in found[kind_of] if spare is None or not spare(model, key)]
-    check_weights(name, found, of or "its config.json")
+    # a layer more has names that differ from the model's by their number
+    own = {re.sub(r"\d+", "0", key) for key in model.state_dict()}
+    left = {key: re.sub(r"\d+", "0", key) for key in found["unexpected_keys"]}
+    found["unexpected_keys"] = [key for key, bare in left.items() if {bare, bare.removeprefix(f"{model.base_model_prefix}.")} & own]
+    found["missing_keys"] = [key for key in found["missing_keys"] if not any(word in key for word in free)]
+    check_weights(name, found, of)
     return model
 
 

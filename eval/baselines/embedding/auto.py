@@ -5,7 +5,6 @@ tokenizer that knows the tags gets `<dna>ACGT</dna>`, any other one the bare let
 first), remote code.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,13 +54,6 @@ def load_tokenizer(name: str | Path) -> Any:
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
-def _without_effect(model: Any, weight: str) -> bool:
-    """Whether a weight is of a pooler, a rotary table or a head, which change no row: of no layer, be it one more than the model has."""
-    own = {re.sub(r"\d+", "0", name) for name in model.state_dict()}
-    of_a_layer = re.sub(r"\d+", "0", weight.removeprefix(f"{model.base_model_prefix}.")) in own
-    return "pooler" in weight or "inv_freq" in weight or not of_a_layer
-
-
 class AutoEncoder(Encoder):
     """A model of the transformers library."""
 
@@ -77,8 +69,8 @@ class AutoEncoder(Encoder):
         try:
             self.tokenizer: Any = load_tokenizer(name)
             # a model with remote code may call itself by a known type, and its own weights do not fit
-            plain = f"a plain {config.get('model_type')}"
-            self.model = load_whole(AutoModel, name, spare=_without_effect, of=plain, dtype=dtype, trust_remote_code=False)
+            plain, no_rows = f"a plain {config.get('model_type')}", ("pooler", "inv_freq")
+            self.model = load_whole(AutoModel, name, of=plain, free=no_rows, dtype=dtype, trust_remote_code=False)
         except UserError:
             raise
         except (OSError, ValueError, KeyError) as error:

@@ -141,12 +141,8 @@ def _config(path: Path, state: dict[str, Tensor], weights: Path, *, original: bo
 def _from_hub(name: str, masked_lm: bool, dtype: torch.dtype) -> LucaOnePreTrainedModel:
     """A hub id, or a folder of sharded files; as exact as `load_exactly`."""
     kind: Any = LucaOneForMaskedLM if masked_lm else LucaOneModel
-
-    def spare(model: Any, key: str) -> bool:
-        return DROPPED.fullmatch(key) is not None or not (masked_lm or key.startswith(ENCODER))
-
     try:
-        return load_whole(kind, name, spare=spare, dtype=dtype).eval()
+        return load_whole(kind, name, dtype=dtype).eval()
     except UserError:
         raise
     except UNREADABLE as error:
