@@ -6,8 +6,6 @@ belong to one plan, so that nothing of other records, another model or other set
 Where several processes share the work (artefacts/ranks.py), each makes its pieces, and the first keeps them all.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io
@@ -30,7 +28,7 @@ PLAN = "plan.json"
 
 
 @contextlib.contextmanager
-def work_on(out: Path, plan: dict[str, Any], *, overwrite: bool = False) -> Iterator[Work]:
+def work_on(out: Path, plan: dict[str, Any], *, overwrite: bool = False) -> "Iterator[Work]":
     """Hold an output and go on with what an earlier run left of it, or begin; the rest goes when the block ends well.
 
     In a process that is not the first of several the block ends once its pieces are made.

@@ -1,7 +1,5 @@
 """Recipes of `eval sequences`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -51,7 +49,7 @@ class FilesRecipe(SequencesRecipe):
     """FASTA, FASTQ, GenBank, tables with a column `sequence`, one sequence a line; plain or gz. Plain arguments are these."""
 
 
-def _two_strands(recipe: ScoreSequencesRecipe | VariantsRecipe) -> None:
+def _two_strands(recipe: "ScoreSequencesRecipe | VariantsRecipe") -> None:
     if recipe.both_strands and recipe.alphabet == "protein":
         raise ValueError("a protein has no other strand; leave both_strands out")
 

@@ -10,8 +10,6 @@ sequence, each once and in order. `right` grows from the first letter, `left` is
 overlap returns wrong rows).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +39,7 @@ class Window:
     keep_start: int
     keep_stop: int
 
-    def mirrored(self, length: int) -> Window:
+    def mirrored(self, length: int) -> "Window":
         return Window(length - self.stop, length - self.start, length - self.keep_stop, length - self.keep_start)
 
 
