@@ -22,17 +22,21 @@ def collate(blocks: list[dict[str, Any]], unlearnt: NDArray[np.int64] | None = N
     """Blocks of one length to a batch; see `batch_of`.
 
     The first token of a document has no label (nothing before it in the block belongs to it), nor has padding, nor have
-    the ids `unlearnt`. Positions begin anew at the padding too.
+    the ids `unlearnt`. Positions begin anew at the padding too. `weights` are there where a block's shard has some.
     """
-    rows = []
+    rows, weighted = [], False
     for block in blocks:
         ids = np.asarray(block["input_ids"])
         ends = np.cumsum(block["seq_lengths"])
-        *documents, padding = np.split(ids, ends)
-        rows.append([*(Document(part, 1) for part in documents), Document(padding, len(padding))])
-    batch = batch_of(rows, 0)
+        weights = np.ones(len(ids)) if block.get("weights") is None else np.asarray(block["weights"])
+        weighted = weighted or block.get("weights") is not None
+        *documents, padding = [Document(part, 1, weight) for part, weight in zip(np.split(ids, ends), np.split(weights, ends), strict=True)]
+        rows.append([*documents, padding._replace(start=len(padding.ids))])
+    batch = batch_of(rows, 0, weighted)
     if unlearnt is not None and len(unlearnt):
         batch["labels"][torch.isin(batch["input_ids"], torch.from_numpy(unlearnt))] = IGNORED
+    if weighted:  # the weights of a step are added up: what has no label has none
+        batch["weights"][batch["labels"] == IGNORED] = 0
     return batch
 
 

@@ -80,8 +80,8 @@ def _location(text: str) -> tuple[list[Place], tuple[bool, bool]]:
     name, _, inner = text.partition("(")
     if inner.endswith(")") and name in ("complement", "join", "order"):
         if name == "complement":
-            places, (begin, end) = _location(inner[:-1])
-            return [Place(*place[:2], not place.minus) for place in reversed(places)], (end, begin)
+            places, cut_off = _location(inner[:-1])
+            return [Place(*place[:2], not place.minus) for place in reversed(places)], (cut_off[1], cut_off[0])
         parts = [_location(part) for part in _split(inner[:-1])]
         return [place for places, _ in parts for place in places], (parts[0][1][0], parts[-1][1][1])
     if ":" in text:
@@ -98,7 +98,7 @@ def _split(text: str) -> list[str]:
     """The parts between the outer commas."""
     parts, depth = [""], 0
     for letter in text:
-        depth += (letter == "(") - (letter == ")")
+        depth += {"(": 1, ")": -1}.get(letter, 0)
         if letter == "," and not depth:
             parts.append("")
         else:

@@ -67,14 +67,14 @@ def write_shard(job: ShardJob) -> None:
     shutil.rmtree(job.folder, ignore_errors=True)  # damaged
     with new_folder(job.folder) as folder:
         files = np.array(job.files, dtype=np.int64)[owner]
-        _write(folder, [blocks[i] for i in order], rows, tokens, ids, files, job.block_tokens, job.pad, weights)
+        _write(folder, [blocks[i] for i in order], rows, tokens, ids, files, job.block_tokens, job.pad, weights if job.weighted else None)
         (folder / COUNTS).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
         seal(folder)
 
 
 def _gather(
     job: ShardJob, numbers: NDArray[np.int64]
-) -> tuple[NDArray[np.void], list[NDArray[np.uint32]], list[str], NDArray[np.int64], dict[int, NDArray[np.float32]] | None]:
+) -> tuple[NDArray[np.void], list[NDArray[np.uint32]], list[str], NDArray[np.int64], dict[int, NDArray[np.float32]]]:
     """Row (`piece` numbered over all parts), tokens, id and part of each fragment; weights of those that have some.
 
     Read by position, not mapped: pages of files that are read once would count as memory of this process.
@@ -82,7 +82,7 @@ def _gather(
     rows = np.zeros(len(numbers), dtype=[(name, "<u8") for name in FRAGMENT.names or ()])
     tokens: list[NDArray[np.uint32]] = [np.zeros(0, dtype=np.uint32)] * len(numbers)
     names = [""] * len(numbers)
-    weights: dict[int, NDArray[np.float32]] | None = {} if job.weighted else None
+    weights: dict[int, NDArray[np.float32]] = {}
     owner = np.searchsorted(job.fragments, numbers, "right") - 1
     for part in np.unique(owner).tolist():
         places = np.flatnonzero(owner == part)
@@ -90,7 +90,7 @@ def _gather(
         with ExitStack() as stack:
             files = ("fragments", "tokens", "ids", "weights")
             table, ids, lines, weighed = (stack.enter_context((job.parts[part] / name).open("rb")) for name in files)
-            unequal = weights is not None and os.fstat(weighed.fileno()).st_size > 0
+            unequal = os.fstat(weighed.fileno()).st_size > 0
             for place in places.tolist():
                 at = int(numbers[place] - job.fragments[part]) * FRAGMENT.itemsize
                 row = np.frombuffer(os.pread(table.fileno(), FRAGMENT.itemsize, at), dtype=FRAGMENT)[0]

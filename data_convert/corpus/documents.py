@@ -111,10 +111,10 @@ def read_documents(
     """
     regions = Ledger() if regions is None else regions
     if source.modality == "mixed":
-        for identity, gene, text in mixed_documents(source, Path(file), records, regions, seed):
+        for identity, gene, mixed in mixed_documents(source, Path(file), records, regions, seed):
             documents.read += 1
             documents.written += 1
-            yield Document(identity, "mixed", text, str(file), gene=gene)
+            yield Document(identity, "mixed", mixed, str(file), gene=gene)
         return
     if source.modality != "text":
         if source.regions:
@@ -163,7 +163,9 @@ def sequence_documents(
             reason = ""
             if letters.count(unknown) > most_unknown * len(letters):
                 reason = f"more than {most_unknown:g} of its letters are {unknown}"
-            elif repeats.count(b"1", start, start + size) > most_repeats * len(letters) and not drawn(source.repeats_kept, "repeats", letters):
+            elif repeats.count(b"1", start, start + size) > most_repeats * len(letters) and not drawn(
+                source.repeats_kept, "repeats", letters
+            ):
                 reason = f"more than {most_repeats:g} of its letters are marked as repeats"
             if reason:
                 ledger.reject(reason, identity)

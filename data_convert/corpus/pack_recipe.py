@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from artefacts.recipe import Recipe
 from sequences.markdown import Unit
 
-
 Regions = Literal["genes", "transcripts", "cds", "promoters", "intergenic"]
 
 
@@ -93,11 +92,7 @@ class Source(Recipe):
     def all_files(self) -> list[tuple[bool, Path, Path | None]]:
         """(held out, file, its annotation) of every file, held-out ones first."""
         sides = (True, self.heldout_files, self.heldout_annotations), (False, self.files, self.annotations)
-        return [
-            (held_out, file, annotations[place] if annotations else None)
-            for held_out, files, annotations in sides
-            for place, file in enumerate(files)
-        ]
+        return [(held_out, file, noted[place] if noted else None) for held_out, files, noted in sides for place, file in enumerate(files)]
 
     @model_validator(mode="after")
     def _regions_fit(self) -> Source:
@@ -109,12 +104,12 @@ class Source(Recipe):
             raise ValueError("upstream and downstream are for regions: genes or promoters")
         if self.regions == "promoters" and not self.upstream:
             raise ValueError("promoters need upstream, such as 1000 letters")
-        for name, annotations, files in (
+        for name, noted, files in (
             ("annotations", self.annotations, self.files),
             ("heldout_annotations", self.heldout_annotations, self.heldout_files),
         ):
-            if annotations and (not self.regions or len(annotations) != len(files)):
-                raise ValueError(f"{name} belong to regions, one to each of its files: {len(annotations)} for {len(files)} files")
+            if noted and (not self.regions or len(noted) != len(files)):
+                raise ValueError(f"{name} belong to regions, one to each of its files: {len(noted)} for {len(files)} files")
         if self.repeat_weight is not None and self.modality != "dna":
             raise ValueError(f"repeat_weight is for dna, not for {self.modality}")
         if self.species and self.modality in ("text", "mixed"):

@@ -79,14 +79,16 @@ def _convert(recipe: PackRecipe, part: Part, folder: Path) -> None:
         if not part.whole:
             found = _named(found, part)
         with ExitStack() as stack:
-            names = ("tokens", "fragments", "pieces", "ids", "weights")
-            files = (stack.enter_context((folder / name).open("wb", buffering=1 << 20)) for name in names)
-            writer = Writer(*files, weighted=source.weighted)
+            names = ("tokens", "pieces", "fragments", "ids", "weights")
+            tokens, pieces, cuts, ids, weights = (stack.enter_context((folder / name).open("wb", buffering=1 << 20)) for name in names)
+            writer = Writer(tokens, cuts, pieces, ids, weights if source.weighted else None)
             for batch in _batches(_pieces(found, part, source), lambda piece: piece[0]):
                 fragments = encoder.encode([piece for piece, _, _ in batch], source.weight_of_repeats)
                 for (piece, digest, flags), of_piece in zip(batch, fragments, strict=True):
                     writer.add(piece, digest, flags, of_piece)
-        aside = [f"{_placed(place, file, part)}\t{reason}\n" for ledger in (records, regions, documents) for place, reason in ledger.listed()]
+        aside = [
+            f"{_placed(place, file, part)}\t{reason}\n" for ledger in (records, regions, documents) for place, reason in ledger.listed()
+        ]
         (folder / SET_ASIDE).write_text("".join(aside), encoding="utf-8")
         records.examples = {reason: [_placed(place, file, part) for place in places] for reason, places in records.examples.items()}
         counts = {
@@ -195,11 +197,8 @@ def _batches(items: Iterator[T], document_of: Callable[[T], Document]) -> Iterat
 class Writer:
     """Appends pieces to a part's files."""
 
-    def __init__(
-        self, tokens: BinaryIO, fragments: BinaryIO, pieces: BinaryIO, ids: BinaryIO, weights: BinaryIO, weighted: bool
-    ) -> None:
-        self._tokens, self._fragments, self._pieces, self._ids = tokens, fragments, pieces, ids
-        self._weights = weights if weighted else None
+    def __init__(self, tokens: BinaryIO, fragments: BinaryIO, pieces: BinaryIO, ids: BinaryIO, weights: BinaryIO | None) -> None:
+        self._tokens, self._fragments, self._pieces, self._ids, self._weights = tokens, fragments, pieces, ids, weights
         self.pieces = self.fragments = self.tokens = 0
         self._id_at = 0
 

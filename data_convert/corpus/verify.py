@@ -110,7 +110,7 @@ def _decoded(recipe: PackRecipe, folder: Path, split: str, files: list[str]) -> 
             if found.modality == "text":
                 yield replace(found, letters=text)
                 continue
-            text = EMPTY.sub(lambda match: f"<{match[1]}>{''.join(next(spans).split())}</{match[1]}>", text)
+            text = EMPTY.sub(lambda match, spans=spans: f"<{match[1]}>{''.join(next(spans).split())}</{match[1]}>", text)  # type: ignore[misc]
             before, _, letters = text.partition(f"<{found.modality}>")
             letters = text if found.modality == "mixed" else letters.removesuffix(f"</{found.modality}>")
             yield replace(found, letters=letters, words="" if found.modality == "mixed" else before)

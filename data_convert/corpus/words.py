@@ -26,7 +26,8 @@ from sequences.uniprot import checked_entries
 from sequences.uniprot_entry import Broken
 
 WORDING = CONFIGS / "text" / "words.yaml"
-UNLIKE = "coding sequences that the standard code translates otherwise (start codons, selenocysteine, joins, other codes)"
+START = "begins with another codon than its protein says, as GTG for M"
+UNLIKE = "the standard code translates it otherwise (selenocysteine, slippage, another code)"
 
 
 def drawn(share: float, *identity: object) -> bool:
@@ -42,7 +43,12 @@ def _number(*identity: object) -> int:
 def _wordings() -> dict[str, list[list[tuple[str, set[str]]]]]:
     """Name -> wordings, each a list of sentences with the fields that they name."""
     found = yaml.safe_load(WORDING.read_text(encoding="utf-8"))
-    fields = {text: {name for _, name, _, _ in string.Formatter().parse(text) if name} for texts in found.values() for one in texts for text in one}
+    fields = {
+        text: {name for _, name, _, _ in string.Formatter().parse(text) if name}
+        for texts in found.values()
+        for one in texts
+        for text in one
+    }
     return {name: [[(text, fields[text]) for text in one] for one in texts] for name, texts in found.items()}
 
 
@@ -87,8 +93,9 @@ def _genes(source: Source, file: Path, records: Ledger, regions: Ledger, seed: i
             regions.written -= 1
             regions.reject(problem.reason if said.first("translation") else "no /translation", f"{at(file, region.line)} ({region.id})")
             continue
-        if translate(letters).removesuffix("*") != protein:
-            regions.notes[UNLIKE] += 1
+        residues = translate(letters).removesuffix("*")
+        if residues != protein:
+            regions.notes[START if residues[1:] == protein[1:] else UNLIKE] += 1
         yield region.id, region.gene.id if region.gene else "", text
 
 
