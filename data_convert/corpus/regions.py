@@ -84,7 +84,9 @@ class _Chromosome:
         """A stretch with so many letters more at its beginning and its end, as far as there are any."""
         left, right = (downstream, upstream) if span.minus else (upstream, downstream)
         start, end = span.start - left, span.end + right
-        return Place(start, end, span.minus) if self.circular else Place(max(0, start), min(len(self.letters), end), span.minus)
+        if not self.circular and span.end <= len(self.letters):
+            start, end = max(0, start), min(len(self.letters), end)
+        return Place(start, end, span.minus)
 
 
 def region_sequences(source: Source, file: Path, annotation: Path | None, records: Ledger, regions: Ledger) -> Iterator[Sequence]:
@@ -190,7 +192,9 @@ def _regions(source: Source, kind: str, genes: list[Gene], chromosome: _Chromoso
         of_gene = []
         for one in gene.transcripts:
             if kind == "cds" and one.coding:
-                of_gene.append(Region(one.id, one.line, gene, called, one.coding.places, one.coding.problem, one.coding))
+                said = one.coding
+                name = said.first("protein_id") or one.id
+                of_gene.append(Region(name, said.line, gene, called, said.places, said.problem, said))
             elif kind == "transcripts" and (one.exons or one.problem):
                 of_gene.append(Region(one.id, one.line, gene, one.kind, one.exons))
             else:
