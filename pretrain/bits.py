@@ -50,10 +50,11 @@ def _known_as(group: str) -> str:
 
 
 def parts_of_tokens(ids_T: NDArray[np.int64], tags: Mapping[str, tuple[int, ...]]) -> NDArray[np.str_]:
-    """[T] The modality that each token of a row spells: that of the span that it stands in, or text."""
+    """[T] The modality that each token of a row spells: that of the span that it stands in, or text; a tag spells none."""
     parts_T = np.full(len(ids_T), "text", dtype="<U7")
     for modality, (opening, closing) in tags.items():
         parts_T[np.cumsum(ids_T == opening) > np.cumsum(ids_T == closing)] = modality
+    parts_T[np.isin(ids_T, [tag for pair in tags.values() for tag in pair])] = ""
     return parts_T
 
 
@@ -70,7 +71,7 @@ def count_parts(rows: list[dict[str, Any]], tokenizer: Any) -> None:
         row["parts"], row["letters_of_parts"] = parts_of_tokens(ids_T, tags), []
         for ids, parts in zip(np.split(ids_T, ends)[:-1], np.split(row["parts"], ends)[:-1], strict=True):
             if row["modality"] == MIXED:
-                texts = {str(part): tokenizer.decode(ids[parts == part], skip_special_tokens=True) for part in np.unique(parts)}
+                texts = {part: tokenizer.decode(ids[parts == part], skip_special_tokens=True) for part in {*parts.tolist()} - {""}}
                 sizes = {part: len((text if part == "text" else "".join(text.split())).encode()) for part, text in texts.items()}
                 row["letters_of_parts"].append(sizes)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from artefacts.errors import Ledger, UserError, at
+from artefacts.errors import Ledger, UserError, at, ensure
 from configs import CONFIGS
 from data_convert.corpus.pack_recipe import Source
 from data_convert.corpus.regions import cut_regions
@@ -26,6 +26,8 @@ from sequences.uniprot import checked_entries
 from sequences.uniprot_entry import Broken
 
 WORDING = CONFIGS / "text" / "words.yaml"
+SEQUENCES = {"dna", "protein"}
+"""Fields that are never empty."""
 START = "begins with another codon than its protein says, as GTG for M"
 UNLIKE = "the standard code translates it otherwise (selenocysteine, slippage, another code)"
 
@@ -49,6 +51,8 @@ def _wordings() -> dict[str, list[list[tuple[str, set[str]]]]]:
         for one in texts
         for text in one
     }
+    lost = [text for text, named in fields.items() if named & SEQUENCES and named - SEQUENCES]
+    ensure(not lost, f"{WORDING}: a sequence would be lost with a field that is empty: {lost}")
     return {name: [[(text, fields[text]) for text in one] for one in texts] for name, texts in found.items()}
 
 
