@@ -28,8 +28,9 @@ def collate(blocks: list[dict[str, Any]], unlearnt: NDArray[np.int64] | None = N
     for block in blocks:
         ids = np.asarray(block["input_ids"])
         ends = np.cumsum(block["seq_lengths"])
-        weights = np.ones(len(ids)) if block.get("weights") is None else np.asarray(block["weights"])
-        weighted = weighted or block.get("weights") is not None
+        weights = np.asarray(block.get("weights", ()))
+        weighted = weighted or len(weights) > 0
+        weights = weights if len(weights) else np.ones(len(ids))
         *documents, padding = [Document(part, 1, weight) for part, weight in zip(np.split(ids, ends), np.split(weights, ends), strict=True)]
         rows.append([*documents, padding._replace(start=len(padding.ids))])
     batch = batch_of(rows, 0, weighted)

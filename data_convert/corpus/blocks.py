@@ -156,9 +156,9 @@ def _write(
 
 def _weights(
     block: Sequence[int], tokens: Sequence[NDArray[np.uint32]], weights: dict[int, NDArray[np.float32]], block_tokens: int
-) -> NDArray[np.float32] | None:
-    """[block_tokens] of a block, or None where all count alike."""
+) -> NDArray[np.float32]:
+    """[block_tokens] of a block, or [0] where all count alike."""
     if not any(place in weights for place in block):
-        return None
+        return np.zeros(0, dtype=np.float32)
     joined = np.concatenate([weights.get(place, np.ones(len(tokens[place]), dtype=np.float32)) for place in block])
     return np.concatenate((joined, np.ones(block_tokens - len(joined), dtype=np.float32)))

@@ -6,7 +6,7 @@ Columns: `input_ids` (uint32, exactly `block_tokens`), `seq_lengths` (tokens of 
 `modality`; `pieces` and `turns`: a number that all parts of one document share (a piece of a long text and a strand have
 numbers of their own), and the place among them; `ids`: each document's id in its file; `files`: the number of that file in
 the manifest's `counts["files"]`; `weights`, where a source weighs repeats: how much each token counts in the loss (float32, as
-long as `input_ids`; null where all count alike). There is no `attention_mask`: with one, position-based isolation of the
+long as `input_ids`, or empty where all count alike). There is no `attention_mask`: with one, position-based isolation of the
 documents is silently lost.
 """
 
