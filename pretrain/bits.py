@@ -69,11 +69,11 @@ def count_parts(rows: list[dict[str, Any]], tokenizer: Any) -> None:
             continue
         ids_T, ends = np.asarray(row["input_ids"]), np.cumsum(row["seq_lengths"])
         row["parts"], row["letters_of_parts"] = parts_of_tokens(ids_T, tags), []
-        for ids, parts in zip(np.split(ids_T, ends)[:-1], np.split(row["parts"], ends)[:-1], strict=True):
+        for ids, parts, letters in zip(np.split(ids_T, ends), np.split(row["parts"], ends), row["letters"], strict=False):
             if row["modality"] == MIXED:
-                texts = {part: tokenizer.decode(ids[parts == part], skip_special_tokens=True) for part in {*parts.tolist()} - {""}}
-                sizes = {part: len((text if part == "text" else "".join(text.split())).encode()) for part, text in texts.items()}
-                row["letters_of_parts"].append(sizes)
+                spelt = {part: tokenizer.decode(ids[parts == part]) for part in {*parts.tolist()} - {"text", ""}}
+                sizes = {part: len("".join(found.split())) for part, found in spelt.items()}
+                row["letters_of_parts"].append({"text": letters - sum(sizes.values()), **sizes})
 
 
 def name_sources(rows: list[dict[str, Any]], files: list[str] | None) -> None:

@@ -16,7 +16,6 @@ from tokenizers import Tokenizer
 from uniprot_writers import Invented, flat
 
 from artefacts.errors import Ledger, UserError
-from artefacts.folder import read_manifest
 from data_convert.corpus.documents import SPAN, Document, read_documents
 from data_convert.corpus.encode import Encoder
 from data_convert.corpus.pack import pack
@@ -85,7 +84,14 @@ def test_words_that_spell_a_special_token_are_refused(extended_folder: Path) -> 
 
 
 def test_one_wording_for_each_document_and_no_sentence_with_a_gap() -> None:
-    fields = {"gene": "thrL", "organism": "E. coli", "product": "", "function": "", "dna": "<dna>A</dna>", "protein": "<protein>M</protein>"}
+    fields = {
+        "gene": "thrL",
+        "organism": "E. coli",
+        "product": "",
+        "function": "",
+        "dna": "<dna>A</dna>",
+        "protein": "<protein>M</protein>",
+    }
     found = {worded("gene", fields, 0, str(number)) for number in range(60)}
     assert len(found) == 5
     assert {text.index("<dna>") < text.index("<protein>") for text in found} == {True, False}
@@ -166,6 +172,21 @@ def test_every_coding_sequence_translates_to_its_protein(genome: Path, extended_
     assert bases == sum(len(dict(SPAN.findall(text))["dna"]) for text in spans_of(made.out, "heldout", tokenizer).values())
 
 
+def test_every_family_gives_the_documents_and_the_letters_of_their_parts_back(genome: Path, family_folder: Path, tmp_path: Path) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    mixed = Source(modality="mixed", files=[genome], heldout_share=0.5)
+    genes = Source(modality="dna", files=[genome], regions="genes", described=1, heldout_share=0.5)
+    counts = pack(PackRecipe(tokenizer=family_folder, out=tmp_path / "out", block_tokens=96, sources=[mixed, genes], verify=True))
+    rows = [row for split in ("train", "heldout") for row in load_shards(tmp_path / "out", split) if row["modality"] == "mixed"]
+    count_parts(rows, PreTrainedTokenizerFast.from_pretrained(str(family_folder)))
+    of_parts = [part for row in rows for part in row["letters_of_parts"]]
+    made = [part for document in read_documents(mixed, genome, Ledger(), Ledger()) for part in document.parts]
+    for kind in ("dna", "protein", "text"):
+        assert sum(part.get(kind, 0) for part in of_parts) == sum(len(letters.encode()) for name, letters in made if name == kind)
+    assert counts["verified"]["documents"] == 38 + 40
+
+
 def test_what_holds_a_benchmark_sequence_in_either_alphabet_is_left_out(genome: Path, extended_folder: Path, tmp_path: Path) -> None:
     made = list(read_documents(Source(modality="mixed", files=[genome]), genome, Ledger(), Ledger()))
     dna, protein = dict(SPAN.findall(made[3].letters))["dna"], dict(SPAN.findall(made[9].letters))["protein"]
@@ -198,7 +219,11 @@ def test_proteins_of_uniprot(tmp_path: Path) -> None:
     assert [document.parts[1] for document in found] == [("protein", "MKV" * 20), ("protein", "MAL" * 20)]
     assert "Granzyme A" in found[0].letters
     assert "Something" in found[1].letters
-    said = {one.letters for seed in range(40) for one in read_documents(Source(modality="mixed", files=[path]), path, Ledger(), Ledger(), seed=seed)}
+    said = {
+        one.letters
+        for seed in range(40)
+        for one in read_documents(Source(modality="mixed", files=[path]), path, Ledger(), Ledger(), seed=seed)
+    }
     assert any("Cuts proteins." in text for text in said)
     assert not any("ECO" in text or "PubMed" in text or "{" in text for text in said)
 

@@ -90,7 +90,9 @@ def shards(kmers_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_shards_carry_them(shards: Path, kmers_folder: Path) -> None:
     public = Tokenizer.from_file(str(kmers_folder / "tokenizer.json"))
-    texts = {f"a{number}": masked(150, number) for number in range(20)} | {f"b{number}": masked(150, 100 + number).upper() for number in range(20)}
+    texts = {f"a{number}": masked(150, number) for number in range(20)} | {
+        f"b{number}": masked(150, 100 + number).upper() for number in range(20)
+    }
     met = set()
     for row in load_shards(shards / "out", "train"):
         if row["modality"] == "protein":

@@ -78,7 +78,9 @@ def as_biopython(table: bytes, letters: str) -> list[tuple[str, str]]:
 
 def test_places_are_those_of_biopython() -> None:
     letters = "ACGTTGCAAGCTAGGCTTAACCGGATCGATTTACGCGATATCGCGGCTAACGTTCGAATCG"
-    table = TABLE.replace(b"     CDS             J00194.1:100..202\n                     /gene=\"elsewhere\"\n", b"").partition(b"     misc_f")[0]
+    table = TABLE.replace(b'     CDS             J00194.1:100..202\n                     /gene="elsewhere"\n', b"").partition(
+        b"     misc_f"
+    )[0]
     ours = [(one.kind, cut(lambda start, end: letters[start:end], one.places)) for one in genbank_features(table, 1)]
     assert ours == as_biopython(table, letters)
 
@@ -143,7 +145,7 @@ def test_gtf_without_genes_and_with_the_stop_codon_apart(tmp_path: Path) -> None
 
 def test_another_file_is_no_annotation(tmp_path: Path) -> None:
     (tmp_path / "x.fa").write_text(">c\nACGT\n")
-    with pytest.raises(UserError, match="x.fa:1: no GFF3 or GTF"):
+    with pytest.raises(UserError, match=r"x\.fa:1: no GFF3 or GTF"):
         list(gff_features(tmp_path / "x.fa"))
 
 
