@@ -28,7 +28,7 @@ def collate(blocks: list[dict[str, Any]], unlearnt: NDArray[np.int64] | None = N
     for block in blocks:
         ids = np.asarray(block["input_ids"])
         ends = np.cumsum(block["seq_lengths"])
-        weights = np.asarray(block.get("weights", ()))
+        weights = np.asarray(block.get("weights") or ())
         weighted = weighted or len(weights) > 0
         weights = weights if len(weights) else np.ones(len(ids))
         *documents, padding = [Document(part, 1, weight) for part, weight in zip(np.split(ids, ends), np.split(weights, ends), strict=True)]

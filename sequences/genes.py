@@ -50,7 +50,7 @@ class Gene:
 
 def _gene(name: str, feature: Feature) -> Gene:
     pseudo = feature.kind == "pseudogene" or "pseudo" in feature.values or "pseudogene" in feature.values
-    pseudo = pseudo or any("pseudogene" in feature.first(key) for key in ("gene_biotype", "biotype", "Note"))
+    pseudo = pseudo or feature.first("Note") == "pseudogene" or feature.first("gene_biotype", "biotype", "gene_type").endswith("pseudogene")
     cut_off = feature.cut_off
     if feature.places and not any(cut_off):  # as NCBI's GFF3 says it, by the chromosome
         ends = feature.first("start_range") == ".", feature.values.get("end_range", [""])[-1] == "."

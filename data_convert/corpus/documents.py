@@ -17,7 +17,7 @@ from pathlib import Path
 from artefacts.errors import Ledger
 from data_convert.corpus.pack_recipe import Source
 from data_convert.corpus.regions import region_sequences
-from data_convert.corpus.words import drawn, heading, mixed_documents
+from data_convert.corpus.words import GENE, drawn, heading, mixed_documents
 from sequences.alphabets import ALPHABETS, reverse_complement
 from sequences.readers import Sequence, read_sequences
 from sequences.texts import read_texts
@@ -42,8 +42,8 @@ class Document:
     """The file it comes from, as the recipe names it."""
     words: str = ""
     """Said of a sequence, before it; no part of its content."""
-    gene: str = ""
-    """The gene that it is cut from."""
+    group: str = ""
+    """What decides on which side it is, instead of its content: the gene that it is cut from, the protein that it is about."""
     repeats: bytes = b""
     """Of each letter whether it is marked as a repeat, 1 or 0; empty where all count alike."""
 
@@ -58,7 +58,11 @@ class Document:
     @property
     def parts(self) -> list[tuple[str, str]]:
         """(modality, letters) of its words and sequences, in order; words stand before, between and behind, or are empty there."""
-        cells = SPAN.split(self.wrapped)
+        if self.modality != "mixed":
+            return (
+                [("text", self.words), (self.modality, self.letters), ("text", "")] if self.modality != "text" else [("text", self.letters)]
+            )
+        cells = SPAN.split(self.letters)
         found = [("text", cells[0])]
         for kind, letters, text in zip(cells[1::3], cells[2::3], cells[3::3], strict=True):
             found += [(kind, letters), ("text", text)]
@@ -84,8 +88,8 @@ class Document:
         return hashlib.sha256(self.key.encode()).digest()
 
     def is_held_out(self, share: float) -> bool:
-        """Whether it is among the held-out ones: by its content, or its gene, whose other documents are then held out too."""
-        return is_held_out(hashlib.sha256(f"gene:{self.gene}".encode()).digest() if self.gene else self.sha, share)
+        """Whether it is among the held-out ones, with all others of its group."""
+        return is_held_out(hashlib.sha256(self.group.encode()).digest() if self.group else self.sha, share)
 
 
 def read_documents(
@@ -111,10 +115,10 @@ def read_documents(
     """
     regions = Ledger() if regions is None else regions
     if source.modality == "mixed":
-        for identity, gene, mixed in mixed_documents(source, Path(file), records, regions, seed):
+        for identity, group, mixed in mixed_documents(source, Path(file), records, regions, seed):
             documents.read += 1
             documents.written += 1
-            yield Document(identity, "mixed", mixed, str(file), gene=gene)
+            yield Document(identity, "mixed", mixed, str(file), group=group)
         return
     if source.modality != "text":
         if source.regions:
@@ -177,7 +181,7 @@ def sequence_documents(
                 if described and drawn(described, seed, "described", identity, letters):
                     organism, kind = source.species or sequence.organism, sequence.kind or KINDS[modality]
                     words = heading(organism, kind, seed, identity, letters)
-                yield Document(identity, modality, letters, file, words, sequence.gene, marked)
+                yield Document(identity, modality, letters, file, words, GENE.format(sequence.gene) if sequence.gene else "", marked)
             if start + size >= length:
                 break
 

@@ -59,8 +59,8 @@ class _Chromosome:
     def read(self, start: int, end: int) -> str:
         """Letters from a place on; beyond the last one a circular chromosome goes on at the first."""
         size = len(self.letters)
-        if self.circular and not 0 <= start < end <= size:
-            start, end = start % size, start % size + min(end - start, size)
+        if self.circular and start < end <= start + size:
+            start, end = start % size, start % size + end - start
             return self.letters[start:end] + self.letters[: max(0, end - size)]
         if not 0 <= start < end <= size:
             raise _Aside("reaches beyond its sequence")
@@ -83,10 +83,12 @@ class _Chromosome:
     def beside(self, span: Place, upstream: int, downstream: int) -> Place:
         """A stretch with so many letters more at its beginning and its end, as far as there are any."""
         left, right = (downstream, upstream) if span.minus else (upstream, downstream)
-        start, end = span.start - left, span.end + right
-        if not self.circular and span.end <= len(self.letters):
-            start, end = max(0, start), min(len(self.letters), end)
-        return Place(start, end, span.minus)
+        before, behind = span.start, max(0, len(self.letters) - span.end)
+        if self.circular:
+            before = max(0, len(self.letters) - (span.end - span.start))
+            behind = max(0, before - left)
+        left, right = min(left, before), min(right, behind)
+        return Place(span.start - left, span.end + right, span.minus)
 
 
 def region_sequences(source: Source, file: Path, annotation: Path | None, records: Ledger, regions: Ledger) -> Iterator[Sequence]:

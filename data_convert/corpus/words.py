@@ -26,6 +26,8 @@ from sequences.uniprot import checked_entries
 from sequences.uniprot_entry import Broken
 
 WORDING = CONFIGS / "text" / "words.yaml"
+GENE = "gene:{}"
+"""The group of what is cut from a gene."""
 SEQUENCES = {"dna", "protein"}
 """Fields that are never empty."""
 START = "begins with another codon than its protein says, as GTG for M"
@@ -61,8 +63,7 @@ def worded(name: str, fields: Mapping[str, str], *identity: object) -> str:
     said = [[(text, named) for text, named in wording if all(map(fields.get, named))] for wording in _wordings()[name]]
     said = [wording for wording in said if any(named for _, named in wording)]
     sentences = [text.format_map(fields) for text, _ in said[_number(name, *identity) % len(said)]]
-    text = " ".join(sentences).replace("\n ", "\n").replace(" :", ":").strip()
-    return text[:1].upper() + text[1:] if name == "heading" else text
+    return " ".join(sentences).replace("\n ", "\n").replace(" :", ":").strip()
 
 
 def heading(organism: str, kind: str, *identity: object) -> str:
@@ -71,7 +72,7 @@ def heading(organism: str, kind: str, *identity: object) -> str:
 
 
 def mixed_documents(source: Source, file: Path, records: Ledger, regions: Ledger, seed: int) -> Iterator[tuple[str, str, str]]:
-    """(id, gene, text with tags) of every coding sequence of GenBank with its protein, or of every protein of UniProt.
+    """(id, group, text with tags) of every coding sequence of GenBank with its protein, or of every protein of UniProt.
 
     Args:
         records: counts entries of the file. regions: counts GenBank's coding sequences.
@@ -100,7 +101,7 @@ def _genes(source: Source, file: Path, records: Ledger, regions: Ledger, seed: i
         residues = translate(letters).removesuffix("*")
         if residues != protein:
             regions.notes[START if residues[1:] == protein[1:] else UNLIKE] += 1
-        yield region.id, region.gene.id if region.gene else "", text
+        yield region.id, GENE.format(region.gene.id) if region.gene else "", text
 
 
 def _proteins(source: Source, file: Path, records: Ledger, regions: Ledger, seed: int) -> Iterator[tuple[str, str, str]]:
@@ -124,7 +125,7 @@ def _proteins(source: Source, file: Path, records: Ledger, regions: Ledger, seed
             records.reject(problem.reason, at(file, entry.line))
             continue
         records.written += 1
-        yield entry.accession, "", text
+        yield entry.accession, f"protein:{entry.sequence}", text  # the key of a document of the protein alone
     records.close(file, mark, "protein", hint="Is this UniProt's file?")
 
 

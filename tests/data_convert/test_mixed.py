@@ -219,6 +219,9 @@ def test_proteins_of_uniprot(tmp_path: Path) -> None:
     assert [document.parts[1] for document in found] == [("protein", "MKV" * 20), ("protein", "MAL" * 20)]
     assert "Granzyme A" in found[0].letters
     assert "Something" in found[1].letters
+    alone = [Document(name, "protein", letters) for name, letters in (("P1", "MKV" * 20), ("P2", "MAL" * 20))]
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):  # on the side of the protein itself
+        assert [one.is_held_out(share) for one in found] == [one.is_held_out(share) for one in alone]
     said = {
         one.letters
         for seed in range(40)

@@ -99,6 +99,10 @@ def test_between_genes_and_over_the_origin(tmp_path: Path) -> None:
     assert set(found(source(file, "intergenic"))[0].values()) == {LETTERS[10:49], LETTERS[60:190]}
     assert found(source(file, "promoters", upstream=195))[0]["O"] == (LETTERS * 2)[195 : 200 + 190]
     assert not found(source(genbank(tmp_path, features), "genes"))[1].reasons.keys() - {"has parts out of order"}
+    # a plasmid gives no letter twice
+    assert len(found(source(file, "genes", upstream=500, downstream=500))[0]["M"]) == 200
+    beyond = genbank(tmp_path, [*features, ("gene", "100..999", {"gene": "long"})], circular=True)
+    assert dict(found(source(beyond, "genes"))[1].reasons) == {"reaches beyond its sequence": 1}
     file = genbank(tmp_path, features[1:], circular=True)
     assert set(found(source(file, "intergenic"))[0].values()) == {LETTERS[60:] + LETTERS[:49]}
 
@@ -191,8 +195,8 @@ def test_one_gene_is_on_one_side_in_every_source_and_half_of_the_documents_say_w
     words = [one.words for one in read_documents(sources[1], many_genes, Ledger(), Ledger(), seed=3)]
     assert 110 < sum(map(bool, words)) < 190
     assert {word for word in words if word} == {
-        "Testa exempli, coding sequence: ", "Testa exempli coding sequence: ", "Coding sequence of Testa exempli: ",
-        "Coding sequence from Testa exempli: ",
+        "Testa exempli, coding sequence: ", "Testa exempli coding sequence: ", "coding sequence of Testa exempli: ",
+        "coding sequence from Testa exempli: ",
     }  # fmt: skip
     assert words != [one.words for one in read_documents(sources[1], many_genes, Ledger(), Ledger(), seed=4)]
 
