@@ -30,6 +30,8 @@ class Transcript:
     exons: list[Place] = field(default_factory=list)
     """In the order of reading; empty where none are annotated."""
     coding: Feature | None = None
+    protein: str = ""
+    """GenBank's name of what is coded; in GFF3 several transcripts may share one."""
     problem: str = ""
 
 
@@ -75,11 +77,10 @@ def genes_of_entry(features: Iterable[Feature]) -> list[Gene]:
         gene.pseudo = gene.pseudo or "pseudo" in feature.values or "pseudogene" in feature.values
         if feature.kind == "CDS":
             free = (one for one in gene.transcripts if one.kind == "mRNA" and one.coding is None and _holds(one.exons, feature.places))
-            identity = feature.first("protein_id") or gene.id
             if (transcript := next(free, None)) is None:
-                transcript = Transcript(identity, feature.line, "mRNA", problem=feature.problem)
+                transcript = Transcript(gene.id, feature.line, "mRNA", problem=feature.problem)
                 gene.transcripts.append(transcript)
-            transcript.coding = feature
+            transcript.coding, transcript.protein = feature, feature.first("protein_id")
         elif feature.kind in RNA:
             identity = feature.first("transcript_id") or gene.id
             gene.transcripts.append(Transcript(identity, feature.line, feature.kind, feature.places, problem=feature.problem))

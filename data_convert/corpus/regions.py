@@ -195,8 +195,7 @@ def _regions(source: Source, kind: str, genes: list[Gene], chromosome: _Chromoso
         for one in gene.transcripts:
             if kind == "cds" and one.coding:
                 said = one.coding
-                name = said.first("protein_id") or one.id
-                of_gene.append(Region(name, said.line, gene, called, said.places, said.problem, said))
+                of_gene.append(Region(one.protein or one.id, said.line, gene, called, said.places, said.problem, said))
             elif kind == "transcripts" and (one.exons or one.problem):
                 of_gene.append(Region(one.id, one.line, gene, one.kind, one.exons))
             else:
