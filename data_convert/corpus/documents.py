@@ -87,9 +87,9 @@ class Document:
         """SHA-256 of the key."""
         return hashlib.sha256(self.key.encode()).digest()
 
-    def is_held_out(self, share: float) -> bool:
-        """Whether it is among the held-out ones, with all others of its group."""
-        return is_held_out(hashlib.sha256(self.group.encode()).digest() if self.group else self.sha, share)
+    def is_held_out(self, share: float, sha: bytes = b"") -> bool:
+        """Whether it is among the held-out ones, with all others of its group. `sha`: its own, where that is known."""
+        return is_held_out(hashlib.sha256(self.group.encode()).digest() if self.group else sha or self.sha, share)
 
 
 def read_documents(

@@ -89,6 +89,11 @@ class Source(Recipe):
         """Share of the documents that begin with words."""
         return self.described if self.modality != "mixed" and (self.regions or self.species) else 0.0
 
+    @property
+    def spoken(self) -> bool:
+        """Whether words stand beside sequences in some of its documents, drawn by the seed."""
+        return self.modality == "mixed" or self.described_share > 0
+
     def all_files(self) -> list[tuple[bool, Path, Path | None]]:
         """(held out, file, its annotation) of every file, held-out ones first."""
         sides = (True, self.heldout_files, self.heldout_annotations), (False, self.files, self.annotations)

@@ -118,7 +118,7 @@ def check_encoder(recipe: PackRecipe) -> Encoder:
     """The recipe's encoder. Raises UserError for an unusable tokenizer (see `Encoder`)."""
     _encoder.cache_clear()  # the folder may hold another tokenizer than before
     encoder = _encoder(recipe.tokenizer, tuple(sorted({source.modality for source in recipe.sources})), recipe.block_tokens)
-    if any(source.weighted or source.described_share or source.modality == "mixed" for source in recipe.sources):
+    if any(source.weighted or source.spoken for source in recipe.sources):
         encoder.check_spoken()
     return encoder
 
@@ -174,7 +174,7 @@ def _pieces(found: Iterator[Document], part: Part, source: Source) -> Iterator[t
     """(piece, its document's digest, flags)."""
     for document in found:
         sha = document.sha
-        held_out = part.held_out or (not source.heldout_files and document.is_held_out(source.heldout_share))
+        held_out = part.held_out or (not source.heldout_files and document.is_held_out(source.heldout_share, sha))
         flags = BEGINS | (HELD_OUT if held_out else 0)
         for piece in pieces_of(document, source, held_out):
             yield piece, int.from_bytes(sha[8:16]), flags

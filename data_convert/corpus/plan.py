@@ -18,6 +18,7 @@ from artefacts.errors import UserError
 from artefacts.folder import fingerprint
 from data_convert.corpus.pack_recipe import PackRecipe
 from data_convert.corpus.shards import tokenizer_fingerprint
+from data_convert.corpus.words import WORDING
 from sequences.files import GZIP_MAGIC, open_bytes
 from sequences.formats import FASTA, sniff
 from sequences.readers import sequence_format
@@ -62,7 +63,7 @@ def plan(recipe: PackRecipe) -> list[Part]:
     parts: list[Part] = []
     for index, source in enumerate(recipe.sources):
         fields = source.model_dump(mode="json", exclude=set(CHOOSING))
-        fields["seed"] = recipe.seed if source.described_share or source.modality == "mixed" else 0
+        fields["words"] = [recipe.seed, fingerprint(WORDING)] if source.spoken else []
         for held_out, file, annotation in source.all_files():
             if source.modality == "text":
                 open_bytes(file).close()
