@@ -213,3 +213,19 @@ def test_words_before_a_sequence_are_said_in_the_shards(many_genes: Path, extend
     assert row["letters"] == [50] * len(row["letters"])
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["counts"]["train"]["dna"]["letters"] == 50 * manifest["counts"]["train"]["dna"]["fragments"]
+
+
+def test_held_out_files_have_annotations_of_their_own(extended_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    made, other = gff(tmp_path), tmp_path / "other"
+    (other / "y.fa").write_text(f">c9\n{LETTERS[::-1]}\n")
+    (other / "y.gff").write_text("c9\tx\tgene\t5\t44\t.\t+\t.\tID=Y\n")
+    held = {"heldout_files": [other / "y.fa"], "heldout_annotations": [other / "y.gff"]}
+    sources = [Source.model_validate({**made.model_dump(), **held})]
+    asked = PackRecipe(tokenizer=extended_folder, out=tmp_path / "out", sources=sources, verify=True, max_broken=0.5)
+    counts = pack(asked)
+    assert [row["ids"] for row in load_shards(asked.out, "heldout")] == [["Y"]]
+    assert counts["sources"][0]["regions"][str(other / "y.gff")]["written"] == 1
+    inputs = json.loads((asked.out / "manifest.json").read_text())["inputs"]
+    assert {str(tmp_path / "x.gff"), str(other / "y.gff")} <= set(inputs)
+    assert "x.gff:4\tnot nine columns" in (asked.out / "set_aside.tsv").read_text()
