@@ -76,7 +76,7 @@ def completion(words: Sequence[str], names: Sequence[str], verb: Callable[[str],
             group = f"{group} {word}".lstrip()
             above = groups[group] = groups.get(group) or above.add_parser(word, help=group).add_subparsers()
         # without a help the library leaves a command out
-        parser = above.add_parser(name.split()[-1], help=verb(name).summary if name in names else name)
+        parser = above.add_parser(name.split()[-1], help=verb(name).description if name in names else name)
         if name in names:
             add_arguments(parser, verb(name))
             for action in parser._actions:

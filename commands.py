@@ -1,62 +1,11 @@
 """Every command: its recipe, its work, what it is for, an example. What a command needs is imported only when it is called."""
 
-from __future__ import annotations
-
-import inspect
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from artefacts.command import Verb, path_exists
+from artefacts.command import Verb, called, path_exists
 from data_convert.tasks.records import check_inputs
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One command of the table; `module:name` is imported late."""
-
-    recipe: str
-    work: str | Callable[[Any, bool], Any]
-    """`module:function`, called with the recipe and, if it takes that, `overwrite`; or a function of this module."""
-    short: str
-    """One line for the overview."""
-    summary: str
-    example: str
-    positional: str | None = None
-    dry_run: str | Callable[[Any], None] | None = None
-    then: str = ""
-    """What usually comes next, without the program's name; fields of the recipe stand in braces."""
-    adds: str = ""
-    shares: Callable[[Any], bool] = lambda recipe: False
-    aliases: dict[str, str] = field(default_factory=dict)
-
-
-def verb(name: str) -> Verb[Any]:
-    """The command of this name, its recipe imported. See `Verb` for what the fields mean."""
-    entry = COMMANDS[name]
-    dry_run = (lambda recipe: _found(str(entry.dry_run))(recipe)) if isinstance(entry.dry_run, str) else entry.dry_run
-    return Verb(
-        _found(entry.recipe), _late(entry.work) if isinstance(entry.work, str) else entry.work, entry.summary, entry.example,
-        entry.positional, dry_run, entry.then, entry.adds, entry.shares, entry.aliases,
-    )  # fmt: skip
-
-
-def _found(place: str) -> Any:
-    module, name = place.split(":")
-    return getattr(import_module(module), name)
-
-
-def _late(place: str) -> Callable[[Any, bool], Any]:
-    def work(recipe: Any, overwrite: bool) -> Any:
-        function = _found(place)
-        takes = "overwrite" in inspect.signature(function).parameters
-        return function(recipe, overwrite=overwrite) if takes else function(recipe)
-
-    return work
-
 
 # Work with something to check before torch is imported, which takes seconds, or to print at the end.
 
@@ -73,7 +22,7 @@ def _trained(module: str, place: str, recipe: Any, overwrite: bool, **found: Any
     from training.launch import deepspeed_config, launch_recipe
 
     if recipe.deepspeed is None:
-        _found(place)(recipe, overwrite=overwrite, **found)
+        called(place)(recipe, overwrite=overwrite, **found)
     else:
         deepspeed_config(recipe.deepspeed)
         launch_recipe(module, recipe, overwrite, recipe.ranks)
@@ -100,15 +49,15 @@ def _serve(recipe: Any, overwrite: bool) -> None:
 
 
 def _steps() -> dict[str, Verb[Any]]:
-    return {name: verb(f"eval {name}") for name in ("predict", "retention", "score", "report")}
+    return {name: COMMANDS[f"eval {name}"] for name in ("predict", "retention", "score", "report")}
 
 
 def _eval_run(recipe: Any, overwrite: bool) -> None:
-    _found("eval.run:run")(recipe, _steps(), overwrite=overwrite)
+    called("eval.run:run")(recipe, _steps(), overwrite=overwrite)
 
 
 def _eval_run_plan(recipe: Any) -> None:
-    for name, _, step in _found("eval.run:planned")(recipe, _steps()):
+    for name, _, step in called("eval.run:planned")(recipe, _steps()):
         print(f"# {name}: {step.model_dump_json(exclude_defaults=True)}")
 
 
@@ -120,7 +69,7 @@ def _retention(recipe: Any, overwrite: bool) -> None:
 
 
 def _eval_export(recipe: Any, overwrite: bool) -> None:
-    counts = _found("eval.ask.harness:export")(recipe, overwrite=overwrite)
+    counts = called("eval.ask.harness:export")(recipe, overwrite=overwrite)
     for task, reason in counts["left_out"].items():
         print(f"left out: {task} ({reason})")
     print(f"lm_eval --model hf --model_args pretrained={recipe.model or 'MODEL'} --include_path {recipe.out} --apply_chat_template \\")
@@ -130,9 +79,11 @@ def _eval_export(recipe: Any, overwrite: bool) -> None:
 def _score(recipe: Any, overwrite: bool) -> None:
     made = recipe.model_dump(mode="json")
     if recipe.answers:
-        from eval.judge.alpaca import score_answers, summary
+        from eval.judge.alpaca import score_answers
+        from eval.show.content import overall, overview
 
-        print(summary(score_answers(recipe.answers, recipe.out, recipe.seed, overwrite, made)))
+        document = score_answers(recipe.answers, recipe.out, recipe.seed, overwrite, made)
+        print(overall(document).terminal(), overview(document, short=True).terminal(), sep="\n\n")
     else:
         from eval.judge.score import score
 
@@ -156,237 +107,207 @@ def _compare(recipe: Any, overwrite: bool) -> None:
 
 
 def _leaderboard(recipe: Any, overwrite: bool) -> None:
-    print(_found("eval.show.leaderboard:leaderboard")(recipe, overwrite=overwrite))
+    print(called("eval.show.leaderboard:leaderboard")(recipe, overwrite=overwrite))
 
 
-def _baseline_train(recipe: Any, overwrite: bool) -> None:
-    figures = _found("eval.baselines.training.command:train")(recipe, overwrite=overwrite)
-    print(", ".join(f"{name} {value}" for name, value in figures.get("test", {}).items() if name != "interval"))
-    for note in figures["notes"]:
-        print(f"note: {note}")
-
-
-def _baseline_predict(recipe: Any, overwrite: bool) -> None:
-    path_exists(recipe.model, "head", "give a folder of `baseline train` or of a shipped head")
-    made = _found("eval.baselines.training.predict:predict")(recipe, overwrite=overwrite)
-    if recipe.out is not None:
-        print(f"{recipe.out}: {made} predicted")
-
-
-COMMANDS: dict[str, Entry] = {
-    "tokenizer create": Entry(
+COMMANDS: dict[str, Verb[Any]] = {
+    "tokenizer create": Verb(
         "tokenizer.create:CreateBase", "tokenizer.create:create_base", "make a tiny random base LLaMA",
-        "Make a tiny random base LLaMA, its vocabulary trained on text or taken from an existing tokenizer.",
         "llama-gene tokenizer create --text corpus.jsonl --vocab-size 1024 --out runs/base",
         then="tokenizer extend --base {out} --dna dna.json --protein protein.json --out runs/extended",
     ),
-    "tokenizer train": Entry(
+    "tokenizer train": Verb(
         "tokenizer.bpe.train:TrainBpe", "tokenizer.bpe.train:train_bpe", "train a gene vocabulary",
-        "Train a gene BPE on FASTA files; or write letters or k-mers, which need none (--pieces kmers --k 6).",
         "llama-gene tokenizer train --alphabet dna --vocab-size 4096 --out runs/dna.json genome.fa.gz",
         positional="files",
         then="tokenizer extend --base BASE --{alphabet} {out} … --out runs/extended",
     ),
-    "tokenizer extend": Entry(
+    "tokenizer extend": Verb(
         "tokenizer.extend:Extend", "tokenizer.extend:extend_base", "extend a base LLaMA with gene vocabularies",
-        "Extend a base LLaMA (tokenizer and embedding rows) with gene vocabularies. Text keeps exactly its ids.",
         "llama-gene tokenizer extend --base runs/base --dna runs/dna.json --protein runs/protein.json --out runs/extended",
         dry_run="tokenizer.extend:preview",
         then="convert pack --recipe configs/corpora/example.yaml --tokenizer {out} --out runs/shards",
     ),
-    "tokenizer inspect": Entry(
+    "tokenizer inspect": Verb(
         "tokenizer.colours:InspectRecipe", "tokenizer.colours:inspect", "show how a text is cut into tokens",
-        "Show how an extended tokenizer cuts a text, in colour, with counts per modality.",
         "llama-gene tokenizer inspect 'The promoter <dna>TATAAATGGC</dna> binds.' --tokenizer runs/extended",
         positional="text",
     ),
-    "tokenizer gguf": Entry(
+    "tokenizer gguf": Verb(
         "tokenizer.gguf:Gguf", "tokenizer.gguf:export_for_gguf", "export a model for llama.cpp",
-        "Write a folder that llama.cpp's converter reads; text is mapped before it is encoded (docs/gguf.md).",
         "llama-gene tokenizer gguf --model runs/model --out runs/for-gguf",
     ),
-    "convert fetch": Entry(
+    "convert fetch": Verb(
         "data_convert.fetch.fetch:FetchRecipe", "data_convert.fetch.fetch:fetch", "fetch public data with licences and checksums",
-        "Fetch public data: checksums verified, licences shown, broken downloads continued.",
         "llama-gene convert fetch swissprot --out data\n"
         "llama-gene convert fetch refseq:GCF_000005845.2 gue --out data",
         positional="sources", dry_run="data_convert.fetch.fetch:preview", adds="folder",
         shares=lambda recipe: True,  # each source has a folder of its own
         then="list tasks",
     ),
-    "convert simulate": Entry(
+    "convert simulate": Verb(
         "data_convert.simulate.organism:SimulateRecipe", "data_convert.simulate.organism:simulate", "generate the simulated organism",
-        "Generate the simulated organism: genomes, proteins, text and tasks, from a seed.",
         "llama-gene convert simulate --out runs/organism --seed 0",
         then="convert tasks --cards 'sim/*' --source {out}/tasks --out runs/records",
     ),
-    "convert pack": Entry(
+    "convert pack": Verb(
         "data_convert.corpus.pack_recipe:PackRecipe", "data_convert.corpus.pack:pack", "pack corpora into token shards",
-        "Pack genomes, proteins and text into token shards with document boundaries.",
         "llama-gene convert pack --recipe configs/corpora/example.yaml --tokenizer runs/extended --out runs/shards",
+        summary="Pack genomes, proteins and text into token shards with document boundaries.",
         shares=lambda recipe: recipe.part not in (None, "merge"),  # each part has a folder of its own
         then="pretrain --model {tokenizer} --shards {out} --out runs/pretrained",
     ),
-    "convert tasks": Entry(
+    "convert tasks": Verb(
         "data_convert.tasks.task_recipe:TasksRecipe", _tasks, "turn benchmarks into instruction records",
-        "Turn benchmark files into instruction records, as their task cards say.",
         "llama-gene convert tasks --cards 'gue/*,lucaone/ppi' --source DATA --out runs/records\n"
         "llama-gene convert tasks --out runs/records 'tasks=[{card: gue/splice, source: DATA, train: 5000}]'",
+        summary="Turn benchmark files into instruction records, as their task cards say.",
         then="instruct --model MODEL --records {out} --out runs/adapter",
     ),
-    "convert audit": Entry(
+    "convert audit": Verb(
         "data_convert.splits.audit:AuditRecipe", "data_convert.splits.audit:audit", "leakage between splits, and a split without it",
-        "Leakage within and across tasks, and a leak-controlled split beside the official one (docs/splits.md).",
         "llama-gene convert audit runs/records --out runs/audit --write-split runs/records-controlled",
+        summary="Leakage within and across tasks, and a leak-controlled split beside the official one (docs/splits.md).",
         positional="records",
     ),
-    "pretrain": Entry(
+    "pretrain": Verb(
         "pretrain.recipe:PretrainRecipe", _pretrain, "continued pre-training under DeepSpeed",
-        "Continued pre-training on token shards, under the DeepSpeed launcher.",
         "llama-gene pretrain --model runs/extended --shards runs/shards --out runs/pretrained learning_rate=5e-4\n"
         "deepspeed --num_gpus 8 --module pretrain --recipe configs/pretrain/llama3-8b.yaml",
         dry_run="pretrain.train:preview",
         then="instruct --model {out} --records RECORDS --out runs/adapter",
     ),
-    "instruct": Entry(
+    "instruct": Verb(
         "instruct.tune.recipe:InstructRecipe", _instruct, "instruction tuning",
-        "Instruction tuning with TRL: LoRA, DoRA, QLoRA or all weights, loss on the answer only.",
         "llama-gene instruct --model runs/pretrained --records runs/records --out runs/adapter metric_every=200 patience=3\n"
         "deepspeed --num_gpus 8 --module instruct --recipe configs/instruct/llama3-8b.yaml",
+        summary="Instruction tuning with TRL: LoRA, DoRA, QLoRA or all weights, loss on the answer only.",
         dry_run="instruct.tune.tune:preview",
         then="eval predict --model {model} --adapter {out} --records {records} --out runs/predictions",
     ),
-    "merge": Entry(
+    "merge": Verb(
         "instruct.tune.merge:MergeRecipe", "instruct.tune.merge:merge", "merge an adapter into its model",
-        "Merge a LoRA adapter into its model.",
         "llama-gene merge --model runs/pretrained --adapter runs/adapter --out runs/model",
+        summary="Merge a LoRA adapter into its model.",
         then="chat --model {out}",
     ),
-    "export": Entry(
+    "export": Verb(
         "instruct.tune.export:ExportRecipe", "instruct.tune.export:export", "write a model for others, GGUF too",
-        "Write a finished model for others: sharded safetensors, model card, GGUF.",
         "llama-gene export --model runs/model --out runs/exported max_shard=2GB",
+        summary="Write a finished model for others: sharded safetensors, model card, GGUF.",
         then="chat --model {out}",
     ),
-    "chat": Entry(
+    "chat": Verb(
         "instruct.talk.chat:ChatRecipe", "instruct.talk.chat:chat", "chat in the terminal",
-        "Chat with a gene model in the terminal.",
         "llama-gene chat --model runs/quickstart/model --prompt 'Is this a promoter? <dna>TATAAATGGC</dna>'",
+        summary="Chat with a gene model in the terminal.",
         aliases={"json": "as_json"},
     ),
-    "predict": Entry(
+    "predict": Verb(
         "instruct.talk.batch:BatchRecipe", "instruct.talk.batch:predict", "predict a table or FASTA file",
-        "Predict a task for every row of a CSV or FASTA file.",
         "llama-gene predict promoters.csv --model runs/quickstart/model --task sim/promoter --out runs/promoters.csv",
+        summary="Predict a task for every row of a CSV or FASTA file.",
         positional="files",
     ),
-    "generate": Entry(
+    "generate": Verb(
         "instruct.generate.generate:GenerateRecipe", "instruct.generate.generate:generate", "draw sequences as FASTA",
-        "Draw DNA, RNA or protein from a model, and show what it is made of beside real sequence.",
         "llama-gene generate --model runs/pretrained --modality dna --count 20 --out runs/drawn reference=[genome.fa.gz]",
     ),
-    "serve": Entry(
+    "serve": Verb(
         "instruct.talk.serve:ServeRecipe", _serve, "an endpoint and a web page",
-        "Serve a gene model: an OpenAI-compatible endpoint and a web page.",
         "llama-gene serve --model runs/quickstart/model --records runs/quickstart/records",
+        summary="Serve a gene model: an OpenAI-compatible endpoint and a web page.",
     ),
-    "eval predict": Entry(
+    "eval predict": Verb(
         "eval.recipe:PredictRecipe", "eval.ask.predict:predict", "predict held-out records with a model",
-        "Predict held-out records: label log-likelihoods and greedy text.",
         "llama-gene eval predict --model runs/model --records runs/records --out runs/predictions/model",
+        summary="Predict held-out records: label log-likelihoods and greedy text.",
         then="eval score --records {records} --predictions {out} --out runs/metrics.json",
     ),
-    "eval run": Entry(
+    "eval run": Verb(
         "eval.recipe:RunRecipe", _eval_run, "predict with several models, score, report",
-        "Predict with several models, measure their English, score them together, write the report; finished steps are kept.",
         "llama-gene eval run --records runs/records --out runs/eval models.llama-gene.model=runs/model models.base.model=runs/pretrained",
+        summary="Predict with several models, measure their English, score them together, write the report; finished steps are kept.",
         dry_run=_eval_run_plan, adds="folder",
     ),
-    "eval retention": Entry(
+    "eval retention": Verb(
         "eval.recipe:RetentionRecipe", _retention, "measure whether models still read English",
-        "Measure whether models still read English: bits per byte and perplexity of a fixed text, the first model's beside the others'.",
         "llama-gene eval retention --models runs/base runs/pretrained runs/pretrained+runs/adapter --out runs/retention.json",
+        summary="Measure whether models still read English: bits per byte and perplexity of a fixed text, the first model's beside "
+        "the others'.",
     ),
-    "eval sequences score": Entry(
+    "eval sequences score": Verb(
         "eval.sequences.recipe:ScoreSequencesRecipe", "eval.sequences.score:score", "likelihood of sequences, by record and letter",
-        "Log-likelihood and bits per letter of each record, and on request of each letter (docs/sequences-without-training.md).",
         "llama-gene eval sequences score genome.fa.gz --model runs/pretrained --out runs/scores --both-strands",
         positional="files",
     ),
-    "eval sequences variants": Entry(
+    "eval sequences variants": Verb(
         "eval.sequences.recipe:VariantsRecipe", "eval.sequences.variants:variants", "how much less likely variants are",
-        "How much less likely each variant of a VCF or table makes its sequence; AUROC and AUPRC where labels are given.",
         "llama-gene eval sequences variants --variants calls.vcf.gz --genome genome.fa.gz --model runs/pretrained --out runs/variants",
     ),
-    "eval sequences recover": Entry(
+    "eval sequences recover": Verb(
         "eval.sequences.recipe:RecoverRecipe", "eval.sequences.recover:recover", "the next letters after real contexts",
-        "The next letters after real contexts, greedy: the share that is right, beside a Markov control on the same contexts.",
         "llama-gene eval sequences recover genome.fa.gz --model runs/pretrained --out runs/recovery contexts=500",
         positional="files",
     ),
-    "eval sequences perturb": Entry(
+    "eval sequences perturb": Verb(
         "eval.sequences.recipe:PerturbRecipe", "eval.sequences.perturb:perturb", "real sequences against changed ones",
-        "Real sequences against changed ones: synonymous codons, codons in another order, CAG repeats, shuffles that keep neighbours.",
         "llama-gene eval sequences perturb transcripts.fa.gz --model runs/pretrained --out runs/perturbed 'changes=[synonymous]'",
         positional="files",
     ),
-    "eval sequences retrieve": Entry(
-        "eval.sequences.recipe:RetrieveRecipe", "eval.sequences.retrieve:retrieve", "a value hidden in a genome, asked for by its key",
-        "A key and a value hidden in real sequence, asked for at the end, by length of the prompt.",
+    "eval sequences retrieve": Verb(
+        "eval.sequences.recipe:RetrieveRecipe", "eval.sequences.recover:retrieve", "a value hidden in a genome, asked for by its key",
         "llama-gene eval sequences retrieve genome.fa.gz --model runs/pretrained --out runs/retrieved 'lengths=[1024, 4096]'",
         positional="files",
     ),
-    "eval export": Entry(
+    "eval export": Verb(
         "eval.recipe:ExportRecipe", _eval_export, "write tasks for lm-evaluation-harness",
-        "Write the tasks for lm-evaluation-harness: YAML and JSON lines, scored there as here.",
         "llama-gene eval export --records runs/records --model runs/model --out runs/harness",
+        summary="Write the tasks for lm-evaluation-harness: YAML and JSON lines, scored there as here.",
     ),
-    "eval baselines": Entry(
-        "eval.baselines.recipe:BaselinesRecipe", "eval.baselines.run:run", "train and run the baselines",
-        "Train and run the baselines: majority, k-mer regression, nearest training sequence, LucaOne's heads on frozen embeddings.",
+    "eval baselines": Verb(
+        "eval.baselines.run:BaselinesRecipe", "eval.baselines.run:run", "train and run the baselines",
         "llama-gene eval baselines --records runs/records --encoder runs/pretrained --out runs/baselines",
         then="eval score --records {records} --predictions {out} … --out runs/metrics.json",
     ),
-    "eval score": Entry(
+    "eval score": Verb(
         "eval.recipe:ScoreRecipe", _score, "score predictions",
-        "Score predictions, or a file of answers made elsewhere: metrics with 95 % intervals, baselines and published figures beside them.",
         "llama-gene eval score --records runs/records --predictions runs/predictions runs/baselines --out runs/metrics.json\n"
         "llama-gene eval score answers.json --out runs/metrics.json",
+        summary="Score predictions, or a file of answers made elsewhere: metrics with 95 % intervals, baselines and published figures "
+        "beside them.",
         positional="answers",
         then="eval report --metrics {out} --out runs/report.html",
     ),
-    "eval report": Entry(
+    "eval report": Verb(
         "eval.show.report:ReportRecipe", _report, "write the HTML report",
-        "Write the report, one self-contained HTML page, and print its table.",
         "llama-gene eval report --metrics runs/metrics.json --records runs/records --predictions runs/predictions --out runs/report.html",
+        summary="Write the report, one self-contained HTML page, and print its table.",
     ),
-    "eval compare": Entry(
+    "eval compare": Verb(
         "eval.judge.compare:CompareRecipe", _compare, "compare two runs, task by task",
-        "Compare two runs on the same records: paired differences per task, with Holm's correction for their number.",
         "llama-gene eval compare runs/a/predictions runs/b/predictions --records runs/records --out runs/compared.json",
+        summary="Compare two runs on the same records: paired differences per task, with Holm's correction for their number.",
         positional="runs",
     ),
-    "eval leaderboard": Entry(
+    "eval leaderboard": Verb(
         "eval.show.leaderboard:LeaderboardRecipe", _leaderboard, "put many evaluations into one table",
-        "Put finished evaluations into one table, as a page, Markdown, CSV and JSON: tasks beside systems, with average ranks.",
         "llama-gene eval leaderboard runs/core/metrics.json runs/splice/metrics.json --out runs/leaderboard",
+        summary="Put finished evaluations into one table, as a page, Markdown, CSV and JSON: tasks beside systems, with average ranks.",
         positional="metrics",
     ),
-    "baseline embed": Entry(
+    "baseline embed": Verb(
         "eval.baselines.embedding.recipe:EmbedRecipe", "eval.baselines.embedding.command:embed", "embed sequences with frozen encoders",
-        "Embed sequences with LucaOne, ESM-2, DNABERT-2, a gene LLaMA, any AutoModel, or none (one-hot, kmer, placed).",
         "llama-gene baseline embed --input-file proteins.fasta --seq-type prot --encoder facebook/esm2_t6_8M_UR50D --out runs/embeddings",
         adds="folder",
         aliases={"llm_dirpath": "llm_dir", "input": "input_file", "use_bp16": "use_bf16"},
     ),
-    "baseline train": Entry(
-        "eval.baselines.training.recipe:TrainRecipe", _baseline_train, "train LucaOne's heads on embeddings",
-        "Train LucaBase, LucaPPI or LucaPPI2 on frozen embeddings; the best dev epoch predicts test.",
+    "baseline train": Verb(
+        "eval.baselines.training.recipe:TrainRecipe", "eval.baselines.training.command:train", "train LucaOne's heads on embeddings",
         "llama-gene baseline train --recipe configs/baselines/protstab.yaml --data ProtStab/protein/regression --out runs/protstab",
     ),
-    "baseline predict": Entry(
-        "eval.baselines.training.recipe:PredictRecipe", _baseline_predict, "predict with a trained head",
-        "Predict with a trained or shipped head, CSV in and out as the original's predict_v1.",
+    "baseline predict": Verb(
+        "eval.baselines.training.recipe:PredictRecipe", "eval.baselines.training.predict:predict", "predict with a trained head",
         "llama-gene baseline predict --model runs/protstab --input-file proteins.csv --out runs/proteins_prediction.csv",
         adds="file", aliases={"save_path": "out", "model_path": "model", "use_bp16": "use_bf16"},
     ),

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 import about
-import commands
 from artefacts.command import Parser, Verb, add_arguments, guarded, run
 from artefacts.errors import UserError
 from artefacts.ranks import together
@@ -24,7 +23,7 @@ def verb(name: str) -> Verb[Any]:
             hint = f"did you mean '{close[0]}'? The commands are" if close else "the commands are"
             raise UserError(f"'{name}': no such command; {hint}: {', '.join(known)}")
         raise UserError(f"'{name}' is a group of commands; choose one of: {', '.join(known)}")
-    return commands.verb(name)
+    return COMMANDS[name]
 
 
 def _group(word: str) -> list[str]:

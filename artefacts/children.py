@@ -1,7 +1,5 @@
 """Child processes that end with their parent, and the cores that all of them may use."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -11,7 +9,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 60.0
 """Seconds that a child and its processes may take for their clean-up before they are killed."""
 WATCH = "import os, sys\nif not os.read(0, 1):\n    os.killpg(int(sys.argv[1]), 9)"
@@ -61,21 +61,25 @@ def _watch(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
 
 
 @contextlib.contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Signals that end this process arrive behind the block: inside Popen they would leave a child that nobody ends."""
-    waiting: list[int] = []
+def handled(by: Any, numbers: Sequence[int] = ENDS) -> Iterator[None]:
+    """Signals are handled otherwise in the block. Python runs handlers, and sets them, in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # handlers run in the main thread only
+        yield
         return
-    own = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    own = {number: handler for number, handler in own.items() if callable(handler)}
-    for number in own:
-        signal.signal(number, lambda number, frame: waiting.append(number))
+    own = {number: signal.signal(number, by) for number in numbers}
     try:
         yield
     finally:
         for number, handler in own.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Signals that end this process arrive behind the block: inside Popen they would leave a child that nobody ends."""
+    waiting: list[int] = []
+    with handled(lambda number, frame: waiting.append(number), [number for number in ENDS if callable(signal.getsignal(number))]):
+        yield
     for late in waiting:
         signal.raise_signal(late)
 

@@ -6,12 +6,11 @@ Every top-level field of a recipe is also a flag, with its docstring as help; va
 merged in that order.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import difflib
 import errno
+import inspect
 import json
 import logging
 import os
@@ -22,10 +21,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import NoneType
 from typing import Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origin
 
+from artefacts.children import handled
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, in_bytes
 from artefacts.inputs import broken_input
@@ -41,18 +42,29 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors that may name no file."""
 
 
+def called(place: Any) -> Any:
+    """What a text `module:name` names, imported now; anything else as it is."""
+    if not isinstance(place, str):
+        return place
+    module, name = place.split(":")
+    return getattr(import_module(module), name)
+
+
 @dataclass(frozen=True)
 class Verb(Generic[R]):
-    """One command: its recipe, its work, and an example for its help."""
+    """One command: its recipe, its work, and an example for its help. What is named as `module:name` is imported late."""
 
-    kind: type[R]
-    work: Callable[[R, bool], Any]
-    """Called with the recipe and whether an existing output may be replaced."""
-    summary: str
+    recipe: type[R] | str
+    does: Callable[..., Any] | str
+    """Called with the recipe and, if it takes that, `overwrite`: whether an existing output may be replaced."""
+    short: str
+    """One line for the overview."""
     example: str
+    summary: str = ""
+    """For its help; else that is what its recipe says of itself."""
     positional: str | None = None
     """A list field that plain arguments fill, such as files."""
-    dry_run: Callable[[R], None] | None = None
+    dry_run: Callable[[R], None] | str | None = None
     """Prints more than the resolved recipe."""
     then: str = ""
     """The command that usually follows, with the recipe's fields in braces."""
@@ -62,6 +74,20 @@ class Verb(Generic[R]):
     """Whether several may work at one output at a time."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Further flags: their name without dashes -> field."""
+
+    @property
+    def kind(self) -> type[R]:
+        found: type[R] = called(self.recipe)
+        return found
+
+    @property
+    def description(self) -> str:
+        return self.summary or " ".join((self.kind.__doc__ or "").split())
+
+    def work(self, recipe: R, overwrite: bool) -> Any:
+        function = called(self.does)
+        takes = "overwrite" in inspect.signature(function).parameters
+        return function(recipe, overwrite=overwrite) if takes else function(recipe)
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,7 +106,7 @@ class Parser(argparse.ArgumentParser):
 def add_arguments(parser: argparse.ArgumentParser, verb: Verb[R]) -> None:
     """Declare the flags of a verb."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = verb.summary
+    parser.description = verb.description
     parser.epilog = "example:\n  " + verb.example.replace("\n", "\n  ")
     parser.add_argument("--recipe", metavar="YAML", help="recipe file; flags and key=value override it")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output once the new one is complete")
@@ -156,7 +182,7 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
     if options.dry_run:
         print(dump(recipe), end="")
         if verb.dry_run is not None:
-            verb.dry_run(recipe)
+            called(verb.dry_run)(recipe)
         return
     out, begun = getattr(recipe, "out", None), time.monotonic()
     with owned(out, shared=verb.shares(recipe)) if out is not None else contextlib.nullcontext():
@@ -216,36 +242,33 @@ def guarded(work: Callable[[], Any]) -> int:
     quiet_libraries()
     # nohup has set SIGHUP to be ignored, and so it stays
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    handlers = {number: signal.signal(number, terminate) for number in numbers}
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
+    with handled(terminate, numbers):
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            work()
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # here, and not in the interpreter's end, a reader that has gone is noticed
-    except BrokenPipeError:
-        try:
-            print(flush=True)  # breaks again if it was the output, and no other pipe
+            try:
+                work()
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # here, and not in the interpreter's end, a reader that has gone is noticed
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
-            return 141  # as 128 + SIGPIPE, which Windows does not have
-        raise
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; no half-written output was left behind", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if (why := of_the_system(error)) is None:
+            try:
+                print(flush=True)  # breaks again if it was the output, and no other pipe
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+                return 141  # as 128 + SIGPIPE, which Windows does not have
             raise
-        print(f"error: {getattr(error, 'filename', None) or 'output'}: {why}; no half-written output was left behind", file=sys.stderr)
-        return 1
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("interrupted; no half-written output was left behind", file=sys.stderr)
+            return 130
+        except Exception as error:
+            if (why := of_the_system(error)) is None:
+                raise
+            print(f"error: {getattr(error, 'filename', None) or 'output'}: {why}; no half-written output was left behind", file=sys.stderr)
+            return 1
     return 0
 
 

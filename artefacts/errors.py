@@ -1,11 +1,10 @@
 """Errors a user can cause, and the ledger of records that were set aside."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Self
 
 
 class UserError(ValueError):
@@ -69,13 +68,13 @@ class Ledger:
     def broken(self) -> int:
         return self.rejected - self.left_out
 
-    def mark(self) -> Ledger:
+    def mark(self) -> Self:
         """How things stand before a file is read, for `close`."""
-        before = Ledger()
+        before = type(self)()
         before.read, before.written, before.left_out, before.reasons = self.read, self.written, self.left_out, self.reasons.copy()
         return before
 
-    def close(self, path: str | Path, before: Ledger, what: str = "record", of: str = "", hint: str = "Is this the right file?") -> None:
+    def close(self, path: str | Path, before: Self, what: str = "record", of: str = "", hint: str = "Is this the right file?") -> None:
         """Judge a file that was read to its end; `before` is what `mark` gave, `what` and `of` name its records in a message.
 
         Raises:
@@ -109,7 +108,7 @@ class Ledger:
         }
 
     @classmethod
-    def merged(cls, counts: Iterable[dict], max_broken: float = 1.0) -> Ledger:
+    def merged(cls, counts: Iterable[dict], max_broken: float = 1.0) -> Self:
         """One ledger of what several `as_dict` counted."""
         total = cls(max_broken)
         for found in counts:

@@ -5,8 +5,6 @@ Ctrl-C, an exception or a full disk remove the temporary folder; SIGKILL or a po
 output, which the next run names and removes, never a half-written output.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.metadata
@@ -16,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -24,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from artefacts.children import handled
 from artefacts.errors import UserError
 from artefacts.owner import State, check_unchanged, noted, owned, place_of, state_of
 
@@ -73,11 +71,15 @@ def check_no_input(out: Path, inputs: Iterable[str | Path]) -> None:
 def _is_ours(out: Path) -> bool:
     if out.is_dir() and not any(out.iterdir()):
         return True
-    try:
-        found = json.loads(manifest_path(out).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and {"stage", "recipe", "created"} <= found.keys()
+    found = read_noted(manifest_path(out))
+    return found is not None and {"stage", "recipe", "created"} <= found.keys()
+
+
+def check_room(out: Path, needed: int, what: str, remedy: str) -> None:
+    """Raise UserError where the disk of an output has less room than so many bytes."""
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    if needed > (free := shutil.disk_usage(place).free):
+        raise UserError(f"{out}: {what} {in_bytes(needed)}, but only {in_bytes(free)} of disk are free; {remedy}")
 
 
 @contextlib.contextmanager
@@ -94,7 +96,7 @@ def new_folder(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         temporary.mkdir()
         with _whole(temporary):
             yield temporary
-            with _undisturbed():
+            with handled(signal.SIG_IGN):  # launchers and impatient people send several
                 put_in_place(temporary, out, before)
 
 
@@ -119,7 +121,7 @@ def _whole(temporary: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with _undisturbed():
+        with handled(signal.SIG_IGN):  # launchers and impatient people send several
             if temporary.is_dir():
                 shutil.rmtree(temporary, ignore_errors=True)
             else:
@@ -226,20 +228,6 @@ def _hashes(folder: Path, names: Iterable[str] | None = None) -> tuple[list[str]
         return names, list(pool.map(digest, names))
 
 
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignore further Ctrl-C and SIGTERM while outputs are put in place or removed: launchers and impatient people send several."""
-    if threading.current_thread() is not threading.main_thread():  # Python runs handlers, and sets them, in the main thread only
-        yield
-        return
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-
 def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, str], counts: dict[str, Any], **extra: Any) -> None:
     """Write what made this artefact, from what, with which versions, and what was counted. That of a file is written before the file
     has its name: whoever finds the one finds the other.
@@ -268,12 +256,30 @@ def manifest_path(target: Path) -> Path:
     return target / MANIFEST if target.is_dir() else target.with_name(f"{target.name}.{MANIFEST}")
 
 
-def read_json(path: Path, remedy: str) -> Any:
-    """What a JSON file holds. Raises UserError, with the remedy, where it is none."""
+def read_json(path: Path, remedy: str, kind: type = object) -> Any:
+    """What a JSON file holds. Raises UserError, with the remedy, where it is none, or not of that kind."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); {remedy}") from None
+    if not isinstance(found, kind):
+        raise UserError(f"{path}: no JSON {'object' if kind is dict else kind.__name__}; {remedy}")
+    return found
+
+
+def read_noted(path: Path) -> dict[str, Any] | None:
+    """What a file of ours notes, or where it should be; None where there is no JSON object."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Put JSON in place of what was there."""
+    with new_file(path, overwrite=True) as file:
+        file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: str | Path, stage: str | None = None) -> dict[str, Any]:

@@ -4,8 +4,6 @@ An exception that is no `UserError` is a bug of ours, unless an input is damaged
 before the work would be to read everything twice; so it is asked afterwards, file by file, and the first that does not open is named.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterable

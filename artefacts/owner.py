@@ -4,8 +4,6 @@ The lock is a file `.NAME.lock` beside the output. It is held as long as the pro
 what SIGKILL leaves of it is not locked, and the next run takes it. Who holds it may name and remove what killed runs left.
 """
 
-from __future__ import annotations
-
 import contextlib
 import glob
 import os

@@ -9,8 +9,6 @@
 An unknown key is refused with the nearest known one; a wrong value is refused with file and line.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import difflib

@@ -6,8 +6,6 @@ belong to one plan, so that nothing of other records, another model or other set
 Where several processes share the work (artefacts/ranks.py), each makes its pieces, and the first keeps them all.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from artefacts.errors import UserError
-from artefacts.folder import differing, discard, flush, manifest_path, new_file
+from artefacts.folder import differing, discard, flush, manifest_path, new_file, read_noted, write_json
 from artefacts.owner import owned, pieces_of, tidy
 from artefacts.ranks import in_turn, rank, told
 
@@ -30,7 +28,7 @@ PLAN = "plan.json"
 
 
 @contextlib.contextmanager
-def work_on(out: Path, plan: dict[str, Any], *, overwrite: bool = False) -> Iterator[Work]:
+def work_on(out: Path, plan: dict[str, Any], *, overwrite: bool = False) -> "Iterator[Work]":
     """Hold an output and go on with what an earlier run left of it, or begin; the rest goes when the block ends well.
 
     In a process that is not the first of several the block ends once its pieces are made.
@@ -65,12 +63,12 @@ class Work:
         self.folder = self.pieces.parent
         noted, plan = self.folder / PLAN, json.loads(json.dumps(plan))
         remedy = "remove that folder to start over, or pass --overwrite"
-        if noted.is_file() and same_plan(self.folder, read_plan(noted), plan, remedy, overwrite):
+        if noted.is_file() and same_plan(self.folder, read_noted(noted), plan, remedy, overwrite):
             tidy(self.folder)
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
-        write_plan(noted, plan)
+        write_json(noted, plan)
 
     def each(self, items: Iterable[T], make: Callable[[T], Any]) -> Iterator[Any]:
         """A piece for each item, in their order: those found, then those that `make` returns (plain JSON values), kept first."""
@@ -132,24 +130,9 @@ class _ShareMade(Exception):
     pass
 
 
-def read_plan(path: Path) -> Any:
-    """What stands in a plan; None where it is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def write_plan(path: Path, plan: dict[str, Any]) -> None:
-    """Put a plan in place of what was there."""
-    with new_file(path, overwrite=True) as file:
-        file.write_text(json.dumps(plan, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def same_plan(where: Path, before: Any, now: dict[str, Any], remedy: str, overwrite: bool = False) -> bool:
+def same_plan(where: Path, before: dict[str, Any] | None, now: dict[str, Any], remedy: str, overwrite: bool = False) -> bool:
     """Whether work was begun by this plan. Raises UserError where it was not, unless it may be begun anew."""
-    before = before if isinstance(before, dict) else {}
-    differs = differing(before, now)
+    differs = differing(before := before or {}, now)
     if differs and not overwrite:
         old, new = before.get(differs[0]), now.get(differs[0])
         raise UserError(f"{where}: was made with {differs[0]}={old}, now it is {new}; continue with the old value, {remedy}")
@@ -200,7 +183,7 @@ def write_rejected(out: Path, header: Sequence[str], rows: Sequence[Sequence[Any
 
 def _check_ours(out: Path, content: bytes | None) -> None:
     path = rejected_path(out)
-    found, noted = path.read_bytes(), read_plan(manifest_path(out))
+    found, noted = path.read_bytes(), read_noted(manifest_path(out))
     # by an earlier run, or by one that was killed before its manifest
-    if found != content and not (isinstance(noted, dict) and noted.get("rejected") == f"{zlib.crc32(found):08x}"):
+    if found != content and (noted is None or noted.get("rejected") != f"{zlib.crc32(found):08x}"):
         raise UserError(f"{path}: is to hold the rows that cannot be used, but is none of ours; move it away, or choose another output")

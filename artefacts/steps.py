@@ -4,17 +4,14 @@ A step is done when its output and manifest are there, made by this very recipe,
 earlier steps, and files from elsewhere. So an interrupted run goes on where it stopped, and a change runs what depends on it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artefacts.folder import MANIFEST, manifest_path
+from artefacts.folder import MANIFEST, manifest_path, read_noted
 from artefacts.recipe import Recipe
-from artefacts.resume import read_plan
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,8 @@ def done(step: Step, earlier: Iterable[Path] = ()) -> bool:
     Args:
         earlier: outputs of the steps before it.
     """
-    noted = read_plan(manifest_path(step.out))
-    if not (step.out.exists() and isinstance(noted, dict) and noted.get("recipe") == step.recipe.model_dump(mode="json")):
+    noted = read_noted(manifest_path(step.out))
+    if not (step.out.exists() and noted is not None and noted.get("recipe") == step.recipe.model_dump(mode="json")):
         return False
     made = _made(step.out)
     texts = [str(value) for value in step.recipe.read_values()]

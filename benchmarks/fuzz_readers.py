@@ -3,7 +3,7 @@
     python benchmarks/fuzz_readers.py --inputs 100000
 
 A third of the inputs has its damage in one record (formats that recover), the rest anywhere, half of them inside the gz
-stream. Stops at the first input that breaks a promise (see tests/data_convert/reader_fuzz.py) and prints its seed.
+stream. Stops at the first input that breaks a promise (see tests/sequences/reader_fuzz.py) and prints its seed.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from tokenizer.apart import text_shift
 from tokenizer.base import read_base
 from tokenizer.bpe.train import TrainBpe, train_bpe
 from tokenizer.create import CreateBase, create_base
-from tokenizer.parts import Parts
+from tokenizer.extend import Parts
 from tokenizer.report.heldout import cut_sequences, cut_texts
 from tokenizer.report.loss import SEQUENCE, bits_per_letter, scored_sequences, scored_texts
 from tokenizer.report.models import start_of

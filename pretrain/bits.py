@@ -10,8 +10,6 @@ A mixed document counts for each of its parts, as `mixed/dna`, `mixed/protein` a
 its modality and, where the shards say which source it is from, for that as `modality/source`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,7 +20,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from pretrain.blocks import collate
+from pretrain.order import collate
 from sequences.alphabets import ALPHABETS
 from training.english import paragraphs, windows
 from training.loss import IGNORED

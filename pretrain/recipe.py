@@ -1,9 +1,7 @@
 """The pre-training recipe and its cross-checks."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,7 +30,9 @@ class Mixture(Recipe):
 
 
 class PretrainRecipe(TrainingRecipe):
-    """Continued pre-training. Shapes: a step is micro_batch x accumulation x ranks blocks of the shards' block_tokens."""
+    """Continued pre-training on token shards, under the DeepSpeed launcher. Shapes: a step is micro_batch x accumulation x ranks
+    blocks of the shards' block_tokens.
+    """
 
     model: Path
     """Extended base (`tokenizer extend`)."""
@@ -65,7 +65,7 @@ class PretrainRecipe(TrainingRecipe):
     """Of one rank's device, for MFU; null: by the table of training/estimate.py, which knows no CPU."""
 
     @model_validator(mode="after")
-    def _check(self) -> PretrainRecipe:
+    def _check(self) -> Self:
         if self.train == "rows" and self.rows == "none":
             raise ValueError("train=rows with rows=none trains nothing; set rows=new or rows=all")
         return self

@@ -1,21 +1,17 @@
 """Continued pre-training: blocks of token shards -> the Hugging Face `Trainer` on DeepSpeed -> model folder."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError
-from artefacts.folder import MANIFEST, check_absent, fingerprint, read_manifest
+from artefacts.folder import MANIFEST, check_absent, check_room, fingerprint, read_manifest
 from artefacts.recipe import dump
 from data_convert.corpus.shards import load_shards
 from pretrain.bits import count_parts, english_blocks, name_sources
-from pretrain.blocks import unlearnt_ids
-from pretrain.order import BlockOrder, OrderedBlocks, columns
+from pretrain.order import BlockOrder, OrderedBlocks, columns, unlearnt_ids
 from pretrain.recipe import PretrainRecipe
 from pretrain.trainer import GeneTrainer
 from pretrain.universal import BY_RANKS, AfterUniversal, is_universal
@@ -23,7 +19,7 @@ from pretrain.watch import HeldoutWatch
 from tokenizer.private import letterless
 from training import run as training_run
 from training.checkpoints import check_run, read_run, world_size
-from training.estimate import GIB, checkpoint_bytes, sizes_of
+from training.estimate import checkpoint_bytes, sizes_of
 from training.launch import deepspeed_config
 from training.model import size
 from training.model_readme import BITS, as_yaml, bits_rows, table, write_readme
@@ -64,7 +60,9 @@ class PretrainJob(Job):
         # what would fail late
         modalities, tokens, longest = columns(shards)
         check_context(self.config, int(longest.max()), recipe.shards)
-        check_disk(recipe, checkpoint_bytes(sizes_of(self.config), recipe))
+        there, keep = len(list(recipe.work.glob("checkpoint-*"))), recipe.keep_checkpoints
+        needed = max(1, keep + 1 - there) * checkpoint_bytes(sizes_of(self.config), recipe)
+        check_room(recipe.out, needed, f"{keep} checkpoints and the one being written need", "make room, or lower keep_checkpoints")
         # the blocks of the run
         self.order = BlockOrder(modalities, tokens, recipe.mixture, recipe.seed)
         self.steps = recipe.steps or max(1, math.ceil(recipe.epochs * self.order.size / self.rows_per_step - 1e-9))
@@ -149,21 +147,6 @@ def check_context(config: Any, longest: int, path: Path) -> None:
         raise UserError(
             f"{path}: the longest document has {longest} tokens, the model's context is {context}; pack again "
             f"with block_tokens={context} or smaller windows"
-        )
-
-
-def check_disk(recipe: PretrainRecipe, checkpoint: int) -> None:
-    """Refuse to start where the checkpoints, each of so many bytes, would not fit beside those that are there."""
-    there = len(list(recipe.work.glob("checkpoint-*")))
-    needed = max(1, recipe.keep_checkpoints + 1 - there) * checkpoint
-    folder = recipe.out.parent
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise UserError(
-            f"{folder}: {free / GIB:.1f} GiB free, {recipe.keep_checkpoints} checkpoints and the one being written need "
-            f"{needed / GIB:.1f}; free some, name another out, or lower keep_checkpoints"
         )
 
 

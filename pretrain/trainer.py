@@ -1,17 +1,88 @@
 """The trainer of blocks: parameter groups of our own, a guard against spikes, and speed in the log."""
 
-from __future__ import annotations
-
+import math
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from transformers import Trainer
 
-from pretrain.optimiser import Guard, GuardedAdamW, parameter_groups
+from artefacts.errors import UserError
+from pretrain.recipe import PretrainRecipe, Spikes
 from tokenizer.saving import carry_tokenizer
+from training.model import is_vocabulary
 from training.trainer import RunTrainer
+
+
+def parameter_groups(model: Any, recipe: PretrainRecipe, decayed: Sequence[str]) -> list[dict[str, Any]]:
+    """Trainable parameters in three groups: with weight decay, without (norms, biases), and the vocabulary matrices.
+
+    The vocabulary has no decay: rare pieces would shrink towards zero between their uses, and rows that are not trained
+    would not stay as they are. It may have a learning rate of its own.
+
+    Args:
+        decayed: names that the trainer would decay.
+    """
+    parts: dict[str, list[Any]] = {"decayed": [], "plain": [], "vocabulary": []}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        kind = "decayed" if name in decayed else "plain"
+        parts["vocabulary" if is_vocabulary(name) else kind].append(parameter)
+    rate = recipe.embedding_learning_rate or recipe.learning_rate
+    found = [
+        {"params": parts["decayed"], "weight_decay": recipe.weight_decay, "lr": recipe.learning_rate},
+        {"params": parts["plain"], "weight_decay": 0.0, "lr": recipe.learning_rate},
+        {"params": parts["vocabulary"], "weight_decay": 0.0, "lr": rate},
+    ]
+    return [group for group in found if group["params"]]
+
+
+class GuardedAdamW(torch.optim.AdamW):
+    """AdamW that leaves weights and moments as they are at a step marked `skip`. DeepSpeed calls `step` several times a step."""
+
+    skip = False
+
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """One update, or none."""
+        return None if self.skip else super().step(closure)
+
+
+class Guard:
+    """Judges the loss of a step by those before it, before the optimiser moves."""
+
+    def __init__(self, recipe: Spikes) -> None:
+        self.recipe = recipe
+
+    def is_spike(self, loss: float, before: Sequence[float]) -> bool:
+        """True above `sigmas` standard deviations over the mean of the window, or where the loss is no number."""
+        if not math.isfinite(loss):
+            return True
+        window = [value for value in before[-self.recipe.window :] if math.isfinite(value)]
+        if self.recipe.then == "nothing" or len(window) < self.recipe.window:
+            return False
+        mean = sum(window) / len(window)
+        deviation = math.sqrt(sum((value - mean) ** 2 for value in window) / len(window))
+        return loss > mean + self.recipe.sigmas * deviation
+
+    def judge(self, loss: float, before: Sequence[float], step: int) -> bool:
+        """Whether to skip this step.
+
+        Raises:
+            UserError: the recipe says stop, or the loss is no number and the recipe does not skip.
+        """
+        if not self.is_spike(loss, before):
+            return False
+        if self.recipe.then == "skip":
+            return True
+        what = f"stands far above the {self.recipe.window} before it" if math.isfinite(loss) else "is no number"
+        raise UserError(
+            f"step {step}: the loss, {loss:.4g}, {what}; the last checkpoint is kept. Look at the data of that step, lower "
+            "learning_rate, or go on with spikes.then=skip"
+        )
 
 
 class GeneTrainer(RunTrainer, Trainer):
@@ -39,16 +110,14 @@ class GeneTrainer(RunTrainer, Trainer):
         self._losses = []
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(total)
-        lately = (line["loss"] for line in reversed(self.state.log_history) if "loss" in line and self._alike(int(line["step"])))
+        now, kind_of = self.state.global_step, self.recipe.by_bases
+        alike = (line for line in reversed(self.state.log_history) if "loss" in line and kind_of(int(line["step"]) - 1) == kind_of(now))
+        lately = (line["loss"] for line in alike)
         before = list(islice(lately, self.recipe.spikes.window))[::-1]
         assert self.adam is not None
         self.adam.skip = self.guard.judge(float(total), before, self.state.global_step + 1)
         if self.adam.skip and self.is_world_process_zero():
             print(f"step {self.state.global_step + 1}: loss {float(total):.3f} is a spike; the step is skipped", flush=True)
-
-    def _alike(self, step: int) -> bool:
-        """Whether a step had the kind of loss that this one has."""
-        return self.recipe.by_bases(step - 1) == self.recipe.by_bases(self.state.global_step)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """To the run's log and all trackers; a training step together with its speed."""

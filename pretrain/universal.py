@@ -6,8 +6,6 @@ An optimiser's state lies in a checkpoint as it is cut up over the ranks. This w
 the same folder; the run then goes on with any number of ranks whose steps have as many blocks.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import sys
@@ -17,6 +15,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from artefacts.command import guarded
 from artefacts.errors import UserError
 from training.checkpoints import read_run
 from training.launch import zero_of
@@ -91,13 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("checkpoint", type=Path, help="OUT.checkpoints/checkpoint-N")
     checkpoint = parser.parse_args(arguments).checkpoint
-    try:
-        convert(checkpoint)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{checkpoint}: the same command goes on from here, with any number of ranks whose steps have as many blocks")
-    return 0
+    said = "the same command goes on from here, with any number of ranks whose steps have as many blocks"
+    return guarded(lambda: print(f"{convert(checkpoint).parent}: {said}"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """What is seen of a pre-training run: speed, held-out bits and samples, on the terminal and in the log."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

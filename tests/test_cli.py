@@ -82,7 +82,7 @@ def test_no_command_needs_a_heavy_import_for_its_help(pages: dict[str, Any]) -> 
 def test_every_help_page_holds_its_fields_and_its_example(pages: dict[str, Any], name: str) -> None:
     page, found = pages["pages"][name], llama_gene.verb(name)
     assert page.startswith(f"usage: llama-gene {name} ")
-    assert found.summary in page
+    assert found.description in page
     for line in found.example.splitlines():
         assert line in page
     for field in found.kind.model_fields:

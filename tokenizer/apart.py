@@ -28,7 +28,7 @@ from tokenizer.report.ways import ours
 from tokenizer.rows import new_rows, sources
 
 if TYPE_CHECKING:
-    from tokenizer.parts import Parts
+    from tokenizer.extend import Parts
 
 TEXTS, TOKENS = 24, 96
 """Texts that the base writes, and the tokens of each."""

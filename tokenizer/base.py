@@ -8,17 +8,17 @@
 A base lies on this machine or on the hub; what the local hub cache holds is found without a network. A GGUF file is unpacked first.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, processors
 
 from artefacts.errors import UserError
+from artefacts.folder import read_json
 from tokenizer.gguf_base import gguf_file, unpacked
 from tokenizer.spm import build, check_merges, check_text, read_model, text_notes, with_free_tags, with_merges
 
@@ -36,6 +36,7 @@ OTHER_ROLES = ("unk_token", "sep_token", "cls_token", "mask_token")
 SETTINGS = ("chat_template", "model_max_length", "padding_side", "truncation_side")
 TIKTOKEN = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
 """How a tokenizer.model of Meta's begins: pieces in base64, each with its rank."""
+_read_json = partial(read_json, remedy="fetch it again", kind=dict)
 
 
 @dataclass
@@ -221,16 +222,6 @@ def _carry_added(tokenizer: Tokenizer, added: dict[int, dict[str, Any]], path: P
 
 def _is_byte_level(document: dict[str, Any]) -> bool:
     return "ByteLevel" in json.dumps(document.get("pre_tokenizer"))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); fetch it again") from None
-    if not isinstance(document, dict):
-        raise UserError(f"{path}: a JSON object is needed; fetch it again")
-    return document
 
 
 def _kept(config: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:

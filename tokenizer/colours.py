@@ -4,8 +4,6 @@ In a terminal each token has a background, its hue says the modality and two sha
 tokens are bold. Elsewhere, or with NO_COLOR set, tokens are separated by `|`. `as_html` is for the page of `llama-gene serve`.
 """
 
-from __future__ import annotations
-
 import html
 import os
 import re
@@ -21,7 +19,7 @@ from artefacts.errors import UserError, at
 from artefacts.recipe import Recipe
 from sequences import spans
 from sequences.alphabets import ALPHABETS, TAGS
-from tokenizer.private import letterless
+from tokenizer.private import letterless, read_tokenizer
 
 SHADES = {"text": (254, 249), "dna": (153, 111), "rna": (158, 115), "protein": (223, 216), "special": (183, 183)}
 """Two light backgrounds of the 256-colour palette per modality; letters are black on all of them, so any theme will do."""
@@ -33,7 +31,7 @@ PICTURES = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "
 
 
 class InspectRecipe(Recipe):
-    """A text to show."""
+    """Show how an extended tokenizer cuts a text, in colour, with counts per modality."""
 
     text: list[str] = []
     """The text, with spans such as <dna>ACGT</dna>; several arguments are joined by blanks."""
@@ -77,16 +75,10 @@ def inspect(recipe: InspectRecipe, *, out: TextIO | None = None) -> None:
 
 def read_extended(path: Path) -> Tokenizer:
     """The tokenizer of an extended folder. Raises UserError when it is none."""
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if not file.is_file():
-        raise UserError(f"{file}: no such tokenizer; give --tokenizer a folder that `llama-gene tokenizer extend` or a later stage wrote")
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises bare Exception for anything that is no tokenizer
-        raise UserError(f"{file}: not a tokenizer.json ({error}); give the folder that `llama-gene tokenizer extend` wrote") from None
+    tokenizer = read_tokenizer(path)
     missing = [tag for tag in TAGS if tokenizer.token_to_id(tag) is None]
     if missing:
-        raise UserError(f"{file}: has no {missing[0]}, so it was not extended; extend it with `llama-gene tokenizer extend`")
+        raise UserError(f"{path}: has no {missing[0]}, so it was not extended; extend it with `llama-gene tokenizer extend`")
     return tokenizer
 
 

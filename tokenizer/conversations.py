@@ -7,8 +7,6 @@ What people and databases write is text. A control token in it, such as an end o
 pass for the real one; the chat templates that we save do the same, for those who read the folder without this code.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from functools import lru_cache

@@ -4,13 +4,11 @@ The vocabulary is either a byte-level BPE trained on the text given (Llama 3's p
 tokenizer; the weights are a randomly initialised `LlamaForCausalLM`.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from artefacts.errors import SET_ASIDE, Ledger, UserError, say_read, write_set_aside
 from artefacts.folder import fingerprint, new_folder, write_manifest
@@ -19,14 +17,14 @@ from sequences.texts import read_texts
 from tokenizer.base import BYTE_LEVEL, Base, next_id, read_base
 from tokenizer.conversations import end_of_turn
 from tokenizer.generation import answering_greedily
-from tokenizer.patterns import LLAMA3
+from tokenizer.gguf_base import WORDS
 from tokenizer.saving import save_tokenizer
 
 LLAMA3_SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 
 
 class CreateBase(Recipe):
-    """A tiny base model."""
+    """Make a tiny random base LLaMA, its vocabulary trained on text or taken from an existing tokenizer."""
 
     out: Path
     """Model folder to write."""
@@ -75,12 +73,7 @@ def create_base(recipe: CreateBase, *, overwrite: bool = False) -> None:
 def train_byte_level(files: list[Path], vocab_size: int, ledger: Ledger) -> Base:
     """A byte-level BPE in Llama 3's style: its split pattern, its special tokens after the vocabulary, BOS put in front."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(LLAMA3), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(WORDS["llama-bpe"])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     texts = [document.text for file in files for document in read_texts(file, ledger)]

@@ -4,8 +4,6 @@ encoder = read_encoders("runs/extended")["dna"]
 ids = encoder.encode("ACGT...")  # a whole chromosome is one span
 """
 
-from __future__ import annotations
-
 import json
 import random
 import re
@@ -23,6 +21,7 @@ from sequences.alphabets import ALPHABETS, PLAIN_LETTERS, TAGS, Alphabet
 from sequences.spans import OPENING
 from tokenizer.bpe.encode import GeneEncoder
 from tokenizer.kmers import MARK, blocks_in, normalizer_steps, parts_of, without_mark
+from tokenizer.private import read_tokenizer
 
 PROBE_LETTERS = 2000
 
@@ -91,11 +90,7 @@ def read_encoders(source: Tokenizer | str | Path, modalities: Iterable[str] = tu
             `GeneEncoder`), or one whose own ids differ.
     """
     where = "this tokenizer" if isinstance(source, Tokenizer) else str(source)
-    if not isinstance(source, Tokenizer):
-        path = Path(source) / "tokenizer.json" if Path(source).is_dir() else Path(source)
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; name a folder written by `llama-gene tokenizer extend`")
-        source = Tokenizer.from_file(str(path))
+    source = read_tokenizer(source)
     document = json.loads(source.to_str())
     model, blocks = document["model"], blocks_in(document)
     encoders: dict[str, GeneEncoder] = {}

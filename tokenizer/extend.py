@@ -9,29 +9,103 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 from tokenizers import Tokenizer
 
-from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
+from artefacts.folder import check_absent, check_room, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
-from tokenizer.base import LICENCES, next_id
+from tokenizer.base import LICENCES, Base, locate, next_id, read_base
 from tokenizer.conversations import end_of_turn
-from tokenizer.parts import Parts, gather
+from tokenizer.private import read_tokenizer
 from tokenizer.report.compare import compare
 from tokenizer.report.heldout import Heldout
 from tokenizer.report.page import write_page
-from tokenizer.saving import save_tokenizer, self_test
-from tokenizer.vocabulary import PAD, NewIds
+from tokenizer.saving import THE_DAY, save_tokenizer, self_test, with_fixed_date
+from tokenizer.spm import PROBES
+from tokenizer.vocabulary import PAD, NewIds, extend
 
 if TYPE_CHECKING:
     from tokenizer.weights import Plan, Stored
 
+CHAT = [{"role": role, "content": content} for role, content in (("user", "Hi there"), ("assistant", "Sure"), ("user", "More"))]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an extension is made of, before anything is written."""
+
+    source: Path
+    """Folder or file of the base on this machine."""
+    revision: str | None
+    """Of a base from the hub."""
+    base: Base
+    genes: dict[str, Tokenizer]
+    extended: Tokenizer
+    new: NewIds
+
+
+def gather(base: Path, dna: Path, protein: Path, *, weights: bool) -> Parts:
+    """Read the parts; of a base on the hub, fetch them first.
+
+    Args:
+        weights: fetch the base's weights too.
+
+    Raises:
+        UserError: a missing or foreign BPE, an unreadable base, or one that is extended already; as `with_fixed_date`.
+    """
+    genes = {}
+    for name, path in (("dna", dna), ("protein", protein)):
+        remedy = f"train one with `llama-gene tokenizer train --alphabet {name}`"
+        genes[name] = read_tokenizer(path, f"{name} BPE", remedy)
+    source, revision = locate(base, weights=weights)
+    found = read_base(source)
+    found.notes += auto_notes(found, source)
+    template = found.config.get("chat_template") or {}
+    if with_fixed_date(template) != template:
+        found.notes.append(f"the base's chat template writes today's date; a line before it fixes that to {THE_DAY:%d %b %Y}")
+    extended, new, _private = extend(found, genes["dna"], genes["protein"])
+    return Parts(source, revision, found, genes, extended, new)
+
+
+def auto_notes(base: Base, source: Path) -> list[str]:
+    """Where a base gets other ids than from plain `AutoTokenizer` of its own folder: what the report should say.
+
+    Asked where the folder has a tokenizer.json: what `AutoTokenizer` makes of a tokenizer.model alone is no measure, the
+    sentencepiece library is (tokenizer/spm.py).
+    """
+    if not (source / "tokenizer.json").is_file() or not (source / "tokenizer_config.json").is_file():
+        return []
+    from transformers import AutoTokenizer
+
+    try:
+        auto = AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # a class that this version of transformers does not know, and what not
+        return [f"AutoTokenizer does not load the base ({type(error).__name__}), so it was not compared with it"]
+    begin, end = (base.config.get(role) or "" for role in ("bos_token", "eos_token"))
+    notes, texts = [], [*PROBES, f"{begin}[INST] Hi there[/INST] Sure{end}[INST] More[/INST]", f"a{end}b {end} c"]
+    if auto.chat_template is not None:
+        try:
+            texts.append(str(auto.apply_chat_template(CHAT, tokenize=False)))
+        except Exception as error:  # templates raise what they like on a chat that they do not take
+            notes.append(f"the base's chat template does not take a plain chat ({type(error).__name__}: {error})")
+    changed = [text for text in texts if auto(text)["input_ids"] != base.tokenizer.encode(text).ids]
+    if changed:
+        notes.append(
+            f"{len(changed)} of {len(texts)} probes have other ids than from AutoTokenizer of the base, the first: {changed[0]!r}; "
+            "the extension keeps the ids of the base as it is read here"
+        )
+    return notes
+
+
+ROOM = ("the extended weights take", "make room, or choose another disk")
+
 
 class Extend(Recipe):
-    """An extended base."""
+    """Extend a base LLaMA (tokenizer and embedding rows) with gene vocabularies. Text keeps exactly its ids."""
 
     base: Path
     """Model or tokenizer folder, tokenizer.json, tokenizer.model, GGUF file, or hub id (org/name)."""
@@ -73,9 +147,7 @@ def extend_base(recipe: Extend, *, overwrite: bool = False) -> None:
     plan = _plan(recipe, parts)
     used = list(base.files)
     if plan is not None:
-        from tokenizer.weights import check_disk
-
-        check_disk(plan, recipe.out)
+        check_room(recipe.out, plan.bytes_written, *ROOM)
         used += [parts.source / name for name in ("config.json", *(shard.name for shard in plan.shards))]
     report = compare(base.tokenizer, extended, new, recipe.heldout, base.family, genes=parts.genes, base_model=base.sentencepiece_model)
     report["notes"] = _notes(recipe, parts, plan)
@@ -108,7 +180,7 @@ def preview(recipe: Extend) -> None:
     Raises:
         UserError: see `extend_base`.
     """
-    from tokenizer.weights import check_disk, gib
+    from tokenizer.weights import gib
 
     parts = gather(recipe.base, recipe.dna, recipe.protein, weights=False)
     print(f"tokenizer: {parts.base.family}, {next_id(parts.base.tokenizer)} ids and {len(parts.new.all)} new ones")
@@ -127,7 +199,7 @@ def preview(recipe: Extend) -> None:
     apart = _not_apart(recipe, plan)
     print(f"new ids kept out of text: {f'no, {apart}' if apart else f'yes, loads the base, {gib(plan.bytes_written)}'}")
     print(f"initial loss: {f'skipped, {skipped}' if skipped else f'loads the model, {gib(plan.bytes_written)}'}")
-    check_disk(plan, recipe.out)
+    check_room(recipe.out, plan.bytes_written, *ROOM)
 
 
 def _plan(recipe: Extend, parts: Parts) -> Plan | None:

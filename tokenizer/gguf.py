@@ -1,7 +1,5 @@
 """Export an extended model for llama.cpp's converter: `llama-gene tokenizer gguf` (docs/gguf.md)."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -10,15 +8,18 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from artefacts.command import path_exists
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from sequences.alphabets import TAGS
-from tokenizer.premap import Premap, document_of, read_premap
+from tokenizer.premap import Premap, read_premap
+from tokenizer.private import read_tokenizer
+from tokenizer.spm import read_proto
 
 
 class Gguf(Recipe):
-    """A folder for llama.cpp's converter."""
+    """Write a folder that llama.cpp's converter reads; text is mapped before it is encoded (docs/gguf.md)."""
 
     model: Path
     """Folder written by `tokenizer extend`, or a model tuned from it."""
@@ -39,14 +40,13 @@ def export_for_gguf(recipe: Gguf, *, overwrite: bool = False) -> None:
     source, out = recipe.model, recipe.out
     check_absent(out, overwrite)
     mapping = read_premap(source)
-    document = document_of(source)
+    document = json.loads(read_tokenizer(source).to_str())
     if mapping.leading_once:  # Premap writes that blank
         document["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": False}
     proto = None
     if document["model"].get("byte_fallback"):
         model = recipe.sentencepiece_model or source / "tokenizer.model"
-        if not model.is_file():
-            raise UserError(f"{model}: no such file; a SentencePiece base needs its own tokenizer.model, which holds the scores")
+        path_exists(model, "file", "a SentencePiece base needs its own tokenizer.model, which holds the scores")
         proto = _with_gene_pieces(model, document, mapping)
     tags = {token["id"]: token for token in document["added_tokens"] if token["content"] in TAGS}
     for tag in tags.values():
@@ -80,14 +80,7 @@ def _with_gene_pieces(path: Path, document: dict[str, Any], mapping: Premap) -> 
     The two agree where each piece is made by one merge and encodes to itself: then the letters of a piece, taken alone,
     stand as that merge's two sides just before it, so no other pair of neighbours can spell it.
     """
-    import sentencepiece.sentencepiece_model_pb2 as pb2
-    from google.protobuf.message import DecodeError
-
-    proto = pb2.ModelProto()  # type: ignore[attr-defined] # protobuf makes the class at import time
-    try:
-        proto.ParseFromString(path.read_bytes())
-    except DecodeError:
-        raise UserError(f"{path}: not a SentencePiece model; name the base's own tokenizer.model") from None
+    proto = read_proto(path)
     vocab: dict[str, int] = document["model"]["vocab"]
     if any(vocab.get(piece.piece) != index for index, piece in enumerate(proto.pieces)):
         raise UserError(f"{path}: not the model that this tokenizer was extended from; its pieces have other ids")
@@ -106,7 +99,7 @@ def _with_gene_pieces(path: Path, document: dict[str, Any], mapping: Premap) -> 
     for piece, tokens in zip(ranks, plain.encode_batch(list(ranks), add_special_tokens=False), strict=True):
         if tokens.tokens != [piece]:
             raise UserError(f"the gene piece '{mapping.unmap(piece)}' is never reached by its own merges; train the gene BPE anew")
-    kinds = pb2.ModelProto.SentencePiece  # type: ignore[attr-defined]
+    kinds = proto.SentencePiece
     for token, index in sorted(vocab.items(), key=lambda item: item[1])[len(proto.pieces) :]:
         if index != len(proto.pieces):
             raise UserError(f"{path}: the tokenizer has no id {len(proto.pieces)}; a SentencePiece model cannot hold a gap among its ids")

@@ -3,8 +3,6 @@
 Weights of 4 to 8 bits become float32 numbers, which are those that llama.cpp computes with, not those that the model was trained to.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint, new_folder, write_manifest
-from tokenizer.generation import answering_greedily
+from tokenizer.generation import answering_greedily, load_whole
 from tokenizer.patterns import LLAMA3
 
 MAGIC = b"GGUF"
@@ -61,7 +59,7 @@ def unpacked(file: Path) -> Path:
     from transformers import AutoModelForCausalLM
 
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        model: Any = load_whole(AutoModelForCausalLM, file.parent, gguf_file=file.name, dtype=torch.float32)
     except Exception as error:  # the reader raises what it likes
         raise UserError(f"{file}: not read as a LLaMA in GGUF ({type(error).__name__}: {str(error)[:200]}); fetch it again") from None
     if model.config.model_type not in ("llama", "mistral"):

@@ -8,8 +8,6 @@ parts of a block with its mark ("joints") have ids too, but no encoding ever end
 `tokenizers` counts an inserted character to the one on its left, and so the offsets of a block are those of its letters.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from dataclasses import dataclass

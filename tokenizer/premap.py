@@ -9,8 +9,6 @@ Encoding `premap.map(text)` with the exported tokenizer (tokenizer/gguf.py) give
 Not supported: bases with a normalizer of their own (NFC, say), which llama.cpp leaves out as well.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from artefacts.errors import UserError
 from sequences.alphabets import ALPHABETS, DNA, PROTEIN, TAGS
 from sequences.spans import inside
 from tokenizer.kmers import Blocks, blocks_in
+from tokenizer.private import read_tokenizer
 from tokenizer.spm import START, START_BARE, has_blank_first
 
 
@@ -83,7 +82,7 @@ def read_premap(source: Tokenizer | str | Path) -> Premap:
         UserError: no tokenizer.json, not extended, exported, or a base with a normalizer of its own.
     """
     where = "this tokenizer" if isinstance(source, Tokenizer) else str(source)
-    document = document_of(source)
+    document = json.loads(read_tokenizer(source).to_str())
     letters = [*DNA.letters, *PROTEIN.letters]
     steps = (document.get("decoder") or {}).get("decoders", [])[-len(letters) :]
     if [step.get("content") for step in steps] != letters or document["normalizer"] is None:
@@ -113,16 +112,3 @@ def _leading_once(document: dict[str, Any]) -> str | None:
         return START
     splitter = document["pre_tokenizer"] or {}
     return START_BARE if splitter.get("type") == "Metaspace" and splitter["prepend_scheme"] == "first" else None
-
-
-def document_of(source: Tokenizer | str | Path) -> dict[str, Any]:
-    """The tokenizer's JSON."""
-    if isinstance(source, Tokenizer):
-        text = source.to_str()
-    else:
-        path = Path(source) / "tokenizer.json" if Path(source).is_dir() else Path(source)
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; name a folder written by `llama-gene tokenizer extend`")
-        text = path.read_text(encoding="utf-8")
-    document: dict[str, Any] = json.loads(text)
-    return document

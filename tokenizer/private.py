@@ -5,8 +5,6 @@ and no old merge can fire in a sequence. Everything is expressed in `tokenizers`
 tokenizer.json works wherever that library does.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -141,3 +139,24 @@ def check_tags(tokenizer: Tokenizer, where: str | Path) -> None:
 def letterless(added: Mapping[int, AddedToken]) -> list[int]:
     """Of a tokenizer's added tokens, by id: the tags and the special ones, which spell no letter of any text or sequence."""
     return [index for index, token in added.items() if token.special or token.content in TAGS]
+
+
+def read_tokenizer(source: Tokenizer | str | Path, what: str = "tokenizer", remedy: str = "") -> Tokenizer:
+    """That of a folder, or a file, or as it is given.
+
+    Args:
+        what, remedy: for the error.
+
+    Raises:
+        UserError: no such file, or one that the library does not read.
+    """
+    if isinstance(source, Tokenizer):
+        return source
+    path = Path(source) / "tokenizer.json" if Path(source).is_dir() else Path(source)
+    remedy = remedy or "name a folder written by `llama-gene tokenizer extend` or a later stage"
+    if not path.is_file():
+        raise UserError(f"{path}: no such {what}; {remedy}")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception for anything that is no tokenizer
+        raise UserError(f"{path}: not a {what} ({error}); {remedy}") from None

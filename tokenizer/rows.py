@@ -9,8 +9,6 @@ Everything works on `BLOCK` rows at a time, so that a matrix may be a tensor or 
 the same result to the bit. Suffixes: V vocabulary, D hidden, N new rows of a block, U base rows that are sources.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol

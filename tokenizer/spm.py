@@ -7,9 +7,8 @@ Text gets one blank of its own at its very start, and nothing behind a special t
 told `legacy: true`. Where a `tokenizer.json` lies beside the model, that file says how blanks are handled.
 """
 
-from __future__ import annotations
-
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,12 +56,8 @@ class Model:
     """Text gets one blank of its own."""
 
 
-def read_model(path: Path) -> Model:
-    """Read a SentencePiece BPE model with byte fallback.
-
-    Raises:
-        UserError: not a SentencePiece file, not BPE, no byte fallback, or a normalisation that cannot be carried over.
-    """
+def read_proto(path: Path) -> Any:
+    """A SentencePiece model as it is stored. Raises UserError where it is none."""
     import sentencepiece.sentencepiece_model_pb2 as pb2
     from google.protobuf.message import DecodeError
 
@@ -70,7 +65,17 @@ def read_model(path: Path) -> Model:
     try:
         proto.ParseFromString(path.read_bytes())
     except DecodeError:
-        raise UserError(f"{path}: not a SentencePiece model") from None
+        raise UserError(f"{path}: not a SentencePiece model; name the base's own tokenizer.model") from None
+    return proto
+
+
+def read_model(path: Path) -> Model:
+    """Read a SentencePiece BPE model with byte fallback.
+
+    Raises:
+        UserError: not a SentencePiece file, not BPE, no byte fallback, or a normalisation that cannot be carried over.
+    """
+    proto = read_proto(path)
     trainer, rules = proto.trainer_spec, proto.normalizer_spec
     if not proto.pieces or trainer.model_type != 2 or not trainer.byte_fallback:
         raise UserError(f"{path}: LLaMA-type SentencePiece models are BPE with byte fallback; this one is not")
@@ -217,7 +222,7 @@ def check_merges(tokenizer: Tokenizer, path: Path) -> None:
     model = json.loads(tokenizer.to_str())["model"]
     reached = {"".join(merge if isinstance(merge, list) else merge.split(" ")) for merge in model["merges"]}
     added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    plain = [piece for piece in model["vocab"] if len(piece) > 1 and piece not in added and not _is_byte(piece)]
+    plain = [piece for piece in model["vocab"] if len(piece) > 1 and piece not in added and not re.fullmatch("<0x..>", piece)]
     lost = [piece for piece in plain if piece not in reached]
     if lost:
         raise UserError(f"{path}: {len(lost)} pieces, the first '{lost[0]}', have no merge; put its tokenizer.model beside it")
@@ -225,10 +230,6 @@ def check_merges(tokenizer: Tokenizer, path: Path) -> None:
 
 def _metaspace(scheme: str, blank: str = BLANK) -> pre_tokenizers.Metaspace:
     return pre_tokenizers.Metaspace(replacement=blank, prepend_scheme=scheme, split=False)  # type: ignore[arg-type,unused-ignore]
-
-
-def _is_byte(piece: str) -> bool:
-    return len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">")
 
 
 def _merges_by_score(vocab: dict[str, int], scores: dict[str, float]) -> list[tuple[str, str]]:

@@ -4,8 +4,6 @@ New ids start after every id of the base (its reserved special tokens included) 
 (byte-level bases), DNA pieces, protein pieces. The base's own ids, merges and their order stay as they are.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +77,7 @@ def extend(base: Base, dna: Tokenizer, protein: Tokenizer) -> tuple[Tokenizer, N
             glue[left + right] = append(left + right)
             merges.append((left, right))
     lead = "".join(glue)[-3:]
-    written = _as_byte_characters if byte_level else str
+    written = (lambda text: "".join(BYTE_TO_CHARACTER[byte] for byte in text.encode())) if byte_level else str
     genes = {alphabet: _gene_model(bpe, alphabet) for alphabet, bpe in ((DNA, dna), (PROTEIN, protein))}
     blocks = [private.blocks(alphabet, gene.k) for alphabet, gene in genes.items() if gene.k]
     mark = {MARK: written(private.block)} if blocks else {}
@@ -166,24 +164,10 @@ def _gene_model(gene: Tokenizer, alphabet: Alphabet) -> GeneModel:
     return GeneModel([piece for piece in ordered if piece not in joints], [*joints], merges, k)
 
 
-def _byte_table() -> dict[int, str]:
-    """GPT-2's reversible byte -> character table, which every byte-level BPE uses."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    table = {byte: chr(byte) for byte in printable}
-    shifted = 0
-    for byte in range(256):
-        if byte not in table:
-            table[byte] = chr(256 + shifted)
-            shifted += 1
-    return table
-
-
-BYTE_TO_CHARACTER = _byte_table()
+ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
+BYTE_TO_CHARACTER = dict(zip(sorted(range(256), key=lambda byte: chr(byte) not in ALPHABET), ALPHABET, strict=True))
+"""GPT-2's reversible table, which every byte-level BPE uses: printable bytes are themselves, and the others come behind all of them."""
 CHARACTER_TO_BYTE = {character: byte for byte, character in BYTE_TO_CHARACTER.items()}
-
-
-def _as_byte_characters(text: str) -> str:
-    return "".join(BYTE_TO_CHARACTER[byte] for byte in text.encode())
 
 
 def _byte_pairs(merges: list[Any]) -> set[bytes]:

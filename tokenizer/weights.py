@@ -8,13 +8,12 @@ Supported: safetensors, one file or shards with an index, in float32, float16 or
 Format: https://huggingface.co/docs/safetensors, "Format".
 """
 
-from __future__ import annotations
-
 import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from artefacts.errors import UserError, ensure
+from artefacts.folder import read_json
 from tokenizer.generation import IDS, greedy_settings
 from tokenizer.rows import BLOCK, new_rows
 
@@ -29,6 +29,7 @@ INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+_json = partial(read_json, remedy="fetch the model again", kind=dict)
 CHUNK = 4 << 20
 """Bytes copied at once."""
 
@@ -211,17 +212,6 @@ def plan(base: Path, kept_rows: int, ids: int, multiple: int) -> Plan:
     return Plan(tied, matrices, kept_rows, rows, shards)
 
 
-def check_disk(plan: Plan, out: Path) -> None:
-    """Raise UserError when the disk of `out` has less room than the weights take."""
-    place = next(folder for folder in out.absolute().parents if folder.is_dir())
-    free = shutil.disk_usage(place).free
-    if free < plan.bytes_written:
-        raise UserError(
-            f"{out}: the extended weights take {gib(plan.bytes_written)}, but only {gib(free)} are free there; "
-            "make room or choose another disk"
-        )
-
-
 def extend_weights(
     plan: Plan, out: Path, spelled: dict[int, list[int]], noise: float, seed: int, shifts: Mapping[int, Tensor] | None = None
 ) -> dict[str, Stored]:
@@ -319,16 +309,6 @@ def _rewrite(source: Path, target: Path, plan: Plan, writers: dict[str, Callable
                 left -= len(chunk)
             if name in writers:
                 writers[name](writer)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); fetch the model again") from None
-    if not isinstance(document, dict):
-        raise UserError(f"{path}: a JSON object is needed; fetch the model again")
-    return document
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

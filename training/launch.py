@@ -9,12 +9,11 @@ import socket
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from artefacts.children import cores, run_child
-from artefacts.command import Verb
+from artefacts.command import Verb, called
 from artefacts.errors import UserError
 from artefacts.owner import release
 from configs import CONFIGS
@@ -129,14 +128,10 @@ def rank(module: str, recipe: type[Any], work: str, preview: str) -> Verb[Any]:
         work, preview: `module:function`.
     """
 
-    def called(place: str) -> Any:
-        source, name = place.split(":")
-        return getattr(import_module(source), name)
-
     def train(found: Any, overwrite: bool) -> None:
         if found.deepspeed is not None:
             check_launched(module)
         called(work)(found, overwrite=overwrite)
 
     example = f"deepspeed --num_gpus 1 --module {module} --recipe configs/{module}/tiny.yaml"
-    return Verb(recipe, train, f"One rank of `llama-gene {module}`.", example, dry_run=lambda found: called(preview)(found))
+    return Verb(recipe, train, "", example, f"One rank of `llama-gene {module}`.", dry_run=preview)

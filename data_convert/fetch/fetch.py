@@ -4,37 +4,32 @@ Everything is planned before anything is fetched: all cards, the publishers' lis
 A file appears under its name only once its checksum is right; until then it is `NAME.part`, which the next run continues.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fnmatch
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from artefacts.errors import UserError
-from artefacts.folder import MANIFEST, in_bytes, write_manifest
+from artefacts.folder import MANIFEST, check_room, in_bytes, write_manifest
 from artefacts.owner import owned
 from artefacts.recipe import Recipe
-from data_convert.fetch.checksums import RemoteFile, verify
-from data_convert.fetch.download import Client, Unreachable
+from data_convert.fetch.download import Client, RemoteFile, Unreachable, from_wheel, verify
 from data_convert.fetch.publishers import Listing, listing
 from data_convert.fetch.sources import Source, load_source
-from data_convert.fetch.wheel import from_wheel
 
 SPARE = 1 << 26
 """Bytes of the disk that are left free."""
 
 
 class FetchRecipe(Recipe):
-    """What to fetch, and how patiently."""
+    """Fetch public data: checksums verified, licences shown, broken downloads continued."""
 
     sources: list[str] = Field(min_length=1)
     """Cards of configs/sources (swissprot, trembl, refseq:ACCESSION, gue, …) or paths of your own."""
@@ -50,7 +45,7 @@ class FetchRecipe(Recipe):
     """Seconds of silence after which a connection counts as broken."""
 
     @model_validator(mode="after")
-    def _once(self) -> FetchRecipe:
+    def _once(self) -> Self:
         if len(set(self.sources)) < len(self.sources):
             raise ValueError("a source is named twice")
         return self
@@ -95,7 +90,8 @@ def fetch(recipe: FetchRecipe, *, overwrite: bool = False) -> None:
         with _by_hand(source, recipe.out / source.folder):
             plans.append(_plan(source, recipe, listing(source, client), overwrite))
         print(_amount(plans[-1]))
-    _check_disk(plans, recipe.out)
+    if needed := sum(plan.missing() for plan in plans):
+        check_room(recipe.out, needed + SPARE, "what is to be fetched takes", "make room, or choose with only=[…]")
     for plan in plans:
         _fetch(plan, recipe, client)
 
@@ -148,15 +144,6 @@ def _amount(plan: Plan) -> str:
     text = f"  now       {plan.found.version or 'state of today'}: {len(plan.wanted)} files to fetch, {in_bytes(plan.missing())}"
     text += f", {unknown} of unknown size" * bool(unknown) + f"; {len(plan.kept)} here already" * bool(plan.kept)
     return text + f"; it has no {', '.join(plan.found.absent)}" * bool(plan.found.absent)
-
-
-def _check_disk(plans: list[Plan], out: Path) -> None:
-    there = next(folder for folder in [out.absolute(), *out.absolute().parents] if folder.exists())
-    free, needed = shutil.disk_usage(there).free, sum(plan.missing() for plan in plans)
-    if needed and needed + SPARE > free:
-        raise UserError(
-            f"{out}: {in_bytes(needed)} to fetch, but only {in_bytes(free)} of disk are free; make room, or choose with only=[…]"
-        )
 
 
 def _fetch(plan: Plan, recipe: FetchRecipe, client: Client) -> None:

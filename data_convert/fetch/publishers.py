@@ -3,8 +3,6 @@
 Names in a list are taken for paths only where they match the card's patterns and are plain (`sources.safe_name`).
 """
 
-from __future__ import annotations
-
 import fnmatch
 import re
 import xml.etree.ElementTree as ET
@@ -17,8 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST
-from data_convert.fetch.checksums import RemoteFile
-from data_convert.fetch.download import Client, redirected
+from data_convert.fetch.download import Client, RemoteFile, redirected
 from data_convert.fetch.sources import ACCESSION, Source, SourceCard, safe_name
 
 _DIGITS = {"md5": 32, "git-sha1": 40, "sha256": 64}

@@ -3,13 +3,11 @@
 A card is a YAML file of configs/sources, or one of your own given by its path. Nothing is fetched without a checksum.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -62,7 +60,7 @@ class SourceCard(Recipe):
         return url
 
     @model_validator(mode="after")
-    def _joined(self) -> SourceCard:
+    def _joined(self) -> Self:
         if not self.url.endswith("/"):
             raise ValueError("url: ends with '/', since file names are appended to it")
         for pattern in self.files:

@@ -1,17 +1,68 @@
 """One gene of the simulated organism: promoter, exons and introns, coding sequence, poly-A signal.
 
 Coordinates are 0-based, half open, and count along the gene's own strand within its locus.
-"""
 
-from __future__ import annotations
+Background DNA is a second-order Markov chain.
+
+Chromosomes have genes on both strands, background between them.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from data_convert.simulate.background import BASES, Background
 from data_convert.simulate.proteins import FAMILIES, SIGNAL_SHARE, Family, draw_protein
+from sequences.alphabets import reverse_complement
 from sequences.codons import CODONS
+
+BASES = "ACGT"
+_LETTERS = np.frombuffer(BASES.encode(), dtype=np.uint8)
+_CHAINS, _STEPS = 512, 512  # chains are drawn side by side, then laid end to end: 262,144 bases in one go
+
+
+class Background:
+    """An endless supply of background bases."""
+
+    def __init__(self, rng: np.random.Generator, gc: float, cpg: float) -> None:
+        """Draw the chain's chances around a GC share.
+
+        Args:
+            cpg: factor on the weight of G after C, before the chances are scaled back to the GC share: below 1, CpG is
+                rare, as in most animal DNA; above 1, frequent, as in CpG islands. The ratio that comes out is nearer to 1.
+        """
+        self._rng = rng
+        self._buffer = ""
+        self._next = 0
+        base = np.array([1 - gc, gc, gc, 1 - gc]) / 2
+        chances = base * rng.lognormal(0, 0.2, size=(4, 4, 4))  # [one before last, last, next]
+        chances[:, 1, 2] *= cpg
+        chances[:, 3, 0] *= 0.5  # TpA is rare nearly everywhere, which lets a TATA box stand out
+        gc_side = chances[..., 1:3].sum(axis=-1, keepdims=True)
+        # The perturbation must not move the GC share, which would otherwise differ from seed to seed.
+        scale = np.array([0.0, 1.0, 1.0, 0.0]) * gc / gc_side + np.array([1.0, 0.0, 0.0, 1.0]) * (1 - gc) / (
+            chances.sum(axis=-1, keepdims=True) - gc_side
+        )
+        self._cumulative = (chances * scale).cumsum(axis=-1).reshape(16, 4)[:, :3]
+
+    def take(self, count: int) -> str:
+        """The next `count` bases."""
+        while self._next + count > len(self._buffer):
+            self._buffer = self._buffer[self._next :] + self._draw()
+            self._next = 0
+        piece = self._buffer[self._next : self._next + count]
+        self._next += count
+        return piece
+
+    def _draw(self) -> str:
+        context = self._rng.integers(16, size=_CHAINS)
+        uniform = self._rng.random((_STEPS, _CHAINS))
+        bases = np.empty((_CHAINS, _STEPS), dtype=np.uint8)
+        for step in range(_STEPS):
+            base = (uniform[step][:, None] > self._cumulative[context]).sum(axis=1)
+            bases[:, step] = base
+            context = context % 4 * 4 + base
+        return _LETTERS[bases].tobytes().decode()
+
 
 IUPAC = {"A": "A", "C": "C", "G": "G", "T": "T", "R": "AG", "Y": "CT", "W": "AT", "N": "ACGT"}
 
@@ -139,3 +190,59 @@ def draw_gene(
     exons.append((len(locus), len(locus) + len(coding) - previous))
     locus += coding[previous:] + background.take(int(rng.integers(40, 120))) + "AATAAA" + background.take(int(rng.integers(40, 60)))
     return Gene(name, family, signal, protein, locus, tss, tata, tuple(exons))
+
+
+INTERGENIC_GC = 0.42
+LEADER_GC = 0.64  # 5' untranslated regions
+SPACER = (150, 420)  # bases between two genes' loci
+MINUS_SHARE = 0.4
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A gene on its chromosome."""
+
+    gene: Gene
+    start: int
+    """First base of the locus on the chromosome, 0-based."""
+    minus: bool
+    """Whether the chromosome holds the reverse complement of the locus."""
+    spacer: str
+    """The background before the locus, which no gene touches."""
+
+
+@dataclass(frozen=True)
+class Chromosome:
+    name: str
+    sequence: str
+    genes: tuple[Placed, ...]
+
+
+def draw_genome(rng: np.random.Generator, chromosomes: int, genes_each: int) -> list[Chromosome]:
+    """Draw chromosomes chr1, chr2, ...; gene names are unique in the genome. All share codon usage and background."""
+    background = Background(rng, gc=INTERGENIC_GC, cpg=0.4)
+    leader = Background(rng, gc=LEADER_GC, cpg=1.3)
+    usage = codon_usage(rng)
+    names = gene_names(rng, chromosomes * genes_each)
+    genome = []
+    for number in range(chromosomes):
+        pieces: list[str] = []
+        placed = []
+        length = 0
+        for name in names[number * genes_each : (number + 1) * genes_each]:
+            gene = draw_gene(rng, name, background, leader, usage)
+            spacer = background.take(int(rng.integers(SPACER[0], SPACER[1] + 1)))
+            minus = bool(rng.random() < MINUS_SHARE)
+            placed.append(Placed(gene, length + len(spacer), minus, spacer))
+            pieces += [spacer, reverse_complement(gene.locus) if minus else gene.locus]
+            length += len(spacer) + len(gene.locus)
+        pieces.append(background.take(SPACER[1]))
+        genome.append(Chromosome(f"chr{number + 1}", "".join(pieces), tuple(placed)))
+    return genome
+
+
+def gene_names(rng: np.random.Generator, count: int) -> list[str]:
+    """Distinct names such as KAR3 or MIB12."""
+    stems = [a + b + c for a in "BCDFGHKLMNPRSTVZ" for b in "AEIOU" for c in "BCDFGKLMNPRST"]
+    per_stem = -(-count // len(stems)) + 8
+    return [f"{stems[i // per_stem]}{i % per_stem + 1}" for i in rng.permutation(len(stems) * per_stem)[:count]]

@@ -1,7 +1,5 @@
 """Draw a whole simulated organism from a seed: genome, proteins, English, and six tasks with train, dev and test."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterable
@@ -13,7 +11,7 @@ from pydantic import Field
 from artefacts.folder import check_absent, new_folder, write_manifest
 from artefacts.recipe import Recipe
 from data_convert.simulate.english import draw_documents
-from data_convert.simulate.genome import Chromosome, Placed, draw_genome
+from data_convert.simulate.genes import Chromosome, Placed, draw_genome
 from data_convert.simulate.tasks import INPUT_COLUMNS, MAKERS, SPLITS, Row, draw_task
 
 STAGE = "organism"
@@ -25,53 +23,41 @@ class Sizes(Recipe):
 
     train: int = Field(ge=1)
     """Drawn from the training chromosomes."""
-
     dev: int = Field(ge=1)
     """Drawn from the held-out chromosomes, from other genes than test."""
-
     test: int = Field(ge=1)
     """Drawn from the held-out chromosomes."""
 
 
 class SimulateRecipe(Recipe):
-    """What to draw. The same recipe gives the same bytes (the manifest's time and versions apart)."""
+    """Generate the simulated organism: genomes, proteins, text and tasks, from a seed. The same recipe gives the same bytes (the
+    manifest's time and versions apart).
+    """
 
     out: Path
     """Folder to write."""
-
     seed: int = Field(default=1, ge=0)
     """Another seed is another organism: other background, codon usage, genes and sentences, the same families."""
-
     train_chromosomes: int = Field(default=12, ge=1)
     """Chromosomes to train on; with their genes, the source of all training examples."""
-
     heldout_chromosomes: int = Field(default=3, ge=1)
     """Chromosomes kept out of every training file; with their genes, the source of all dev and test examples."""
-
     genes_per_chromosome: int = Field(default=400, ge=2)
     """A gene with the background before it takes about 1,000 bases."""
-
     train_documents: int = Field(default=2400, ge=1)
     """English documents to train on, about 250 characters each."""
-
     heldout_documents: int = Field(default=240, ge=1)
     """English documents kept out of training."""
-
     promoter: Sizes = Sizes(train=8000, dev=300, test=500)
     """Promoter or background, from a 120-base window."""
-
     splice: Sizes = Sizes(train=8000, dev=300, test=500)
     """Donor, acceptor or neither, at the centre of an 80-base window."""
-
     gene_protein: Sizes = Sizes(train=2000, dev=300, test=500)
     """Whether about 150 bases of coding DNA encode a protein fragment."""
-
     interaction: Sizes = Sizes(train=4000, dev=300, test=500)
     """Whether a 120-base window is a promoter and a protein one of the nucleus, so that they may meet."""
-
     stability: Sizes = Sizes(train=2000, dev=200, test=300)
     """A number in [0, 1] for 30 to 60 residues."""
-
     function: Sizes = Sizes(train=2000, dev=200, test=300)
     """A short text for at most 80 residues."""
 

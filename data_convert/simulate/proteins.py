@@ -3,8 +3,6 @@
 The motifs imitate the look of real ones (a P-loop, a zinc finger), and nothing more: no real protein is copied.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

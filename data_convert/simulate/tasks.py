@@ -4,15 +4,12 @@ A task's train examples come from the training chromosomes; its dev and test exa
 the held-out chromosomes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from artefacts.errors import UserError
-from data_convert.simulate.genes import INITIATOR, INITIATOR_START, IUPAC, TATA
-from data_convert.simulate.genome import Placed
+from data_convert.simulate.genes import INITIATOR, INITIATOR_START, IUPAC, TATA, Placed
 from data_convert.simulate.proteins import function_text, measured_stability
 from data_convert.tasks.mixing import SPLITS
 from sequences.alphabets import reverse_complement
@@ -208,7 +205,9 @@ def draw_task(
     Raises:
         UserError: the genes give too few examples; the message says what to raise.
     """
-    genes = {"train": list(train), **_dev_and_test(shuffled(heldout, rng), sizes)}
+    drawn = shuffled(heldout, rng)
+    cut = round(len(drawn) * sizes["dev"] / max(1, sizes["dev"] + sizes["test"]))
+    genes = {"train": list(train), "dev": drawn[:cut], "test": drawn[cut:]}
     seen: set[Row] = set()
     rows = {}
     for split in SPLITS:
@@ -216,8 +215,3 @@ def draw_task(
         MAKERS[task](draw, genes[split], sizes[split], rng)
         rows[split] = [draw.rows[index] for index in rng.permutation(len(draw.rows))]
     return rows
-
-
-def _dev_and_test(genes: list[Placed], sizes: dict[str, int]) -> dict[str, list[Placed]]:
-    cut = round(len(genes) * sizes["dev"] / max(1, sizes["dev"] + sizes["test"]))
-    return {"dev": genes[:cut], "test": genes[cut:]}

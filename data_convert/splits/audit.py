@@ -11,8 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from artefacts.errors import UserError
-from artefacts.folder import check_absent, fingerprint, manifest_path, new_folder, write_manifest
-from artefacts.resume import read_plan
+from artefacts.folder import check_absent, fingerprint, manifest_path, new_folder, read_noted, write_manifest
 from data_convert.splits.assign import Split, leak_controlled
 from data_convert.splits.contain import contained
 from data_convert.splits.grouping import Grouping
@@ -111,7 +110,7 @@ def _is_between(recipe: AuditRecipe, made: dict[str, Any]) -> bool:
     """Whether a run of this very recipe, over these records, was stopped between its two outputs."""
     if recipe.write_split is None or recipe.out is None or recipe.out.exists():
         return False
-    noted = read_plan(manifest_path(recipe.write_split))
+    noted = read_noted(manifest_path(recipe.write_split))
     return isinstance(noted, dict) and noted.get("recipe") == made and noted.get("inputs") == {"records": fingerprint(recipe.records[0])}
 
 

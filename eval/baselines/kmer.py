@@ -9,8 +9,6 @@ MCC or Spearman, or is the middle of `STRENGTHS` where there is no dev. Text and
 highest cosine similarity.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 

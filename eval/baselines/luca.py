@@ -5,20 +5,17 @@ Departures from upstream, all in favour of the head: no all-zero rows around a s
 a higher default learning rate because runs here are shorter than upstream's 50 epochs. Not supported: text answers, sets.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from artefacts.errors import ensure
 from eval.baselines.embedding.encoder import Encoder
 from eval.baselines.heads.options import LossOptions, Network
-from eval.baselines.recipe import LucaOptions
+from eval.baselines.run import LucaOptions
 from eval.baselines.split import Record, Task
-from eval.baselines.training.data import drawn
+from eval.baselines.training.data import drawn, from_task, score_lines
 from eval.baselines.training.features import Features
 from eval.baselines.training.fit import fit, predict
 from eval.baselines.training.recipe import Schedule, TrainRecipe
-from eval.baselines.training.records import from_task, score_lines
 
 
 def why_not(task: Task) -> str | None:

@@ -1,7 +1,5 @@
 """What every baseline shares: one task's records by split, and predictions in the form that `eval score` reads."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

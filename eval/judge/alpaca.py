@@ -5,8 +5,6 @@ scored itself with: an answer is right when it contains the gold label, unless i
 credits `Not Conform` for `Conform` and `non-NPP` for `NPP`; it is shown so that published figures can be found again.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -194,21 +192,3 @@ def _names(instructions: list[str]) -> dict[str, str]:
 def _title(instruction: str) -> str:
     """The question without its list of answers."""
     return " ".join(instruction.split(", The result")[0].split())
-
-
-def summary(document: dict[str, Any]) -> str:
-    """A few lines for the terminal: all rows, then each task."""
-    lines = []
-    n = document["overall"]["n"]
-    for system in document["provenance"]["systems"]:
-        figures = document["overall"][system]
-        legacy = ", ".join(f"{rule} {figures[rule]['right']:,}" for rule in LEGACY)
-        unread = n - figures["valid"]["right"]
-        lines.append(f"{system}: {figures['accuracy']['right']:,} of {n:,} right (strict), {unread:,} unread; legacy: {legacy}")
-        for task in document["tasks"]:
-            scores = task["systems"][system]
-            found = [metric for metric in ("accuracy", task["primary_metric"]) if metric in scores["metrics"]]
-            shown = ", ".join(f"{metric} {scores['metrics'][metric]['value']:.3f}" for metric in found)
-            legacy = ", ".join(f"{rule} {scores['legacy'][rule]['right']}" for rule in LEGACY)
-            lines.append(f"  {task['task']}: n {task['n']}, {shown}; legacy: {legacy}")
-    return "\n".join(lines)

@@ -9,8 +9,6 @@ these before letter x,
 and a_k is what makes the counted letters cheapest when each is left out of its own counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

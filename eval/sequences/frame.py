@@ -5,13 +5,11 @@ it is not read. A sequence that is longer than a window is cut between pieces of
 scored in one window.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +59,6 @@ class Window:
     by_letter: bool
     skip: int
     """Letters of its first scored piece that nobody asked for."""
-    number: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -126,7 +123,7 @@ class Frame:
     """Letters of a fixed block; 1 where pieces are not such."""
 
     @classmethod
-    def of(cls, recipe: SequencesRecipe) -> Frame:
+    def of(cls, recipe: SequencesRecipe) -> Self:
         """
         Raises:
             UserError: a tokenizer that is not extended, or not this model's; a window that holds nothing.
@@ -175,18 +172,17 @@ class Frame:
                 if max(scored, first) >= min(end, last):
                     continue
                 skip = ask.first - (int(ends[first - 1]) if first else 0) if first >= scored else 0
-                found.append(Window(place, ids[begin : min(end, last)], max(scored, first) - begin, ask.by_letter, skip, len(found)))
+                found.append(Window(place, ids[begin : min(end, last)], max(scored, first) - begin, ask.by_letter, skip))
         return found
 
-    def log_likelihoods(self, asks: Sequence[Ask], windows: Sequence[Window], nats: Mapping[int, Any]) -> list[list[float]]:
+    def log_likelihoods(self, asks: Sequence[Ask], windows: Sequence[Window], nats: Sequence[Any]) -> list[list[float]]:
         """What the windows gave, by ask: the log-likelihood of each letter with `by_letter`, else of each window.
 
         Args:
-            nats: number of a window -> what `likelihood.nats` gave.
+            nats: of each window what `likelihood.nats` gave.
         """
         found: list[list[float]] = [[] for _ in asks]
-        for window in windows:
-            value = nats[window.number]
+        for window, value in zip(windows, nats, strict=True):
             found[window.ask] += value[window.skip :] if window.by_letter else [value]
         for values, ask in zip(found, asks, strict=True):
             if ask.by_letter:
@@ -202,13 +198,3 @@ def _cuts(tokens: int, room: int, overlap: float) -> Iterator[tuple[int, int, in
         end = min(begin + room, tokens)
         yield begin, scored, end
         scored = end
-
-
-def batches_of(windows: Sequence[Any], batch_tokens: int, head: int) -> list[list[Any]]:
-    """Windows of similar length together, as many as `batch_tokens` hold, padding included."""
-    batches: list[list[Any]] = []
-    for window in sorted(windows, key=len):
-        if not batches or (len(batches[-1]) + 1) * (head + len(window)) > batch_tokens:
-            batches.append([])
-        batches[-1].append(window)
-    return batches

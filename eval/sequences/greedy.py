@@ -7,8 +7,6 @@ what may be a longer piece, its last letters are held back, and the first piece 
 Shapes: R prompts, T tokens, P pieces of the alphabet.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,19 +30,18 @@ class Prompt:
     """Head included."""
     held: str
     """Letters that the first piece begins with."""
-    number: int
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 def prompts_of(frame: Frame, texts: Sequence[str]) -> list[Prompt]:
-    """The prompts of letters, numbered."""
+    """The prompts of letters."""
     found = []
-    for number, ids in enumerate(frame.encoder.encode_many(list(texts))):
+    for ids in frame.encoder.encode_many(list(texts)):
         kept = len(ids) - frame.spelling.held_back(ids.tolist())
         held = "".join(frame.spelling.word_of[one] for one in ids[kept:].tolist())
-        found.append(Prompt([*frame.head, *ids[:kept].tolist()], held, number))
+        found.append(Prompt([*frame.head, *ids[:kept].tolist()], held))
     return found
 
 

@@ -1,7 +1,5 @@
 """Sequences that are read, and windows drawn from them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

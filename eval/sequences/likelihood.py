@@ -11,8 +11,6 @@ Shapes: B rows, T tokens of a row, N scored tokens, V ids, P pieces of the alpha
 R beginnings inside tokens, S pieces that begin so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

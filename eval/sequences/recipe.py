@@ -1,9 +1,7 @@
 """Recipes of `eval sequences`."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -51,13 +49,13 @@ class FilesRecipe(SequencesRecipe):
     """FASTA, FASTQ, GenBank, tables with a column `sequence`, one sequence a line; plain or gz. Plain arguments are these."""
 
 
-def _two_strands(recipe: ScoreSequencesRecipe | VariantsRecipe) -> None:
+def _two_strands(recipe: "ScoreSequencesRecipe | VariantsRecipe") -> None:
     if recipe.both_strands and recipe.alphabet == "protein":
         raise ValueError("a protein has no other strand; leave both_strands out")
 
 
 class ScoreSequencesRecipe(FilesRecipe):
-    """Log-likelihood and bits per letter of each record."""
+    """Log-likelihood and bits per letter of each record, and on request of each letter (docs/sequences-without-training.md)."""
 
     overlap: float = Field(default=0.5, ge=0, lt=1)
     """A sequence longer than a window is read in several; this share of each is letters of the one before, read again as context."""
@@ -72,13 +70,13 @@ class ScoreSequencesRecipe(FilesRecipe):
     """Letters of its longest context."""
 
     @model_validator(mode="after")
-    def _strands(self) -> ScoreSequencesRecipe:
+    def _strands(self) -> Self:
         _two_strands(self)
         return self
 
 
 class VariantsRecipe(SequencesRecipe):
-    """How much less likely a variant makes its sequence."""
+    """How much less likely each variant of a VCF or table makes its sequence; AUROC and AUPRC where labels are given."""
 
     variants: Path
     """VCF (also without its header), or a table with the columns chrom, pos (from 1), ref and alt; plain or gz."""
@@ -104,7 +102,7 @@ class VariantsRecipe(SequencesRecipe):
         return [str(label) if isinstance(label, int | float) else label for label in labels] if isinstance(labels, list) else labels
 
     @model_validator(mode="after")
-    def _sides(self) -> VariantsRecipe:
+    def _sides(self) -> Self:
         _two_strands(self)
         if both := set(self.positive) & set(self.negative):
             raise ValueError(f"'{min(both)}' is both positive and negative; name it once")
@@ -112,7 +110,7 @@ class VariantsRecipe(SequencesRecipe):
 
 
 class RecoverRecipe(FilesRecipe):
-    """The next letters after real contexts."""
+    """The next letters after real contexts, greedy: the share that is right, beside a Markov control on the same contexts."""
 
     contexts: int = Field(default=200, ge=1)
     """Windows drawn from the files."""
@@ -127,7 +125,7 @@ class RecoverRecipe(FilesRecipe):
 
 
 class PerturbRecipe(FilesRecipe):
-    """Real sequences against changed ones."""
+    """Real sequences against changed ones: synonymous codons, codons in another order, CAG repeats, shuffles that keep neighbours."""
 
     changes: list[Literal["synonymous", "reordered", "cag", "dinucleotide"]] = Field(
         default=["synonymous", "reordered", "cag", "dinucleotide"], min_length=1
@@ -143,14 +141,14 @@ class PerturbRecipe(FilesRecipe):
     """CAG repeats inserted."""
 
     @model_validator(mode="after")
-    def _nucleotides(self) -> PerturbRecipe:
+    def _nucleotides(self) -> Self:
         if self.alphabet == "protein":
             raise ValueError("codons and neighbouring bases are those of nucleotides; leave alphabet=protein out")
         return self
 
 
 class RetrieveRecipe(FilesRecipe):
-    """A value asked for by its key, both hidden in real sequence."""
+    """A key and a value hidden in real sequence, asked for at the end, by length of the prompt."""
 
     lengths: list[int] = Field(default=[512, 1024, 2048, 4096], min_length=1)
     """Letters of a prompt: sequence, key and value hidden in it, and the key again."""
@@ -164,7 +162,7 @@ class RetrieveRecipe(FilesRecipe):
     """As in `eval sequences recover`."""
 
     @model_validator(mode="after")
-    def _room(self) -> RetrieveRecipe:
+    def _room(self) -> Self:
         if min(self.lengths) < 2 * (2 * self.key + self.value):
             raise ValueError(f"lengths: {min(self.lengths)} letters leave no sequence to hide a key and a value in; ask for more")
         return self

@@ -3,8 +3,6 @@
 A run that was interrupted goes on behind its last batch, and ends with the same bytes.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +18,7 @@ from artefacts.resume import work_on
 from eval.ask.subjects import check_subject, identity, machine
 from eval.judge.bootstrap import RESAMPLES, Resamples
 from eval.judge.metrics import Statistic
-from eval.sequences.frame import EXACT, Ask, Frame, batches_of
+from eval.sequences.frame import EXACT, Ask, Frame
 from eval.sequences.recipe import FIELDS, FIGURES, SequencesRecipe
 from eval.show.content import sequences
 from training.launch import share_cores
@@ -31,6 +29,8 @@ READ = ("model", "adapter", "files", "variants", "genome", "counted")
 """Fields whose content is fingerprinted, so that their names do not matter to a run that goes on."""
 NATS_TO_BITS = 1.4426950408889634
 
+Rows = list[dict[str, Any]]
+"""Of rows.csv: column -> cell."""
 Answer = Callable[[Any], list[Any]]
 
 
@@ -63,29 +63,34 @@ class Evaluation:
 
     def log_likelihoods(self, asks: Sequence[Ask], then: Callable[[list[list[float]]], Rows], overlap: float | None = None) -> None:
         """Write the folder whose rows `then` makes of the log-likelihoods of the asks (see `Frame.log_likelihoods`)."""
-        frame = self.frame
-        windows = frame.windows(asks, overlap)
-        batches = batches_of(windows, self.recipe.batch_tokens, len(frame.head))
-
-        def made(found: list[Any]) -> Rows:
-            numbers = (window.number for batch in batches for window in batch)
-            return then(frame.log_likelihoods(asks, windows, dict(zip(numbers, found, strict=True))))
-
         from eval.sequences.likelihood import Reader
 
-        self.finish(batches, Reader(self.recipe, frame), made)
+        frame = self.frame
+        windows = frame.windows(asks, overlap)
 
-    def finish(self, batches: Sequence[list[Any]], answer: Answer, made: Callable[[list[Any]], Rows]) -> None:
-        """Ask the batches, and write the folder whose rows `made` makes of all answers in the batches' order."""
+        def made(found: list[Any]) -> Rows:
+            return then(frame.log_likelihoods(asks, windows, found))
+
+        self.finish(windows, len(frame.head), Reader(self.recipe, frame), made)
+
+    def finish(self, asked: Sequence[Any], more: int, answer: Answer, made: Callable[[list[Any]], Rows]) -> None:
+        """Ask in batches of like length, and write the folder whose rows `made` makes of all answers, in the order of what is asked.
+
+        Args:
+            more: tokens that each row of a batch has beside its own.
+        """
+        from eval.baselines.embedding.encoder import batches  # torch, once the inputs are known to be sound
+
         recipe, inputs = self.recipe, self._inputs()
+        order = list(batches([more + len(one) for one in asked], recipe.batch_tokens))
         with work_on(recipe.out, self._plan(inputs), overwrite=self.overwrite) as work:
-            found: list[Any] = []
-            with tqdm(total=sum(map(len, batches)), desc=self.what, unit="window", disable=None) as progress:
-                for part in work.each(batches, answer):
-                    found += part
+            found: dict[int, Any] = {}
+            with tqdm(total=len(asked), desc=self.what, unit="window", disable=None) as progress:
+                for batch, part in zip(order, work.each([[asked[i] for i in batch] for batch in order], answer), strict=True):
+                    found |= zip(batch, part, strict=True)
                     progress.update(len(part))
-            work.check_rows(len(found), sum(map(len, batches)))
-            rows = made(found)
+            work.check_rows(len(found), len(asked))
+            rows = made([found[i] for i in range(len(asked))])
             document = self._document()
             with new_folder(recipe.out, overwrite=self.overwrite) as folder:
                 with (folder / ROWS).open("w", newline="", encoding="utf-8") as handle:
@@ -122,11 +127,7 @@ class Evaluation:
     def _plan(self, inputs: dict[str, str]) -> dict[str, Any]:
         """All that decides the bytes of the output."""
         settings = self.recipe.model_dump(mode="json", exclude={"out", *READ})
-        return {**settings, **inputs, **machine(), "what": self.what}
-
-
-Rows = list[dict[str, Any]]
-"""Of rows.csv: column -> cell."""
+        return {**settings, **inputs, **machine(), "what": self.what, "batches": "longest first"}
 
 
 def rounded(value: float) -> float:

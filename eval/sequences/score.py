@@ -1,7 +1,5 @@
 """`eval sequences score`: log-likelihood and bits per letter of each record, and on request of each letter."""
 
-from __future__ import annotations
-
 import json
 from math import fsum
 

@@ -5,8 +5,6 @@ genome. With `left` the allele alone is scored, given the letters before it; the
 and the sum over all pieces that begin with the allele's letters is taken, so that the fill does not count.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from math import fsum

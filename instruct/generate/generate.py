@@ -5,19 +5,18 @@ closing tag are let through, so that what comes out is a sequence whatever the m
 is kept once it is drawn: an interrupted run goes on behind the last one and ends with the same bytes.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
+from artefacts.command import path_exists
 from artefacts.errors import Ledger, UserError, at, say_read
 from artefacts.folder import check_absent, fingerprint, new_folder, write_manifest
 from artefacts.recipe import Recipe
@@ -36,7 +35,7 @@ LINE = 80
 
 
 class GenerateRecipe(Recipe):
-    """Sequences drawn from a model."""
+    """Draw DNA, RNA or protein from a model, and show what it is made of beside real sequence."""
 
     model: Path
     """Model folder with an extended tokenizer (`tokenizer extend`, `pretrain`, `merge`)."""
@@ -68,7 +67,7 @@ class GenerateRecipe(Recipe):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _sound(self) -> GenerateRecipe:
+    def _sound(self) -> Self:
         if self.prompt and self.prompts is not None:
             raise ValueError("prompt and prompts are given; give one of them")
         if self.min_letters > self.max_letters:
@@ -133,8 +132,7 @@ def _read_prompts(recipe: GenerateRecipe, alphabet: Alphabet) -> list[Prompt]:
     if recipe.prompts is None:
         return [_prompt("1", recipe.prompt, alphabet, "prompt")]
     path = recipe.prompts
-    if not path.is_file():
-        raise UserError(f"{path}: no such file of prompts; give a text file, one prompt a line, or FASTA")
+    path_exists(path, "file of prompts", "give a text file, one prompt a line, or FASTA")
     with path.open("rb") as handle:
         fasta = next((line for line in handle if line.strip()), b"").startswith(b">")
     if fasta:

@@ -1,7 +1,5 @@
 """Let through what goes on with a sequence, and nothing else. Suffixes: B sequences, T tokens, V vocabulary."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

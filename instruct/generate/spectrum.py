@@ -4,8 +4,6 @@ Distances are Jensen-Shannon divergences in bits: 0 for equal shares, 1 for none
 many real letters, drawn by the seed from the reference, stand beside them: their distance is what chance alone gives.
 """
 
-from __future__ import annotations
-
 import random
 import sys
 from pathlib import Path

@@ -20,8 +20,7 @@ from instruct.tune.recipe import InstructRecipe
 from instruct.tune.rows import PackedRows, order_of, plan, weights_of
 from instruct.tune.watch import DevWatch, counts_of, scored_records
 from tokenizer.conversations import check_chat
-from tokenizer.new_ids import new_ids
-from tokenizer.saving import with_fixed_date
+from tokenizer.saving import new_ids, with_fixed_date
 from training import run as training_run
 from training.checkpoints import world_size
 from training.launch import zero_of

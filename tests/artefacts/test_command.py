@@ -36,7 +36,7 @@ class Job(Recipe):
 
 def verb(done: list[Any] | None = None, **more: Any) -> Verb[Job]:
     done = [] if done is None else done
-    return Verb(Job, lambda recipe, overwrite: done.append((recipe, overwrite)), "Does a job.", "job --out x", **more)
+    return Verb(Job, lambda recipe, overwrite: done.append((recipe, overwrite)), "do a job", "job --out x", "Does a job.", **more)
 
 
 def parse(arguments: list[str], of: Verb[Job]) -> argparse.Namespace:

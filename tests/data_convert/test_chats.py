@@ -22,7 +22,7 @@ from data_convert.tasks.chats import chat_card
 from data_convert.tasks.convert import convert, summary
 from data_convert.tasks.records import read_records
 from data_convert.tasks.task_recipe import TasksRecipe
-from eval.baselines.recipe import BaselinesRecipe
+from eval.baselines.run import BaselinesRecipe
 from eval.baselines.run import run as run_baselines
 from instruct.tune.encode import encode
 from tokenizer.conversations import prompt_ids

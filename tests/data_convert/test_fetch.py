@@ -28,8 +28,7 @@ from hypothesis import strategies as st
 from artefacts.errors import UserError
 from artefacts.folder import read_manifest
 from configs import CONFIGS
-from data_convert.fetch.checksums import RemoteFile, verify
-from data_convert.fetch.download import Client, redirected
+from data_convert.fetch.download import Client, RemoteFile, redirected, verify
 from data_convert.fetch.fetch import FetchRecipe, fetch, preview
 from data_convert.fetch.publishers import listing
 from data_convert.fetch.sources import SOURCES, load_source, safe_name
@@ -394,7 +393,7 @@ def test_a_silent_server_counts_as_broken(tmp_path: Path, site: Site) -> None:
 
 
 def test_too_little_disk_is_said_before_anything_is_fetched(tmp_path: Path, site: Site) -> None:
-    with pytest.raises(UserError, match=r"1000\.0 TB to fetch, but only .* of disk are free"):
+    with pytest.raises(UserError, match=r"to be fetched takes 1000\.0 TB, but only .* of disk are free"):
         get(publish(tmp_path, site, size=10**15), tmp_path / "data")
     assert site.asked("/files/toy.dat.gz") == []
     assert not (tmp_path / "data").exists()

@@ -15,7 +15,7 @@ from data_convert.tasks.examples import Example
 from data_convert.tasks.kinds import KINDS, Multiclass
 from data_convert.tasks.parse import Parsed
 from data_convert.tasks.records import RecordWriter, read_records
-from eval.baselines.majority import majority
+from eval.baselines.nearest import majority
 from eval.baselines.split import scored_tasks
 from eval.judge.answers import METRICS, Answers, metrics_of, value
 

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint, read_manifest
-from data_convert.simulate.background import Background
 from data_convert.simulate.english import GRAMMAR
-from data_convert.simulate.genes import intron_places
+from data_convert.simulate.genes import Background, intron_places
 from data_convert.simulate.organism import SimulateRecipe, Sizes, draw_organism_genome, simulate
 from data_convert.simulate.proteins import FAMILIES, RESIDUES, STABILITY_STEP, draw_protein, function_text, measured_stability, stability
 from data_convert.simulate.tasks import MAKERS, SPLITS

@@ -20,17 +20,15 @@ from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from eval.baselines import kmer as kmers
 from eval.baselines.embedding.extract import extract
-from eval.baselines.embedding.luca import OneHot
-from eval.baselines.embedding.open import open_encoder
+from eval.baselines.embedding.open import OneHot, open_encoder
 from eval.baselines.embedding.recipe import Extent
 from eval.baselines.heads.nets import Head
 from eval.baselines.heads.options import Network
 from eval.baselines.kmer import kmer
 from eval.baselines.luca import head_recipe, luca_base, why_not
-from eval.baselines.lucaone.pooling import ValueAttention
-from eval.baselines.majority import majority
-from eval.baselines.recipe import BaselinesRecipe, LucaOptions
-from eval.baselines.run import run
+from eval.baselines.lucaone.model import ValueAttention
+from eval.baselines.nearest import majority
+from eval.baselines.run import BaselinesRecipe, LucaOptions, run
 from eval.baselines.split import Task, scored_tasks
 from eval.baselines.training.command import train
 from eval.judge.answers import Answers, value

@@ -20,8 +20,7 @@ from artefacts.folder import read_manifest
 from artefacts.recipe import load
 from eval.baselines.embedding.command import embed
 from eval.baselines.embedding.inputs import read_inputs, read_letters
-from eval.baselines.embedding.luca import OneHot
-from eval.baselines.embedding.open import LARGE, identity
+from eval.baselines.embedding.open import LARGE, OneHot, identity
 from eval.baselines.embedding.recipe import EmbedRecipe
 from eval.baselines.embedding.store import StoreReader, StoreWriter, cleaned, digest, safe_names
 from sequences.alphabets import BadSequence

@@ -13,9 +13,8 @@ from safetensors.torch import save_file
 
 from artefacts.errors import UserError
 from eval.baselines.heads.losses import loss_of
-from eval.baselines.heads.nets import Head, batch
+from eval.baselines.heads.nets import Head, batch, load_head
 from eval.baselines.heads.options import LossOptions, Network
-from eval.baselines.heads.shipped import load_head
 
 SMALL = {"width": 24, "inner": 40, "heads": 3, "classifier": 12}
 

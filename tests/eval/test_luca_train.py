@@ -24,22 +24,20 @@ from artefacts.recipe import load
 from configs import CONFIGS
 from data_convert.tasks.kinds import KINDS
 from data_convert.tasks.labels import read_label_file
+from eval.ask.subjects import machine
 from eval.baselines.embedding.command import embed
 from eval.baselines.embedding.recipe import EmbedRecipe
-from eval.baselines.heads.nets import Head
+from eval.baselines.heads.nets import Head, load_head
 from eval.baselines.heads.options import Network
-from eval.baselines.heads.shipped import load_head
 from eval.baselines.training import command as commanding
 from eval.baselines.training import fit as fitting
 from eval.baselines.training import predict as predicting
 from eval.baselines.training.command import train
-from eval.baselines.training.data import read_data
-from eval.baselines.training.examples import Data, Example
+from eval.baselines.training.data import Data, Example, read_data, score_lines
 from eval.baselines.training.features import Features
-from eval.baselines.training.measure import measure
+from eval.baselines.training.fit import measure
 from eval.baselines.training.predict import predict
 from eval.baselines.training.recipe import PredictRecipe, Schedule, TrainRecipe, departures
-from eval.baselines.training.records import score_lines
 from eval.judge.answers import Answers, value
 from eval.judge.score import score
 from eval.predictions import read_lines
@@ -883,7 +881,7 @@ def test_threshold_and_top_k(heads: dict[str, Path], tmp_path: Path) -> None:
         assert probs[0] >= probs[1]
 
 
-def test_prediction_goes_on_where_it_was_stopped(heads: dict[str, Path], tmp_path: Path) -> None:
+def test_prediction_goes_on_where_it_was_stopped(heads: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "p.csv"
     whole = predicted(heads["binary"], out)
     lines = out.read_text().splitlines(keepends=True)
@@ -906,6 +904,11 @@ def test_prediction_goes_on_where_it_was_stopped(heads: dict[str, Path], tmp_pat
     shutil.copytree(heads["binary"].parent / "binary_data", tmp_path / "binary_data")
     with pytest.raises(UserError, match="was made with head="):
         predicted(other, out)
+    for key in ("torch", "device"):  # rows of another version or device differ in their last digits
+        with monkeypatch.context() as patch:
+            patch.setattr("eval.baselines.training.predict.machine", lambda key=key: {**machine(), key: "another"})
+            with pytest.raises(UserError, match=f"was made with {key}=.*, now it is another; .* choose another --out"):
+                predicted(heads["binary"], out)
     assert predicted(heads["binary"], out) == again
     (tmp_path / "p.csv.plan.json").unlink()  # as an older run, or the original, leaves a table
     with pytest.raises(UserError, match=r"exists, and no p\.csv\.plan\.json says what made its rows"):

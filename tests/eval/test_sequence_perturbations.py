@@ -17,8 +17,8 @@ from test_sequence_scores import CHANCES, fasta, figures, rows, run
 
 from artefacts.errors import Ledger
 from artefacts.folder import read_manifest
-from eval.sequences.changes import reordered, shuffled, synonymous, why_not_coding, with_repeats
 from eval.sequences.inputs import read_all
+from eval.sequences.perturb import reordered, shuffled, synonymous, why_not_coding, with_repeats
 from sequences.alphabets import DNA
 from sequences.codons import CODONS, translate
 from tokenizer.base import Base

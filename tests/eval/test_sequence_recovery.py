@@ -18,9 +18,8 @@ from tokenizers import Tokenizer
 from artefacts.folder import read_manifest
 from eval.sequences.frame import Frame, Spelling
 from eval.sequences.greedy import continued, next_piece, prompts_of
-from eval.sequences.markov import Markov
 from eval.sequences.recipe import ScoreSequencesRecipe
-from eval.sequences.retrieve import hidden
+from eval.sequences.recover import Markov, hidden
 from sequences.alphabets import DNA
 from tokenizer.base import Base
 from tokenizer.kmers import vocabulary_of

@@ -24,8 +24,7 @@ from data_convert.tasks.parse import Parsed, parse_items
 from data_convert.tasks.records import read_records
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
 from eval.ask.predict import predict
-from eval.baselines.recipe import BaselinesRecipe
-from eval.baselines.run import run
+from eval.baselines.run import BaselinesRecipe, run
 from eval.judge.answers import Answers, statistic, value
 from eval.judge.score import score
 from eval.recipe import PredictRecipe

@@ -25,7 +25,7 @@ from instruct.tune.merge import MergeRecipe, merge
 from instruct.tune.tune import tune
 from instruct.tune.watch import dev_losses
 from tokenizer.conversations import prompt_ids
-from tokenizer.new_ids import new_ids
+from tokenizer.saving import new_ids
 from training.loss import score_in_head
 
 WAYS: dict[str, dict[str, Any]] = {

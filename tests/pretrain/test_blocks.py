@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from artefacts.errors import UserError
-from pretrain.blocks import IGNORED, collate, unlearnt_ids
+from pretrain.order import IGNORED, collate, unlearnt_ids
 from training.loss import score_in_head
 
 VOCAB, BLOCK, PAD = 60, 40, 0

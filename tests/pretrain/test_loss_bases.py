@@ -18,10 +18,9 @@ from test_train import history, losses
 
 from artefacts.errors import UserError
 from data_convert.corpus.pack import PackRecipe, Source, pack
-from pretrain.optimiser import Guard
 from pretrain.recipe import PretrainRecipe, Spikes
 from pretrain.train import preview, train
-from pretrain.trainer import GeneTrainer
+from pretrain.trainer import GeneTrainer, Guard
 from tokenizer.encoders import read_encoders
 from training.model import kmer_tables
 

@@ -13,11 +13,11 @@ from test_train import losses
 
 from artefacts.errors import UserError
 from data_convert.corpus.pack import PackRecipe, Source, pack
-from pretrain.optimiser import Guard, GuardedAdamW, parameter_groups
 from pretrain.recipe import PretrainRecipe, Spikes
+from pretrain.trainer import Guard, GuardedAdamW, parameter_groups
 from tokenizer.create import CreateBase, create_base
 from tokenizer.extend import Extend, extend_base
-from tokenizer.new_ids import new_ids
+from tokenizer.saving import new_ids
 
 FEW = {"steps": 3, "evaluate_every": 99, "heldout_blocks": 2, "english": None, "sample_tokens": 0, "weight_decay": 0.1}
 

@@ -20,7 +20,7 @@ from data_convert.corpus.pack import pack
 from data_convert.corpus.pack_recipe import PackRecipe, Source
 from data_convert.corpus.shards import COLUMNS, load_shards
 from pretrain.bits import count_parts, heldout_bits
-from pretrain.blocks import collate
+from pretrain.order import collate
 from tokenizer.encoders import read_encoders
 from training.loss import IGNORED, KmerTable, score_in_head
 from training.trainer import RunTrainer

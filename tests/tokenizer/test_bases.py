@@ -22,8 +22,7 @@ from sequences.alphabets import ALPHABETS
 from tokenizer.base import from_sentencepiece, next_id, read_base
 from tokenizer.create import CreateBase, create_base
 from tokenizer.encoders import read_encoders
-from tokenizer.extend import Extend, extend_base
-from tokenizer.parts import auto_notes, gather
+from tokenizer.extend import Extend, auto_notes, extend_base, gather
 from tokenizer.private import choose
 from tokenizer.saving import carry_tokenizer, with_fixed_date
 from tokenizer.spm import PROBES

@@ -181,7 +181,7 @@ def test_tokenizers_without_private_alphabets_are_refused(byte_level_base, dna_b
     for plain in (byte_level_base.tokenizer, dna_bpe):
         with pytest.raises(UserError, match="no private alphabet"):
             read_encoders(plain)
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="no such tokenizer"):
         read_encoders(tmp_path)
     for genes, why in (
         ((dna_bpe, protein_bpe), "no merge makes the protein piece"),

@@ -20,10 +20,9 @@ from sequences.spans import spans
 from tokenizer.base import SENTENCEPIECE, from_sentencepiece
 from tokenizer.report.compare import compare
 from tokenizer.report.heldout import Heldout
-from tokenizer.report.legacy import donor, merge_by_score
 from tokenizer.report.loss import sample
 from tokenizer.report.page import write_page
-from tokenizer.report.probe import CAPITALS, probe_lines
+from tokenizer.report.ways import CAPITALS, donor, merge_by_score, probe_lines
 from tokenizer.vocabulary import extend
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"

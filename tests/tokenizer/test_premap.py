@@ -181,7 +181,7 @@ def test_a_folder_that_is_not_extended_is_refused(byte_level, tmp_path):
         read_premap(tmp_path)
     with pytest.raises(UserError, match="no private alphabets"):
         read_premap(byte_level.folder)
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="no such tokenizer"):
         read_premap(tmp_path / "nothing")
 
 

@@ -20,18 +20,18 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoModelForCausalLM
 
 from artefacts.errors import UserError
+from artefacts.folder import check_room
 from sequences.alphabets import NUCLEOTIDES, RESIDUES
 from tokenizer.apart import text_shift
 from tokenizer.base import locate, read_base
 from tokenizer.create import CreateBase, create_base
-from tokenizer.extend import Extend, extend_base, preview
-from tokenizer.parts import gather
+from tokenizer.extend import ROOM, Extend, extend_base, gather, preview
 from tokenizer.report.heldout import Heldout
 from tokenizer.report.models import load, start_of
 from tokenizer.rows import BLOCK, new_rows, sources
 from tokenizer.saving import carry_tokenizer
 from tokenizer.vocabulary import extend
-from tokenizer.weights import INDEX, INPUT, OUTPUT, SINGLE, Matrix, check_disk, extend_weights, has_weights, plan, read_header
+from tokenizer.weights import INDEX, INPUT, OUTPUT, SINGLE, Matrix, extend_weights, has_weights, plan, read_header
 
 PROSE = st.text(st.characters(exclude_categories=("Cs", "Co"), exclude_characters="<>"), max_size=40)
 SPAN = st.one_of(
@@ -290,8 +290,8 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path):
     free = shutil.disk_usage(tmp_path).free
     sparse(tmp_path / SINGLE, {"filler": ("F8_E4M3", [free]), INPUT: ("F32", [100, 512])})
     (tmp_path / "config.json").write_text('{"tie_word_embeddings": true}')
-    with pytest.raises(UserError, match=r"take [\d.]+ GiB, but only [\d.]+ GiB are free"):
-        check_disk(plan(tmp_path, 100, 200, 64), tmp_path / "not" / "there" / "yet")
+    with pytest.raises(UserError, match=r"take [\d.]+ .B, but only [\d.]+ .B of disk are free"):
+        check_room(tmp_path / "not" / "there" / "yet", plan(tmp_path, 100, 200, 64).bytes_written, *ROOM)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path):
         ("untied", "no tensor lm_head.weight"),
         ("quantised", "F8_E4M3"),
         ("rows", "40 embedding rows but its tokenizer 50 ids"),
-        ("config", "not readable as JSON"),
+        ("config", "not JSON"),
     ],
 )
 def test_a_damaged_or_foreign_model_is_refused(tmp_path, damage, message):
@@ -476,7 +476,7 @@ def test_the_sentencepiece_model_beside_a_json_is_preferred(sentencepiece_base, 
         ("merges", "pieces, the first '.*', have no merge"),
         ("bytes", "neither byte-level nor with byte fallback"),
         ("unigram", "a WordLevel tokenizer"),
-        ("broken", "not valid JSON"),
+        ("broken", "not JSON"),
     ],
 )
 def test_another_kind_of_tokenizer_is_refused(sentencepiece_base, tmp_path, change, message):

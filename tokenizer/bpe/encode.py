@@ -10,8 +10,6 @@ Neubeck 2024, "So many tokens, so little time", and their Rust crate `bpe`). Thi
 exactly one merge and encodes to itself, as a BPE trainer makes them; `GeneEncoder` checks it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,7 +24,6 @@ FOREIGN = 255
 NEVER = 1 << 31
 NEAR_PIECES = 1024
 """Pairs of so many first pieces are worked out in advance: 128 KiB, which stays in the processor's cache; more gains nothing."""
-PROBE_LETTERS = 2000
 BATCH_LETTERS = 1 << 24
 """Letters encoded in one call: large enough to cost nothing, small enough to need little memory."""
 

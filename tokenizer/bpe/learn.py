@@ -16,8 +16,6 @@ Memory: 1 byte a letter of the windows; then 2 bytes a token (about half the let
 takes 4 bytes more for every letter of the record being read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Tokens are 2 bytes where ids allow it. A merge writes the new token where the le
 stood; lists hold positions in that array and may be stale. `_build` drops holes and stale positions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -34,7 +32,7 @@ class Lists:
 
     def run(self, pairs: NDArray[np.int32], found: NDArray[np.int64], done: int, progress: Callable[[int], object] | None) -> int:
         """Merge until `pairs` is full or no pair is left. Returns the merges done."""
-        best, spare = self._best_count(), 0.5
+        best, spare = int(_best(self.tokens, self.break_, self.lengths, self.cap)), 0.5
         while True:
             listed = self._build(max(1, best // self.floor_ratio), spare)
             if not listed:
@@ -63,9 +61,6 @@ class Lists:
             else:
                 best = int(self.heap_count[0])
                 spare = 0.5 if done > before else 2 * spare
-
-    def _best_count(self) -> int:
-        return int(_best(self.tokens, self.break_, self.lengths, self.cap))
 
     def _build(self, floor: int, spare: float) -> int:
         """Drop holes and lists; list every pair that occurs at least `floor` times. Returns how many there are."""

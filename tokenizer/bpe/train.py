@@ -5,10 +5,8 @@ learned is exactly what `tokenizers`' BpeTrainer learns on the same windows (tok
 and memory.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from tokenizers import Tokenizer, decoders, models, normalizers
@@ -28,7 +26,7 @@ MAX_LETTERS = 2**32 - 2**24
 
 
 class TrainBpe(Recipe):
-    """One gene vocabulary."""
+    """Train a gene BPE on FASTA files; or write letters or k-mers, which need none (--pieces kmers --k 6)."""
 
     alphabet: str
     """dna or protein (RNA shares the DNA pieces)."""
@@ -61,7 +59,7 @@ class TrainBpe(Recipe):
     seed: int = Field(0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
-    def _fits_together(self) -> TrainBpe:
+    def _fits_together(self) -> Self:
         bpe = self.pieces == "bpe"
         if bpe and (self.vocab_size is None or not self.files):
             raise ValueError("a BPE is learned: it needs vocab_size and files (pieces=letters and pieces=kmers need neither)")

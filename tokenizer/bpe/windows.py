@@ -3,8 +3,6 @@
 Windows end where a long unknown run, an ambiguity code or a soft-masked repeat is left out, so that no piece spans a gap.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -13,8 +13,6 @@ over these places is known
 Texts in which something else could reach over (added tokens, private characters, a `▁` of their own) go to the tokenizer whole.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Sequence

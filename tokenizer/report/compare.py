@@ -1,7 +1,5 @@
 """Before and after: what the extension changed, the proof that text did not, and the other ways beside it."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from pathlib import Path
@@ -16,8 +14,7 @@ from sequences.texts import read_texts
 from tokenizer.base import SENTENCEPIECE, next_id
 from tokenizer.private import tag_tokens
 from tokenizer.report.heldout import Heldout, cut_sequences
-from tokenizer.report.probe import probe_lines
-from tokenizer.report.ways import between_tags, changed_lines, compare_ways, encoder, unreachable
+from tokenizer.report.ways import between_tags, changed_lines, compare_ways, encoder, probe_lines, unreachable
 from tokenizer.vocabulary import PAD, NewIds
 
 WINDOW = 512

@@ -1,7 +1,5 @@
 """Held-out files of the comparison, read alike for tokens and for losses."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -9,8 +9,6 @@ puts there. From the token with the first letter on every token is scored, a bla
 the sequence cannot be written without it. The sum is divided by the letters, so that vocabularies compare.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field

@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from tokenizer.generation import load_causal
+from tokenizer.generation import load_causal, quiet
 from tokenizer.report.heldout import Heldout
 from tokenizer.report.loss import BYTES, LETTERS, Sample, affordable, bits_per_letter, initial_loss, sample, scored_texts
 from tokenizer.report.ways import Way, encoder, ours, ways_to_extend
@@ -26,7 +26,7 @@ from tokenizer.vocabulary import PAD
 from tokenizer.weights import INPUT, OUTPUT, Matrix, Plan, Stored
 
 if TYPE_CHECKING:
-    from tokenizer.parts import Parts
+    from tokenizer.extend import Parts
 
 
 def add_model_figures(
@@ -100,16 +100,9 @@ def row_figures(
 
 def resize(model: Any, rows: int, seed: int) -> None:
     """`model.resize_token_embeddings(rows)` at its defaults, from a seed and without its advice to the user."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model.resize_token_embeddings(rows)
-    finally:
-        logging.set_verbosity(level)
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.resize_token_embeddings(rows)
 
 
 def load(folder: Path) -> Any:

@@ -4,8 +4,6 @@ The page loads nothing: styles and figures are inline, and it follows the reader
 so that the same recipe gives the same folder; what is in it comes from the report and from the manifest beside it.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -2,30 +2,83 @@
 
 - ours: private alphabets between tags
 - add_tokens: the same pieces by `Tokenizer.add_tokens`, cut out of the text wherever they occur, longest first
-- legacy_spm: the original LLaMA-Gene merge (`tokenizer.report.legacy`), for SentencePiece bases
+- legacy_spm: the original LLaMA-Gene merge (`legacy_spm` below), for SentencePiece bases
 
 A way is asked for the same things: which lines of text get other ids, how many letters a token holds, how many held-out
 windows are segmented as the gene BPE alone would, how many of its new ids are in use there, and how many no text of
 theirs ever gives. What a model is like at that point is asked in `tokenizer.report.models`.
+
+The original merge is reproduced with the `sentencepiece` library, and nothing is built on it. Each piece of the donors (DNA first, then
+protein) that the base does not have is appended with its donor's score unchanged. In a SentencePiece BPE the score is the priority of the
+merge, so the three vocabularies interleave: text changes, sequences no longer segment as their own BPE does, and some pieces can never
+be produced. Not supported: byte-level bases (the merge needs a SentencePiece model), and donors with pieces that begin with a blank.
 """
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import sentencepiece
+import yaml
 from tokenizers import AddedToken, Tokenizer
 from tqdm import tqdm
 
+from configs import CONFIGS
 from sequences.alphabets import ALPHABETS
 from tokenizer.kmers import without_mark
-from tokenizer.report.legacy import donor, merge_by_score
-from tokenizer.report.probe import CAPITALS
+from tokenizer.spm import read_proto
 from tokenizer.vocabulary import NewIds
+
+CAPITALS = re.compile(r"\b[A-Z]{2,}\b")
+"""A word in capitals, which pieces over A–Z are most likely to disturb."""
+
+
+def probe_lines() -> list[str]:
+    """What a careless extension breaks, so that every one is tried without any file: a few hundred lines of gene symbols, capitals,
+    code, scripts, blanks, tags mentioned in prose; no span, no private-use character."""
+    probe = yaml.safe_load((CONFIGS / "tokenizer" / "probe.yaml").read_text(encoding="utf-8"))
+    words = f"{probe['genes']} {probe['words']}".split()
+    return [*(frame.format(word, word, word) for word in words for frame in probe["frames"]), *probe["others"]]
+
+
+def donor(pieces: Iterable[str]) -> list[tuple[str, float]]:
+    """Pieces of a gene BPE with the scores that sentencepiece's own trainer would have written.
+
+    The trainer numbers merges in the order in which they were learned, 0, -1, -2 …, and the single letters after them.
+
+    Args:
+        pieces: the BPE's pieces in order of their ids.
+    """
+    ordered = list(pieces)
+    merged = [piece for piece in ordered if len(piece) > 1] + [piece for piece in ordered if len(piece) == 1]
+    return [(piece, -float(rank)) for rank, piece in enumerate(merged)]
+
+
+def merge_by_score(model: Path, donors: Iterable[list[tuple[str, float]]]) -> tuple[sentencepiece.SentencePieceProcessor, dict[str, int]]:
+    """The merged model and the ids of the pieces that were appended.
+
+    Args:
+        model: the base's `tokenizer.model`.
+        donors: pieces with scores, in the order in which they are merged.
+    """
+    proto = read_proto(model)
+    present = {piece.piece for piece in proto.pieces}
+    appended: dict[str, int] = {}
+    for pieces in donors:
+        for piece, score in pieces:
+            if piece in present:
+                continue
+            present.add(piece)
+            appended[piece] = len(proto.pieces)
+            new = proto.pieces.add()
+            new.piece, new.score = piece, score
+    merged = sentencepiece.SentencePieceProcessor()
+    merged.LoadFromSerializedProto(proto.SerializeToString())
+    return merged, appended
+
 
 MOST_LETTERS = 200_000
 MOST_LINES = 5_000

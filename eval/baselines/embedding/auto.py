@@ -5,8 +5,6 @@ tokenizer that knows the tags gets `<dna>ACGT</dna>`, any other one the bare let
 first), remote code.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from artefacts.errors import UserError
 from artefacts.folder import read_json
 from eval.baselines.embedding.encoder import Encoder
 from sequences.alphabets import ALPHABETS
+from tokenizer.generation import load_whole
 
 PROBES = {"dna": "ACGTACGT", "rna": "ACGTACGT", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 OFFSET_POSITIONS = {"roberta": 2, "xlm-roberta": 2, "camembert": 2, "esm": 2}
@@ -64,35 +63,31 @@ class AutoEncoder(Encoder):
         Raises:
             UserError: a model that AutoModel cannot read without remote code.
         """
-        from transformers import AutoModel, logging
+        from transformers import AutoModel
 
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity_error()  # it would report that the language-model head is not used, which is the intention
+        config = config_of(name)
         try:
             self.tokenizer: Any = load_tokenizer(name)
-            self.model, found = AutoModel.from_pretrained(name, dtype=dtype, trust_remote_code=False, output_loading_info=True)
+            # a model with remote code may call itself by a known type, and its own weights do not fit
+            plain, no_rows = f"a plain {config.get('model_type')}", ("pooler", "inv_freq")
+            self.model = load_whole(AutoModel, name, of=plain, free=no_rows, dtype=dtype, trust_remote_code=False)
+        except UserError:
+            raise
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"{name}: not a model that can be read here ({str(error).splitlines()[0]}); code of a model is never run"
             ) from None
-        finally:
-            logging.set_verbosity(verbosity)
-        # a model with remote code may call itself by a known type, and would get random weights where its own do not fit
-        missing = sorted(key for key in found["missing_keys"] if "pooler" not in key and "inv_freq" not in key)
-        if missing or found["mismatched_keys"]:
-            kind = self.model.config.model_type
-            raise UserError(f"{name}: its weights are not those of a plain {kind} ({missing[:1]} is missing); give another encoder")
-        self.model.to(device).eval()
-        self.name, self.batch_tokens, self.device = str(name), batch_tokens, device
-        self.width = self.model.config.hidden_size
-        self._read_frames()
+        self._opened(name, self.model.config.hidden_size, batch_tokens, device)
         positions = getattr(self.model.config, "max_position_embeddings", None)
         if positions is not None:
             around = max((len(before) + len(after) for before, after in self._frames.values()), default=0)
             self.longest = positions - OFFSET_POSITIONS.get(self.model.config.model_type, 0) - around
 
-    def _read_frames(self) -> None:
-        """What stands around the sequences of each modality that the tokenizer reads."""
+    def _opened(self, name: str | Path, width: int, batch_tokens: int, device: torch.device) -> None:
+        """The model is put in place, and what stands around the sequences of each modality is asked of the tokenizer."""
+        Encoder.__init__(self, batch_tokens, device)
+        self.name, self.width = str(name), width
+        self.model.to(device).eval()
         self._vocabulary = self.tokenizer.get_vocab()
         self._frames = {modality: self._frame(modality) for modality in PROBES if self._reads(modality)}
 
@@ -110,10 +105,6 @@ class AutoEncoder(Encoder):
 
     def states(self, ids_BT: Tensor, mask_BT: Tensor, modalities: Sequence[str]) -> Tensor:
         return self.model(input_ids=ids_BT, attention_mask=mask_BT.long()).last_hidden_state
-
-    def move(self, device: torch.device) -> None:
-        self.model.to(device)
-        self.device = device
 
     def _tagged(self, modality: str) -> bool:
         return ALPHABETS[modality].open_tag in self._vocabulary

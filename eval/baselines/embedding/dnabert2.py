@@ -6,8 +6,6 @@ the released file. Memory grows with the square of the length, for ALiBi is a bi
 Legend of shapes: B sequences, T tokens (padded), D width, H heads.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,11 +91,8 @@ class DnaBert2Encoder(AutoEncoder):
         with torch.device("meta"):
             model = DnaBert2(config)
         load_exactly(model, {key.removeprefix("bert."): tensor for key, tensor in state.items()}, path)
-        self.model: Any = model.to(device).eval()
-        self.tokenizer = load_tokenizer(name)
-        self.name, self.batch_tokens, self.device = str(name), batch_tokens, device
-        self.width = config["hidden_size"]
-        self._read_frames()
+        self.model, self.tokenizer = model, load_tokenizer(name)
+        self._opened(name, config["hidden_size"], batch_tokens, device)
 
     def states(self, ids_BT: Tensor, mask_BT: Tensor, modalities: Sequence[str]) -> Tensor:
         return self.model(ids_BT, mask_BT)
@@ -106,11 +101,7 @@ class DnaBert2Encoder(AutoEncoder):
 def _weights(name: str | Path) -> Path:
     from transformers.utils import cached_file
 
-    for file in FILES:
-        if Path(name).is_dir():
-            found: str | Path | None = Path(name) / file if (Path(name) / file).is_file() else None
-        else:
-            found = cached_file(str(name), file, _raise_exceptions_for_missing_entries=False)
-        if found is not None:
+    for file in FILES:  # of a folder too
+        if (found := cached_file(str(name), file, _raise_exceptions_for_missing_entries=False)) is not None:
             return Path(found)
     raise UserError(f"{name}: no weights ({', '.join(FILES)})")

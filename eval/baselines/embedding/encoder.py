@@ -6,10 +6,9 @@ batch (`states`); batching, padding and long sequences are the same for all (her
 Legend of shapes: B sequences, T tokens (padded), D width.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +48,10 @@ class Encoder:
     batch_tokens: int
     """Tokens of a batch, frame and padding included."""
     device: torch.device
+    model: Any = None
+
+    def __init__(self, batch_tokens: int, device: torch.device) -> None:
+        self.batch_tokens, self.device = batch_tokens, device
 
     def ids(self, modality: str, letters: str) -> np.ndarray:
         """Ids of the letters alone."""
@@ -65,6 +68,8 @@ class Encoder:
     def move(self, device: torch.device) -> None:
         """Put the model on another device."""
         self.device = device
+        if self.model is not None:
+            self.model.to(device)
 
     @torch.inference_mode()
     def rows(self, batch: Sequence[Piece]) -> list[np.ndarray]:

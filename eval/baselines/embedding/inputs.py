@@ -3,8 +3,6 @@
 Not supported: Excel files, several sequences per row (embed each column in a run of its own).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,19 +1,56 @@
 """Which encoder a name stands for is decided here and nowhere else."""
 
-from __future__ import annotations
-
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from artefacts.folder import fingerprint
 from eval.baselines.embedding.auto import AutoEncoder, config_of
 from eval.baselines.embedding.dnabert2 import DnaBert2Encoder
 from eval.baselines.embedding.encoder import Encoder, pick_device
-from eval.baselines.embedding.luca import LucaOneEncoder, OneHot
 from eval.baselines.embedding.words import Placed, Words
+from eval.baselines.lucaone.letters import CLS, SEP, TOKENS, letter_ids
+
+
+class _LucaOneLetters(Encoder):
+    """One id per letter between [CLS] and [SEP]."""
+
+    def ids(self, modality: str, letters: str) -> np.ndarray:
+        return letter_ids(letters, modality)
+
+    def frame(self, modality: str) -> tuple[list[int], list[int]]:
+        return [CLS], [SEP]
+
+
+class LucaOneEncoder(_LucaOneLetters):
+    """LucaOne, LucaOne-Gene or LucaOne-Prot; nucleic acids and proteins may share a batch."""
+
+    def __init__(self, folder: str | Path, batch_tokens: int, device: torch.device, dtype: torch.dtype) -> None:
+        from eval.baselines.lucaone.checkpoint import load
+
+        super().__init__(batch_tokens, device)
+        self.model = cast(Any, load(folder, dtype=dtype)).to(device)
+        self.name, self.width = str(folder), self.model.config.hidden_size
+
+    def states(self, ids_BT: Tensor, mask_BT: Tensor, modalities: Sequence[str]) -> Tensor:
+        types_B = torch.tensor([int(modality == "protein") for modality in modalities], device=ids_BT.device)
+        return self.model(ids_BT, attention_mask=mask_BT, token_type_ids=types_B[:, None].expand_as(ids_BT)).last_hidden_state
+
+
+class OneHot(_LucaOneLetters):
+    """A channel for each of LucaOne's 39 ids: what a head learns without any pre-training."""
+
+    name, width = "one-hot", len(TOKENS)
+
+    def states(self, ids_BT: Tensor, mask_BT: Tensor, modalities: Sequence[str]) -> Tensor:
+        return F.one_hot(ids_BT, self.width)
+
 
 LARGE = 1 << 24
 """Bytes from which only blocks of a file are read to tell it from another."""

@@ -1,10 +1,8 @@
 """Recipe of `baseline embed`; fields have the original's names where it has one."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -115,7 +113,7 @@ class EmbedRecipe(Extent, EncoderUse):
         return values
 
     @model_validator(mode="after")
-    def _consistent(self) -> EmbedRecipe:
+    def _consistent(self) -> Self:
         if (self.input_file is None) == (self.seq is None):
             raise ValueError("give either input_file or seq")
         if self.encoder is not None and (idle := self._given("llm_dir", "llm_type", "llm_version", "llm_step")):

@@ -5,8 +5,6 @@ line is in the index, so a run that was stopped goes on where it was. Folders of
 too. Pickles are read with `weights_only`, numpy arrays being the one thing allowed beside tensors.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -21,10 +19,11 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from artefacts.command import path_exists
 from artefacts.errors import UserError
-from artefacts.folder import new_file
+from artefacts.folder import new_file, read_json, write_json
 from artefacts.owner import tidy
-from artefacts.resume import same_plan, whole_lines, write_plan
+from artefacts.resume import same_plan, whole_lines
 
 SaveType = Literal["numpy", "tensor", "safetensors"]
 SETTINGS = "settings.json"
@@ -100,7 +99,7 @@ class StoreWriter:
         """Say what makes the store, before its first embedding and not before there is one."""
         if not self.done:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_plan(self.folder / SETTINGS, self.settings)
+            write_json(self.folder / SETTINGS, self.settings)
 
     def put(self, name: str, sequence: str, file: str, array: np.ndarray, passes: int) -> None:
         """Add one embedding; `sequence` is its digest, `file` its safe name."""
@@ -144,15 +143,9 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         UserError: a file that holds no settings.
     """
     path = folder / SETTINGS
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: holds no settings of `llama-gene baseline embed`; choose another folder")
-    return found
+    return (
+        read_json(path, "it holds no settings of `llama-gene baseline embed`, so choose another folder", dict) if path.is_file() else None
+    )
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
@@ -177,8 +170,7 @@ class StoreReader:
     """Embeddings by id."""
 
     def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder of embeddings; run `llama-gene baseline embed` first")
+        path_exists(folder, "folder of embeddings", "run `llama-gene baseline embed` first")
         self.folder = folder
         self.settings = read_settings(folder)
         """What made the embeddings; None of a folder of the original."""

@@ -4,13 +4,10 @@
 the same kind of site). `one-hot`, which keeps a row per letter, is beside LucaOne, whose alphabet it has.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from eval.baselines.embedding.encoder import Encoder, Piece
 from sequences.alphabets import PLAIN_LETTERS
@@ -18,9 +15,6 @@ from sequences.alphabets import PLAIN_LETTERS
 
 class OneRow(Encoder):
     """The row stands in the place of ids, `[1, D]`, and is handed through."""
-
-    def __init__(self, batch_tokens: int, device: torch.device) -> None:
-        self.batch_tokens, self.device = batch_tokens, device
 
     def frame(self, modality: str) -> tuple[list[int], list[int]]:
         return [], []

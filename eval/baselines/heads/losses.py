@@ -3,8 +3,6 @@
 Shapes: B records of a batch, N all records, C outputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,21 +1,80 @@
 """LucaBase, LucaPPI and LucaPPI2 with upstream's parameter names. Not supported: token-level tasks, `seq` and `vector` inputs.
 
 Shapes: B sequences, T rows (padded), D embedding width, C outputs (1 for binary and regression, else one per class).
+
+Optional Transformers stand in front of the pooling: LucaBase's (pre-LayerNorm, rotary) and LucaPPI's (BERT, post-LayerNorm), of width
+E; mask 1 for rows that count.
 """
 
-from __future__ import annotations
-
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import BertConfig
+from transformers.models.bert.modeling_bert import BertEncoder
 
-from artefacts.errors import ensure
-from eval.baselines.heads.encoders import Bert, LucaTransformer
+from artefacts.errors import UserError, ensure
 from eval.baselines.heads.options import Network
-from eval.baselines.lucaone.pooling import pooling
+from eval.baselines.lucaone.checkpoint import FILES, load_exactly, read_state
+from eval.baselines.lucaone.model import NORM_EPS, Block, pooling, rotary
+
+BERT_EPS = 1e-12
+DROPOUT = 0.1
+
+
+class LucaTransformer(nn.Module):
+    """Linear to E, padded rows zeroed, LucaOne blocks, LayerNorm; dropout on attention probabilities only."""
+
+    def __init__(self, width_in: int, width: int, layers: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.embeddings = nn.Linear(width_in, width)
+        self.encoder = nn.ModuleList(Block(width, heads, inner, DROPOUT) for _ in range(layers))
+        self.last_layer_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.heads = heads
+        _initialise(self)
+
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        x_BTE = self.embeddings(x_BTD) * mask_BT[..., None]
+        turn = rotary(x_BTE.shape[1], x_BTE.shape[2] // self.heads, x_BTE.device, x_BTE.dtype)
+        for layer in self.encoder:
+            x_BTE = layer(x_BTE, mask_BT.bool()[:, None, None, :], turn)
+        return self.last_layer_norm(x_BTE)
+
+
+class Bert(nn.Module):
+    """Linear to E and the layers of transformers' BERT, without position embeddings."""
+
+    def __init__(self, width_in: int, width: int, layers: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.embeddings = nn.Linear(width_in, width)
+        config = BertConfig(
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=inner,
+            hidden_dropout_prob=DROPOUT,
+            attention_probs_dropout_prob=DROPOUT,
+            layer_norm_eps=BERT_EPS,
+        )
+        config._attn_implementation = "sdpa"
+        self.encoder = BertEncoder(config)
+        _initialise(self)
+
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        found: Any = self.encoder(self.embeddings(x_BTD), attention_mask=mask_BT.bool()[:, None, None, :])
+        return found.last_hidden_state
+
+
+def _initialise(module: nn.Module) -> None:
+    """N(0, 0.02) and zero biases, which upstream's post_init puts over the Xavier weights."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, std=0.02)
+            nn.init.zeros_(part.bias)
 
 
 class Dropout(nn.Dropout):
@@ -106,3 +165,46 @@ def batch(matrices: Sequence[Tensor], *, zero_rows: bool) -> tuple[Tensor, Tenso
         x_BTD[i, edge : edge + len(matrix)] = matrix
     mask_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device)[None] < lengths[:, None]
     return x_BTD, mask_BT.float()
+
+
+BUFFERS = re.compile(r"(.*\.)?(loss_fct\.criterion\.(weight|pos_weight)|loss_fct\.(weight|pos_weight)|rot_emb\.inv_freq)")
+"""May stand in a file and is no parameter."""
+
+
+def load_head(folder: Path, network: Network) -> Head:
+    """A head as LucaOne ships it, in evaluation mode; the widths and the number of outputs are those of the file.
+
+    Raises:
+        UserError: no weights, unreadable, or the parameters of another network.
+    """
+    path = weights_file(folder)
+    state = {name: tensor.float() for name, tensor in read_state(path).items() if not BUFFERS.fullmatch(name)}
+    if "classifier.weight" not in state:
+        raise UserError(f"{path}: no classifier.weight, so this is no LucaOne head")
+    ends = ["_a", "_b"] if network.net == "lucappi2" else [""]
+    widths = [_width(state, end, network, path) for end in ends]
+    head = Head(network, widths * 2 if network.net == "lucappi" else widths, len(state["classifier.weight"]))
+    load_exactly(head, state, path)
+    return head.eval()
+
+
+def weights_file(folder: Path) -> Path:
+    """The file that holds a head's weights. Raises UserError where there is none."""
+    path = next((folder / name for name in FILES if (folder / name).is_file()), None)
+    if path is None:
+        raise UserError(f"{folder}: no weights of a head ({', '.join(FILES)})")
+    return path
+
+
+def _width(state: dict[str, Tensor], end: str, network: Network, path: Path) -> int:
+    """Width of the embeddings that a tower reads."""
+    if network.layers and network.act:
+        names = [f"matrix_encoder{end}.0.weight"]
+    elif network.layers:
+        names = [f"matrix_encoder{end}.0.embeddings.weight"]
+    else:
+        names = [f"matrix_pooler{end}.U", f"linear{end}.0.0.weight", "hidden_layer.weight"]
+    for name in names:
+        if name in state:
+            return state[name].shape[1]
+    raise UserError(f"{path}: no {names[0]}; the file is of another network than net={network.net}, layers={network.layers}")

@@ -1,8 +1,6 @@
 """What a head looks like and what it is trained by: fields of the recipes above."""
 
-from __future__ import annotations
-
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -39,7 +37,7 @@ class Network(Recipe):
         return self.net != "luca_base"
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> Network:
+    def _heads_divide(self) -> Self:
         if self.layers and self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
         return self
@@ -56,7 +54,7 @@ class LossOptions(Recipe):
     """Weight of each class (multiclass)."""
 
     @model_validator(mode="after")
-    def _weights_fit(self) -> LossOptions:
+    def _weights_fit(self) -> Self:
         for name in ("pos_weight", "class_weights"):
             if getattr(self, name) is not None and KINDS[self.kind].weights != name:
                 fitting = [kind.name for kind in KINDS.values() if kind.weights == name]

@@ -4,12 +4,9 @@ Files are read as safetensors or with `weights_only=True`; nothing in them is ru
 and nothing else may be, but for what the description names: rotary tables, the heads of pre-training and DDP's `module.` prefix.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -24,6 +21,7 @@ from eval.baselines.lucaone.config import ONLY, LucaOneConfig
 from eval.baselines.lucaone.heads import LucaOneForMaskedLM
 from eval.baselines.lucaone.model import LucaOneModel, LucaOnePreTrainedModel
 from eval.baselines.lucaone.register import register
+from tokenizer.generation import check_weights, load_whole
 
 FILES = ("model.safetensors", "pytorch.pth", "pytorch_model.bin")
 DROPPED = re.compile(
@@ -104,23 +102,17 @@ def from_original(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def load_exactly(model: nn.Module, state: dict[str, Tensor], path: Path, ignored: Iterable[str] = ()) -> None:
+def load_exactly(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Put the tensors in place, all of them and no others.
 
     Raises:
         UserError: names and shapes of what is missing, left over or does not fit.
     """
     wanted = model.state_dict()
-    state = {name: tensor for name, tensor in state.items() if name not in set(ignored)}
-    problems = [f"{name} is missing" for name in wanted.keys() - state.keys()]
-    problems += [f"{name} is not known" for name in state.keys() - wanted.keys()]
-    problems += [
-        f"{name} has shape {list(state[name].shape)}, not {list(wanted[name].shape)}"
-        for name in wanted.keys() & state.keys()
-        if state[name].shape != wanted[name].shape
-    ]
-    if problems:
-        raise UserError(f"{path}: {len(problems)} parameters do not fit: {'; '.join(sorted(problems)[:4])}; is it another model's file?")
+    both = wanted.keys() & state.keys()
+    found = {"missing_keys": wanted.keys() - state.keys(), "unexpected_keys": state.keys() - wanted.keys()}
+    shapes = [(name, state[name].shape, wanted[name].shape) for name in both if state[name].shape != wanted[name].shape]
+    check_weights(path, {**found, "mismatched_keys": shapes}, "the model")
     model.load_state_dict(state, assign=True)
 
 
@@ -147,21 +139,14 @@ def _config(path: Path, state: dict[str, Tensor], weights: Path, *, original: bo
 
 
 def _from_hub(name: str, masked_lm: bool, dtype: torch.dtype) -> LucaOnePreTrainedModel:
-    """A hub id, or a folder of sharded files; as exact as `load_exactly`, since transformers only logs what it starts at random."""
+    """A hub id, or a folder of sharded files; as exact as `load_exactly`."""
     kind: Any = LucaOneForMaskedLM if masked_lm else LucaOneModel
     try:
-        # other shapes are let through to be named below
-        model, found = kind.from_pretrained(name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True)
+        return load_whole(kind, name, dtype=dtype).eval()
+    except UserError:
+        raise
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if not Path(name).is_dir() and isinstance(error, (OSError, ValueError)):
             raise UserError(f"{name}: neither a folder nor a model that can be fetched ({reason})") from None
         raise UserError(f"{name}: these weights cannot be read ({reason}); fetch them again") from None
-    problems = [f"{key} is missing" for key in found["missing_keys"]]
-    problems += [f"{key} has shape {list(there)}, not {list(here)}" for key, there, here in found["mismatched_keys"]]
-    problems += [
-        f"{key} is not known" for key in found["unexpected_keys"] if not DROPPED.fullmatch(key) and (masked_lm or key.startswith(ENCODER))
-    ]
-    if problems:
-        raise UserError(f"{name}: {len(problems)} parameters do not fit: {'; '.join(sorted(problems)[:4])}; is it another model's folder?")
-    return model.eval()

@@ -1,7 +1,5 @@
 """Configuration of a LucaOne encoder; reads the config.json of LucaOne's Hugging Face layout."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from transformers import PreTrainedConfig

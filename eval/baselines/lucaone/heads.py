@@ -4,8 +4,6 @@ The two-step heads of LucaOne's downstream tasks (pooling, hidden layer of 128, 
 are those of its Hugging Face package: pooling and one Linear. Pooling leaves padding out, which upstream does not.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -16,8 +14,7 @@ from transformers.utils.generic import can_return_tuple
 
 from eval.baselines.lucaone.config import LucaOneConfig
 from eval.baselines.lucaone.letters import CLS, PAD, SEP
-from eval.baselines.lucaone.model import NORM_EPS, LucaOneModel, LucaOnePreTrainedModel
-from eval.baselines.lucaone.pooling import ValueAttention, mean_rows
+from eval.baselines.lucaone.model import NORM_EPS, LucaOneModel, LucaOnePreTrainedModel, ValueAttention, mean_rows
 
 
 class MaskedLMHead(nn.Module):

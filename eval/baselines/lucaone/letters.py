@@ -1,7 +1,5 @@
 """LucaOne's alphabet: 39 ids, nucleotides and residues apart (no transformers needed here)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -3,8 +3,6 @@
 from eval.baselines.lucaone.published import LucaGPLMForTokenClassification, LucaGPLMTokenizer
 """
 
-from __future__ import annotations
-
 from eval.baselines.lucaone.config import LucaOneConfig as LucaGPLMConfig
 from eval.baselines.lucaone.heads import LucaOneForMaskedLM as LucaGPLMForMaskedLM
 from eval.baselines.lucaone.heads import LucaOneForSequenceClassification as LucaGPLMForSequenceClassification

@@ -1,7 +1,5 @@
 """LucaOne among the Auto classes of transformers."""
 
-from __future__ import annotations
-
 from transformers import (
     AutoConfig,
     AutoModel,

@@ -5,8 +5,6 @@ capitals is a token. `[CLS] letters [SEP]`; token types are 0 for a gene and 1 f
 (upstream's batched calls ignore the type).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from transformers import PreTrainedTokenizer

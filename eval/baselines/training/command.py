@@ -12,8 +12,6 @@ predictions/          <system>.jsonl for `eval score`, where the data are instru
 What is wrong with a test record costs its figures, not the training: the folder then holds all the rest.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path
@@ -24,17 +22,14 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from artefacts.errors import UserError
-from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_manifest
+from artefacts.folder import check_absent, fingerprint, new_file, new_folder, write_json, write_manifest
 from artefacts.ranks import mine, rank
 from data_convert.tasks.kinds import KINDS
 from eval.baselines.embedding.encoder import pick_device
-from eval.baselines.training.data import read_data
-from eval.baselines.training.examples import Data, Example
+from eval.baselines.training.data import Data, Example, gather, read_data, score_lines
 from eval.baselines.training.features import Features
-from eval.baselines.training.fit import Fitted, blocks, fit, predict
-from eval.baselines.training.measure import measure
+from eval.baselines.training.fit import Fitted, blocks, fit, measure, predict
 from eval.baselines.training.recipe import TrainRecipe, departures
-from eval.baselines.training.records import gather, score_lines
 from eval.baselines.training.table import PredictionTable
 
 
@@ -79,7 +74,7 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
         return figures
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         save_head(folder, recipe, data, fitted, features.widths(data.splits["train"][0]))
-        _write_json(folder / "metrics.json", figures)
+        write_json(folder / "metrics.json", figures)
         with (folder / "history.jsonl").open("w", encoding="utf-8") as handle:
             handle.writelines(json.dumps(line) + "\n" for line in fitted.history)
         if data.rejected:
@@ -94,6 +89,9 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
                 gather(gathered / f"{recipe.system}.jsonl", lines, departures(recipe))
     if wrong is not None:
         raise UserError(f"{wrong}; the head is in {recipe.out}: once that is mended, `baseline predict` tests it")
+    print(", ".join(f"{name} {value}" for name, value in figures["test"].items() if name != "interval"))
+    for note in figures["notes"]:
+        print(f"note: {note}")
     return figures
 
 
@@ -109,7 +107,7 @@ def save_head(folder: Path, recipe: TrainRecipe, data: Data, fitted: Fitted, wid
     """The files that `baseline predict` reads."""
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in fitted.head.state_dict().items()}, folder / "model.safetensors")
     saved = {"recipe": recipe.model_dump(mode="json"), "widths": widths, "mean": fitted.mean, "deviation": fitted.deviation}
-    _write_json(folder / "head.json", saved)
+    write_json(folder / "head.json", saved)
     if data.names:
         (folder / "label.txt").write_text("\n".join(["label", *data.names]) + "\n", encoding="utf-8")
 
@@ -127,8 +125,3 @@ def _write_csv(path: Path, recipe: TrainRecipe, data: Data, probabilities_NC: np
 
 def _truth(example: Example, data: Data) -> str:
     return str(KINDS[data.kind].label(example.label, data.names))
-
-
-def _write_json(path: Path, document: Any) -> None:
-    with new_file(path, overwrite=True) as file:
-        file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,7 +1,5 @@
 """Matrices of a record's inputs: read from a store, or made by the encoders when they are needed and kept while memory lasts."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from eval.baselines.embedding.inputs import Item
 from eval.baselines.embedding.open import identity, open_encoder
 from eval.baselines.embedding.recipe import Extent, Windows
 from eval.baselines.embedding.store import StoreReader, digest
-from eval.baselines.training.examples import Example
+from eval.baselines.training.data import Example
 from eval.baselines.training.recipe import TrainRecipe
 
 GIGABYTE = 1 << 30

@@ -7,8 +7,6 @@ in front of the pooling, of which each process draws its own.
 Not supported: resuming in the middle (the long part, embedding, is what `baseline embed` can go on with).
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import math
@@ -26,10 +24,11 @@ from artefacts.ranks import agreed, count, mine, told, total
 from eval.baselines.heads.losses import loss_of
 from eval.baselines.heads.nets import Head, batch
 from eval.baselines.heads.options import LossOptions
-from eval.baselines.training.examples import Data, Example
+from eval.baselines.training.data import Data, Example
 from eval.baselines.training.features import Features
-from eval.baselines.training.measure import selection
 from eval.baselines.training.recipe import Schedule, TrainRecipe
+from eval.judge.answers import statistic
+from eval.judge.bootstrap import bootstrap
 
 NARROW = 512
 """Encoders narrower than this run on one CPU thread: their products are too small to share, and where other processes
@@ -217,3 +216,18 @@ def threads(width: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def selection(data: Data, examples: list[Example], probabilities_NC: np.ndarray, metric: str) -> float:
+    """The figure that chooses the epoch."""
+    return loss_of(data.kind).selection(data.kind, data.names, [e.label for e in examples], probabilities_NC, metric)
+
+
+def measure(data: Data, examples: list[Example], probabilities_NC: np.ndarray, metric: str, seed: int) -> dict[str, Any]:
+    """All figures, rounded to 6 digits as upstream; `interval` is that of the selection metric."""
+    loss, labels = loss_of(data.kind), [example.label for example in examples]
+    rounded: dict[str, Any] = {name: round(float(figure), 6) for name, figure in loss.figures(labels, probabilities_NC).items()}
+    answers = loss.answers(data.kind, data.names, labels, probabilities_NC)
+    if answers is not None:
+        rounded["interval"] = {"metric": metric, **bootstrap(statistic(metric, answers), len(examples), seed=seed).as_dict()}
+    return {"n": len(examples), **rounded}

@@ -1,7 +1,5 @@
 """`llama-gene baseline predict`: the original's predict_v1 with batches, a clear word on bad rows, and no download on the way."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -12,29 +10,29 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from artefacts.command import path_exists
 from artefacts.errors import Ledger, UserError
-from artefacts.folder import check_absent, fingerprint, manifest_path, new_file, write_manifest
+from artefacts.folder import check_absent, fingerprint, manifest_path, new_file, read_noted, write_manifest
 from artefacts.owner import owned
 from artefacts.ranks import rank, told
 from artefacts.recipe import load
-from artefacts.resume import check_rejected, read_plan, work_on, write_rejected
+from artefacts.resume import check_rejected, work_on, write_rejected
 from data_convert.tasks.kinds import KINDS
+from eval.ask.subjects import machine
 from eval.baselines.embedding.encoder import pick_device
 from eval.baselines.embedding.inputs import InputRow, Item, fasta_rows, open_table, paired_rows, read_letters, usable
 from eval.baselines.embedding.open import identity
 from eval.baselines.embedding.recipe import EncoderUse, Windows
 from eval.baselines.embedding.store import read_settings
 from eval.baselines.heads.losses import loss_of
-from eval.baselines.heads.shipped import load_head, weights_file
+from eval.baselines.heads.nets import load_head, weights_file
 from eval.baselines.lucaone.letters import SEQ_TYPES
 from eval.baselines.split import read_task
-from eval.baselines.training.examples import Example
+from eval.baselines.training.data import Example, class_names, from_task, gather, score_lines
 from eval.baselines.training.features import Features
 from eval.baselines.training.fit import Fitted
 from eval.baselines.training.fit import predict as probabilities
-from eval.baselines.training.official import class_names
 from eval.baselines.training.recipe import PredictRecipe, TrainRecipe, departures
-from eval.baselines.training.records import from_task, gather, score_lines
 from eval.baselines.training.root import as_trained, check_agrees, from_root
 from eval.baselines.training.table import PredictionTable
 from sequences.formats import FASTA
@@ -51,6 +49,7 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
         UserError: a head, labels or rows that cannot be read, bad sequences, an output begun with another head, other settings or
             another sequence under an id.
     """
+    path_exists(recipe.model, "head", "give a folder of `baseline train` or of a shipped head")
     recipe = from_root(recipe)
     trained, fitted, names = load_trained(recipe)
     check_agrees(recipe, trained)
@@ -100,9 +99,10 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
     plan = {**(table.plan or {}), "batch": recipe.batch, "rows": hashlib.sha256(json.dumps(of_rows).encode()).hexdigest()[:16]}
     batches = [todo[start : start + recipe.batch] for start in range(0, len(todo), recipe.batch)]
     inputs = {"head": fingerprint(recipe.model)} | ({} if recipe.input_file is None else {"input_file": fingerprint(recipe.input_file)})
-    made_by, noted = recipe.model_dump(mode="json"), read_plan(manifest_path(recipe.out))
-    ended = not todo and table.done and isinstance(noted, dict) and (noted.get("recipe"), noted.get("inputs")) == (made_by, inputs)
+    made_by, noted = recipe.model_dump(mode="json"), read_noted(manifest_path(recipe.out))
+    ended = not todo and table.done and noted is not None and (noted.get("recipe"), noted.get("inputs")) == (made_by, inputs)
     if told(bool(ended)):
+        print(f"{recipe.out}: 0 predicted")
         return 0  # this very command was killed, or given again, after its end: its manifest says what it did
     with work_on(recipe.out, plan, overwrite=overwrite) as work, new_file(recipe.out, overwrite=True) as file:
         made = _counted(work.each(tqdm(batches, desc="predict", unit="batch", disable=None), rows), recipe.print_per_num, len(todo))
@@ -117,6 +117,7 @@ def predict(recipe: PredictRecipe, *, overwrite: bool = False) -> int:
         )
     if rank() == 0:
         table.note()
+    print(f"{recipe.out}: {len(todo)} predicted")
     return len(todo)
 
 
@@ -159,6 +160,8 @@ def _plan(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted, names: li
     folders = recipe.embeddings or ([] if recipe.encoders else trained.embeddings)
     of_rows = ("max_length", *Windows.model_fields)
     return {
+        **machine(),
+        **({"device": "cpu"} if recipe.gpu_id == -1 else {}),
         "head": fingerprint(weights_file(recipe.model)),
         "network": trained.network.model_dump(mode="json"),
         "kind": trained.loss.kind,
@@ -211,6 +214,7 @@ def _predict_records(recipe: PredictRecipe, trained: TrainRecipe, fitted: Fitted
         work.check_rows(len(found_NC), len(examples))
         gather(recipe.out, score_lines(data, examples, loss_of(task.kind).reordered(found_NC, names, task.choices)), departures(trained))
         write_manifest(recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=made_from, counts={task.id: len(examples)})
+    print(f"{recipe.out}: {len(examples)} predicted")
     return len(examples)
 
 
@@ -257,8 +261,7 @@ def _given(recipe: PredictRecipe, *, pair: bool) -> Iterator[InputRow]:
     if path is None:
         yield _one_sample(recipe, given, pair=pair)
         return
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give a CSV, TSV or FASTA file")
+    path_exists(path, "file", "give a CSV, TSV or FASTA file")
     if sequence_format(path) == FASTA:
         if pair or not given:
             raise UserError(f"{path}: " + ("pairs come as CSV or TSV" if pair else "a FASTA file needs --seq-type gene or prot"))

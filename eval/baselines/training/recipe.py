@@ -1,10 +1,8 @@
 """Recipes of `baseline train` and `baseline predict`; what ships is under configs/baselines."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -41,7 +39,7 @@ class Schedule(Recipe):
 
 
 class TrainRecipe(Windows, EncoderUse):
-    """Train a head; the best epoch on dev predicts test."""
+    """Train LucaBase, LucaPPI or LucaPPI2 on frozen embeddings; the best dev epoch predicts test."""
 
     WRITES = ("out", "predictions")
     VARIANT = ("comparison", "comparisons")
@@ -88,7 +86,7 @@ class TrainRecipe(Windows, EncoderUse):
     """Memory for embeddings that are made on the fly; what is beyond it is made anew in every epoch."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> TrainRecipe:
+    def _consistent(self) -> Self:
         if len(self.encoders) > 1 and self.network.net != "lucappi2" and self.encoders[0] != self.encoders[1]:
             raise ValueError("two encoders need two towers: network.net=lucappi2")
         kind = KINDS[self.loss.kind]
@@ -98,7 +96,7 @@ class TrainRecipe(Windows, EncoderUse):
             raise ValueError("standardise is for regression")
         return self
 
-    def resolved(self) -> TrainRecipe:
+    def resolved(self) -> Self:
         """With the chosen comparison put in.
 
         Raises:
@@ -107,7 +105,7 @@ class TrainRecipe(Windows, EncoderUse):
         if self.comparison is None:
             return self
         values = with_variant(self.model_dump(mode="json"), *self.VARIANT)
-        return validate(TrainRecipe, values, {}, f"comparison {self.comparison}")
+        return validate(type(self), values, {}, f"comparison {self.comparison}")
 
     def per_input(self, values: list[Any]) -> list[Any]:
         """One value for each input."""
@@ -142,7 +140,7 @@ def departures(recipe: TrainRecipe) -> dict[str, str]:
 
 
 class PredictRecipe(EncoderUse):
-    """Predict with a trained or a shipped head, in and out as the original's predict_v1."""
+    """Predict with a trained or shipped head, CSV in and out as the original's predict_v1."""
 
     model: Path
     """Folder of `baseline train`, or of a head that LucaOne ships (config.json with model.safetensors or pytorch_model.bin)."""
@@ -221,7 +219,7 @@ class PredictRecipe(EncoderUse):
         return values
 
     @model_validator(mode="after")
-    def _one_input(self) -> PredictRecipe:
+    def _one_input(self) -> Self:
         if not self.embeddings and "matrix_embedding_exists" in self.model_fields_set:
             raise ValueError("matrix_embedding_exists is of the embeddings in emb_dir=FOLDER; name it, or leave both out")
         if self.task_level_type == "token_level":

@@ -1,13 +1,12 @@
 """Heads of the original by the flags of its predict_v1: where one lies below --model_path, and what it was trained on."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from artefacts.command import path_exists
 from artefacts.errors import UserError
 from configs import CONFIGS
 from eval.baselines.embedding.recipe import Windows, checkpoint_below, local_checkpoint
@@ -35,8 +34,7 @@ def from_root(recipe: PredictRecipe) -> PredictRecipe:
         return recipe
     root, *names, step = recipe.model, *(str(getattr(recipe, name)) for name in PLACE)
     folder = root.joinpath("models", *names, step if step == "best" else f"checkpoint-{step}")
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such head; fetch models/ and logs/ of {HEADS} into {root}, or give the folder of a head alone")
+    path_exists(folder, "head", f"fetch models/ and logs/ of {HEADS} into {root}, or give the folder of a head alone")
     places = (root.joinpath("logs", *names, "label.txt"), root.joinpath("dataset", *names[:3], "label.txt"))
     labels = recipe.labels or next((path for path in places if path.is_file()), None)
     task = recipe.task or CONFIGS / "baselines" / f"{names[0].lower()}.yaml"

@@ -3,8 +3,6 @@
 `<table>.plan.json` beside it says what its rows are made by, so that nothing of another head or of other settings can slip in.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from artefacts.errors import UserError
+from artefacts.folder import read_noted, write_json
 from artefacts.ranks import rank
-from artefacts.resume import read_plan, same_plan, whole_lines, write_plan
+from artefacts.resume import same_plan, whole_lines
 from data_convert.tasks.kinds import KINDS, TableForm
 from sequences.tables import Table
 
@@ -62,7 +61,7 @@ class PredictionTable:
     def _continue(self, path: Path, ids: int) -> None:
         if not self._noted.is_file():
             raise UserError(f"{path}: exists, and no {self._noted.name} says what made its rows; choose another --out, or pass --overwrite")
-        same_plan(path, read_plan(self._noted), self.plan or {}, "choose another --out, or pass --overwrite to predict all rows anew")
+        same_plan(path, read_noted(self._noted), self.plan or {}, "choose another --out, or pass --overwrite to predict all rows anew")
         self._old = whole_lines(path)
         table = Table(path, delimiter=",")
         if table.names != self.header:
@@ -93,4 +92,4 @@ class PredictionTable:
 
     def note(self) -> None:
         """Say what the rows are made by."""
-        write_plan(self._noted, self.plan or {})
+        write_json(self._noted, self.plan or {})
