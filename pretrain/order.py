@@ -24,17 +24,22 @@ def collate(blocks: list[dict[str, Any]], unlearnt: NDArray[np.int64] | None = N
     """Blocks of one length to a batch; see `batch_of`.
 
     The first token of a document has no label (nothing before it in the block belongs to it), nor has padding, nor have
-    the ids `unlearnt`. Positions begin anew at the padding too.
+    the ids `unlearnt`. Positions begin anew at the padding too. `weights` are there where a block's shard has some.
     """
-    rows = []
+    rows, weighted = [], False
     for block in blocks:
         ids = np.asarray(block["input_ids"])
         ends = np.cumsum(block["seq_lengths"])
-        *documents, padding = np.split(ids, ends)
-        rows.append([*(Document(part, 1) for part in documents), Document(padding, len(padding))])
-    batch = batch_of(rows, 0)
+        weights = np.asarray(block.get("weights") or ())
+        weighted = weighted or len(weights) > 0
+        weights = weights if len(weights) else np.ones(len(ids))
+        *documents, padding = [Document(part, 1, weight) for part, weight in zip(np.split(ids, ends), np.split(weights, ends), strict=True)]
+        rows.append([*documents, padding._replace(start=len(padding.ids))])
+    batch = batch_of(rows, 0, weighted)
     if unlearnt is not None and len(unlearnt):
         batch["labels"][torch.isin(batch["input_ids"], torch.from_numpy(unlearnt))] = IGNORED
+    if weighted:  # the weights of a step are added up: what has no label has none
+        batch["weights"][batch["labels"] == IGNORED] = 0
     return batch
 
 
@@ -117,7 +122,7 @@ class OrderedBlocks(Dataset[dict[str, Any]]):
         return self.shards[self.order[position]]
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """A batch; see `blocks.collate`."""
+        """A batch; see `collate`."""
         return collate(rows, self.unlearnt)
 
     def position(self, rows: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_absent, check_room, fingerprint, read_manifest
 from artefacts.recipe import dump
 from data_convert.corpus.shards import load_shards
-from pretrain.bits import english_blocks, name_sources
+from pretrain.bits import count_parts, english_blocks, name_sources
 from pretrain.order import BlockOrder, OrderedBlocks, columns, unlearnt_ids
 from pretrain.recipe import PretrainRecipe
 from pretrain.trainer import GeneTrainer
@@ -71,6 +71,7 @@ class PretrainJob(Job):
         # the blocks that are measured
         self.heldout = first_per_modality(load_shards(recipe.shards, "heldout"), recipe.heldout_blocks)
         name_sources(self.heldout, read_manifest(recipe.shards)["counts"].get("files"))
+        count_parts(self.heldout, self.tokenizer)
         self.row_tokens = len(self.heldout[0]["input_ids"])
         if recipe.english is not None:
             self.heldout += english_blocks(self.tokenizer, recipe.english, self.row_tokens)

@@ -12,7 +12,7 @@ from sequences.alphabets import ALPHABETS
 from training.estimate import flops_per_token, peak_of, sizes_of
 from training.watch import RunWatch
 
-BEGINNINGS = {"text": "The"}
+BEGINNINGS = {"text": "The", "mixed": "The gene"}
 """What a sample of a modality begins with; sequences begin with their tag."""
 
 

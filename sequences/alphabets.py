@@ -147,9 +147,9 @@ def guess(letters: str) -> Alphabet:
     return PROTEIN
 
 
-COMPLEMENT = str.maketrans("ACGTNRYSWKMBDHV", "TGCANYRSWMKVHDB")
+COMPLEMENT = str.maketrans("ACGTNRYSWKMBDHVacgtnryswkmbdhv", "TGCANYRSWMKVHDBtgcanyrswmkvhdb")
 
 
 def reverse_complement(dna: str) -> str:
-    """Reverse complement of upper-case DNA, IUPAC codes included."""
+    """Reverse complement of DNA in either case, which stays; IUPAC codes included."""
     return dna.translate(COMPLEMENT)[::-1]

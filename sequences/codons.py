@@ -8,5 +8,8 @@ CODONS = {a + b + c: _CODE[16 * i + 4 * j + k] for i, a in enumerate("TCAG") for
 
 
 def translate(coding: str) -> str:
-    """Residues and stops of in-frame upper-case DNA, with the standard code; a trailing part of a codon is left out."""
-    return "".join(CODONS[coding[i : i + 3]] for i in range(0, len(coding) - 2, 3))
+    """Residues and stops of in-frame upper-case DNA, with the standard code; a trailing part of a codon is left out.
+
+    A codon with an ambiguous base is X.
+    """
+    return "".join(CODONS.get(coding[i : i + 3], "X") for i in range(0, len(coding) - 2, 3))

@@ -63,6 +63,11 @@ class Record:
     """Why the record cannot be used, if its shape is broken."""
     named: bool = False
     """Whether all of `header` is the id, as in a table's column."""
+    table: bytes = b""
+    """GenBank's table of features, where it is asked for."""
+    table_line: int = 0
+    """1-based line of its first byte."""
+    circular: bool = False
 
 
 def sniff(head: bytes) -> tuple[str, int]:
@@ -188,26 +193,30 @@ class _Entry:
     line: int
     wanted: bytes
     """The keyword whose section is kept as `body`: ORIGIN, or FEATURES."""
+    annotated: bool = False
+    """Whether the features are kept too, as `table`."""
     texts: dict[bytes, bytes] = field(default_factory=dict)
     """Keyword -> what stands right of and below it, for the keywords of the header."""
     body: bytearray = field(default_factory=bytearray)
     body_line: int = 0
+    table: bytearray = field(default_factory=bytearray)
+    table_line: int = 0
     complete: bool = False
 
 
-def genbank(lines: Iterable[Line], translations: bool) -> Iterator[Record]:
+def genbank(lines: Iterable[Line], translations: bool, annotated: bool = False) -> Iterator[Record]:
     """Records of a GenBank flat file: the letters below ORIGIN, or with `translations` the proteins of the CDS features.
 
-    An entry counted in residues (GenPept) has its proteins below ORIGIN.
+    An entry counted in residues (GenPept) has its proteins below ORIGIN. With `annotated` its features come with the letters.
     """
-    for entry in _entries(lines, translations):
+    for entry in _entries(lines, translations, annotated):
         if entry.wanted == b"FEATURES":
             yield from _proteins(entry)
         if entry.wanted == b"ORIGIN" or not entry.complete:
             yield _origin(entry)
 
 
-def _entries(lines: Iterable[Line], translations: bool) -> Iterator[_Entry]:
+def _entries(lines: Iterable[Line], translations: bool, annotated: bool) -> Iterator[_Entry]:
     entry: _Entry | None = None
     section = b""
     for number, line in lines:
@@ -215,7 +224,7 @@ def _entries(lines: Iterable[Line], translations: bool) -> Iterator[_Entry]:
             if entry is not None:
                 yield entry
             residues = b"aa" in line.split()
-            entry, section = _Entry(number, b"FEATURES" if translations and not residues else b"ORIGIN"), b"LOCUS"
+            entry, section = _Entry(number, b"FEATURES" if translations and not residues else b"ORIGIN", annotated), b"LOCUS"
             entry.texts[section] = line[len(section) :]
         elif entry is None:
             continue  # between entries
@@ -227,10 +236,14 @@ def _entries(lines: Iterable[Line], translations: bool) -> Iterator[_Entry]:
             section = line.split(None, 1)[0]
             if section == entry.wanted:
                 entry.body_line = number + 1
+            elif section == b"FEATURES" and annotated:
+                entry.table_line = number + 1
             elif section in (b"DEFINITION", b"ACCESSION", b"VERSION"):
                 entry.texts[section] = line[len(section) :]
         elif section == entry.wanted:
             entry.body += line
+        elif entry.annotated and section == b"FEATURES":
+            entry.table += line
         elif section == b"DEFINITION":
             entry.texts[section] += line
     if entry is not None:
@@ -245,6 +258,8 @@ def _origin(entry: _Entry) -> Record:
     # Letters stand in groups of ten behind the position of the first one.
     ignored = WHITE_SPACE + b"0123456789"
     record = Record(entry.line, f"{identity} {definition}", [bytes(entry.body)], entry.body_line, ignored)
+    record.table, record.table_line = bytes(entry.table), entry.table_line
+    record.circular = entry.annotated and b"circular" in entry.texts.get(b"LOCUS", b"").split()
     if not entry.complete:
         record.problem = "no // at the end of the entry"
     elif not entry.body or entry.body.isspace():

@@ -49,6 +49,16 @@ class Sequence:
     """Nothing but letters of the alphabet, synonyms applied; upper case, or the file's own with `keep_case`."""
     line: int
     """1-based line where the record starts."""
+    table: bytes = b""
+    """GenBank's table of features, where it was asked for, for `features.genbank_features`."""
+    table_line: int = 0
+    """1-based line of its first byte."""
+    circular: bool = False
+    gene: str = ""
+    """The gene that it is cut from: what is cut from one gene is trained or held out together."""
+    kind: str = ""
+    """What it is, in words; its species is `organism`."""
+    organism: str = ""
 
 
 def fasta_records(path: str | Path) -> Iterator[tuple[int, str, str]]:
@@ -73,12 +83,19 @@ def sequence_format(path: str | Path) -> str:
 
 
 def read_sequences(
-    path: str | Path, alphabet: Alphabet, ledger: Ledger, *, keep_case: bool = False, progress: Callable[[int], object] | None = None
+    path: str | Path,
+    alphabet: Alphabet,
+    ledger: Ledger,
+    *,
+    keep_case: bool = False,
+    annotated: bool = False,
+    progress: Callable[[int], object] | None = None,
 ) -> Iterator[Sequence]:
     """Read a file of sequences in any of the formats that the module lists.
 
     A record that is empty, broken, of another molecule, or has a letter outside the alphabet (in either case) is set aside in
-    `ledger` with file:line. With `keep_case` lower case stays, as in soft-masked genomes. `progress`: see `files.blocks`.
+    `ledger` with file:line. With `keep_case` lower case stays, as in soft-masked genomes; with `annotated` a GenBank entry's
+    features come with it. `progress`: see `files.blocks`.
 
     Raises:
         UserError: missing, damaged or empty file, or one of another kind; not one usable record in it, or more broken ones than
@@ -96,7 +113,7 @@ def read_sequences(
     elif form == formats.FASTQ:
         records = formats.fastq(lines)
     elif form == formats.GENBANK:
-        records = formats.genbank(lines, translations=alphabet.name == "protein")
+        records = formats.genbank(lines, alphabet.name == "protein", annotated)
     else:
         records = _plain(path, lines, alphabet)
     if above and form != formats.TABLE:
@@ -117,7 +134,9 @@ def read_sequences(
         else:
             ledger.written += 1
             name, description = (record.header, "") if record.named else [*record.header.split(None, 1), "", ""][:2]
-            yield Sequence(name or f"line{record.line}", description, letters, record.line)
+            yield Sequence(
+                name or f"line{record.line}", description, letters, record.line, record.table, record.table_line, record.circular
+            )
     ledger.close(path, mark, f"{alphabet.name} record", hint=f"Is this file {alphabet.name}? It was read as {form}")
 
 

@@ -1,16 +1,34 @@
-"""Stretches of a genome by chromosome and place, read where they lie in an uncompressed FASTA file.
+"""Stretches of a genome by chromosome and place: `cut` is the one place that cuts them, strand-true.
 
-One pass over the file, line by line, makes the index, which holds a few numbers a chromosome. Places are BED's: from 0, the end not
-included.
+Places are BED's: from 0, the end not included. A `Genome` is read where it lies in an uncompressed FASTA file: one pass over the
+file, line by line, makes the index, which holds a few numbers a chromosome.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from artefacts.errors import UserError, at
+from sequences.alphabets import reverse_complement
 from sequences.files import refuse_foreign
+
+
+class Place(NamedTuple):
+    """A stretch of a chromosome, as it is read on its strand."""
+
+    start: int
+    end: int
+    """On a circular chromosome it may lie beyond the chromosome's last letter: the stretch goes on at the first."""
+    minus: bool = False
+    """Read on the other strand."""
+
+
+def cut(letters: Callable[[int, int], str], places: Iterable[Place]) -> str:
+    """The letters of stretches joined in their order, each on its strand; `letters(start, end)` reads the chromosome."""
+    return "".join(reverse_complement(letters(start, end)) if minus else letters(start, end) for start, end, minus in places)
 
 
 @dataclass(slots=True)

@@ -25,8 +25,8 @@ class Document(NamedTuple):
     ids: Any
     start: int
     """Place of the first token that is learnt; at least 1, since nothing comes before the first token."""
-    weight: float = 1.0
-    """How much each of its labels counts."""
+    weight: Any = 1.0
+    """How much each of its labels counts: one number, or one for each of its tokens."""
 
 
 def batch_of(rows: Sequence[Sequence[Document]], pad: int, weighted: bool = False) -> dict[str, Tensor]:
@@ -48,7 +48,7 @@ def batch_of(rows: Sequence[Sequence[Document]], pad: int, weighted: bool = Fals
             position_ids_BT[number, begin:end] = places[: end - begin]
             labels_BT[number, begin + start : end] = ids[start:]
             if weighted:
-                weights_BT[number, begin + start : end] = weight
+                weights_BT[number, begin + start : end] = np.broadcast_to(weight, len(ids))[start:]
         position_ids_BT[number, end:] = places[end - begin : longest - begin]
     arrays: dict[str, NDArray[Any]] = {"input_ids": input_ids_BT, "position_ids": position_ids_BT, "labels": labels_BT}
     if weighted:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from artefacts.folder import new_folder, seal
 from data_convert.corpus.best_fit import best_fit_decreasing
 from data_convert.corpus.parts import FRAGMENT
-from data_convert.corpus.shards import COLUMNS, COUNTS
+from data_convert.corpus.shards import COLUMNS, COUNTS, WEIGHTS
 
 ROWS_PER_CHUNK = 4096
 
@@ -42,12 +42,14 @@ class ShardJob:
     block_tokens: int
     pad: int
     seed: list[int]
+    weighted: bool = False
+    """Whether tokens of some part count unequally."""
 
 
 def write_shard(job: ShardJob) -> None:
     """Pack each modality by itself, best-fit-decreasing, shuffle the blocks of all modalities, write one Arrow folder."""
     numbers = np.fromfile(job.order, dtype="<i8", count=job.stop - job.start, offset=8 * job.start)
-    rows, tokens, ids, owner = _gather(job, numbers)
+    rows, tokens, ids, owner, weights = _gather(job, numbers)
     kinds = [job.modalities[part] for part in owner]
     blocks: list[tuple[str, list[int]]] = []
     counts: dict[str, dict[str, int]] = {}
@@ -65,33 +67,41 @@ def write_shard(job: ShardJob) -> None:
     shutil.rmtree(job.folder, ignore_errors=True)  # damaged
     with new_folder(job.folder) as folder:
         files = np.array(job.files, dtype=np.int64)[owner]
-        _write(folder, [blocks[i] for i in order], rows, tokens, ids, files, job.block_tokens, job.pad)
+        _write(folder, [blocks[i] for i in order], rows, tokens, ids, files, job.block_tokens, job.pad, weights if job.weighted else None)
         (folder / COUNTS).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
         seal(folder)
 
 
-def _gather(job: ShardJob, numbers: NDArray[np.int64]) -> tuple[NDArray[np.void], list[NDArray[np.uint32]], list[str], NDArray[np.int64]]:
-    """Row (`piece` numbered over all parts), tokens, id and part of each fragment.
+def _gather(
+    job: ShardJob, numbers: NDArray[np.int64]
+) -> tuple[NDArray[np.void], list[NDArray[np.uint32]], list[str], NDArray[np.int64], dict[int, NDArray[np.float32]]]:
+    """Row (`piece` numbered over all parts), tokens, id and part of each fragment; weights of those that have some.
 
     Read by position, not mapped: pages of files that are read once would count as memory of this process.
     """
     rows = np.zeros(len(numbers), dtype=[(name, "<u8") for name in FRAGMENT.names or ()])
     tokens: list[NDArray[np.uint32]] = [np.zeros(0, dtype=np.uint32)] * len(numbers)
     names = [""] * len(numbers)
+    weights: dict[int, NDArray[np.float32]] = {}
     owner = np.searchsorted(job.fragments, numbers, "right") - 1
     for part in np.unique(owner).tolist():
         places = np.flatnonzero(owner == part)
         places = places[np.argsort(numbers[places], kind="stable")]  # forwards through the files
         with ExitStack() as stack:
-            table, ids, lines = (stack.enter_context((job.parts[part] / name).open("rb")) for name in ("fragments", "tokens", "ids"))
+            files = ("fragments", "tokens", "ids", "weights")
+            table, ids, lines, weighed = (stack.enter_context((job.parts[part] / name).open("rb")) for name in files)
+            unequal = os.fstat(weighed.fileno()).st_size > 0
             for place in places.tolist():
                 at = int(numbers[place] - job.fragments[part]) * FRAGMENT.itemsize
                 row = np.frombuffer(os.pread(table.fileno(), FRAGMENT.itemsize, at), dtype=FRAGMENT)[0]
                 rows[place] = tuple(row)
-                tokens[place] = np.frombuffer(os.pread(ids.fileno(), 4 * int(row["tokens"]), 4 * int(row["start"])), dtype="<u4")
+                stretch = 4 * int(row["tokens"]), 4 * int(row["start"])
+                tokens[place] = np.frombuffer(os.pread(ids.fileno(), *stretch), dtype="<u4")
+                if unequal and (found := np.frombuffer(os.pread(weighed.fileno(), *stretch), dtype="<f4")).min() < 1:
+                    weights[place] = found
                 names[place] = os.pread(lines.fileno(), int(row["id_bytes"]), int(row["id"])).decode()
         rows["piece"][places] += np.uint64(job.pieces[part])
-    return rows, tokens, names, owner
+    return rows, tokens, names, owner, weights
 
 
 def _write(
@@ -103,6 +113,7 @@ def _write(
     files: NDArray[np.int64],
     block_tokens: int,
     pad: int,
+    weights: dict[int, NDArray[np.float32]] | None = None,
 ) -> None:
     import datasets
     import pyarrow as pa
@@ -111,7 +122,8 @@ def _write(
         pa.list_(pa.uint32()), pa.list_(pa.int32()), pa.list_(pa.int64()), pa.string(),
         pa.list_(pa.int64()), pa.list_(pa.int32()), pa.list_(pa.string()), pa.list_(pa.int32()),
     ]  # fmt: skip
-    schema = pa.schema(list(zip(COLUMNS, kinds, strict=True)))
+    names = COLUMNS if weights is None else (*COLUMNS, WEIGHTS)
+    schema = pa.schema(list(zip(names, [*kinds, pa.list_(pa.float32())], strict=False)))
     batches = []
     for start in range(0, len(blocks), ROWS_PER_CHUNK):  # a chunk's list offsets are 32 bits wide
         chunk = blocks[start : start + ROWS_PER_CHUNK]
@@ -135,6 +147,18 @@ def _write(
             pa.ListArray.from_arrays(ends, pa.array([ids[place] for place in flat.tolist()], pa.string())),
             lists(files, kinds[7]),
         ]
+        if weights is not None:
+            columns.append(pa.array([_weights(block, tokens, weights, block_tokens) for _, block in chunk], pa.list_(pa.float32())))
         batches.append(pa.record_batch(columns, schema=schema))
     table = pa.Table.from_batches(batches, schema)
     datasets.Dataset(datasets.table.InMemoryTable(table)).save_to_disk(str(folder))
+
+
+def _weights(
+    block: Sequence[int], tokens: Sequence[NDArray[np.uint32]], weights: dict[int, NDArray[np.float32]], block_tokens: int
+) -> NDArray[np.float32]:
+    """[block_tokens] of a block, or [0] where all count alike."""
+    if not any(place in weights for place in block):
+        return np.zeros(0, dtype=np.float32)
+    joined = np.concatenate([weights.get(place, np.ones(len(tokens[place]), dtype=np.float32)) for place in block])
+    return np.concatenate((joined, np.ones(block_tokens - len(joined), dtype=np.float32)))

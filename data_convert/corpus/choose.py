@@ -132,6 +132,8 @@ def choose(recipe: PackRecipe, index: Index) -> Choice:
             {
                 "modality": source.modality,
                 "records": _records(index, mine, recipe.max_broken),
+                **({"kind": source.regions, "regions": _regions(index, mine)} if source.regions else {}),
+                **({"kind": "cds", "regions": _regions(index, mine)} if source.modality == "mixed" else {}),
                 "documents": Ledger.merged(ledgers[place] for place in mine).as_dict(),
                 "letters": dict(sum((Counter(index.counts[place]["letters"]) for place in mine), Counter[str]())),
             }
@@ -225,6 +227,12 @@ def _records(index: Index, parts: Sequence[int], max_broken: float) -> dict[str,
     for file, ledger in ledgers.items():
         ledger.close(file, Ledger(), hint="Mend the file or remove it from the recipe")
     return {file: ledger.as_dict() for file, ledger in ledgers.items()}
+
+
+def _regions(index: Index, parts: Sequence[int]) -> dict[str, Any]:
+    """Annotation -> ledger of its regions: annotated, used, set aside."""
+    found = {str(index.parts[place].annotation or index.parts[place].file): index.counts[place]["regions"] for place in parts}
+    return {file: ledger for file, ledger in found.items() if ledger["read"]}
 
 
 def _inputs(index: Index) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Documents -> token ids, by the plain tokenizer of a model folder, and cut to what a block can hold.
 
-A sequence becomes [BOS] <tag> pieces </tag> EOS, a text [BOS] pieces EOS. A longer document becomes several fragments,
-each complete in itself: the tags are opened and closed again, and no letter is lost.
+A sequence becomes [BOS] <tag> pieces </tag> EOS, a text [BOS] pieces EOS, a mixed document or a sequence with words before it
+[BOS] words <tag> pieces </tag> words EOS. A longer document becomes several fragments, each complete in itself: the tags
+are opened and closed again, and no letter is lost.
 
 Sequences, and text without tags, take the fast ways of tokenizer/encoders.py, which give the same ids.
 """
@@ -39,6 +40,54 @@ class Fragment:
     ids: NDArray[np.uint32]
     letters: int
     """Bases, residues, or UTF-8 bytes of text in this fragment."""
+    weights: NDArray[np.float32] | None = None
+    """How much each token counts in the loss; None: all alike."""
+
+
+@dataclass(slots=True, eq=False)
+class _Tokens:
+    """The tokens of a document with words and sequences, [n] each."""
+
+    ids: NDArray[np.uint32]
+    letters: NDArray[np.int64]
+    may_cut: NDArray[np.bool_]
+    """Whether a fragment may begin here."""
+    weights: NDArray[np.float32]
+    within: NDArray[np.uint32]
+    """The opening tag of the span that a cut before this token would cut; 0 outside of spans."""
+
+    def insert(self, place: int, pieces: NDArray[np.uint32], sizes: NDArray[np.int32], weights: NDArray[np.float32], tag: int) -> None:
+        """Fill an empty span before its closing tag."""
+        self.ids = np.insert(self.ids, place, pieces)
+        self.letters = np.insert(self.letters, place, sizes)
+        self.weights = np.insert(self.weights, place, weights)
+        may_cut = np.ones(len(pieces), dtype=bool)
+        may_cut[:1] = False
+        self.may_cut = np.insert(self.may_cut, place, may_cut)
+        self.within = np.insert(self.within, place, np.full(len(pieces), tag, dtype=np.uint32))
+        behind = place + len(pieces)
+        self.within[behind], self.may_cut[behind] = tag, False
+
+
+def _bytes_of_tokens(text: str, offsets: list[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """UTF-8 bytes of each token, by where the next one begins, and whether it begins a character."""
+    upto = np.concatenate(([0], np.cumsum([len(letter.encode()) for letter in text]))) if not text.isascii() else np.arange(len(text) + 1)
+    begins = np.array([begin for begin, _ in offsets] + [len(text)], dtype=np.int64)
+    begins[0] = 0
+    ends = np.array([0, *(end for _, end in offsets[:-1])], dtype=np.int64)
+    return np.diff(upto[begins]), ends <= begins[:-1]
+
+
+def _weights(repeats: bytes, sizes: NDArray[np.int32], repeat_weight: float) -> NDArray[np.float32]:
+    """[tokens] The mean weight of each token's letters."""
+    marked = np.concatenate(([0], np.cumsum(np.frombuffer(repeats, dtype=np.uint8) - ord("0"), dtype=np.int64)))
+    ends = np.concatenate(([0], np.cumsum(sizes)))
+    return (1 - (1 - repeat_weight) * np.diff(marked[ends]) / np.maximum(sizes, 1)).astype(np.float32)
+
+
+def _padded(weights: NDArray[np.float32], before: int, behind: int) -> NDArray[np.float32]:
+    """Tags and the ends of a document count whole."""
+    return np.concatenate((np.ones(before, dtype=np.float32), weights, np.ones(behind, dtype=np.float32)))
 
 
 class Encoder:
@@ -66,6 +115,7 @@ class Encoder:
         self._backend.no_padding()
         self._special = np.zeros(max(self._backend.get_vocab().values()) + 1, dtype=bool)
         self._special[letterless(self._backend.get_added_tokens_decoder())] = True
+        modalities = modalities - {"mixed"} | ({"dna", "protein"} if "mixed" in modalities else set())
         for modality in sorted(modalities - {"text"}):
             self._probe(ALPHABETS[modality])
         self._genes = self._gene_encoders(sorted(modalities - {"text"}))
@@ -73,25 +123,42 @@ class Encoder:
         if "text" in modalities and self._words is None:
             log.warning("%s: text is encoded slowly, by the tokenizer itself: it is not known to keep words apart", folder)
 
-    def encode(self, documents: list[Document]) -> list[list[Fragment] | None]:
+    def check_spoken(self) -> None:
+        """Raise UserError where sequences are not spelled in private alphabets, so that no token says how many letters it stands for."""
+        if not self._genes:
+            raise UserError(
+                f"{self.folder}: words beside sequences and weights of repeats need a tokenizer of `llama-gene tokenizer extend`; "
+                "name one, or set described: 0 and repeat_weight: 1"
+            )
+
+    def encode(self, documents: list[Document], repeat_weight: float = 1.0) -> list[list[Fragment] | None]:
         """Fragments of each document, in order; None for a text that spells one of the tokenizer's special tokens.
 
         Such a text would start or end a document, or open a sequence, in the middle of a sentence.
+
+        Args:
+            repeat_weight: how much a letter counts that a document marks as a repeat.
         """
+        found: dict[int, list[Fragment] | None] = {}
+        if spoken := [place for place, document in enumerate(documents) if document.words or document.modality == "mixed"]:
+            found.update(zip(spoken, self._spoken([documents[place] for place in spoken], repeat_weight), strict=True))
         ids: dict[int, NDArray[np.uint32]] = {}
         fast: dict[str, Any] = self._genes if self._words is None else {**self._genes, "text": self._words}
         for modality, encoder in fast.items():
-            mine = [place for place, document in enumerate(documents) if document.modality == modality]
+            mine = [place for place, document in enumerate(documents) if document.modality == modality and place not in found]
             ids.update(zip(mine, encoder.encode_many([documents[place].letters for place in mine]), strict=True))
-        mine = [place for place in range(len(documents)) if place not in ids]
+        mine = [place for place in range(len(documents)) if place not in ids and place not in found]
         encodings = self._backend.encode_batch_fast([documents[place].wrapped for place in mine], add_special_tokens=False)
         ids.update((place, np.array(encoding.ids, dtype=np.uint32)) for place, encoding in zip(mine, encodings, strict=True))
-        return [self._fragments(document, ids[place]) for place, document in enumerate(documents)]
+        found.update((place, self._fragments(documents[place], of_document, repeat_weight)) for place, of_document in ids.items())
+        return [found[place] for place in range(len(documents))]
 
-    def _fragments(self, document: Document, ids: NDArray[np.uint32]) -> list[Fragment] | None:
+    def _fragments(self, document: Document, ids: NDArray[np.uint32], repeat_weight: float) -> list[Fragment] | None:
         """Fragments from the ids of a document; for a modality in `_genes`, ids of its pieces without tags."""
         if document.modality in self._genes:
-            return list(self._cut_sequence(self._genes[document.modality], ids))
+            encoder = self._genes[document.modality]
+            weights = _weights(document.repeats, encoder.letters_of[ids], repeat_weight) if document.repeats else None
+            return list(self._cut_sequence(encoder, ids, weights))
         if document.modality == "text" and self._special[ids].any():
             return None
         if len(self.start) + len(ids) + len(self.end) <= self.block_tokens:
@@ -142,7 +209,7 @@ class Encoder:
         token = token["content"] if isinstance(token, dict) else token
         return None if token is None else self._backend.token_to_id(token)
 
-    def _cut_sequence(self, encoder: GeneEncoder, ids: NDArray[np.uint32]) -> Iterator[Fragment]:
+    def _cut_sequence(self, encoder: GeneEncoder, ids: NDArray[np.uint32], weights: NDArray[np.float32] | None) -> Iterator[Fragment]:
         opening, closing = encoder.tags
         head, tail = np.array([*self.start, opening], dtype=np.uint32), np.array([closing, *self.end], dtype=np.uint32)
         room = self.block_tokens - len(head) - len(tail)
@@ -150,7 +217,61 @@ class Encoder:
             raise UserError(f"block_tokens={self.block_tokens}: too small for one letter of {encoder.alphabet.name}; use larger blocks")
         for first in range(0, max(len(ids), 1), room):
             part = ids[first : first + room]
-            yield Fragment(np.concatenate((head, part, tail)), int(encoder.letters_of[part].sum()))
+            weighed = None if weights is None else _padded(weights[first : first + room], len(head), len(tail))
+            yield Fragment(np.concatenate((head, part, tail)), int(encoder.letters_of[part].sum()), weighed)
+
+    def _spoken(self, documents: list[Document], repeat_weight: float) -> Iterator[list[Fragment] | None]:
+        """Fragments of documents in which words stand beside sequences, with the public tokenizer's ids.
+
+        The tokenizer reads the words with empty spans between them, since no token reaches over a tag; the bulk encoders
+        fill the spans.
+        """
+        parts = [document.parts for document in documents]
+        outlines = ["".join(text if kind == "text" else f"<{kind}></{kind}>" for kind, text in of) for of in parts]
+        encodings = self._backend.encode_batch(outlines, add_special_tokens=False)
+        spans = {
+            kind: iter(encoder.encode_many([letters for of in parts for name, letters in of if name == kind]))
+            for kind, encoder in self._genes.items()
+        }
+        for document, of, outline, encoding in zip(documents, parts, outlines, encodings, strict=True):
+            kinds = [kind for kind, _ in of if kind != "text"]
+            inner = [next(spans[kind]) for kind in kinds]
+            ids = np.array(encoding.ids, dtype=np.uint32)
+            tags = [place for place in range(len(ids)) if self._special[ids[place]]]
+            if ids[tags].tolist() != [tag for kind in kinds for tag in self._genes[kind].tags]:
+                yield None  # the words spell a special token
+                continue
+            letters, whole = _bytes_of_tokens(outline, encoding.offsets)
+            letters[tags] = 0
+            if document.modality != "mixed":
+                letters[:] = 0
+            weights = np.ones(len(ids), dtype=np.float32)
+            tokens = _Tokens(ids, letters, whole, weights, np.zeros(len(ids), dtype=np.uint32))
+            for place, kind, pieces in reversed(list(zip(tags[1::2], kinds, inner, strict=True))):
+                sizes = self._genes[kind].letters_of[pieces]
+                weighed = _weights(document.repeats, sizes, repeat_weight) if document.repeats else np.ones(len(pieces), dtype=np.float32)
+                tokens.insert(place, pieces, sizes, weighed, self._genes[kind].tags[0])
+            yield list(self._cut_spoken(document, tokens))
+
+    def _cut_spoken(self, document: Document, tokens: _Tokens) -> Iterator[Fragment]:
+        """Cut between tokens, never inside a character nor beside a tag; a span that is cut is closed and opened again."""
+        closing = dict(encoder.tags for encoder in self._genes.values())
+        room, first, size = self.block_tokens - len(self.start) - len(self.end), 0, len(tokens.ids)
+        while first < size:
+            reopened = [int(tokens.within[first])] if tokens.within[first] else []
+            cut = min(first + room - len(reopened), size)
+            if cut < size and tokens.within[cut]:
+                cut -= 1  # for the closing tag
+            while first < cut < size and not tokens.may_cut[cut]:
+                cut -= 1
+            if cut == first:
+                raise UserError(f"block_tokens={self.block_tokens}: too small for document {document.id}; use larger blocks")
+            closed = [closing[int(tokens.within[cut])]] if cut < size and tokens.within[cut] else []
+            head, tail = [*self.start, *reopened], [*closed, *self.end]
+            ids = np.concatenate((np.array(head, dtype=np.uint32), tokens.ids[first:cut], np.array(tail, dtype=np.uint32)))
+            weights = _padded(tokens.weights[first:cut], len(head), len(tail)) if document.repeats else None
+            yield Fragment(ids, int(tokens.letters[first:cut].sum()), weights)
+            first = cut
 
     def _cut(self, document: Document) -> Iterator[Fragment]:
         """Cut between tokens, never inside a character; letters are counted by the tokens' offsets in the text."""

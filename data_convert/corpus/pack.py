@@ -77,7 +77,8 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
         return {"parts": len(mine), "converted": len(missing), "of": len(parts)}
     index_of_parts = Index(parts, folders)
     choice = choose(recipe, index_of_parts)
-    inputs = {"tokenizer": tokenizer_fingerprint(recipe.tokenizer), **{str(file): fingerprint(file) for file in recipe.exclude}}
+    annexed = [*recipe.exclude, *(part.annotation for part in parts if part.annotation)]
+    inputs = {"tokenizer": tokenizer_fingerprint(recipe.tokenizer), **{str(file): fingerprint(file) for file in annexed}}
     shards = _write_shards(recipe, index_of_parts, choice, work, encoder.pad)
     counts: dict[str, Any] = {"sources": choice.sources, "files": list(_file_numbers(parts))}
     if excluded:
@@ -107,6 +108,8 @@ def _say(recipe: PackRecipe, counts: dict[str, Any], excluded: dict[str, Ledger]
     for source in counts["sources"]:
         for file, ledger in source["records"].items():
             say_read(file, ledger)
+        for file, ledger in source.get("regions", {}).items():
+            say_read(f"{file}: {source['kind']}", ledger)
         say_read(f"{source['modality']} documents", source["documents"])
     if (recipe.out / SET_ASIDE).is_file():
         print(f"set aside: {recipe.out / SET_ASIDE}", file=sys.stderr)
@@ -126,6 +129,7 @@ def _write_shards(recipe: PackRecipe, index: Index, choice: Choice, work: Path, 
     numbers_of_files = _file_numbers(index.parts)
     files = [numbers_of_files[str(part.file)] for part in index.parts]
     modalities: list[str] = [recipe.sources[part.source].modality for part in index.parts]
+    weighted = any(source.weighted for source in recipe.sources)
     jobs: dict[str, list[ShardJob]] = {}
     for side, split in enumerate(SPLITS):
         numbers = choice.fragments[split].astype("<i8", copy=False)
@@ -141,7 +145,7 @@ def _write_shards(recipe: PackRecipe, index: Index, choice: Choice, work: Path, 
         jobs[split] = [
             ShardJob(
                 folder / f"{number:05d}", order, start, stop, list(index.folders), modalities,
-                index.fragments, index.pieces, files, recipe.block_tokens, pad, [recipe.seed, side, number],
+                index.fragments, index.pieces, files, recipe.block_tokens, pad, [recipe.seed, side, number], weighted,
             )
             for number, (start, stop) in enumerate(itertools.pairwise(cuts))
         ]  # fmt: skip

@@ -10,16 +10,41 @@ from pydantic import Field, model_validator
 from artefacts.recipe import Recipe
 from sequences.markdown import Unit
 
+Regions = Literal["genes", "transcripts", "cds", "promoters", "intergenic"]
+
 
 class Source(Recipe):
     """Files of one modality."""
 
-    modality: Literal["dna", "rna", "protein", "text"]
+    modality: Literal["dna", "rna", "protein", "text", "mixed"]
     files: list[Path] = Field(min_length=1)
     """FASTA, FASTQ, GenBank, tables with a column `sequence` or one sequence a line, for proteins also UniProt's flat file, XML
-    and TSV, by content; .txt, .jsonl or .md for text; all may be gz."""
+    and TSV, by content; .txt, .jsonl or .md for text; GenBank or UniProt for mixed; all may be gz."""
     heldout_files: list[Path] = Field(default_factory=list)
     """Held-out documents come from these files; where none are given, from `files` by `heldout_share`."""
+    regions: Regions | None = None
+    """DNA (transcripts and cds: RNA too): what is cut out by the annotation, each on its own strand, instead of whole sequences."""
+    annotations: list[Path] = Field(default_factory=list)
+    """GFF3 or GTF of each of `files`, in their order; GenBank needs none."""
+    heldout_annotations: list[Path] = Field(default_factory=list)
+    upstream: int = Field(0, ge=0)
+    """Letters before genes, or of promoters before the gene's first letter."""
+    downstream: int = Field(0, ge=0)
+    """Letters behind genes, or of promoters from the gene's first letter on."""
+    longest: int | None = Field(None, ge=1)
+    """Regions with more letters are set aside."""
+    shortest: int = Field(1, ge=1)
+    """Regions with fewer letters are set aside."""
+    isoforms: Literal["longest", "all"] = "longest"
+    """Transcripts and coding sequences: one of each gene, or all."""
+    pseudogenes: bool = False
+    """Whether they count as genes."""
+    species: str | None = None
+    """What the sequences are from; GenBank says it itself."""
+    described: float = Field(0.5, ge=0, le=1)
+    """Share of the documents, drawn by the seed, that begin with species and kind in words; for sources with regions or a species."""
+    repeat_weight: float | None = Field(None, ge=0, le=1)
+    """DNA: how much a lower-case letter, as soft-masked genomes mark repeats, counts in the loss; null: 0.1 with regions, else 1."""
     heldout_share: float = Field(0.01, ge=0, lt=1)
     """Share of documents held out by a hash of their content. Unused with heldout_files."""
     window: int | None = Field(None, ge=1)
@@ -44,6 +69,59 @@ class Source(Recipe):
     """Weight of this source in the training tokens; what counts is its part in the sum over all sources."""
     max_repeats: int = Field(1, ge=1)
     """How often a document may stand in the training data, where its source has fewer tokens than its share or max_tokens asks for."""
+
+    @property
+    def weighted(self) -> bool:
+        """Whether its letters count unequally in the loss."""
+        return self.modality == "dna" and self.weight_of_repeats < 1
+
+    @property
+    def weight_of_repeats(self) -> float:
+        return self.repeat_weight if self.repeat_weight is not None else 0.1 if self.regions else 1.0
+
+    @property
+    def keeps_case(self) -> bool:
+        """Whether lower case is read, which marks repeats."""
+        return self.max_repeat_share < 1 or self.weighted
+
+    @property
+    def described_share(self) -> float:
+        """Share of the documents that begin with words."""
+        return self.described if self.modality != "mixed" and (self.regions or self.species) else 0.0
+
+    @property
+    def spoken(self) -> bool:
+        """Whether words stand beside sequences in some of its documents, drawn by the seed."""
+        return self.modality == "mixed" or self.described_share > 0
+
+    def all_files(self) -> list[tuple[bool, Path, Path | None]]:
+        """(held out, file, its annotation) of every file, held-out ones first."""
+        sides = (True, self.heldout_files, self.heldout_annotations), (False, self.files, self.annotations)
+        return [(held_out, file, noted[place] if noted else None) for held_out, files, noted in sides for place, file in enumerate(files)]
+
+    @model_validator(mode="after")
+    def _regions_fit(self) -> Source:
+        if self.regions and self.modality != "dna" and (self.modality != "rna" or self.regions not in ("transcripts", "cds")):
+            raise ValueError(f"regions: {self.regions} is for dna, transcripts and cds also for rna; not for {self.modality}")
+        if self.regions and self.both_strands:
+            raise ValueError("regions are read on their own strand; leave both_strands out")
+        if (self.upstream or self.downstream) and self.regions not in ("genes", "promoters"):
+            raise ValueError("upstream and downstream are for regions: genes or promoters")
+        if self.regions == "promoters" and not self.upstream:
+            raise ValueError("promoters need upstream, such as 1000 letters")
+        for name, noted, files in (
+            ("annotations", self.annotations, self.files),
+            ("heldout_annotations", self.heldout_annotations, self.heldout_files),
+        ):
+            if noted and (not self.regions or len(noted) != len(files)):
+                raise ValueError(f"{name} belong to regions, one to each of its files: {len(noted)} for {len(files)} files")
+        if self.repeat_weight is not None and self.modality != "dna":
+            raise ValueError(f"repeat_weight is for dna, not for {self.modality}")
+        if self.species and self.modality in ("text", "mixed"):
+            raise ValueError(f"species is for sequences, not for {self.modality}")
+        if self.modality == "mixed" and (self.window or self.max_n_share != 0.1):
+            raise ValueError("mixed documents are whole: window and max_n_share are for sequences")
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Source:

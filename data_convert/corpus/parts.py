@@ -1,12 +1,14 @@
 """One part of a corpus -> token files, atomically: what a worker does.
 
 A part's folder holds
-- `tokens`: ids of all fragments, one after another, uint32;
+- `tokens`: ids of all fragments, one after another, uint32; `weights`: how much each counts in the loss, float32, where the
+  source weighs repeats, else empty;
 - `fragments`: one row (FRAGMENT) each, in the order of the documents;
 - `pieces`: one row (PIECE) each. A document is one piece; a long text is several, and a strand is a piece of its own;
 - `ids`: the pieces' ids, one a line;
 - `set_aside.tsv`: places and reasons of records and documents that were set aside;
-- `counts.json`: the part's key, two ledgers (records of the file, documents made of them), and the letters of rejected documents.
+- `counts.json`: the part's key, ledgers (records of the file, regions of its annotation, documents made of them), and the
+  letters of rejected documents.
 Held-out documents are marked, not set apart; duplicates and budgets concern all parts and come later (choose.py).
 """
 
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 
 from artefacts.errors import SET_ASIDE, Ledger, UserError
 from artefacts.folder import new_folder, seal, sound
-from data_convert.corpus.documents import Document, is_held_out, other_strand, read_documents, split_text
+from data_convert.corpus.documents import Document, other_strand, read_documents, split_text
 from data_convert.corpus.encode import Encoder
 from data_convert.corpus.exclude import HOLDS, read_excluded
 from data_convert.corpus.pack_recipe import PackRecipe, Source
@@ -69,24 +71,29 @@ def _convert(recipe: PackRecipe, part: Part, folder: Path) -> None:
     encoder = _encoder(recipe.tokenizer, tuple(sorted({source.modality for source in recipe.sources})), recipe.block_tokens)
     # of a range of a file the share of broken records tells nothing: choose.py sees all of them
     records, documents, letters = Ledger(recipe.max_broken if part.whole else 1.0), Ledger(), Counter[str]()
+    regions = Ledger(recipe.max_broken)
     with content(part, folder) as file:
-        found = _documents(source, part, file, records, documents, letters)
+        found = _documents(recipe, part, file, records, regions, documents, letters)
         if recipe.exclude:
-            found = _without(found, recipe, source, documents, letters)
+            found = _without(found, recipe, documents, letters)
         if not part.whole:
             found = _named(found, part)
         with ExitStack() as stack:
-            names = ("tokens", "fragments", "pieces", "ids")
-            writer = Writer(*(stack.enter_context((folder / name).open("wb", buffering=1 << 20)) for name in names))
+            names = ("tokens", "pieces", "fragments", "ids", "weights")
+            tokens, pieces, cuts, ids, weights = (stack.enter_context((folder / name).open("wb", buffering=1 << 20)) for name in names)
+            writer = Writer(tokens, cuts, pieces, ids, weights if source.weighted else None)
             for batch in _batches(_pieces(found, part, source), lambda piece: piece[0]):
-                fragments = encoder.encode([piece for piece, _, _ in batch])
+                fragments = encoder.encode([piece for piece, _, _ in batch], source.weight_of_repeats)
                 for (piece, digest, flags), of_piece in zip(batch, fragments, strict=True):
                     writer.add(piece, digest, flags, of_piece)
-        aside = [f"{_placed(place, file, part)}\t{reason}\n" for ledger in (records, documents) for place, reason in ledger.listed()]
+        aside = [
+            f"{_placed(place, file, part)}\t{reason}\n" for ledger in (records, regions, documents) for place, reason in ledger.listed()
+        ]
         (folder / SET_ASIDE).write_text("".join(aside), encoding="utf-8")
         records.examples = {reason: [_placed(place, file, part) for place in places] for reason, places in records.examples.items()}
         counts = {
             "records": records.as_dict(),
+            "regions": regions.as_dict(),
             "documents": documents.as_dict(),
             "letters": letters,
             "sha256": content_hash(file),
@@ -110,27 +117,35 @@ def _encoder(folder: Path, modalities: tuple[str, ...], block_tokens: int) -> En
 def check_encoder(recipe: PackRecipe) -> Encoder:
     """The recipe's encoder. Raises UserError for an unusable tokenizer (see `Encoder`)."""
     _encoder.cache_clear()  # the folder may hold another tokenizer than before
-    return _encoder(recipe.tokenizer, tuple(sorted({source.modality for source in recipe.sources})), recipe.block_tokens)
+    encoder = _encoder(recipe.tokenizer, tuple(sorted({source.modality for source in recipe.sources})), recipe.block_tokens)
+    if any(source.weighted or source.spoken for source in recipe.sources):
+        encoder.check_spoken()
+    return encoder
 
 
-def _documents(source: Source, part: Part, file: Path, records: Ledger, documents: Ledger, letters: Counter[str]) -> Iterator[Document]:
+def _documents(
+    recipe: PackRecipe, part: Part, file: Path, records: Ledger, regions: Ledger, documents: Ledger, letters: Counter[str]
+) -> Iterator[Document]:
+    source, annotation, seed = recipe.sources[part.source], part.annotation, recipe.seed
     try:
-        yield from read_documents(source, file, records, documents, letters)
+        yield from read_documents(source, file, records, documents, letters, annotation=annotation, regions=regions, seed=seed)
     except UserError:
         if part.whole or records.written:
             raise
         # a range without one usable record is no error; a file without one is, which only all of its parts can tell
 
 
-def _without(found: Iterator[Document], recipe: PackRecipe, source: Source, ledger: Ledger, letters: Counter[str]) -> Iterator[Document]:
+def _without(found: Iterator[Document], recipe: PackRecipe, ledger: Ledger, letters: Counter[str]) -> Iterator[Document]:
     """The documents that contain no benchmark sequence."""
-    excluded = read_excluded(tuple(recipe.exclude), recipe.max_broken)[0].get(source.modality)
-    if excluded is None:
-        yield from found
-        return
+    excluded = read_excluded(tuple(recipe.exclude), recipe.max_broken)[0]
     for batch in _batches(found, lambda document: document):
-        for document, held in zip(batch, excluded.held_by([document.letters for document in batch]), strict=True):
-            if held:
+        held = set[int]()
+        parts = [(place, kind, part) for place, document in enumerate(batch) for kind, part in document.parts if kind in excluded]
+        for kind in {kind for _, kind, _ in parts}:
+            mine = [(place, part) for place, name, part in parts if name == kind]
+            held |= {place for (place, _), holds in zip(mine, excluded[kind].held_by([one for _, one in mine]), strict=True) if holds}
+        for place, document in enumerate(batch):
+            if place in held:
                 ledger.written -= 1
                 ledger.reject(HOLDS, document.id)
                 letters[HOLDS] += document.size
@@ -159,7 +174,7 @@ def _pieces(found: Iterator[Document], part: Part, source: Source) -> Iterator[t
     """(piece, its document's digest, flags)."""
     for document in found:
         sha = document.sha
-        held_out = part.held_out or (not source.heldout_files and is_held_out(sha, source.heldout_share))
+        held_out = part.held_out or (not source.heldout_files and document.is_held_out(source.heldout_share, sha))
         flags = BEGINS | (HELD_OUT if held_out else 0)
         for piece in pieces_of(document, source, held_out):
             yield piece, int.from_bytes(sha[8:16]), flags
@@ -182,8 +197,8 @@ def _batches(items: Iterator[T], document_of: Callable[[T], Document]) -> Iterat
 class Writer:
     """Appends pieces to a part's files."""
 
-    def __init__(self, tokens: BinaryIO, fragments: BinaryIO, pieces: BinaryIO, ids: BinaryIO) -> None:
-        self._tokens, self._fragments, self._pieces, self._ids = tokens, fragments, pieces, ids
+    def __init__(self, tokens: BinaryIO, fragments: BinaryIO, pieces: BinaryIO, ids: BinaryIO, weights: BinaryIO | None) -> None:
+        self._tokens, self._fragments, self._pieces, self._ids, self._weights = tokens, fragments, pieces, ids, weights
         self.pieces = self.fragments = self.tokens = 0
         self._id_at = 0
 
@@ -195,6 +210,9 @@ class Writer:
             rows.append((self.tokens, self._id_at, len(fragment.ids), fragment.letters, self.pieces, turn, len(identity)))
             self.tokens += len(fragment.ids)
             self._tokens.write(fragment.ids.astype("<u4", copy=False).data)
+            if self._weights is not None:
+                weights = np.ones(len(fragment.ids)) if fragment.weights is None else fragment.weights
+                self._weights.write(weights.astype("<f4").data)
         self._fragments.write(np.array(rows, dtype=FRAGMENT).tobytes())
         flags |= SPECIAL if fragments is None else 0
         row = (digest, self.tokens - start, self.fragments, piece.size, len(rows), flags)

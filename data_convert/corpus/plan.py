@@ -18,14 +18,17 @@ from artefacts.errors import UserError
 from artefacts.folder import fingerprint
 from data_convert.corpus.pack_recipe import PackRecipe
 from data_convert.corpus.shards import tokenizer_fingerprint
+from data_convert.corpus.words import WORDING
 from sequences.files import GZIP_MAGIC, open_bytes
 from sequences.formats import FASTA, sniff
 from sequences.readers import sequence_format
 
-FORMAT = 4
+FORMAT = 5
 """Of the parts' files; a part of another format is converted again."""
-CONVERTING = ("modality", "window", "stride", "unit", "max_n_share", "max_repeat_share", "repeats_kept", "both_strands", "heldout_share")
-"""Fields of a source that its parts depend on; the others choose among what was converted."""
+CHOOSING = frozenset(
+    ["files", "heldout_files", "annotations", "heldout_annotations", "max_tokens", "max_heldout_tokens", "share", "max_repeats"]
+)
+"""Fields of a source that choose among what was converted, or that a part knows itself; its parts depend on the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Part:
     whole: bool
     key: str
     """Changes with the file, the tokenizer and what the recipe says about converting it."""
+    annotation: Path | None = None
 
     def __str__(self) -> str:
         return f"{self.file}" if self.whole else f"{self.file}[bytes {self.start}-{self.stop}]"
@@ -58,19 +62,23 @@ def plan(recipe: PackRecipe) -> list[Part]:
     common = [FORMAT, tokenizer_fingerprint(recipe.tokenizer), recipe.block_tokens, [fingerprint(file) for file in recipe.exclude]]
     parts: list[Part] = []
     for index, source in enumerate(recipe.sources):
-        fields = source.model_dump(mode="json", include=set(CONVERTING))
-        for held_out, file in [(True, file) for file in source.heldout_files] + [(False, file) for file in source.files]:
+        fields = source.model_dump(mode="json", exclude=set(CHOOSING))
+        fields["words"] = [recipe.seed, fingerprint(WORDING)] if source.spoken else []
+        for held_out, file, annotation in source.all_files():
             if source.modality == "text":
                 open_bytes(file).close()
             else:
                 sequence_format(file)
-            cuts = _cuts(file, recipe.part_bytes, source.modality)
-            state = file.stat()
+            if annotation:
+                open_bytes(annotation).close()
+            # what is annotated is judged as a whole
+            cuts = [0, file.stat().st_size] if source.regions else _cuts(file, recipe.part_bytes, source.modality)
+            states = [file.stat(), *([annotation.stat()] if annotation else [])]
             for start, stop in itertools.pairwise(cuts):
-                of_file = [str(file), held_out, state.st_size, state.st_mtime_ns, start, stop]
-                identity = [*common, fields, bool(source.heldout_files), *of_file]
+                of_file = [str(file), held_out, *(n for state in states for n in (state.st_size, state.st_mtime_ns)), start, stop]
+                identity = [*common, fields, bool(source.heldout_files), str(annotation), *of_file]
                 key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-                parts.append(Part(len(parts), index, file, held_out, start, stop, len(cuts) == 2, key))
+                parts.append(Part(len(parts), index, file, held_out, start, stop, len(cuts) == 2, key, annotation))
     return parts
 
 

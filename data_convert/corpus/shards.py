@@ -5,7 +5,8 @@ Columns: `input_ids` (uint32, exactly `block_tokens`), `seq_lengths` (tokens of 
 `block_tokens` is padding and belongs to no document), `letters` (bases, residues or UTF-8 bytes of each document),
 `modality`; `pieces` and `turns`: a number that all parts of one document share (a piece of a long text and a strand have
 numbers of their own), and the place among them; `ids`: each document's id in its file; `files`: the number of that file in
-the manifest's `counts["files"]`. There is no `attention_mask`: with one, position-based isolation of the
+the manifest's `counts["files"]`; `weights`, where a source weighs repeats: how much each token counts in the loss (float32, as
+long as `input_ids`, or empty where all count alike). There is no `attention_mask`: with one, position-based isolation of the
 documents is silently lost.
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 STAGE = "shards"
 SPLITS = ("train", "heldout")
 COLUMNS = ("input_ids", "seq_lengths", "letters", "modality", "pieces", "turns", "ids", "files")
+WEIGHTS = "weights"
 COUNTS = "counts.json"
 
 
@@ -57,7 +59,7 @@ def load_shards(folder: str | Path, split: str, tokenizer: str | Path | None = N
         raise UserError(f"{folder}: has no '{split}' documents; pack again with heldout_files or a larger heldout_share")
     shards = [datasets.load_from_disk(str(shard)) for shard in shard_folders(folder, split)]
     for shard in shards:
-        if not isinstance(shard, datasets.Dataset) or tuple(shard.column_names) != COLUMNS:
+        if not isinstance(shard, datasets.Dataset) or tuple(shard.column_names) not in (COLUMNS, (*COLUMNS, WEIGHTS)):
             raise UserError(f"{path}: columns {shard.column_names}, expected {list(COLUMNS)}; pack again with this version")
     return datasets.concatenate_datasets(shards)
 

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from artefacts.errors import Ledger
-from data_convert.corpus.documents import Document, is_held_out, read_documents
+from data_convert.corpus.documents import Document, read_documents
 from data_convert.corpus.pack_recipe import PackRecipe
 from data_convert.corpus.parts import check_encoder, pieces_of
 from data_convert.corpus.shards import SPLITS, load_shards
+from sequences.alphabets import TAGS
 
 ROWS = 256
+EMPTY = re.compile(r"<(dna|rna|protein)>\s*</\1>")
 UNNAMED = re.compile(r"^line\d+(@\d+)?")
 """Ids of records without a name; a part of a file counts its lines from its own beginning."""
 
@@ -59,16 +61,16 @@ def verify(recipe: PackRecipe, folder: Path, counts: dict[str, Any]) -> dict[str
 def _digest(document: Document) -> int:
     """Of where a document comes from, what it is called and what is in it."""
     identity = UNNAMED.sub("line", document.id)
-    whole = f"{document.source}\n{identity}\n{document.modality}:{document.letters}"
+    whole = f"{document.source}\n{identity}\n{document.modality}:{document.wrapped}"
     return int.from_bytes(hashlib.blake2b(whole.encode(), digest_size=8).digest())
 
 
 def _digests_of_files(recipe: PackRecipe) -> NDArray[np.uint64]:
     digests: list[int] = []
     for source in recipe.sources:
-        for file, held_out in [(file, True) for file in source.heldout_files] + [(file, False) for file in source.files]:
-            for document in read_documents(source, file, Ledger(), Ledger()):
-                aside = held_out or (not source.heldout_files and is_held_out(document.sha, source.heldout_share))
+        for held_out, file, annotation in source.all_files():
+            for document in read_documents(source, file, Ledger(), Ledger(), annotation=annotation, seed=recipe.seed):
+                aside = held_out or (not source.heldout_files and document.is_held_out(source.heldout_share))
                 digests += [_digest(piece) for piece in pieces_of(document, source, aside)]
     return np.array(digests, dtype=np.uint64)
 
@@ -79,6 +81,7 @@ def _decoded(recipe: PackRecipe, folder: Path, split: str, files: list[str]) -> 
     last = _last_turns(shards)
     encoder = check_encoder(recipe)
     tokenizer = Tokenizer.from_file(str(recipe.tokenizer / "tokenizer.json"))
+    tags = np.array([number for tag in TAGS if (number := tokenizer.token_to_id(tag)) is not None], dtype=np.int64)
     waiting: dict[int, dict[int, NDArray[np.uint32]]] = {}
     done = np.zeros(len(last), dtype=bool)
     for rows in shards.iter(ROWS):
@@ -86,24 +89,48 @@ def _decoded(recipe: PackRecipe, folder: Path, split: str, files: list[str]) -> 
         for ids, lengths, modality, pieces, turns, names, of_file in zip(
             *(rows[name] for name in ("input_ids", "seq_lengths", "modality", "pieces", "turns", "ids", "files")), strict=True
         ):
-            tags = modality != "text"
             ends = np.cumsum(lengths).tolist()
             columns = (lengths.tolist(), pieces.tolist(), turns.tolist(), names, of_file.tolist())
             for end, length, piece, turn, name, file in zip(ends, *columns, strict=True):
                 if done[piece]:
                     continue
                 parts = waiting.setdefault(piece, {})
-                parts[turn] = ids[end - length + len(encoder.start) + tags : end - len(encoder.end) - tags].copy()
+                parts[turn] = ids[end - length + len(encoder.start) : end - len(encoder.end)].copy()
                 if len(parts) == last[piece] + 1:
                     found = Document(str(name), str(modality), "", files[file])
-                    ready.append((found, np.concatenate([parts[number] for number in sorted(parts)])))
+                    ready.append((found, _joined([parts[number] for number in sorted(parts)], tags)))
                     done[piece] = True
                     del waiting[piece]
-        texts = tokenizer.decode_batch([ids.tolist() for _, ids in ready], skip_special_tokens=False)
-        for (found, _), text in zip(ready, texts, strict=True):
-            yield replace(found, letters=text if found.modality == "text" else "".join(text.split()))
+        # words with empty spans between them, and what fills the spans
+        cuts = [np.flatnonzero(np.isin(ids, tags)) if found.modality != "text" else tags[:0] for found, ids in ready]
+        inner = [part.tolist() for (_, ids), cut in zip(ready, cuts, strict=True) for part in np.split(ids, cut)[1::2]]
+        words = [np.delete(ids, np.flatnonzero(_inside(len(ids), cut))).tolist() for (_, ids), cut in zip(ready, cuts, strict=True)]
+        spans = iter(tokenizer.decode_batch([ids[1:] for ids in inner], skip_special_tokens=False))
+        for (found, _), text in zip(ready, tokenizer.decode_batch(words, skip_special_tokens=False), strict=True):
+            if found.modality == "text":
+                yield replace(found, letters=text)
+                continue
+            text = EMPTY.sub(lambda match, spans=spans: f"<{match[1]}>{''.join(next(spans).split())}</{match[1]}>", text)  # type: ignore[misc]
+            before, _, letters = text.partition(f"<{found.modality}>")
+            letters = text if found.modality == "mixed" else letters.removesuffix(f"</{found.modality}>")
+            yield replace(found, letters=letters, words="" if found.modality == "mixed" else before)
     if waiting:
         raise RuntimeError(f"{folder / split}: {len(waiting)} documents came back in part only")
+
+
+def _joined(parts: list[NDArray[np.uint32]], tags: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """The ids of a document: where a span was cut, the tags that closed and opened it again are dropped."""
+    for place in range(len(parts) - 1):
+        if parts[place][-1] in tags and parts[place + 1][0] in tags:
+            parts[place], parts[place + 1] = parts[place][:-1], parts[place + 1][1:]
+    return np.concatenate(parts)
+
+
+def _inside(size: int, tags: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[size] Whether each id stands inside of a span, by the places of opening and closing tags in turn."""
+    turns = np.zeros(size, dtype=np.int64)
+    turns[tags[::2]], turns[tags[1::2]] = 1, -1
+    return (np.cumsum(turns) > 0) & (turns == 0)
 
 
 def _last_turns(shards: Any) -> NDArray[np.int32]:

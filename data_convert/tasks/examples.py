@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from data_convert.tasks.kinds import Rejected
 from data_convert.tasks.labels import resolve_labels
 from data_convert.tasks.places import fits, places
 from data_convert.tasks.rows import Row, read_rows, read_sequences_by_id
-from sequences.alphabets import ALPHABETS, BadSequence, reverse_complement
-from sequences.regions import Genome
+from sequences.alphabets import ALPHABETS, BadSequence
+from sequences.regions import Genome, Place, cut
 from sequences.spans import remarks, sequences, spans, with_letters
 
 TAGS = tuple(tag for alphabet in ALPHABETS.values() for tag in (alphabet.open_tag, alphabet.close_tag))
@@ -298,13 +299,13 @@ class InputReader:
         strand = places[2] if region.strand else "+"
         if strand not in ("+", "-", "."):
             raise Rejected("strand is none of + - .", f"'{strand[:20]}'")
+        place = Place(start - region.flank, end + region.flank, strand == "-")
         try:
-            letters = self._genomes[region.genome].letters(name, start - region.flank, end + region.flank)
+            return cut(partial(self._genomes[region.genome].letters, name), [place])
         except KeyError:
             raise Rejected("no such chromosome", f"'{name[:60]}'") from None
         except IndexError as problem:
             raise Rejected("beyond the ends of the chromosome", f"{shown} and {region.flank} beside; {problem}") from None
-        return reverse_complement(letters.upper()) if strand == "-" else letters
 
     def _crop(self, letters: str, most: int, name: str, values: dict[str, Any]) -> str:
         crop = self.card.crop

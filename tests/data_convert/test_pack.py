@@ -425,3 +425,12 @@ def test_records_without_a_name_in_a_part_of_a_file(tokenizer, tmp_path):
     assert len(set(names)) == 200
     assert "line1" in names
     assert any("@" in name for name in names)
+
+
+def test_what_needs_the_letters_of_each_token_is_refused_before_a_file_is_read(tokenizer, corpus, tmp_path):
+    """A tokenizer with tags alone packs sequences, but not words beside them nor weights of repeats."""
+    for asked in ({"repeat_weight": 0.1}, {"species": "Testa exempli"}):
+        source = Source(modality="dna", files=[corpus / "g.fa"], **asked)
+        with pytest.raises(UserError, match="weights of repeats need a tokenizer of `llama-gene tokenizer extend`"):
+            pack(PackRecipe(tokenizer=tokenizer, out=tmp_path / "out", sources=[source]))
+    assert not list(tmp_path.glob("out*"))
