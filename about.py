@@ -3,8 +3,6 @@
 All of them take the words after them, the names of all commands, and what looks a command up.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

@@ -1,7 +1,5 @@
 """The front door: `llama-gene VERB …`, every room's commands under one name."""
 
-from __future__ import annotations
-
 import difflib
 import sys
 from importlib.metadata import version

@@ -3,8 +3,6 @@
 Steps that are done are kept (see artefacts/steps.py), so an interrupted run goes on where it stopped.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

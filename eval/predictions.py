@@ -1,7 +1,5 @@
 """Predictions as files: which systems there are, and their lines in the records' order, each checked against its record."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ Every step is the command of that name with files between them, so each can be c
 (see artefacts/steps.py).
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

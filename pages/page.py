@@ -3,8 +3,6 @@
 A room's page is a template beside its code that extends `base.html.jinja` of this folder; all text is escaped unless it is Markup.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

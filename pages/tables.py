@@ -1,7 +1,5 @@
 """Tables that are shown in several forms: on a page, as Markdown, in a terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Sequences stand between tags, `<dna>ACGT</dna>`. Inside a tag each letter is map
 tokenizer, so that DNA, protein and English never share a token (design: README, "How the tokenizer works").
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 

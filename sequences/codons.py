@@ -1,7 +1,5 @@
 """The standard genetic code, on DNA as it is stored (RNA too: T for U)."""
 
-from __future__ import annotations
-
 _CODE = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"  # bases in the order TCAG
 CODONS = {a + b + c: _CODE[16 * i + 4 * j + k] for i, a in enumerate("TCAG") for j, b in enumerate("TCAG") for k, c in enumerate("TCAG")}
 """Codon -> residue, or * for a stop."""

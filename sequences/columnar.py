@@ -4,8 +4,6 @@ A row is a dict of Python values, or the reason (a text) why it cannot be read; 
 read from a copy of its repository on the disk where there is one, else streamed from one commit. No code of a dataset is ever run.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ INSDC feature table definition, section 3.4; GFF3 1.26; GTF2.2. Not supported: s
 (`J00194.1:100..202`), which come with a `problem`; FASTA inside a GFF file, which is not read.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field

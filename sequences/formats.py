@@ -8,8 +8,6 @@ comes out with a `problem`, so that it can be counted and the file read on.
 Sources: FASTQ, Cock et al. 2010 (doi:10.1093/nar/gkp1137); GenBank, release notes of the flat file, section 3.4.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ GenBank names a gene by `locus_tag` or `gene` and puts what belongs to it below 
 are part of no gene (repeats, evidence, introns, untranslated regions) are passed over.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 

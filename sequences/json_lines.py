@@ -4,8 +4,6 @@ A line that is no JSON object comes out as the reason (a text), so that it is co
 refused, since one of the two values would be lost.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

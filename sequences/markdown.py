@@ -1,7 +1,5 @@
 """Markdown as text to train on: what is no text is dropped, and headings and paragraphs are found, never inside code."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections.abc import Iterator

@@ -15,8 +15,6 @@ Not supported: GenBank releases with a page of prose above the first LOCUS; sequ
 such as `peptides` above plain lines of protein, which reads as one more sequence because residues spell any word.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

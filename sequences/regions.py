@@ -4,8 +4,6 @@ Places are BED's: from 0, the end not included. A `Genome` is read where it lies
 file, line by line, makes the index, which holds a few numbers a chromosome.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path

@@ -8,8 +8,6 @@ This is the one place of the rule. The tokenizer's own normalizer (`tokenizer.pr
 twin in Python (`tokenizer.premap`); `spans` says the same of a text, and why.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

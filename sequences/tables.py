@@ -9,8 +9,6 @@
 A row that is broken comes out with a `problem`, so that it is counted.
 """
 
-from __future__ import annotations
-
 import csv
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence

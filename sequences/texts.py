@@ -9,8 +9,6 @@
 Not supported: HTML, PDF, LaTeX, JATS XML; headings underlined with = or - do not start a section.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain

@@ -3,8 +3,6 @@
 Not supported: RDF, JSON, GFF; the feature table; isoform sequences other than the one displayed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 

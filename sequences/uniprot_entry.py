@@ -5,8 +5,6 @@ are dropped, since a model could only invent their numbers. `(By similarity)`, `
 `[Isoform 2]:` say how far a sentence holds and stay. Source of the formats: UniProtKB user manual, sections CC, DE, DR.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ One dictionary look-up per line, and work only on the lines that are kept: a few
 Not supported: releases before 2008, whose DE and GN lines were prose (their names come out as they stand, without genes).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 

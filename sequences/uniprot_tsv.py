@@ -3,8 +3,6 @@
 Names are cut where the first synonym in parentheses begins; a name that itself ends in ` (...)` loses that part.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -3,8 +3,6 @@
 Expat is driven by hand: it names lines, and a document type, the only way to entities that expand, is refused as it begins.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Adapter folders as PEFT writes them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

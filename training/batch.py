@@ -6,8 +6,6 @@ all-ones mask silently switches it off (design measured: logits then differ by 0
 Shapes: B rows, T tokens of the longest row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

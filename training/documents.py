@@ -9,8 +9,6 @@ For a CPU: on a GPU flash_attention_2 and flex_attention know where documents en
 Shapes: B rows, T tokens, H heads, G key-value heads, D head size; N documents of at most L tokens.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Any, NamedTuple
 

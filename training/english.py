@@ -1,7 +1,5 @@
 """The fixed English text that tells whether a model still reads English: where it comes from and how it is cut."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

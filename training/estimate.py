@@ -17,8 +17,6 @@ and feed-forward width F, V ids, and a forward pass over N = micro_batch x block
 Buffers of the communication, fragmentation and CUDA's own (1 to 3 GiB) come on top. None of it was measured on a GPU.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

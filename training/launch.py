@@ -1,7 +1,5 @@
 """Launching the ranks of a run on this machine, and ending them."""
 
-from __future__ import annotations
-
 import atexit
 import json
 import os

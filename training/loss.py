@@ -20,8 +20,6 @@ Shapes: B rows, T tokens of a row, N labelled tokens, D hidden size, V ids, C to
 K ids from the first k-mer of a table to its last, M = k x letters.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 Shapes: V rows of a vocabulary matrix, D hidden size.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """README.md of a model folder: what it was made of, and what its held-out losses are."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any

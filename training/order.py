@@ -6,8 +6,6 @@ number of rows of every kind, spread evenly over it; each kind goes through its 
 and the next epoch goes on where the last one stopped.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 

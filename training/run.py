@@ -3,8 +3,6 @@
 A stage brings a `Job`: its rows, what watches them, and what it writes beside the weights.
 """
 
-from __future__ import annotations
-
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What both stages ask of the Hugging Face `Trainer`: planned rows in order, one loss for a whole step, whole checkpoints."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """What is seen of a run while it trains: the bar and the lines of loss, the same in both stages."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

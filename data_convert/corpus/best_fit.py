@@ -1,7 +1,5 @@
 """Putting items of unequal length into blocks or rows of one capacity, with little room left over."""
 
-from __future__ import annotations
-
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Chosen fragments -> blocks of equal length -> one Arrow shard (format: shards.py)."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -3,8 +3,6 @@
 Everything follows from the parts and the seed. Memory: about 40 bytes per document, never the documents themselves.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """Independent jobs on several processes: each takes the next job that nobody has taken, the first error ends all of them."""
 
-from __future__ import annotations
-
 import logging
 import multiprocessing
 import multiprocessing.connection

@@ -5,8 +5,6 @@ file. Windows that overlap could stand on both sides, which is why the recipe re
 a held-out share (pack.py).
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections import Counter

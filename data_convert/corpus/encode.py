@@ -7,8 +7,6 @@ are opened and closed again, and no letter is lost.
 Sequences, and text without tags, take the fast ways of tokenizer/encoders.py, which give the same ids.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

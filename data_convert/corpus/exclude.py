@@ -8,8 +8,6 @@ AAAA are rarely taken. A stretch fits a 64-bit number exactly. All stretches of 
 then in the sorted numbers, and what is found is compared letter by letter.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path

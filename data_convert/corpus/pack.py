@@ -9,8 +9,6 @@ Blocks hold whole documents of one modality, packed best-fit-decreasing, then pa
 well: the padding share is in the manifest, and a share above a tenth is said aloud.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -12,8 +12,6 @@ A part's folder holds
 Held-out documents are marked, not set apart; duplicates and budgets concern all parts and come later (choose.py).
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

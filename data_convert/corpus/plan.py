@@ -3,8 +3,6 @@
 The cut depends on the files and the recipe alone, never on who converts them or how many do.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import itertools

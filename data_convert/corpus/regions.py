@@ -5,8 +5,6 @@ first whole codon. On a circular chromosome joins and flanks go on over the orig
 The ledger counts what is annotated: used, or set aside with its line and the reason.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

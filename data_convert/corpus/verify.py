@@ -1,7 +1,5 @@
 """Shards against files: every document that was packed is decoded and compared with what the files hold."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator

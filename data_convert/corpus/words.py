@@ -3,8 +3,6 @@
 The wording is configs/text/words.yaml; which one a document gets follows from the seed and the document.
 """
 
-from __future__ import annotations
-
 import hashlib
 import string
 from collections.abc import Iterator, Mapping

@@ -6,8 +6,6 @@ sequence contained in another has identity 1; two windows of equal length that s
 Scores: DNA +1, -1 and -4 for a letter against none; proteins BLOSUM62 and -6. Gaps are linear, and none leaves the band.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

@@ -7,8 +7,6 @@ task or label in the first round; what is short after that takes what fits whole
 than a split goes to train, and a task that is one group has no test set: it is named, never filled up from elsewhere.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from typing import Any

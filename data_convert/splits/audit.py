@@ -1,7 +1,5 @@
 """`llama-gene convert audit`: leakage of the official split, a leak-controlled split beside it, and what is left there."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path

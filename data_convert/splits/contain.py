@@ -5,8 +5,6 @@ first. All stretches of all sequences are looked up; what is found is compared l
 Sequences shorter than a stretch are not sought; their exact copies are found all the same.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np

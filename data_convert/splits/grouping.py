@@ -1,7 +1,5 @@
 """What a split by groups is asked for; by `convert audit` for all tasks together, by `convert tasks` for one."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import Field, model_validator

@@ -3,8 +3,6 @@
 Records of one group are no independent observations; the evaluation's intervals draw whole groups where this file is.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -8,8 +8,6 @@ Records with two inputs are counted per input, and as a pair: both inputs have a
 either order.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Clusters and nearest neighbours by MMseqs2, where the program `mmseqs` is installed: `clusters=mmseqs`, `search=mmseqs`."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import tempfile

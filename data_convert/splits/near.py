@@ -7,8 +7,6 @@ seed that stands in very many sequences only the first, longest ones are looked 
 representatives.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import pairwise, product
 from typing import Any

@@ -1,8 +1,6 @@
 """What an audit found: as tables of Markdown that read well in a terminal, and as one self-contained page, which loads nothing and
 follows the reader's light or dark theme."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from pathlib import Path
 from typing import Any

@@ -7,8 +7,6 @@ depend on the sequences alone, never on the order of the rows.
 Memory: the letters of each distinct sequence twice while reading, once afterwards; about 20 bytes per record.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from array import array

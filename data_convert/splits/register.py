@@ -4,8 +4,6 @@ GUE's core promoters (70 bases) stand at index 216 of its promoters (300 bases);
 of that test set. Contained sequences elsewhere, repeats mostly, say less about the label.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How alike test and training sequences still are: the best measured identity of each test sequence to any in train."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

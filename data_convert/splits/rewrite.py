@@ -1,7 +1,5 @@
 """The leak-controlled split as a records folder, of the same format as the official one."""
 
-from __future__ import annotations
-
 import json
 from contextlib import ExitStack
 from pathlib import Path

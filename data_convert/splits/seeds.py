@@ -3,8 +3,6 @@
 A pattern has gaps, and reads the same backwards, so that one look-up serves both strands of DNA.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Which nodes belong together."""
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

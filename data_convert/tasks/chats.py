@@ -4,8 +4,6 @@ Every answer of the assistant makes a row of its own: the messages before its qu
 answer is lost, each is trained once, behind the conversation as it was up to there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ the files, labels, split note and row counts in effect), with `parquet` what pub
 Files are read twice: once to check every row and choose, keeping a key and a class code per row, and once to write.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import zlib

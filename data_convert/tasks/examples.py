@@ -1,7 +1,5 @@
 """Rows -> examples: every check a row must pass, the length policy, and the ledger of the rows that did not pass."""
 
-from __future__ import annotations
-
 import json
 import random
 import re

@@ -1,7 +1,5 @@
 """What a label cell says: class values, LucaOne's `label.txt`, numbers, texts, lists. Nothing is ever evaluated as code."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Everything works on row numbers, class codes and keys (hashes of the inputs), never on letters, and follows from the seed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ No substrings, no keywords, no judge: 'incorrect' contains 'correct', 'non-NPP' 
 two labels names none. What the model meant is not guessed at; how often it could not be read is a result of its own.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

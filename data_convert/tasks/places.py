@@ -1,7 +1,5 @@
 """The files that a card's `files` stand for: one, all that fit a pattern, or a dataset of the Hub."""
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The one prompt renderer: training, chat and evaluation write exactly the same characters."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Records for `datasets.load_dataset(FOLDER)`: parquet of each split, and the dataset card (README.md) that names them."""
 
-from __future__ import annotations
-
 import json
 from itertools import islice
 from pathlib import Path

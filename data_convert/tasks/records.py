@@ -4,8 +4,6 @@ Records of a task whose labels are too many to list carry no `choices`; they sta
 them back (`with_choices`), the same list for every record.
 """
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Iterator

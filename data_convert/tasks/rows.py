@@ -6,8 +6,6 @@ counted and the file is read on: bytes that are not UTF-8, another number of fie
 closed.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

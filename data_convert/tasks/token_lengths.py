@@ -1,7 +1,5 @@
 """How many tokens the prompts and answers of a task have, for a given tokenizer and its chat template."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from pathlib import Path

@@ -3,8 +3,6 @@
 Batches depend on the records and the tokenizer only.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import takewhile

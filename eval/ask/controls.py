@@ -6,8 +6,6 @@ reads `background, promoter`, and its answer `promoter` stands for background, s
 or below. A score that survives a control was not earned by what the control takes away.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable

@@ -13,8 +13,6 @@ Kinds without one right label out of a closed set (regression, text, sets) are l
 ours for them.
 """
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

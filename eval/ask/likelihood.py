@@ -8,8 +8,6 @@ candidates a prediction reads only what can come close to the likeliest one (`ev
 Shapes: P prompts, C candidates, T prompt tokens, V vocabulary.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Sequence
 from typing import Any

@@ -4,8 +4,6 @@ Each batch is kept once it is answered, so a run that was interrupted goes on be
 Records and model are looked at before torch is imported, which takes seconds.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

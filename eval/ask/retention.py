@@ -4,8 +4,6 @@ Bits per byte compare models with different vocabularies; perplexity is per toke
 pre-training (training/english.py).
 """
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -3,8 +3,6 @@
 Heavy imports wait until a subject is opened: `llama-gene eval predict --help` and refusals come first.
 """
 
-from __future__ import annotations
-
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -3,8 +3,6 @@
 Shapes: C candidates, N inner nodes, E edges.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

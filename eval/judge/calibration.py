@@ -4,8 +4,6 @@ One number for a run on a task, fitted to the likelihood of dev records alone, n
 Guo et al. 2017, On Calibration of Modern Neural Networks). The order of a record's labels stays, so accuracy and MCC do too.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Two runs on the same records, task by task: paired differences, and tests that know how many tasks there are (`eval compare`)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict

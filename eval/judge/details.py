@@ -3,8 +3,6 @@
 All of the first run, where a system has several.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any

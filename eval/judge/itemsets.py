@@ -3,8 +3,6 @@
 Legend of shapes: r resamples, n records, t thresholds.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """What is said of one task: every metric of every system with its interval, and how the systems differ."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -14,8 +14,6 @@ The share of such answers is always reported beside the metric.
 Legend of shapes: r resamples, n records, C classes of the task, G groups of equal values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence, Set
 from typing import NamedTuple
 

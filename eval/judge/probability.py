@@ -3,8 +3,6 @@
 Legend of shapes: r resamples, n records, C classes, G groups of equal scores, b bins.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Demsar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets, JML
 of Iman and Davenport, corrected for ties.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ the greedy text as the strict parser read it. Their gap says how well the model 
 log-likelihood per answer token, where the lines say how many tokens each has.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Legend of shapes: r resamples, n records.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

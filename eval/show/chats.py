@@ -1,7 +1,5 @@
 """Sample chats for the report: drawn by the seed, not chosen by merit."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a report says, as tables: one content for the page, for the Markdown beside it and for the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The figures of one task on the report's page, drawn from what `eval score` wrote of each system."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

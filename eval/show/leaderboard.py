@@ -4,8 +4,6 @@ A system that several documents have on one task was trained several times: the 
 and the widest interval of them, which says no less than each of them.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Sequence

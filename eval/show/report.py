@@ -4,8 +4,6 @@ The page loads nothing: styles and figures are inline, and it follows the reader
 on which data, split and number of records it rests, with which interval, seed and commit.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any

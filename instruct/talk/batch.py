@@ -4,8 +4,6 @@ Rows are predicted in groups of `group_rows`, which depend on the input alone, a
 safe: an interrupted run goes on behind it and ends with the very bytes of an undisturbed one.
 """
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Iterator

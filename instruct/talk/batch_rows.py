@@ -1,7 +1,5 @@
 """Rows of the batch command: sequences of tables and FASTA files, checked and cropped as the task's card says."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

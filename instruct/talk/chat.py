@@ -1,7 +1,5 @@
 """Chat in the terminal, or JSON lines for scripts: `llama-gene chat --model DIR`."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

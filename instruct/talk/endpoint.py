@@ -3,8 +3,6 @@
 `python -P -m instruct.talk.endpoint NAME PORT`, in the folder that holds the model; `llama-gene serve` starts it as a child.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

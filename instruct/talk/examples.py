@@ -1,7 +1,5 @@
 """Examples for the page: held-out records where there are some, else letters that only show the form."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from itertools import islice

@@ -1,7 +1,5 @@
 """Which labels a prompt asks for: those of a task that is named, or of the card in whose very words the prompt is written."""
 
-from __future__ import annotations
-
 import re
 import string
 from dataclasses import dataclass, replace

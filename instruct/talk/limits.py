@@ -1,7 +1,5 @@
 """What one client may ask of page and endpoint: under which names, how often, how much, and from where a browser may load."""
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 import threading

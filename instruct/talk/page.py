@@ -3,8 +3,6 @@
 Nothing here trusts what comes from the browser: texts are escaped, files are read as FASTA alone, and sizes are limited.
 """
 
-from __future__ import annotations
-
 import html
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Sequences that people type, paste or upload: put between tags, letters checked, and always said how they were read."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The endpoint is the server of transformers, behind a gate (endpoint.py), or of v
 rate: to open it to others, put a proxy in front.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import ipaddress

@@ -1,7 +1,5 @@
 """A merged model that answers: the one way in which chat, the page and the batch command load and ask it."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass

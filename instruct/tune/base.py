@@ -1,7 +1,5 @@
 """Which base an adapter belongs to: by the content of what the adapter is added to, wherever the folder lies."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Instruction records as ids: whole, or set aside."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A finished model for others: `llama-gene export`. Sharded safetensors with a model card, and GGUF where llama.cpp's converter is."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Merge an adapter into its base: `llama-gene merge`. The result is a plain model folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from artefacts.command import path_exists

@@ -1,7 +1,5 @@
 """README.md of an exported model: what it was made of, as far as the folders it came from are still there."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rows of tuning: which records are in which row of the run. Records that share a row are isolated from each other."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, count

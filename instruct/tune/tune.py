@@ -1,7 +1,5 @@
 """Instruction tuning: records -> TRL `SFTTrainer` with PEFT -> adapter folder, or model folder where all weights are trained."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import time

@@ -1,7 +1,5 @@
 """What is seen of a tuning run on the dev records: losses, the evaluation's own metric by task, and when to stop."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil
