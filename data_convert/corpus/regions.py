@@ -166,6 +166,10 @@ def _taken(source: Source, region: Region, kind: str, chromosome: _Chromosome, p
 
 def _letters(source: Source, region: Region, kind: str, chromosome: _Chromosome) -> str:
     places = region.places
+    first, last = (places[-1], places[0]) if places[0].minus else (places[0], places[-1])
+    if chromosome.circular and len(places) > 1 and (first.start, last.end) == (0, len(chromosome.letters)):
+        # GFF3 with a line for each part, which are read by their places
+        raise _Aside("its parts touch both ends of a circle: write them as one line with an end beyond the length")
     if kind == "genes":
         places = [chromosome.beside(chromosome.span(places), source.upstream, source.downstream)]
     elif kind == "promoters":

@@ -92,6 +92,22 @@ def test_promoters_end_where_the_sequence_does(tmp_path: Path) -> None:
     assert dict(ledger.reasons) == {"the gene's beginning is not in the sequence": 1}
 
 
+@pytest.mark.parametrize("strand", "+-")
+def test_parts_in_lines_of_their_own_are_not_joined_the_wrong_way_over_the_origin(tmp_path: Path, strand: str) -> None:
+    """One line goes over the origin by an end beyond the length; of two nobody knows the order."""
+    (tmp_path / "x.fa").write_text(f">chr\n{LETTERS}\n")
+    region = "chr\tx\tregion\t1\t200\t.\t+\t.\tID=chr;Is_circular=true\n"
+    cds = "chr\tx\tCDS\t{}\t{}\t.\t" + strand + "\t0\tID=c;Parent=t\n"
+    head = region + f"chr\tx\tmRNA\t191\t209\t.\t{strand}\t.\tID=t\n"
+    (tmp_path / "one.gff3").write_text(head + cds.format(191, 209))
+    (tmp_path / "two.gff3").write_text(head + cds.format(191, 200) + cds.format(1, 9))
+    one, two = (source(tmp_path / "x.fa", "cds", annotations=[tmp_path / f"{name}.gff3"]) for name in ("one", "two"))
+    whole = LETTERS[190:] + LETTERS[:9]
+    assert list(found(one)[0].values()) == [whole if strand == "+" else reverse_complement(whole)]
+    with pytest.raises(UserError, match="write them as one line with an end beyond the length: 1"):
+        found(two)
+
+
 def test_between_genes_and_over_the_origin(tmp_path: Path) -> None:
     features = [("gene", "join(191..200,1..10)", {"gene": "O"}), ("gene", "complement(50..60)", {"gene": "M"})]
     file = genbank(tmp_path, features, circular=True)
