@@ -110,14 +110,16 @@ class GeneTrainer(RunTrainer, Trainer):
         self._losses = []
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(total)
-        now, kind_of = self.state.global_step, self.recipe.by_bases
-        alike = (line for line in reversed(self.state.log_history) if "loss" in line and kind_of(int(line["step"]) - 1) == kind_of(now))
-        lately = (line["loss"] for line in alike)
+        lately = (line["loss"] for line in reversed(self.state.log_history) if "loss" in line and self._alike(int(line["step"])))
         before = list(islice(lately, self.recipe.spikes.window))[::-1]
         assert self.adam is not None
         self.adam.skip = self.guard.judge(float(total), before, self.state.global_step + 1)
         if self.adam.skip and self.is_world_process_zero():
             print(f"step {self.state.global_step + 1}: loss {float(total):.3f} is a spike; the step is skipped", flush=True)
+
+    def _alike(self, step: int) -> bool:
+        """Whether a step had the kind of loss that this one has."""
+        return self.recipe.by_bases(step - 1) == self.recipe.by_bases(self.state.global_step)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """To the run's log and all trackers; a training step together with its speed."""

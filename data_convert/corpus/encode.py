@@ -225,18 +225,18 @@ class Encoder:
         fill the spans.
         """
         parts = [document.parts for document in documents]
-        outlines = ["".join(text if kind == "text" else f"<{kind}></{kind}>" for kind, text in of) for of in parts]
+        outlines = ["".join(text if modality == "text" else f"<{modality}></{modality}>" for modality, text in of) for of in parts]
         encodings = self._backend.encode_batch(outlines, add_special_tokens=False)
         spans = {
-            kind: iter(encoder.encode_many([letters for of in parts for name, letters in of if name == kind]))
-            for kind, encoder in self._genes.items()
+            modality: iter(encoder.encode_many([letters for of in parts for name, letters in of if name == modality]))
+            for modality, encoder in self._genes.items()
         }
         for document, of, outline, encoding in zip(documents, parts, outlines, encodings, strict=True):
-            kinds = [kind for kind, _ in of if kind != "text"]
-            inner = [next(spans[kind]) for kind in kinds]
+            named = [modality for modality, _ in of if modality != "text"]
+            inner = [next(spans[modality]) for modality in named]
             ids = np.array(encoding.ids, dtype=np.uint32)
             tags = [place for place in range(len(ids)) if self._special[ids[place]]]
-            if ids[tags].tolist() != [tag for kind in kinds for tag in self._genes[kind].tags]:
+            if ids[tags].tolist() != [tag for modality in named for tag in self._genes[modality].tags]:
                 yield None  # the words spell a special token
                 continue
             letters, whole = _bytes_of_tokens(outline, encoding.offsets)
@@ -245,10 +245,10 @@ class Encoder:
                 letters[:] = 0
             weights = np.ones(len(ids), dtype=np.float32)
             tokens = _Tokens(ids, letters, whole, weights, np.zeros(len(ids), dtype=np.uint32))
-            for place, kind, pieces in reversed(list(zip(tags[1::2], kinds, inner, strict=True))):
-                sizes = self._genes[kind].letters_of[pieces]
+            for place, modality, pieces in reversed(list(zip(tags[1::2], named, inner, strict=True))):
+                sizes = self._genes[modality].letters_of[pieces]
                 weighed = _weights(document.repeats, sizes, repeat_weight) if document.repeats else np.ones(len(pieces), dtype=np.float32)
-                tokens.insert(place, pieces, sizes, weighed, self._genes[kind].tags[0])
+                tokens.insert(place, pieces, sizes, weighed, self._genes[modality].tags[0])
             yield list(self._cut_spoken(document, tokens))
 
     def _cut_spoken(self, document: Document, tokens: _Tokens) -> Iterator[Fragment]:

@@ -21,6 +21,7 @@ from sequences.texts import read_texts
 
 pytestmark = pytest.mark.shared
 ROWS = {  # rows per file, from the benchmarks' descriptions and the manifest of the data
+    "explained/promoter": {"dev": 5_920, "test": 5_920},
     "gue/emp_H3": {"dev": 1_497, "test": 1_497},
     "gue/mouse_3": {"train": 1_904, "dev": 239, "test": 239},
     "gue/prom_300_all": {"dev": 5_920, "test": 5_920},
