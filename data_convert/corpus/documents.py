@@ -56,10 +56,10 @@ class Document:
     @property
     def parts(self) -> list[tuple[str, str]]:
         """(modality, letters) of its words and sequences, in order; words stand before, between and behind, or are empty there."""
+        if self.modality == "text":
+            return [("text", self.letters)]
         if self.modality != "mixed":
-            return (
-                [("text", self.words), (self.modality, self.letters), ("text", "")] if self.modality != "text" else [("text", self.letters)]
-            )
+            return [("text", self.words), (self.modality, self.letters), ("text", "")]
         cells = SPAN.split(self.letters)
         found = [("text", cells[0])]
         for kind, letters, text in zip(cells[1::3], cells[2::3], cells[3::3], strict=True):

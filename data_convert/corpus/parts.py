@@ -136,6 +136,9 @@ def _documents(
 def _without(found: Iterator[Document], recipe: PackRecipe, ledger: Ledger, letters: Counter[str]) -> Iterator[Document]:
     """The documents that contain no benchmark sequence."""
     excluded = read_excluded(tuple(recipe.exclude), recipe.max_broken)[0]
+    if not excluded:
+        yield from found
+        return
     for batch in _batches(found, lambda document: document):
         held = set[int]()
         parts = [(place, kind, part) for place, document in enumerate(batch) for kind, part in document.parts if kind in excluded]
