@@ -82,9 +82,8 @@ class HeldoutWatch(RunWatch):
         return int(self.trainer.rows.order.tokens_between((step - steps) * blocks, step * blocks))
 
     def _measure(self, state: Any) -> None:
-        model = self.trainer.model
         # names in the order in which a checkpoint gives them back
-        found = json.loads(json.dumps(heldout_bits(model, self.heldout, self.silent, self.recipe.micro_batch), sort_keys=True))
+        found = json.loads(json.dumps(heldout_bits(self.trainer.model, self.heldout, self.silent, self.recipe.micro_batch), sort_keys=True))
         state.log_history.append({"step": state.global_step, "heldout": found})
         bits = {f"eval_{name}_bits_per_{value['unit']}": value["bits_per_letter"] for name, value in found.items()}
         self.trainer.callback_handler.on_log(self.trainer.args, state, self.trainer.control, bits)  # to the trackers
@@ -94,7 +93,9 @@ class HeldoutWatch(RunWatch):
         )
         if self.recipe.sample_tokens:
             names = sorted({row["modality"] for row in self.heldout} - {ENGLISH})
-            for name, text in samples(model, self.tokenizer, names, self.recipe.sample_tokens, self.recipe.seed).items():
+            with self.asked() as model:
+                found = samples(model, self.tokenizer, names, self.recipe.sample_tokens, self.recipe.seed)
+            for name, text in found.items():
                 self.say(f"  {name}: {text}")
 
     @staticmethod
@@ -115,12 +116,10 @@ class HeldoutWatch(RunWatch):
 def samples(model: Any, tokenizer: Any, names: list[str], tokens: int, seed: int) -> dict[str, str]:
     """Modality -> a drawn continuation of its beginning. The state of the random numbers is as before afterwards.
 
-    Under ZeRO-3 every rank must call this.
+    `model` is not to be training. Under ZeRO-3 every rank must call this.
     """
     from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
-    was_training = model.training
-    model.eval()
     found = {}
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -140,5 +139,4 @@ def samples(model: Any, tokenizer: Any, names: list[str], tokens: int, seed: int
                 synced_gpus=is_deepspeed_zero3_enabled(),
             )
             found[name] = " ".join(tokenizer.decode(out[0, len(start) :], skip_special_tokens=False).split())
-    model.train(was_training)
     return found

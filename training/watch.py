@@ -1,5 +1,7 @@
 """What is seen of a run while it trains: the bar and the lines of loss, the same in both stages."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,17 @@ class RunWatch(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
+
+    @contextmanager
+    def asked(self) -> Iterator[Any]:
+        """The model to write answers with, in the middle of training: without dropout, in the run's
+        precision. Its forward alone has that by itself; `generate` of an adapter goes around it."""
+        model = self.trainer.model
+        was_training = model.training
+        model.eval()
+        with self.trainer.accelerator.autocast():
+            yield model
+        model.train(was_training)
 
     def best(self, state: Any) -> Path | None:
         """The folder of weights that are better than the last; None where there are none."""

@@ -83,11 +83,8 @@ class DevWatch(RunWatch):
         self.say(f"step {state.global_step}: dev loss {mean:.4f}")
 
     def _measure_metric(self, state: Any) -> None:
-        model = self.trainer.model
-        was_training = model.training
-        model.eval()
-        found = metric_of_tasks(model, self.tokenizer, self.scored, self.primary)
-        model.train(was_training)
+        with self.asked() as model:
+            found = metric_of_tasks(model, self.tokenizer, self.scored, self.primary)
         mean = sum(_upwards(self.primary[task], figure) for task, figure in found.items()) / len(found)
         state.log_history.append({"step": state.global_step, "eval_metric": round(mean, 6), "eval_metric_of": found})
         each = ", ".join(f"{task} {self.primary[task]} {figure:.3f}" for task, figure in found.items())

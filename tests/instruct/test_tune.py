@@ -33,7 +33,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "lora-new-rows": {"rows": "new"},
     "lora-all-rows": {"rows": "all", "packing": True, "micro_batch": 2, "steps": 12},
     "dora": {"train": "dora", "loss_per": "record"},
-    "bf16": {"precision": "bf16", "rows": "all"},
+    "bf16": {"precision": "bf16", "rows": "all", "metric_every": 10},
     "qlora": {"train": "qlora", "rows": "all", "precision": "bf16", "steps": 9},
     "all": {"train": "all", "rows": "all", "learning_rate": 3e-3, "loss_per": "task"},
     "all-new-rows": {"train": "all", "rows": "new", "learning_rate": 3e-3},

@@ -171,9 +171,10 @@ def test_every_source_of_packed_shards_is_measured(nursery, make_recipe, corpus,
     assert "| dna/rich.fa | " in (tmp_path / "model" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("deepspeed", ["zero2", None])
-def test_bf16_trains(nursery, make_recipe, tmp_path, deepspeed):
-    done = nursery.run(make_recipe(tmp_path / "model", precision="bf16", steps=10, deepspeed=deepspeed))
+@pytest.mark.parametrize("way", [{"deepspeed": "zero2"}, {}, {"train": "lora", "rows": "all"}])
+def test_bf16_trains(nursery, make_recipe, tmp_path, way):
+    recipe = {"precision": "bf16", "steps": 10, "deepspeed": None, "sample_tokens": 4}
+    done = nursery.run(make_recipe(tmp_path / "model", **recipe | way))
     assert done.codes == [0], done.text[-3000:]
     found = losses(tmp_path / "model")
     assert found[-1] < found[0] - 0.5
