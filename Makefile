@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 DATA ?= ../shared/data
-TASK ?= gue/prom_core_all gue/prom_300_tata gue/tf_0 gue/mouse_3 lucaone_type/ncrnafam_nrc lucaone_type/protstab_tape
+TASK ?= gue/prom_300_tata gue/splice gue/prom_core_all gue/tf_0 lucaone_type/ncrnafam_nrc gue/mouse_3 \
+  lucaone_type/protstab_tape gue/tf_3 gue/emp_H3
+SEEDS ?= 0 1 2
 
 .PHONY: quickstart test results torture lint venv clean test-%
 
@@ -16,11 +18,13 @@ test: venv ## the test suite
 test-%: venv ## the tests of one room: make test-tokenizer
 	$(BIN)/python -m pytest tests/$*
 
-results: venv ## real tasks from scratch and one table of them: make results TASK=gue/tf_0 DATA=../shared/data
-	for task in $(TASK); do \
-	  $(BIN)/llama-gene quickstart --recipe configs/recipes/real-task.yaml --data $(DATA) names.card=$$task out=runs/results/$$task || exit 1; \
-	done
-	$(BIN)/llama-gene eval leaderboard $(TASK:%=runs/results/%/metrics.json) --out runs/results/leaderboard --overwrite
+results: venv ## real tasks from scratch and one table of them: make results TASK=gue/tf_0 SEEDS=0
+	for seed in $(SEEDS); do for task in $(TASK); do \
+	  $(BIN)/llama-gene quickstart --recipe configs/recipes/real-task.yaml --data $(DATA) task=$$task seed=$$seed \
+	    --out runs/results/$$task/$$seed || exit 1; \
+	done; done
+	$(BIN)/llama-gene eval leaderboard $(foreach task,$(TASK),$(SEEDS:%=runs/results/$(task)/%/metrics.json)) \
+	  --out runs/results/leaderboard --overwrite
 
 torture: venv ## every long command, killed twenty times at random moments, and its inputs damaged
 	LLAMA_GENE_KILLS=20 $(BIN)/python -m pytest tests/test_kills.py tests/test_edges.py

@@ -14,9 +14,9 @@ from typing import Any
 
 from artefacts.children import run_child
 from artefacts.command import STEP, Parser, Verb
-from artefacts.errors import UserError, at
+from artefacts.errors import UserError
 from artefacts.owner import owned
-from artefacts.recipe import Recipe, apply_override, dump, read_yaml, validate
+from artefacts.recipe import Recipe, dump, read_plain, validate
 from artefacts.steps import Step, run_steps
 from configs import CONFIGS
 
@@ -37,6 +37,8 @@ class Command(Recipe):
 class Pipeline(Recipe):
     """A named list of steps."""
 
+    VARIANT = ("task", "tasks")
+
     title: str
     out: Path
     seed: int = 0
@@ -46,6 +48,10 @@ class Pipeline(Recipe):
     """More to fill in, by the recipe's own names."""
     steps: dict[str, Command]
     """Name -> step, run in this order. `read` has put the runs of `each` in its place."""
+    task: str | None = None
+    """Run one of `tasks`."""
+    tasks: dict[str, dict[str, Any]] = {}
+    """Name -> changes to this recipe, sections merged into sections."""
 
 
 def main(argv: list[str], verb: Callable[[str], Verb[Any]]) -> None:
@@ -80,12 +86,7 @@ def read(path: Path, overrides: list[str], verb: Callable[[str], Verb[Any]]) -> 
     Raises:
         UserError: unknown command, unknown key of a step (nearest named, with its line), missing --data.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such recipe; recipes that ship with the project are under configs/recipes/")
-    values, lines = read_yaml(path.read_bytes(), str(path))
-    origin = {keys: at(path, line) for keys, line in lines.items()}
-    for override in overrides:
-        origin[apply_override(values, override)] = f"override {override!r}"
+    values, origin = read_plain(Pipeline, path, overrides)
     pipeline = validate(Pipeline, values, origin, str(path))
     fill = {**pipeline.names, "out": str(pipeline.out), "seed": pipeline.seed, "data": str(pipeline.data)}
     if pipeline.data is None and "{data}" in json.dumps(values):

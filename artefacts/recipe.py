@@ -56,24 +56,32 @@ def load(kind: type[R], path: str | Path | None, overrides: Sequence[str] = ()) 
     Raises:
         UserError: missing or malformed file, unknown key (nearest named), wrong type, failed cross-check.
     """
-    text: str | bytes = ""
-    source = "command line"
-    if path is not None:
-        source = str(path)
-        if not Path(path).is_file():
-            raise UserError(f"{path}: no such recipe. Recipes that ship with the project are under configs/.")
-        text = Path(path).read_bytes()
-    values, lines = read_yaml(text, source)
-    origin: dict[tuple[str, ...], str] = {keys: at(source, line) for keys, line in lines.items()}
-    for override in overrides:
-        keys = apply_override(values, override)
-        origin[keys] = f"override {override!r}"
+    values, origin = read_plain(kind, path, overrides)
+    return validate(kind, values, origin, "command line" if path is None else str(path))
+
+
+def read_plain(
+    kind: type[Recipe], path: str | Path | None, overrides: Sequence[str]
+) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """A recipe's plain values, overrides and variant put in; and where each key path was written.
+
+    Raises:
+        UserError: missing or malformed file, malformed override, no such variant.
+    """
+    if path is not None and not Path(path).is_file():
+        raise UserError(f"{path}: no such recipe. Recipes that ship with the project are under configs/.")
+    source = "command line" if path is None else str(path)
+    values, lines = read_yaml("" if path is None else Path(path).read_bytes(), source)
+    origin = {keys: at(source, line) for keys, line in lines.items()}
+    given = {apply_override(values, override): f"override {override!r}" for override in overrides}
     if kind.VARIANT is not None and values.get(kind.VARIANT[0]) is not None:
+        chosen = (kind.VARIANT[1], values[kind.VARIANT[0]])
         values = with_variant(values, *kind.VARIANT)
+        origin |= {keys[2:]: place for keys, place in origin.items() if keys[:2] == chosen}
         for override in overrides:
             if override.partition("=")[0].partition(".")[0] not in kind.VARIANT:
                 apply_override(values, override)
-    return validate(kind, values, origin, source)
+    return values, origin | given
 
 
 def with_variant(values: dict[str, Any], chooses: str, holds: str) -> dict[str, Any]:

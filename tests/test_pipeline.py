@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import llama_gene
 from artefacts.errors import UserError
@@ -22,7 +23,12 @@ from configs import CONFIGS
 from data_convert.tasks.cards import load_card
 from pipeline import main, read
 
-RECIPES = sorted((CONFIGS / "recipes").glob("*.yaml"))
+RECIPES = [
+    pytest.param(path, [f"task={task}"] if task else [], id=f"{path.stem} {task}".strip())
+    for path in sorted((CONFIGS / "recipes").glob("*.yaml"))
+    for task in yaml.safe_load(path.read_text(encoding="utf-8")).get("tasks", [""])
+]
+"""Shipped recipes, each with every task that it knows."""
 
 SMALL = """\
 title: Three small steps
@@ -76,10 +82,10 @@ def go(capfd: pytest.CaptureFixture[str], path: Path, *arguments: str) -> tuple[
     return code, steps
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_shipped_recipe_is_valid_in_all_its_steps(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "task"), RECIPES)
+def test_every_shipped_recipe_is_valid_in_all_its_steps(path: Path, task: list[str], tmp_path: Path) -> None:
     overrides = [f"data={tmp_path}"] if "{data}" in path.read_text(encoding="utf-8") else []
-    pipeline, recipes = read(path, [*overrides, "seed=5", f"out={tmp_path / 'run'}"], llama_gene.verb)
+    pipeline, recipes = read(path, [*task, *overrides, "seed=5", f"out={tmp_path / 'run'}"], llama_gene.verb)
     assert recipes.keys() == pipeline.steps.keys()
     for name, recipe in recipes.items():
         assert str(recipe.out).startswith(str(tmp_path / "run")), name  # type: ignore[attr-defined]
@@ -89,10 +95,10 @@ def test_every_shipped_recipe_is_valid_in_all_its_steps(path: Path, tmp_path: Pa
     assert len(set(outputs)) == len(outputs)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_steps_read_only_what_earlier_steps_write(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "task"), RECIPES)
+def test_steps_read_only_what_earlier_steps_write(path: Path, task: list[str], tmp_path: Path) -> None:
     """A path below {out} that no earlier step makes would stop a run of minutes in its middle."""
-    pipeline, recipes = read(path, [f"data={tmp_path}"], llama_gene.verb)
+    pipeline, recipes = read(path, [*task, f"data={tmp_path}"], llama_gene.verb)
     made: list[str] = []
     for name, recipe in recipes.items():
         values = recipe.model_dump(mode="json")
@@ -102,10 +108,10 @@ def test_steps_read_only_what_earlier_steps_write(path: Path, tmp_path: Path) ->
         made.append(values["out"])
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_what_is_scored_was_predicted_from_the_records_it_is_scored_on(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "task"), RECIPES)
+def test_what_is_scored_was_predicted_from_the_records_it_is_scored_on(path: Path, task: list[str], tmp_path: Path) -> None:
     """`eval score` refuses other records, and says so only once everything before it has run."""
-    _, found = read(path, [f"data={tmp_path}"], llama_gene.verb)
+    _, found = read(path, [*task, f"data={tmp_path}"], llama_gene.verb)
     recipes = [recipe.model_dump(mode="json") for recipe in found.values()]
     made_from = {recipe["out"]: recipe.get("records") for recipe in recipes}
     scored = [recipe for recipe in recipes if "predictions" in recipe and "records" in recipe and "metrics" not in recipe]
@@ -130,6 +136,35 @@ def test_each_and_names_fill_a_step_in_once_for_every_entry(tmp_path: Path) -> N
     path.write_text(path.read_text("utf-8").replace("six", "three"), "utf-8")
     with pytest.raises(UserError, match="two steps are called many_three"):
         read(path, [], llama_gene.verb)
+
+
+def test_a_task_is_changes_to_the_recipe_and_overrides_go_over_it(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.yaml"
+    path.write_text(
+        f"""title: t
+out: {tmp_path}
+names: {{k: 3}}
+task: six
+tasks:
+  six: {{names: {{k: 6}}}}
+  pairs:
+    steps:
+      only:
+        recipe: {{k: 2, wrong: 1}}
+steps:
+  only:
+    run: tokenizer train
+    recipe: {{alphabet: dna, pieces: kmers, k: "{{k}}", out: "{{out}}/x.json"}}
+""",
+        "utf-8",
+    )
+    for overrides, k in (([], 6), (["names.k=4"], 4), (["task=null"], 3), (["task=six", "steps.only.recipe.k=5"], 5)):
+        _, recipes = read(path, overrides, llama_gene.verb)
+        assert recipes["only"].model_dump()["k"] == k, overrides
+    with pytest.raises(UserError, match=r"tasks.yaml:10: unknown key 'wrong'"):
+        read(path, ["task=pairs"], llama_gene.verb)
+    with pytest.raises(UserError, match="task 'seven' is not in the recipe; known: six, pairs"):
+        read(path, ["task=seven"], llama_gene.verb)
 
 
 @pytest.mark.parametrize(
