@@ -7,7 +7,7 @@ TASK ?= gue/prom_300_tata gue/splice gue/prom_core_all gue/tf_0 lucaone_type/ncr
   lucaone_type/protstab_tape gue/tf_3 gue/emp_H3
 SEEDS ?= 0 1 2
 
-.PHONY: quickstart test results torture lint venv clean test-%
+.PHONY: quickstart test results torture sbom lint venv clean test-%
 
 quickstart: venv ## the whole way through on the simulated organism; ends with a report
 	$(BIN)/llama-gene quickstart
@@ -27,7 +27,14 @@ results: venv ## real tasks from scratch and one table of them: make results TAS
 	  --out runs/results/leaderboard --overwrite
 
 torture: venv ## every long command, killed twenty times at random moments, and its inputs damaged
-	LLAMA_GENE_KILLS=20 $(BIN)/python -m pytest tests/test_kills.py tests/test_edges.py
+	LLAMA_GENE_KILLS=20 $(BIN)/python -m pytest tests/robustness
+
+sbom: venv ## the installed packages with their licences (CycloneDX), and known vulnerabilities where an index can be reached
+	$(PYTHON) -m venv runs/sbom
+	runs/sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom pip-audit
+	runs/sbom/bin/cyclonedx-py environment --output-file runs/sbom.json $(BIN)/python
+	runs/sbom/bin/pip-audit --progress-spinner off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+	  || echo "pip-audit: vulnerabilities above, or no index to ask"
 
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .

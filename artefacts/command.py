@@ -267,20 +267,32 @@ def guarded(work: Callable[[], Any]) -> int:
         except Exception as error:
             if (why := of_the_system(error)) is None:
                 raise
-            print(f"error: {getattr(error, 'filename', None) or 'output'}: {why}; no half-written output was left behind", file=sys.stderr)
+            print(f"error: {why}; no half-written output was left behind", file=sys.stderr)
             return 1
     return 0
 
 
+NO_MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory|can't start new thread|std::bad_alloc")
+
+
 def of_the_system(error: Exception) -> str | None:
-    """What is wrong with the disk or a file (full, read-only, forbidden, gone), in words; None where the exception is a bug of ours."""
+    """What is wrong with memory, the disk or a file (full, read-only, forbidden, gone), in words; None where the exception is
+    a bug of ours."""
+    said = str(error)
+    if isinstance(error, MemoryError) or NO_MEMORY.search(said):
+        asked = re.search(r"allocate (\d[\d.]* ?\w+)", said)
+        return (
+            f"out of memory{f' ({asked[1]} more were asked for)' if asked else ''}; take smaller batches or blocks, fewer workers, or a "
+            "larger machine"
+        )
+    place = getattr(error, "filename", None) or "output"
     if isinstance(error, OSError):
-        return error.strerror if error.filename is not None or error.errno in FULL else None
+        return f"{place}: {error.strerror}" if error.filename is not None or error.errno in FULL else None
     # libraries raise their own types: safetensors and tokenizers give the number in words, torch.save not even that
-    if words := re.search(r"\(os error (\d+)\)", str(error)):
-        return os.strerror(int(words[1]))
-    torch_writer = re.search(r"PytorchStreamWriter failed writing|inline_container.*unexpected pos", str(error))
-    return "cannot be written to its end; is the disk full?" if torch_writer else None
+    if words := re.search(r"\(os error (\d+)\)", said):
+        return f"{place}: {os.strerror(int(words[1]))}"
+    torch_writer = re.search(r"PytorchStreamWriter failed writing|inline_container.*unexpected pos", said)
+    return f"{place}: cannot be written to its end; is the disk full?" if torch_writer else None
 
 
 def run_rank(prog: str, verb: Verb[R], argv: Sequence[str] | None = None) -> int:

@@ -26,6 +26,8 @@ from artefacts.errors import UserError
 from artefacts.owner import State, check_unchanged, noted, owned, place_of, state_of
 
 MANIFEST = "manifest.json"
+OF_MODELS = ("config.json", "adapter_config.json", "head.json")
+"""A folder with one of these holds weights, whose hashes its manifest notes."""
 PACKAGES = (
     "torch",
     "transformers",
@@ -217,8 +219,24 @@ def sound(folder: Path) -> bool:
     return wrong is None
 
 
+def check_weights_intact(*files: Path) -> None:
+    """Refuse weights whose bytes are no longer those that their folder's manifest notes: a flipped bit
+    opens, and answers otherwise. Files that no manifest of ours notes pass. Raises UserError."""
+    for file in files:
+        manifest = file.parent / MANIFEST
+        weights = (read_noted(manifest) or {}).get("weights")
+        noted = weights.get(file.name) if isinstance(weights, dict) else None
+        if noted is not None and _hashes(file.parent, [file.name])[1] != [noted]:
+            raise UserError(
+                f"{file}: not the weights that {manifest} notes: damaged, or changed since; make or copy the "
+                "folder again, or take `weights` out of its manifest if this was meant"
+            )
+
+
 def _hashes(folder: Path, names: Iterable[str] | None = None) -> tuple[list[str], list[str]]:
-    names = sorted(names or (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()))
+    if names is None:
+        names = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    names = sorted(names)
 
     def digest(name: str) -> str:
         with (folder / name).open("rb") as handle:
@@ -236,8 +254,10 @@ def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, s
         target: a folder, which gets a `manifest.json`, or a single file, which gets a `<file>.manifest.json` beside it.
         inputs: name -> fingerprint of each input artefact (see `fingerprint`).
         counts: ledgers and totals.
+
+    Of a model's folder the hash of each file of weights is noted too (`check_weights_intact`).
     """
-    document = {
+    document: dict[str, Any] = {
         "stage": stage,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": git_commit(),
@@ -247,6 +267,9 @@ def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, s
         "counts": counts,
         **extra,
     }
+    if any((target / name).is_file() for name in OF_MODELS):
+        names = [path.name for path in target.glob("*.safetensors")]
+        document["weights"] = dict(zip(*_hashes(target, names), strict=True))
     with new_file(manifest_path(target), overwrite=True) as path:
         path.write_text(json.dumps(document, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 

@@ -60,9 +60,7 @@ def load(kind: type[R], path: str | Path | None, overrides: Sequence[str] = ()) 
     return validate(kind, values, origin, "command line" if path is None else str(path))
 
 
-def read_plain(
-    kind: type[Recipe], path: str | Path | None, overrides: Sequence[str]
-) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+def read_plain(kind: type[Recipe], path: str | Path | None, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
     """A recipe's plain values, overrides and variant put in; and where each key path was written.
 
     Raises:

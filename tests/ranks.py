@@ -69,16 +69,19 @@ class Nursery:
         codes = json.loads(self.process.stdout.readline())
         return Done(codes, log.read_text(encoding="utf-8", errors="replace"))
 
-    def call(self, argv: list[str], log: Path, after: float | None = None, largest: int | None = None) -> tuple[int, float]:
+    def call(
+        self, argv: list[str], log: Path, after: float | None = None, largest: int | None = None, memory: int | None = None
+    ) -> tuple[int, float]:
         """Give a `llama-gene` command; returns its exit code and how long it took.
 
         Args:
             after: seconds until it is killed by SIGKILL.
             largest: bytes that a file of it may have, as where the disk is full.
+            memory: bytes of addresses that it may take beyond those it begins with.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"argv": argv, "log": str(log), "after": after, "largest": largest}) + "\n")
+        self.process.stdin.write(json.dumps({"argv": argv, "log": str(log), "after": after, "largest": largest, "memory": memory}) + "\n")
         code, seconds = json.loads(self.process.stdout.readline())
         return code, seconds
 
@@ -237,6 +240,9 @@ def command(job: dict[str, Any]) -> tuple[int, float]:
 
             if job["largest"] is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest"], job["largest"]))
+            if job["memory"] is not None:
+                taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+                resource.setrlimit(resource.RLIMIT_AS, (taken + job["memory"], taken + job["memory"]))
             code = llama_gene.main(job["argv"])
         except BaseException:
             import traceback

@@ -84,9 +84,11 @@ class Runs:
         """The command, without its output."""
         return shlex.split(COMMANDS[name].replace("@/", f"{self.folder}/"))
 
-    def call(self, name: str, after: float | None = None, largest: int | None = None) -> tuple[int, float]:
+    def call(self, name: str, after: float | None = None, **limits: int) -> tuple[int, float]:
+        """Exit code and seconds. `limits`: see `Nursery.call`."""
         (self.folder / f"{name}.log").unlink(missing_ok=True)
-        return self.nursery.call([*self.words(name), "--out", str(self.folder / name)], self.folder / f"{name}.log", after, largest)
+        command = [*self.words(name), "--out", str(self.folder / name)]
+        return self.nursery.call(command, self.folder / f"{name}.log", after, **limits)
 
     def make(self, name: str) -> None:
         for earlier in list(COMMANDS)[: list(COMMANDS).index(name) + 1]:

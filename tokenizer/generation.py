@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError
+from artefacts.folder import check_weights_intact
 
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 NO_SETTINGS = ("transformers_version", "_from_model_config")
@@ -53,8 +54,10 @@ def load_whole(kind: Any, name: str | Path, *, of: str = "its config.json", free
         free: words in the names of weights that may be missing.
 
     Raises:
-        UserError: the names of weights that are missing, left over or of another shape. What else `from_pretrained` raises.
+        UserError: the names of weights that are missing, left over or of another shape; weights that are not those that the
+            folder's manifest notes. What else `from_pretrained` raises.
     """
+    check_weights_intact(*Path(name).glob("*.safetensors"))
     with quiet():
         # other shapes are let through to be named
         model, found = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **options)

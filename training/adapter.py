@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError
+from artefacts.folder import check_weights_intact
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -26,6 +27,7 @@ def add_adapter(model: Any, adapter: Path, base: Path | str) -> Any:
     path = adapter / WEIGHTS
     if not path.is_file():
         raise UserError(f"{path}: no such file; pickled adapters are not read, save this one again as safetensors")
+    check_weights_intact(path)
     misfit = f"{adapter}: does not fit {base}, so it was trained on another base"
     try:
         with safe_open(path, "pt") as tensors:

@@ -6,10 +6,10 @@ safe: an interrupted run goes on behind it and ends with the very bytes of an un
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from tqdm import tqdm
@@ -56,6 +56,9 @@ class BatchRecipe(Recipe):
     batch_tokens: int = Field(8192, ge=1)
     max_new_tokens: int = Field(48, ge=1)
     """Of answers in words."""
+    formulas: Literal["keep", "prefix"] = "keep"
+    """prefix: a cell that a spreadsheet would run (it begins with = + - @, a tab or a carriage return, and
+    is no number) gets an apostrophe in front. Ids and answers are a stranger's text."""
 
 
 def predict(recipe: BatchRecipe, *, overwrite: bool = False) -> None:
@@ -79,6 +82,7 @@ def predict(recipe: BatchRecipe, *, overwrite: bool = False) -> None:
             raise UserError(f"task {card.id}: a {card.kind} task has no temperature; leave temperatures out")
         temperature = inputs["temperature"] = temperature_of(recipe.temperatures, card.id, recipe.model)
     task = Task(card, recipe, rows.two_ids, Session(recipe.model), temperature)
+    cells = harmless if recipe.formulas == "prefix" else list
     written = 0
     with (
         work_on(recipe.out, {**settings, "card": card.model_dump(mode="json"), **inputs}, overwrite=overwrite) as work,
@@ -90,7 +94,7 @@ def predict(recipe: BatchRecipe, *, overwrite: bool = False) -> None:
             table.writerow(task.header)
             samples = task.fitting(rows)
             for lines in work.each(iter(lambda: list(islice(samples, recipe.group_rows)), []), task.predict):
-                table.writerows(lines)
+                table.writerows(map(cells, lines))
                 written += len(lines)
                 progress.update(len(lines))
         if not rows.ledger.written:
@@ -98,11 +102,25 @@ def predict(recipe: BatchRecipe, *, overwrite: bool = False) -> None:
                 f"{recipe.files[0]}: not one row fits the model ({', '.join(rows.ledger.reasons)}); take one with a longer context"
             )
         work.check_rows(written, rows.ledger.written)
-        rejected = write_rejected(recipe.out, ("where", "id", "reason"), rows.rejected)
+        rejected = write_rejected(recipe.out, ("where", "id", "reason"), [cells(row) for row in rows.rejected])
         say_read(", ".join(map(str, recipe.files)), rows.ledger.as_dict(), rejected_path(recipe.out))
         # before the table: whoever finds that finds how it came to be
         counts = {"rows": rows.ledger.as_dict()}
         write_manifest(recipe.out, "prediction", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts, rejected=rejected)
+
+
+def harmless(row: Iterable[Any]) -> list[Any]:
+    """The cells of a row, an apostrophe before those that a spreadsheet would take for a formula (OWASP, CSV injection)."""
+    return [f"'{cell}" if str(cell).startswith(("=", "+", "-", "@", "\t", "\r")) and not is_number(cell) else cell for cell in row]
+
+
+def is_number(cell: Any) -> bool:
+    """Whether a cell reads as one number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def card_of(recipe: BatchRecipe) -> TaskCard:

@@ -79,6 +79,18 @@ def test_a_table_of_two_classes(extended_folder: Path, tmp_path: Path, expected:
     assert manifest["counts"]["rows"] == {"read": 9, "written": 9, "rejected": 0, "reasons": {}, "examples": {}}
 
 
+def test_what_a_spreadsheet_would_run_gets_an_apostrophe_where_asked(extended_folder: Path, tmp_path: Path) -> None:
+    names = ["=1+1", "+cmd|' /C calc'!A0", "@sum(a)", "-2.5", "-x", "plain", "1e-3"]
+    rows = [f'"{name}",{letters(number)}' for number, name in enumerate(names)] + ["=bad,ACGT!!"]
+    file = write(tmp_path / "in.csv", "id,sequence", rows)
+    kept = run(extended_folder, tmp_path / "kept.csv", file, "sim/promoter", max_broken=0.5)
+    assert [row["seq_id"] for row in kept] == names
+    safe = run(extended_folder, tmp_path / "safe.csv", file, "sim/promoter", max_broken=0.5, formulas="prefix")
+    assert [row["seq_id"] for row in safe] == ["'=1+1", "'+cmd|' /C calc'!A0", "'@sum(a)", "-2.5", "'-x", "plain", "1e-3"]
+    assert [{**row, "seq_id": ""} for row in safe] == [{**row, "seq_id": ""} for row in kept]
+    assert [read(tmp_path / f"{name}.rejected.csv")[0]["id"] for name in ("kept", "safe")] == ["=bad", "'=bad"]
+
+
 def test_lucaones_columns_fasta_and_the_likeliest_labels(extended_folder: Path, tmp_path: Path, expected: Any) -> None:
     table = write(tmp_path / "in.csv", "seq_id,seq_type,seq", [f"r{number},gene,{letters(number, 80).lower()}" for number in range(3)])
     fasta = tmp_path / "in.fa"

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from artefacts.errors import UserError
+from artefacts.folder import check_weights_intact
 from eval.baselines.lucaone.config import ONLY, LucaOneConfig
 from eval.baselines.lucaone.heads import LucaOneForMaskedLM
 from eval.baselines.lucaone.model import LucaOneModel, LucaOnePreTrainedModel
@@ -72,6 +73,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: cut short, damaged, or with objects that are no tensors.
     """
+    check_weights_intact(path)
     try:
         found: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:

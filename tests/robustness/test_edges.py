@@ -16,6 +16,7 @@ import pytest
 from whole_way import COMMANDS, KILLS, Runs
 
 import llama_gene
+from artefacts.command import guarded
 from artefacts.inputs import broken_input
 
 CANNOT_BE = [
@@ -70,21 +71,27 @@ def test_any_name_that_can_be_is_taken(runs: Runs, tmp_path: Path, capsys: pytes
         assert place.exists()
 
 
-@pytest.mark.parametrize("largest", [8_000, 40_000])
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_full_disk_is_one_line_and_no_half_output(runs: Runs, name: str, largest: int) -> None:
+NO_TORCH = ("organism", "records")
+"""Commands that little memory is tried on. Threads of other libraries wait or try for ever where they cannot start."""
+LIMITS = [(name, {"largest": size}) for name in COMMANDS for size in (8_000, 40_000)]
+LIMITS += [(name, {"memory": size << 20}) for name in NO_TORCH for size in (1, 8)]
+
+
+@pytest.mark.parametrize(("name", "limit"), LIMITS, ids=str)
+def test_a_full_disk_or_memory_is_one_line_and_no_half_output(runs: Runs, name: str, limit: dict[str, int]) -> None:
     runs.make(name)
     aside = runs.folder / "aside"
     aside.mkdir()
     for path in runs.outputs(name):
         shutil.move(path, aside)
     try:
-        code, _ = runs.call(name, largest=largest)
+        code, _ = runs.call(name, **limit)
         told, left = runs.told(name), [path.name for path in runs.outputs(name) if not path.name.endswith((".checkpoints", ".partial"))]
-        assert "Traceback" not in told
+        assert "Traceback" not in told, told
         if code != 0:
+            words = "out of memory" if "memory" in limit else "(too large|the disk full|make room)"
             assert code in (1, 2), told
-            assert re.search(r"^error: .*(too large|the disk full|make room)", told, re.MULTILINE), told
+            assert re.search(rf"^error: .*{words}", told, re.MULTILINE), told
             assert left == [] or name in ADDING  # whose finished rows stay
     finally:
         for path in runs.outputs(name):
@@ -92,6 +99,27 @@ def test_a_full_disk_is_one_line_and_no_half_output(runs: Runs, name: str, large
         for path in aside.iterdir():
             shutil.move(path, runs.folder)
         aside.rmdir()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes."
+        ),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.1 GiB"),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError("can't start new thread"),
+    ],
+    ids=str,
+)
+def test_no_memory_is_one_line_whoever_says_so(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise error
+
+    assert guarded(work) == 1
+    assert capsys.readouterr().err.startswith("error: out of memory")
 
 
 def damaged(path: Path) -> Iterator[bytes]:
