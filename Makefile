@@ -5,7 +5,7 @@ BIN := .venv/bin
 DATA ?= ../shared/data
 TASK ?= gue/prom_core_all gue/prom_300_tata gue/tf_0 gue/mouse_3 lucaone_type/ncrnafam_nrc lucaone_type/protstab_tape
 
-.PHONY: quickstart test results torture lint venv clean test-%
+.PHONY: quickstart test results torture gpu lint venv clean test-%
 
 quickstart: venv ## the whole way through on the simulated organism; ends with a report
 	$(BIN)/llama-gene quickstart
@@ -24,6 +24,9 @@ results: venv ## real tasks from scratch and one table of them: make results TAS
 
 torture: venv ## every long command, killed twenty times at random moments, and its inputs damaged
 	LLAMA_GENE_KILLS=20 $(BIN)/python -m pytest tests/test_kills.py tests/test_edges.py
+
+gpu: venv ## what nobody can check without a GPU, in eight minutes on one (docs/gpu.md); make gpu SMOKE=1 tries it on a CPU
+	$(BIN)/python benchmarks/gpu.py $(if $(SMOKE),--smoke --out runs/gpu-smoke)
 
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .
