@@ -7,7 +7,7 @@ TASK ?= gue/prom_300_tata gue/splice gue/prom_core_all gue/tf_0 lucaone_type/ncr
   lucaone_type/protstab_tape gue/tf_3 gue/emp_H3
 SEEDS ?= 0 1 2
 
-.PHONY: quickstart test results torture sbom lint venv clean test-%
+.PHONY: quickstart test results torture gpu sbom lint venv clean test-%
 
 quickstart: venv ## the whole way through on the simulated organism; ends with a report
 	$(BIN)/llama-gene quickstart
@@ -35,6 +35,9 @@ sbom: venv ## the installed packages with their licences (CycloneDX), and known 
 	runs/sbom/bin/cyclonedx-py environment --output-file runs/sbom.json $(BIN)/python
 	runs/sbom/bin/pip-audit --progress-spinner off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
 	  || echo "pip-audit: vulnerabilities above, or no index to ask"
+
+gpu: venv ## what nobody can check without a GPU, in eight minutes on one (docs/gpu.md); make gpu SMOKE=1 tries it on a CPU
+	$(BIN)/python benchmarks/gpu.py $(if $(SMOKE),--smoke --out runs/gpu-smoke)
 
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .

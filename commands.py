@@ -18,13 +18,14 @@ def _tasks(recipe: Any, overwrite: bool) -> None:
 
 
 def _trained(module: str, place: str, recipe: Any, overwrite: bool, **found: Any) -> None:
-    """In this process, or under the DeepSpeed launcher."""
+    """In this process, or as ranks under a launcher."""
     from training.launch import deepspeed_config, launch_recipe
 
-    if recipe.deepspeed is None:
+    if not recipe.launched:
         called(place)(recipe, overwrite=overwrite, **found)
     else:
-        deepspeed_config(recipe.deepspeed)
+        if recipe.deepspeed is not None:
+            deepspeed_config(recipe.deepspeed)
         launch_recipe(module, recipe, overwrite, recipe.ranks)
 
 

@@ -14,13 +14,11 @@ from pretrain.bits import count_parts, english_blocks, name_sources
 from pretrain.order import BlockOrder, OrderedBlocks, columns, unlearnt_ids
 from pretrain.recipe import PretrainRecipe
 from pretrain.trainer import GeneTrainer
-from pretrain.universal import BY_RANKS, AfterUniversal, is_universal
 from pretrain.watch import HeldoutWatch
 from tokenizer.private import letterless
 from training import run as training_run
-from training.checkpoints import check_run, read_run, world_size
+from training.checkpoints import world_size
 from training.estimate import checkpoint_bytes, sizes_of
-from training.launch import deepspeed_config
 from training.model import size
 from training.model_readme import BITS, as_yaml, bits_rows, table, write_readme
 from training.run import Job
@@ -78,16 +76,6 @@ class PretrainJob(Job):
         self.watch = HeldoutWatch(recipe, self.heldout, letterless(self.tokenizer.added_tokens_decoder), self.tokenizer)
         blocks = ", ".join(f"{count:,} blocks of {name}" for name, count in self.order.quota.items())
         self.summary = f"an epoch: {blocks}\none training block, [tokens without loss] in brackets:"
-
-    def check_checkpoint(self, checkpoint: Path, run: dict[str, Any]) -> None:
-        """As every run; a universal checkpoint goes on with another number of ranks, which DeepSpeed has to know."""
-        universal = is_universal(checkpoint) and read_run(checkpoint)["run"]["ranks"] != self.ranks
-        remedy = f"run `python -m pretrain.universal {checkpoint}`, which makes the number free; "
-        check_run(checkpoint, run, BY_RANKS if universal else (), remedy)
-        if universal and self.recipe.deepspeed is not None:
-            config = json.loads(deepspeed_config(self.recipe.deepspeed).read_text(encoding="utf-8"))
-            self.more_arguments["deepspeed"] = {**config, "checkpoint": {"load_universal": True}}
-            self.callbacks.append(AfterUniversal())
 
     def write(self, folder: Path, trainer: Any) -> dict[str, Any]:
         """losses.json and README.md."""

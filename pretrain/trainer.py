@@ -91,9 +91,6 @@ class GeneTrainer(RunTrainer, Trainer):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.guard = Guard(self.recipe.spikes)
-        self.adam: GuardedAdamW | None = None
-        self.decays: list[float] = []
-        """Weight decay of its groups."""
         self._losses: list[Any] = []  # of this step's forward passes
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
@@ -112,7 +109,6 @@ class GeneTrainer(RunTrainer, Trainer):
             dist.all_reduce(total)
         lately = (line["loss"] for line in reversed(self.state.log_history) if "loss" in line and self._alike(int(line["step"])))
         before = list(islice(lately, self.recipe.spikes.window))[::-1]
-        assert self.adam is not None
         self.adam.skip = self.guard.judge(float(total), before, self.state.global_step + 1)
         if self.adam.skip and self.is_world_process_zero():
             print(f"step {self.state.global_step + 1}: loss {float(total):.3f} is a spike; the step is skipped", flush=True)
@@ -129,15 +125,13 @@ class GeneTrainer(RunTrainer, Trainer):
         """AdamW of our groups; fused where it runs."""
         if self.optimizer is None:
             decayed = set(self.get_decay_parameter_names(self.model))  # type: ignore[arg-type]
-            self.adam = GuardedAdamW(
+            self.optimizer = GuardedAdamW(
                 parameter_groups(self.model, self.recipe, sorted(decayed)),
                 betas=(self.args.adam_beta1, self.args.adam_beta2),
                 eps=self.args.adam_epsilon,
                 fused=True,
             )
-            self.decays = [group["weight_decay"] for group in self.adam.param_groups]
-            self.optimizer = self.adam
-        return self.optimizer
+        return super().create_optimizer(model)
 
     def extra_files(self, folder: Path) -> None:
         """The tokenizer, which makes a checkpoint a model folder."""

@@ -31,6 +31,8 @@ else:
 
 RUN = "run.json"
 PARTIAL = ".partial"
+OPTIMIZER, SCHEDULER = "optimizer", "scheduler.pt"
+"""What a checkpoint of FSDP2 holds beside the model: a folder of torch's distributed checkpoints, and a file."""
 STOP = "stop"
 STOPPED = 143
 """Exit code of a run that saved and left on SIGTERM, as of any process that SIGTERM ends."""
@@ -67,12 +69,11 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def check_run(checkpoint: Path, run: dict[str, Any], free: Sequence[str] = (), other_ranks: str = "") -> None:
+def check_run(checkpoint: Path, run: dict[str, Any], free: Sequence[str] = ()) -> None:
     """Refuse a checkpoint of another run.
 
     Args:
         free: settings that may differ this once.
-        other_ranks: what else there is to do about another number of ranks, for the message.
 
     Raises:
         UserError: the checkpoint belongs to a run with other settings (see `settings`).
@@ -84,20 +85,9 @@ def check_run(checkpoint: Path, run: dict[str, Any], free: Sequence[str] = (), o
         if noted.get(name) != value:
             raise UserError(
                 f"{checkpoint.parent}: holds checkpoints of a run with {name}={noted.get(name)}, now it is {value}. "
-                + _way_out(name, noted, checkpoint, other_ranks)
+                + (f"Continue with the {name} it began with; " if name in INPUTS else "Continue with the old value; ")
+                + _anew(checkpoint)
             )
-
-
-def _way_out(name: str, noted: dict[str, Any], checkpoint: Path, other_ranks: str) -> str:
-    anew = _anew(checkpoint)
-    if name == "ranks":
-        return (
-            f"The optimiser's state is cut up by ranks: continue with {noted.get(name)} of them; {other_ranks}or {anew} "
-            f"({checkpoint.name}/zero_to_fp32.py exports fp32 weights)"
-        )
-    if name in INPUTS:
-        return f"Continue with the {name} it began with; {anew}"
-    return f"Continue with the old value; {anew}"
 
 
 def _anew(checkpoint: Path) -> str:
@@ -155,6 +145,8 @@ class WholeCheckpoints(Base):
 
     run: dict[str, Any]
     """See `settings`; set before training."""
+    spread = False
+    """Whether FSDP2 spreads the run over its ranks. Of such a run transformers saves the whole model, and nothing else."""
     _saving = False
 
     def position(self, step: int) -> dict[str, Any]:
@@ -163,6 +155,31 @@ class WholeCheckpoints(Base):
 
     def extra_files(self, folder: Path) -> None:
         """Called on the first rank for every checkpoint, before it is put in place."""
+
+    def _save_spread(self, folder: Path) -> None:
+        from transformers.distributed import save_optimizer_distributed
+
+        save_optimizer_distributed(self.model, self._adam, str(folder / OPTIMIZER))
+        if self.args.should_save:
+            torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER)  # type: ignore[union-attr]
+        self._save_rng_state(str(folder))
+
+    @property
+    def _adam(self) -> Any:
+        return getattr(self.optimizer, "optimizer", self.optimizer)  # in accelerate's wrapper
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if not self.spread or (Path(resume_from_checkpoint) / "adapter_config.json").is_file():
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # of a spread model it was read from there
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self.spread:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        from transformers.distributed import load_optimizer_distributed
+
+        load_optimizer_distributed(self.model, self._adam, str(Path(checkpoint) / OPTIMIZER))  # for any number of ranks
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER, weights_only=True))  # type: ignore[union-attr]
 
     def _get_output_dir(self, trial: Any) -> str:
         work = super()._get_output_dir(trial)
@@ -176,6 +193,8 @@ class WholeCheckpoints(Base):
         self._saving = True
         super()._save_checkpoint(model, trial)
         self._saving = False
+        if self.spread:
+            self._save_spread(work / PARTIAL / f"checkpoint-{self.state.global_step}")
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             written = work / PARTIAL / f"checkpoint-{self.state.global_step}"

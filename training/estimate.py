@@ -3,7 +3,7 @@
 Per rank, with P parameters, P_t of them trained, W ranks, b bytes per weight (2 in bf16, 4 in fp32), L layers of width D
 and feed-forward width F, V ids, and a forward pass over N = micro_batch x block_tokens tokens:
 
-    weights      b P        (/ W under ZeRO-3)
+    weights      b P        (/ W under ZeRO-3; FSDP2: 4 P / W, gradients 4 P_t / W, optimiser 8 P_t / W)
     gradients    b P_t      (/ W from ZeRO-2 on)
     optimiser    12 P_t     (/ W from ZeRO-1 on; float32 weights and two moments; 0 on the GPU with offload)
     activations  N b (8 D + 2 K + 4 F) per layer, K the width of keys; with activation checkpointing that of one layer
@@ -138,13 +138,14 @@ def total(sizes: Sizes, recipe: TrainingRecipe) -> int:
 def memory(sizes: Sizes, recipe: TrainingRecipe, ranks: int, block_tokens: int) -> dict[str, float]:
     """Bytes per rank by use; see the top of this file."""
     zero = zero_of(recipe.deepspeed)
-    stage = zero.get("stage", 0)
+    stage = 3 if recipe.fsdp else zero.get("stage", 0)
     offload = zero.get("offload_optimizer", {}).get("device", "none") != "none"
     offload_weights = zero.get("offload_param", {}).get("device", "none") != "none"
     width = 2 if recipe.precision == "bf16" else 4
     everything, moving = total(sizes, recipe), trained(sizes, recipe)
+    held = 4 if recipe.fsdp else width
     # 4-bit weights with their scales; norms and the vocabulary stay as they are
-    weights = width * everything - (width - 0.52) * sizes.body if recipe.train == "qlora" else width * everything
+    weights = held * everything - (held - 0.52) * sizes.body if recipe.train == "qlora" else held * everything
     tokens = recipe.micro_batch * block_tokens
     layer = tokens * width * (8 * sizes.hidden + 2 * sizes.kv_heads * sizes.head_dim + 4 * sizes.feed_forward)
     layers = tokens * width * sizes.hidden * sizes.layers + layer if recipe.activation_checkpointing else layer * sizes.layers
@@ -152,8 +153,8 @@ def memory(sizes: Sizes, recipe: TrainingRecipe, ranks: int, block_tokens: int) 
     chunked = 2 * CHUNK_BYTES + 4 * sizes.rows * sizes.hidden + (4 * CHUNK_BYTES / width if recipe.loss == "bases" else 0)
     return {
         "weights": 0 if offload_weights else weights / (ranks if stage == 3 else 1),
-        "gradients": width * moving / (ranks if stage >= 2 else 1),
-        "optimiser": 0 if offload else 12 * moving / (ranks if stage >= 1 else 1),
+        "gradients": held * moving / (ranks if stage >= 2 else 1),
+        "optimiser": 0 if offload else (8 if recipe.fsdp else 12) * moving / (ranks if stage >= 1 else 1),
         "activations": layers + mask,
         "loss": 12 * tokens * sizes.rows if recipe.loss == "full" else chunked,
     }

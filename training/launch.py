@@ -93,8 +93,8 @@ def check_launched(module: str) -> None:
     """
     if "RANK" not in os.environ and "OMPI_COMM_WORLD_RANK" not in os.environ:
         raise UserError(
-            f"`python -m {module}` is one rank of a run with DeepSpeed, and no launcher started it; "
-            f"use `llama-gene {module}`, `deepspeed --module {module}` or `torchrun -m {module}`, or set deepspeed=null"
+            f"`python -m {module}` is one rank of a run with DeepSpeed or FSDP2, and no launcher started it; "
+            f"use `llama-gene {module}`, `deepspeed --module {module}` or `torchrun -m {module}`, or set deepspeed=null fsdp=false"
         )
 
 
@@ -127,7 +127,7 @@ def rank(module: str, recipe: type[Any], work: str, preview: str) -> Verb[Any]:
     """
 
     def train(found: Any, overwrite: bool) -> None:
-        if found.deepspeed is not None:
+        if found.launched:
             check_launched(module)
         called(work)(found, overwrite=overwrite)
 

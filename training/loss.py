@@ -257,16 +257,13 @@ def score(
     return ChunkedLoss.apply(hidden_ND, weight_VD, labels_N, _chunk(weight_VD), trained, shares_N, tables)
 
 
-def _scoring(plain: nn.Linear, way: str) -> ScoringHead:
-    """The same layer, sharing its weight, as a head that scores."""
-    if plain.bias is not None:
+def _make_scoring(head: Any, way: str) -> None:
+    """Let a layer score. It stays the same object: FSDP2 has put hooks on it, and fills the weight of that object alone."""
+    if head.bias is not None:
         raise UserError("the output layer of this model has a bias, so it is no LLaMA; the loss here knows none")
-    head = ScoringHead.__new__(ScoringHead)
-    nn.Module.__init__(head)
-    head.in_features, head.out_features = plain.in_features, plain.out_features
-    head.weight, head.way = plain.weight, way
-    head.register_parameter("bias", None)
-    return head
+    if not isinstance(head, ScoringHead):
+        head.__class__ = ScoringHead if type(head) is nn.Linear else type("ScoringHead", (ScoringHead, type(head)), {})
+    head.way = way
 
 
 def score_in_head(model: Any, way: str, tables: Sequence[KmerTable] = ()) -> None:
@@ -282,9 +279,9 @@ def score_in_head(model: Any, way: str, tables: Sequence[KmerTable] = ()) -> Non
     rows_alone = hasattr(model.lm_head, "token_adapter")
     if copies is not None:  # PEFT's copy of the head is the one that is trained
         for name in copies:
-            copies[name] = _scoring(copies[name], way)
+            _make_scoring(copies[name], way)
     elif not rows_alone:
-        model.lm_head = _scoring(model.lm_head, way)
+        _make_scoring(model.lm_head, way)
     if model.config._attn_implementation == "sdpa" and not torch.cuda.is_available():
         attend_by_document(model)
     before = model.forward

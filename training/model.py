@@ -4,17 +4,20 @@ Shapes: V rows of a vocabulary matrix, D hidden size.
 """
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import distribute_tensor
 from transformers import AutoConfig, TrainingArguments
 
 from artefacts.errors import UserError
 from tokenizer.encoders import BlockEncoder, read_encoders
 from tokenizer.generation import load_causal
 from tokenizer.saving import new_ids
+from training.checkpoints import world_size
 from training.launch import zero_of
 from training.loss import KmerTable, ScoringHead, score_in_head, way_for
 from training.recipe import TrainingRecipe
@@ -28,7 +31,7 @@ NO_ADAPTER = ("all", "rows")
 """Values of `train` that move the model's own weights."""
 
 
-def load_model(recipe: TrainingRecipe, arguments: TrainingArguments, merged: bool) -> Any:
+def load_model(recipe: TrainingRecipe, arguments: TrainingArguments, merged: bool, checkpoint: Path | None = None) -> Any:
     """The base with its trained parts. The one place where weights are loaded for training.
 
     `arguments` is not read, but must exist: making it tells transformers of ZeRO-3, under which `from_pretrained` spreads
@@ -37,22 +40,29 @@ def load_model(recipe: TrainingRecipe, arguments: TrainingArguments, merged: boo
 
     Args:
         merged: adapters go into the weights at the end of the run; otherwise they are its result, and are kept small.
+        checkpoint: what the run goes on from. FSDP2 reads whole weights from there, as each rank's part; else the trainer does it.
     """
     from peft import get_peft_model
     from transformers import BitsAndBytesConfig
 
-    dtype = DTYPES[recipe.precision]
+    whole = recipe.train in NO_ADAPTER
+    # what FSDP2 has spread keeps its dtype, and AdamW wants float32 (see `widen_trained`)
+    dtype = torch.float32 if recipe.fsdp and whole else DTYPES[recipe.precision]
+    source = checkpoint if recipe.fsdp and whole and checkpoint is not None else recipe.model
     # QLoRA (Dettmers et al. 2023, section 3): NF4 with its scales quantised too
     four_bits = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
     model = load_causal(
-        recipe.model.resolve(),  # the adapter notes this name, and a relative one is elsewhere taken for a hub id
+        source.resolve(),  # the adapter notes this name, and a relative one is elsewhere taken for a hub id
         dtype=dtype,
         attn_implementation=recipe.attention,
+        **spread(recipe),
         **({"quantization_config": four_bits} if recipe.train == "qlora" else {}),
     )
-    if recipe.train in NO_ADAPTER:
+    if recipe.compile:
+        compile_parts(model, recipe.compile)
+    if whole:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(recipe.rows != "none" if is_vocabulary(name) else recipe.train == "all")
         return model
@@ -61,6 +71,22 @@ def load_model(recipe: TrainingRecipe, arguments: TrainingArguments, merged: boo
     if recipe.activation_checkpointing:
         model.enable_input_require_grads()  # else it finds nothing to train after frozen embeddings
     return model
+
+
+def spread(recipe: TrainingRecipe) -> dict[str, Any]:
+    """What has `from_pretrained` read each rank's part of the weights only, as FSDP2's; nothing for one rank."""
+    if not recipe.fsdp or world_size() == 1:
+        return {}
+    from transformers.distributed import DistributedConfig
+
+    return {"distributed_config": DistributedConfig(fsdp_size=world_size())}
+
+
+def compile_parts(model: Any, backend: str) -> None:
+    """Compile what has one shape for all rows of a run, layer by layer; names of weights stay as they are."""
+    for layer in model.model.layers:
+        for part in (layer.mlp, layer.input_layernorm, layer.post_attention_layernorm):
+            part.compile(backend=backend)
 
 
 def adapter(recipe: TrainingRecipe, config: Any, merged: bool) -> Any:
@@ -142,10 +168,19 @@ def keep_old_rows(model: Any, new: list[int]) -> None:
             mask_V1 = torch.zeros(rows, 1, dtype=parameter.dtype)
             mask_V1[new] = 1
 
+            if hasattr(parameter, "placements"):  # FSDP2 calls no other hooks than those behind its own sum over the ranks
+                mask_V1 = distribute_tensor(mask_V1.to(parameter.device), parameter.device_mesh, parameter.placements)
+                parameter.register_post_accumulate_grad_hook(partial(_mask, mask_V1))
+                continue
+
             def masked(gradient_VD: Tensor, mask_V1: Tensor = mask_V1) -> Tensor:
                 return gradient_VD * mask_V1.to(gradient_VD.device)
 
             parameter.register_hook(masked)
+
+
+def _mask(mask_V1: Tensor, parameter: Any) -> None:
+    parameter.grad.mul_(mask_V1)
 
 
 def widen_trained(model: nn.Module) -> None:

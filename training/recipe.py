@@ -84,6 +84,11 @@ class TrainingRecipe(Recipe):
     """Machines; only --dry-run needs to know. The launcher is told by hostfile or Slurm."""
     deepspeed: str | None = None
     """A config of configs/deepspeed by name, or a path; null runs one plain process."""
+    fsdp: bool = False
+    """Spread weights, gradients and optimiser over the ranks by PyTorch's FSDP2 instead of DeepSpeed, whose config is then null."""
+    compile: Literal["inductor", "aot_eager"] | None = None
+    """Compile the feed-forward part and the norms of every layer by this backend of `torch.compile`: inductor for speed (minutes at the
+    start on a CPU, by g++), aot_eager to look for faults. Attention and loss have kernels of their own."""
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []
     """Trackers that get every log line; their packages are yours to install."""
     log_every: int = Field(10, ge=1)
@@ -92,6 +97,11 @@ class TrainingRecipe(Recipe):
     """Newest checkpoints kept; with one alone, the only complete checkpoint would be at risk while the next is written."""
     seed: int = 0
     planned: Planned = Planned()
+
+    @property
+    def launched(self) -> bool:
+        """Whether ranks train it, even one, that a launcher starts; else this process does."""
+        return self.deepspeed is not None or self.fsdp
 
     @property
     def work(self) -> Path:
@@ -108,8 +118,15 @@ class TrainingRecipe(Recipe):
             raise ValueError(f"bases_from says when loss=bases begins, and loss is {self.loss}; set loss=bases, or leave bases_from out")
         if self.steps is None and self.epochs <= 0:
             raise ValueError("epochs must be positive when steps is not given")
-        if self.deepspeed is None and self.ranks * self.nodes > 1:
-            raise ValueError("more than one rank needs a DeepSpeed config; set deepspeed=zero1")
+        if not self.launched and self.ranks * self.nodes > 1:
+            raise ValueError("more than one rank needs a DeepSpeed config or FSDP2; set deepspeed=zero1 or fsdp=true")
+        if self.fsdp and self.deepspeed is not None:
+            raise ValueError(f"fsdp takes the place of DeepSpeed, and deepspeed is {self.deepspeed}; set deepspeed=null or fsdp=false")
+        if self.fsdp and self.train not in ("all", "rows") and (self.train != "lora" or self.rows != "none"):
+            raise ValueError(
+                f"fsdp spreads weights that cannot be copied or quantised: train={self.train} with rows={self.rows} needs "
+                "DeepSpeed (deepspeed=zero2); fsdp takes train=all, train=rows, and train=lora with rows=none"
+            )
         if self.batch is not None:
             if self.accumulation != 1:
                 raise ValueError("give batch or accumulation, not both: accumulation follows from batch")
@@ -170,6 +187,7 @@ def shared_arguments(recipe: TrainingRecipe, steps: int, ranks: int) -> dict[str
         "save_strategy": "steps",
         "save_steps": recipe.save_every,
         "save_total_limit": recipe.keep_checkpoints,
+        "save_only_model": recipe.fsdp,  # the rest is saved by training/checkpoints.py
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "use_cpu": not gpu,

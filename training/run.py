@@ -23,6 +23,7 @@ from training.checkpoints import (
     check_position,
     check_run,
     newest_complete,
+    read_run,
     settings,
 )
 from training.estimate import planned_sizes, report
@@ -30,6 +31,7 @@ from training.launch import keep_cpu_simple, leave, share_cores
 from training.loss import IGNORED
 from training.model import kmer_tables, load_model, write_result
 from training.recipe import TrainingRecipe, accumulation_of, check_hardware, check_rows, shared_arguments
+from training.universal import BY_RANKS, AfterUniversal, loads_universal
 from training.watch import RunWatch
 
 LONGEST_SAMPLE = 600
@@ -79,8 +81,12 @@ class Job(ABC):
         """Write all but weights, tokenizer and history; returns `stage`, `inputs` and `counts` of the manifest."""
 
     def check_checkpoint(self, checkpoint: Path, run: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another run. Raises UserError."""
-        check_run(checkpoint, run)
+        """Refuse a checkpoint of another run; one of another number of ranks DeepSpeed has to load otherwise. Raises UserError."""
+        others = self.recipe.launched and read_run(checkpoint).get("run", {}).get("ranks") != self.ranks
+        check_run(checkpoint, run, BY_RANKS if others else ())
+        if others and self.recipe.deepspeed is not None:
+            self.more_arguments["deepspeed"] = loads_universal(checkpoint, self.recipe.deepspeed)
+            self.callbacks.append(AfterUniversal())
 
 
 def run(job: Job, overwrite: bool = False) -> None:
@@ -103,7 +109,7 @@ def run(job: Job, overwrite: bool = False) -> None:
         job.check_checkpoint(checkpoint, now)
     # arguments before the model: ZeRO-3 must be known when it is loaded
     arguments = job.arguments(**shared_arguments(recipe, job.steps, job.ranks) | job.more_arguments)
-    model = load_model(recipe, arguments, job.trainer.merged)
+    model = load_model(recipe, arguments, job.trainer.merged, checkpoint)
     # the trainer, and what calls it back
     stop = StopWhenAsked(work)
     callbacks = [watch, NoLastCheckpoint(), stop, *job.callbacks]

@@ -20,6 +20,10 @@ class RunTrainer(WholeCheckpoints):
     """Whether adapters go into the weights at the end (see `load_model`)."""
 
     recipe: Any
+    adam: Any = None
+    """The optimiser itself, which DeepSpeed and accelerate wrap."""
+    decays: list[float]
+    """Weight decay of its groups."""
 
     def __init__(
         self, recipe: TrainingRecipe, run: dict[str, Any], rows: Any, watch: Any = None, tokenizer: Any = None, **more: Any
@@ -33,9 +37,18 @@ class RunTrainer(WholeCheckpoints):
         """
         super().__init__(data_collator=rows.collate, **{"train_dataset": rows, **more})
         self.recipe, self.run, self.rows, self.watch, self.train_dataset = recipe, run, rows, watch, rows
+        self.spread = recipe.fsdp
         self.model_accepts_loss_kwargs = True  # so that labels are counted over the whole step and all ranks
         self.remove_callback(PrinterCallback)
         score_and_widen(self.model, recipe, self.merged)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """As transformers makes it, or the stage; groups without a parameter (adapters have no norms) are none to reload by name."""
+        if self.adam is None:
+            self.adam = super().create_optimizer(model)
+            self.adam.param_groups[:] = [group for group in self.adam.param_groups if group["params"]]
+            self.decays = [group["weight_decay"] for group in self.adam.param_groups]
+        return self.optimizer
 
     @property
     def rows_per_step(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -114,4 +115,30 @@ def test_two_ranks_equal_one(nursery, make_tuning, tmp_path):
         lines = (wanted.out / "history.jsonl").read_text().splitlines()
         losses.append([float(part) for line in lines if '"loss"' in line for part in [line.split(":")[-1].strip(" }")]])
     assert len(losses[0]) == 4
+    assert losses[1] == pytest.approx(losses[0], rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"deepspeed": "zero2", "rows": "all"},
+        {"deepspeed": "zero3", "train": "all"},
+        {"fsdp": True, "train": "all", "rows": "all"},
+        {"fsdp": True},
+    ],
+    ids=str,
+)
+def test_the_same_command_goes_on_with_other_ranks(nursery, make_tuning, tmp_path, way):
+    """Killed on one rank, ended on two: the losses of a run that nobody disturbed."""
+    wanted = {ranks: make_tuning(tmp_path / "out", save_every=2, steps=6, ranks=ranks, micro_batch=8 // ranks, **way) for ranks in (1, 2)}
+    whole = make_tuning(tmp_path / "whole", steps=6, **{**way, "fsdp": False})
+    assert nursery.run(whole).codes == [0]
+    assert nursery.run(wanted[1], die={"event": "step", "step": 5}).codes == [-9]
+    done = nursery.run(wanted[2], ranks=2)
+    assert done.codes == [0, 0], done.text[-3000:]
+    losses = [
+        [line["loss"] for line in map(json.loads, (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()) if "loss" in line]
+        for folder in (whole.out, wanted[2].out)
+    ]
+    assert len(losses[0]) == 6
     assert losses[1] == pytest.approx(losses[0], rel=2e-3)

@@ -148,3 +148,17 @@ def test_flops_against_the_profiler():
     recipe = PretrainRecipe(model=Path("m"), shards=Path("s"), out=Path("o"))
     mine = estimate.flops_per_token(sizes_of(config), recipe, 64) * 64
     assert counter.get_total_flops() == pytest.approx(mine, rel=0.1)
+
+
+def test_fsdp_needs_what_zero3_needs(tmp_path):
+    """In float32 weights, gradients and moments, where DeepSpeed has bf16 and a float32 copy; of the trained ones the sum is the same."""
+    found = []
+    for way in ({"deepspeed": "zero3"}, {"deepspeed": None, "fsdp": True}):
+        recipe = PretrainRecipe(
+            model=tmp_path, shards=tmp_path, out=tmp_path / "o", planned={"shape": "llama3-1b"}, precision="bf16", **way
+        )
+        found.append(memory(planned_sizes(recipe), recipe, 8, 4096))
+    zero3, fsdp = found
+    states = ("weights", "gradients", "optimiser")
+    assert sum(fsdp[name] for name in states) == pytest.approx(sum(zero3[name] for name in states))
+    assert fsdp["activations"] == zero3["activations"]

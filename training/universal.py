@@ -1,28 +1,27 @@
-"""A run on another number of ranks, by DeepSpeed's universal checkpoints.
+"""A run under DeepSpeed that goes on with another number of ranks, by DeepSpeed's universal checkpoints.
 
-    python -m pretrain.universal runs/my/pretrained.checkpoints/checkpoint-600
-
-An optimiser's state lies in a checkpoint as it is cut up over the ranks. This writes it once more, parameter by parameter, into
-the same folder; the run then goes on with any number of ranks whose steps have as many blocks.
+An optimiser's state lies in a checkpoint as it is cut up over the ranks. The first rank writes it once more, parameter by parameter,
+into the same folder; the run then goes on with any number of ranks whose steps have as many rows.
 """
 
 import argparse
+import json
+import os
 import shutil
-import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
-from artefacts.command import guarded
-from artefacts.errors import UserError
+from artefacts.errors import UserError, ensure
 from training.checkpoints import read_run
-from training.launch import zero_of
+from training.launch import deepspeed_config, zero_of
 
 FOLDER, LATEST = "universal", "latest_universal"
 BY_RANKS = ("ranks", "micro_batch", "accumulation", "batch")
-"""What may change then; the blocks of a step may not."""
+"""What may change then; the rows of a step may not."""
 
 
 def is_universal(checkpoint: Path) -> bool:
@@ -30,18 +29,28 @@ def is_universal(checkpoint: Path) -> bool:
     return (checkpoint / LATEST).is_file()
 
 
-def convert(checkpoint: Path) -> Path:
-    """Write the universal form of a checkpoint into it; returns that folder.
+def loads_universal(checkpoint: Path, name: str) -> dict[str, Any]:
+    """The config of that name as DeepSpeed takes it to load a universal checkpoint; the first rank makes it one, the others wait."""
+    if not int(os.environ.get("RANK") or 0):
+        convert(checkpoint)
+    while not is_universal(checkpoint):
+        time.sleep(0.1)
+    return {**json.loads(deepspeed_config(name).read_text(encoding="utf-8")), "checkpoint": {"load_universal": True}}
 
-    Like every resumption, it reads the pickles of DeepSpeed's own checkpoint: convert none that you did not make.
+
+def convert(checkpoint: Path) -> None:
+    """Write the universal form of a checkpoint into it, where it is not there yet.
+
+    Like every resumption, it reads the pickles of DeepSpeed's own checkpoint.
 
     Raises:
-        UserError: no checkpoint of this program under DeepSpeed, or one with `round_robin_gradients`.
+        UserError: one with `round_robin_gradients`.
     """
+    if is_universal(checkpoint):
+        return
     run = read_run(checkpoint).get("run", {})
     states = [path for path in checkpoint.glob("global_step*") if path.is_dir()]
-    if len(states) != 1 or not run.get("deepspeed"):
-        raise UserError(f"{checkpoint}: no checkpoint of `llama-gene pretrain` under DeepSpeed; name one, OUT.checkpoints/checkpoint-N")
+    ensure(len(states) == 1, f"{checkpoint}: {len(states)} states of DeepSpeed")
     if zero_of(run["deepspeed"]).get("round_robin_gradients"):
         # seen: converted, it goes on with wrong weights, without a word
         raise UserError(
@@ -63,7 +72,6 @@ def convert(checkpoint: Path) -> Path:
             inject_missing_state=True,  # names of parameters for pipelines and tensor parallelism, of which there are none
         )
     )
-    return out
 
 
 class AfterUniversal(TrainerCallback):
@@ -82,17 +90,3 @@ class AfterUniversal(TrainerCallback):
             kept["step"] = torch.as_tensor(kept["step"]).clone()
         for group, decay, rate in zip(adam.param_groups, self.trainer.decays, lr_scheduler.get_last_lr(), strict=True):
             group["weight_decay"], group["lr"] = decay, rate
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        "python -m pretrain.universal", description="Make a checkpoint free of its number of ranks.", allow_abbrev=False
-    )
-    parser.add_argument("checkpoint", type=Path, help="OUT.checkpoints/checkpoint-N")
-    checkpoint = parser.parse_args(arguments).checkpoint
-    said = "the same command goes on from here, with any number of ranks whose steps have as many blocks"
-    return guarded(lambda: print(f"{convert(checkpoint).parent}: {said}"))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
