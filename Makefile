@@ -5,7 +5,7 @@ BIN := .venv/bin
 DATA ?= ../shared/data
 TASK ?= gue/prom_core_all gue/prom_300_tata gue/tf_0 gue/mouse_3 lucaone_type/ncrnafam_nrc lucaone_type/protstab_tape
 
-.PHONY: quickstart test results torture lint venv clean test-%
+.PHONY: quickstart test results torture lint docs venv clean test-%
 
 quickstart: venv ## the whole way through on the simulated organism; ends with a report
 	$(BIN)/llama-gene quickstart
@@ -29,6 +29,10 @@ lint: venv ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: venv ## the pages as a site, built without a network: runs/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "runs/site/index.html"
 
 venv: .venv/installed ## the virtual environment alone
 

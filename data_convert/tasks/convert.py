@@ -232,7 +232,9 @@ def _split(job: _Job, seed: int) -> None:
                 continue
             rows, taken = cut(rows, job.keys["train"], wanted[split], split, seed)
             if not len(rows) or not len(taken):
-                raise UserError(f"task {card.id}: cannot cut {wanted[split]} {split} rows from {whole} train rows")
+                raise UserError(
+                    f"task {card.id}: cannot cut {wanted[split]} {split} rows from {whole} train rows; bring more rows, or a {split} file"
+                )
             job.rows[split] = ("train", taken)
         job.rows["train"] = ("train", rows)
         if entry.group is not None and wanted:
