@@ -7,7 +7,7 @@ TASK ?= gue/prom_300_tata gue/splice gue/prom_core_all gue/tf_0 lucaone_type/ncr
   lucaone_type/protstab_tape gue/tf_3 gue/emp_H3
 SEEDS ?= 0 1 2
 
-.PHONY: quickstart test results torture gpu sbom lint venv clean test-%
+.PHONY: quickstart test results torture gpu sbom docs lint venv clean test-%
 
 quickstart: venv ## the whole way through on the simulated organism; ends with a report
 	$(BIN)/llama-gene quickstart
@@ -43,6 +43,10 @@ lint: venv ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: venv ## the pages as a site, built without a network: runs/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "runs/site/index.html"
 
 venv: .venv/installed ## the virtual environment alone
 

@@ -119,7 +119,10 @@ def _batches(path: Path | HubSplit) -> Iterator[Any]:
         if isinstance(path, HubSplit):
             here = path.copy.is_dir()
             given: dict[str, Any] = {"path": str(path.copy)} if here else {"path": path.name, "revision": path.commit()}
-            found: Any = datasets.load_dataset(**given, name=path.config, split=path.split, streaming=True)
+            # a copy of one configuration's folder alone: a README would ask for the files of the others
+            part = here and path.config is not None and (path.copy / path.config).is_dir() and not (path.copy / "README.md").exists()
+            given |= {"data_dir": path.config} if part else {"name": path.config}
+            found: Any = datasets.load_dataset(**given, split=path.split, streaming=True)
         else:
             found = datasets.load_from_disk(str(path))
             if isinstance(found, dict):

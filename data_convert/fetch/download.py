@@ -30,7 +30,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
 
 from artefacts.errors import UserError
-from artefacts.folder import put_in_place, read_noted
+from artefacts.folder import MANIFEST, put_in_place, read_noted
 from artefacts.owner import state_of
 
 CHUNK = 1 << 18
@@ -44,29 +44,46 @@ class RemoteFile:
     """Path below the source's folder, `/` between its parts."""
     url: str
     checksum: str
-    """`md5:…`, `sha256:…`, or `git-sha1:…`, the name git gives to a file's contents."""
+    """`md5:…`, `sha256:…`, or `git-sha1:…`, the name git gives to a file's contents; `seen-sha256:…` where no
+    publisher vouches for it: what the first fetch saw, nothing behind the colon before it."""
     size: int | None = None
     """Bytes; None where the list does not say."""
 
 
-def verify(path: Path, file: RemoteFile, *, unpack: bool) -> None:
-    """Read a file through once. Raises UserError when size, checksum or, with `unpack`, gzip structure are not right."""
+UNSEEN = "seen-sha256:"
+
+
+def verify(path: Path, file: RemoteFile, *, unpack: bool) -> str:
+    """Read a file through once, and return its checksum, of the kind that the list has.
+
+    Raises:
+        UserError: size, checksum or, with `unpack`, gzip structure are not right.
+    """
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         raise UserError(f"{file.url}: {size} bytes, but its publisher's list says {file.size}; not kept")
     kind, _, expected = file.checksum.partition(":")
     # against damage, not against an enemy: that is what https is for
-    digest = hashlib.new(kind.removeprefix("git-"), f"blob {size}\0".encode() if kind == "git-sha1" else b"", usedforsecurity=False)
+    begin = f"blob {size}\0".encode() if kind == "git-sha1" else b""
+    digest = hashlib.new(kind.removeprefix("git-").removeprefix("seen-"), begin, usedforsecurity=False)
     packed = _Gzip() if unpack else None
     with path.open("rb") as handle:
         while chunk := handle.read(CHUNK):
             digest.update(chunk)
             if packed:
                 packed.feed(chunk)
-    if digest.hexdigest() != expected:
-        raise UserError(f"{file.url}: damaged on the way: its {kind} is {digest.hexdigest()}, its publisher says {expected}; not kept")
+    found = digest.hexdigest()
+    if expected and found != expected:
+        if kind == "seen-sha256":
+            raise UserError(
+                f"{file.url}: not what the first fetch noted in {MANIFEST}: its SHA-256 is {found}, it was {expected}; "
+                "not kept. Pass --overwrite to trust the file of today"
+            )
+        raise UserError(f"{file.url}: damaged on the way: its {kind} is {found}, its publisher says {expected}; not kept")
     if packed and (damage := packed.damage()):
-        raise UserError(f"{file.url}: damaged at its publisher's, whose checksum it has: {damage}; not kept")
+        whose = "whose checksum it has" if expected else "or on the way, there being no checksum"
+        raise UserError(f"{file.url}: damaged at its publisher's, {whose}: {damage}; not kept")
+    return f"{kind}:{found}"
 
 
 class _Gzip:
@@ -224,7 +241,7 @@ class Client:
         Args:
             tick: called with the bytes gained (negative where a download begins anew).
         Returns:
-            etag and last_modified as the server tells them.
+            checksum as it was found; etag and last_modified as the server tells them.
         Raises:
             UserError: not reachable (Unreachable), refused, or not what the publisher's checksum says (then nothing is left behind).
         """
@@ -299,13 +316,13 @@ class Client:
                 raise
             raise UserError(f"{part}: {error.strerror} after {gained()} bytes; make room and give the same command again") from None
         try:
-            verify(part, file, unpack=target.name.endswith(".gz"))
+            checksum = verify(part, file, unpack=target.name.endswith(".gz"))
         except UserError:
             discard()
             raise
         put_in_place(part, target, before)
         note.unlink(missing_ok=True)
-        return {"etag": told.get("etag"), "last_modified": told.get("last_modified")}
+        return {"checksum": checksum, "etag": told.get("etag"), "last_modified": told.get("last_modified")}
 
 
 @contextlib.contextmanager

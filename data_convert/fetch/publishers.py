@@ -1,4 +1,4 @@
-"""What a publisher has now: its own list of files, with their lengths and checksums, in any of four forms, or the card's own.
+"""What a publisher has now: its own list of files, with their lengths and checksums, in any of five forms, or the card's own.
 
 Names in a list are taken for paths only where they match the card's patterns and are plain (`sources.safe_name`).
 """
@@ -15,10 +15,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from artefacts.errors import UserError
 from artefacts.folder import MANIFEST
-from data_convert.fetch.download import Client, RemoteFile, redirected
+from data_convert.fetch.download import UNSEEN, Client, RemoteFile, redirected
 from data_convert.fetch.sources import ACCESSION, Source, SourceCard, safe_name
 
-_DIGITS = {"md5": 32, "git-sha1": 40, "sha256": 64}
+_DIGITS = {"md5": 32, "git-sha1": 40, "sha256": 64, "seen-sha256": 0}
 """Hexadecimal digits of each kind of checksum."""
 
 
@@ -43,7 +43,8 @@ def listing(source: Source, client: Client) -> Listing:
     if card.kind == "ncbi":
         return _assembly(source, client)
     where = card.list_url or card.url
-    entries, version = {"metalink": _metalink, "hub": _hub, "github": _github, "pip": _wheel}[card.kind](card, client)
+    readers = {"metalink": _metalink, "hub": _hub, "github": _github, "zenodo": _zenodo, "pip": _wheel, "plain": _plain_files}
+    entries, version = readers[card.kind](card, client)
     chosen = []
     for pattern in card.files:
         found = [name for name in entries if _matches(name, pattern)]
@@ -77,7 +78,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 def _file(name: str, url: str, checksum: str, size: Any, where: str) -> RemoteFile:
     kind, _, digits = checksum.partition(":")
-    if not re.fullmatch(rf"[0-9a-f]{{{_DIGITS[kind]}}}", digits) or not (size is None or (isinstance(size, int) and size >= 0)):
+    if not re.fullmatch(rf"[0-9a-f]{{{_DIGITS.get(kind, 64)}}}", digits) or not (size is None or (isinstance(size, int) and size >= 0)):
         raise UserError(f"{where}: no {kind} checksum or size that can be used for '{name}'")
     return RemoteFile(name, url, checksum, size)
 
@@ -88,6 +89,10 @@ Entries = dict[str, tuple[str, int | None]]
 
 def _wheel(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
     return {**card.members}, card.url.removeprefix("pip:").rstrip("/")
+
+
+def _plain_files(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
+    return {name: (UNSEEN, client.size(card.url + quote(name))) for name in card.files}, None
 
 
 def _metalink(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
@@ -124,6 +129,21 @@ class _Item(BaseModel):
 class _GitTree(BaseModel):
     truncated: bool
     tree: list[_Item]
+
+
+class _Deposit(BaseModel):
+    key: str
+    size: int | None = None
+    checksum: str = ""
+
+
+class _Record(BaseModel):
+    files: list[_Deposit]
+
+
+def _zenodo(card: SourceCard, client: Client) -> tuple[Entries, str | None]:
+    found = _parsed(_Record, client.text(card.list_url)[0], card.list_url)
+    return {file.key: (file.checksum, file.size) for file in found.files}, _revision(card)
 
 
 def _hub(card: SourceCard, client: Client) -> tuple[Entries, str | None]:

@@ -1,6 +1,7 @@
 """Source cards: where public data lies, under which licence, and where its publisher's checksums are.
 
-A card is a YAML file of configs/sources, or one of your own given by its path. Nothing is fetched without a checksum.
+A card is a YAML file of configs/sources, or one of your own given by its path. Where no checksum is published, the first
+fetch notes the SHA-256 that it saw, and later ones compare with that.
 """
 
 import difflib
@@ -33,11 +34,12 @@ class SourceCard(Recipe):
     """About how much there is, for a first decision; exact sizes are shown before anything is fetched."""
     evidence: str
     """How the addresses, the licence and the checksums are known."""
-    kind: Literal["metalink", "ncbi", "hub", "github", "pip"]
+    kind: Literal["metalink", "ncbi", "hub", "github", "zenodo", "pip", "plain"]
     """What the publisher's list is: UniProt's RELEASE.metalink, NCBI's md5checksums.txt (looked up by assembly accession),
-    the file tree of a Hugging Face dataset, or of a GitHub repository at a commit; for `pip`, a wheel of the package index, `members`."""
+    the file tree of a Hugging Face dataset, or of a GitHub repository at a commit, a Zenodo record; for `pip`, a wheel of the
+    package index, `members`; for `plain`, none: lengths come from the server, and nothing vouches for the first download."""
     list_url: str = ""
-    """The list; for `ncbi`, the folder below which assemblies are filed by their accessions; none for `pip`."""
+    """The list; for `ncbi`, the folder below which assemblies are filed by their accessions; none for `pip` and `plain`."""
     url: str
     """What file names are appended to; for `ncbi` the same as list_url; for `pip` pip:NAME==VERSION/."""
     members: dict[str, tuple[Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")], Annotated[int, Field(ge=0)]]] = Field(
@@ -46,6 +48,10 @@ class SourceCard(Recipe):
     """For `pip`: path in the wheel -> its checksum and bytes. The last part of the path becomes the file's name."""
     files: list[str] = Field(min_length=1)
     """Names, or patterns part by part (`*/*/train.csv`, `**/*.csv` at any depth); for `ncbi`, what follows the assembly's name in them."""
+    folder: str = ""
+    """Where the files lie below `out`, if not in a folder of the card's name: `owner/name` for datasets read by name."""
+    then: str = ""
+    """What is left to do by hand, such as unpacking; `{folder}` stands for the folder."""
     traps: list[str] = Field(default_factory=list)
 
     @field_validator("list_url", "url", "licence_url")
@@ -54,6 +60,8 @@ class SourceCard(Recipe):
         if info.data.get("kind") == "pip":  # not known yet where the licence's address is read
             if not (_WHEEL.fullmatch(url) if info.field_name == "url" else url == ""):
                 raise ValueError(f"'{url}': a card of kind pip has the url pip:NAME==VERSION/ and no list_url")
+            return url
+        if info.data.get("kind") == "plain" and info.field_name == "list_url" and not url:
             return url
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
             raise ValueError(f"'{url}' is not an http(s) address")
@@ -64,7 +72,9 @@ class SourceCard(Recipe):
         if not self.url.endswith("/"):
             raise ValueError("url: ends with '/', since file names are appended to it")
         for pattern in self.files:
-            safe_name(re.sub(r"[*?]", "x", pattern), "files")
+            safe_name(pattern if self.kind == "plain" else re.sub(r"[*?]", "x", pattern), "files")
+        if self.folder:
+            safe_name(self.folder, "folder")
         return self
 
 
@@ -102,9 +112,17 @@ def load_source(name: str) -> Source:
     if card.kind != "ncbi":
         if colon:
             raise UserError(f"source '{name}': only assemblies have something after a colon; write '{kind}'")
-        return Source(card, safe_name(path.stem, name))
+        return Source(card, card.folder or safe_name(path.stem, name))
     if path.stem != kind:
         raise UserError(f"{name}: a card of kind ncbi needs an accession, so it is used by name from configs/sources")
     if not ACCESSION.fullmatch(accession):
         raise UserError(f"source '{name}': write the assembly with its version, for example {kind}:GCF_000005845.2")
     return Source(card, f"{kind}/{accession}", accession)
+
+
+def source_of(file: str) -> str | None:
+    """The shipped card that fetches a file which a task names, `gue/tf/0/train.csv` or `hub:owner/name:split`; None
+    where there is none."""
+    wanted = re.sub(r"^hub:([^@:]+).*", r"\1", file) + "/"
+    names = (path.stem for path in sorted(SOURCES.glob("*.yaml")) if path.stem != "refseq")
+    return next((name for name in names if wanted.startswith(f"{load_source(name).folder}/")), None)

@@ -112,7 +112,7 @@ def write_page(document: dict[str, Any], path: Path) -> None:
 
 
 def matrix(document: dict[str, Any], split: str, name: str) -> list[list[dict[str, Any] | None]]:
-    """[test tasks][train tasks] Records with a twin of one class: of single inputs, or of pairs as a whole."""
+    """By test task, then train task: records with a twin of one class: of single inputs, or of pairs as a whole."""
     places = {task: place for place, task in enumerate(document["tasks"])}
     cells: list[list[dict[str, Any] | None]] = [[None] * len(places) for _ in places]
     for row in document["leakage"][split][TEST]:

@@ -25,7 +25,7 @@ from data_convert.tasks.cards import TaskCard, find_cards, load_card
 from data_convert.tasks.chats import chat_card
 from data_convert.tasks.examples import Reader, TaskLedger
 from data_convert.tasks.mixing import MIX, SPLITS, Ints, Mix, balanced_size, cut, draw, shares
-from data_convert.tasks.places import Place, identity, one_by_one, places
+from data_convert.tasks.places import Place, how_to_get, identity, one_by_one, places
 from data_convert.tasks.publish import publish
 from data_convert.tasks.records import RecordWriter
 from data_convert.tasks.task_recipe import TaskEntry, TasksRecipe
@@ -172,12 +172,14 @@ def _job(card: TaskCard, entry: TaskEntry, recipe: TasksRecipe) -> _Job:
     if absent and (recipe.missing == "refuse" or len(absent) == len(files)):
         raise UserError(
             f"{entry.source / files[absent[0]]}: no such file, the {absent[0]} rows of {card.id}; set source, or files with a split_note, "
-            "or missing=skip to convert the files that are there"
+            f"or missing=skip to convert the files that are there{how_to_get(files[absent[0]], entry.source)}"
         )
     for item in card.inputs:
         beside = item.region.genome if item.region is not None else item.sequences
         if beside and not (entry.source / beside).is_file():
-            raise UserError(f"{entry.source / beside}: no such file, the sequences of {card.id}; set source")
+            raise UserError(
+                f"{entry.source / beside}: no such file, the sequences of {card.id}; set source{how_to_get(beside, entry.source)}"
+            )
     files = {split: file for split, file in files.items() if split not in absent}
     if entry.train and "train" not in files:
         raise UserError(f"task {card.id}: 'train' limits its rows, but it has no train file")
@@ -230,7 +232,9 @@ def _split(job: _Job, seed: int) -> None:
                 continue
             rows, taken = cut(rows, job.keys["train"], wanted[split], split, seed)
             if not len(rows) or not len(taken):
-                raise UserError(f"task {card.id}: cannot cut {wanted[split]} {split} rows from {whole} train rows")
+                raise UserError(
+                    f"task {card.id}: cannot cut {wanted[split]} {split} rows from {whole} train rows; bring more rows, or a {split} file"
+                )
             job.rows[split] = ("train", taken)
         job.rows["train"] = ("train", rows)
         if entry.group is not None and wanted:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from artefacts.errors import UserError
 from artefacts.folder import fingerprint
+from data_convert.fetch.sources import source_of
 from data_convert.tasks.cards import Patterns, TaskCard
 from sequences.columnar import HubSplit, hub_split
 
@@ -46,7 +47,10 @@ def places(source: Path, file: str, where: Mapping[str, Patterns]) -> list[Place
     if file.startswith("hub:"):
         split = hub_split(file, source)
         if not split.copy.is_dir():
-            split.commit()  # whether it is there, asked before anything is read
+            try:
+                split.commit()  # whether it is there, asked before anything is read
+            except UserError as error:
+                raise UserError(f"{error}{how_to_get(file, source)}") from None
         return [Place(split, file, {})]
     first = FIELD.search(file)
     if first is None:
@@ -59,6 +63,12 @@ def places(source: Path, file: str, where: Mapping[str, Patterns]) -> list[Place
         if match and all(fits(match[field], patterns) for field, patterns in where.items() if field in expression.groupindex):
             found.append(Place(path, name, match.groupdict(), name[fixed:]))
     return found
+
+
+def how_to_get(file: str, source: Path) -> str:
+    """The end of an error where a card's file is not there: the command that fetches it, if a source card has it."""
+    name = source_of(file)
+    return f". `llama-gene convert fetch {name} --out {source}` gets it" if name else ""
 
 
 def _expression(file: str) -> re.Pattern[str]:

@@ -33,7 +33,7 @@ def answered(
     greedy_text: bool = True,
     prune_nats: float | None = None,
 ) -> tuple[list[list[float]] | None, list[str] | None]:
-    """Log-likelihoods [P][C] of the answers (None without answers) and greedy texts (None unless asked for).
+    """Log-likelihoods `[P][C]` of the answers (None without answers) and greedy texts (None unless asked for).
 
     Args:
         prompts: P lists of prompt ids.

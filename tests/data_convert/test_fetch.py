@@ -31,7 +31,10 @@ from configs import CONFIGS
 from data_convert.fetch.download import Client, RemoteFile, redirected, verify
 from data_convert.fetch.fetch import FetchRecipe, fetch, preview
 from data_convert.fetch.publishers import listing
-from data_convert.fetch.sources import SOURCES, load_source, safe_name
+from data_convert.fetch.sources import SOURCES, load_source, safe_name, source_of
+from data_convert.tasks.cards import TaskCard, find_cards
+from data_convert.tasks.convert import convert
+from data_convert.tasks.task_recipe import TasksRecipe
 from llama_gene import main
 
 DATE = "Wed, 05 Aug 2026 07:28:00 GMT"
@@ -134,7 +137,7 @@ def metalink(files: dict[str, tuple[str, int | None]]) -> str:
     return f'<?xml version="1.0"?><metalink version="3.0" xmlns="http://www.metalinker.org/"><version>2026_04</version><files>{items}</files></metalink>'
 
 
-def card(folder: Path, site: Site, **values: Any) -> str:
+def card(below: Path, site: Site, /, **values: Any) -> str:
     """A card of one's own, `toy`, for what the site publishes."""
     given = {
         "title": "Toy proteins",
@@ -148,7 +151,7 @@ def card(folder: Path, site: Site, **values: Any) -> str:
         "url": f"{site.url}files/",
         "files": ["toy.dat.gz"],
     }
-    path = folder / "toy.yaml"
+    path = below / "toy.yaml"
     path.write_text(yaml.safe_dump(given | values), encoding="utf-8")
     return str(path)
 
@@ -524,6 +527,101 @@ def test_a_github_folder_at_a_commit(tmp_path: Path, site: Site) -> None:
         get(card(tmp_path, site, **values), tmp_path / "more")
 
 
+def test_a_zenodo_record(tmp_path: Path, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [{"key": name, "size": len(DATA), "checksum": f"md5:{md5(DATA)}", "links": {}} for name in ("b_v0.zip", "a_v0.zip", "x.csv")]
+    site.page("/api/records/123", json.dumps({"id": 123, "files": files}))
+    site.routes |= {f"/records/123/files/{name}_v0.zip": ranged(DATA) for name in "ab"}
+    values = {"kind": "zenodo", "list_url": f"{site.url}api/records/123", "url": f"{site.url}records/123/files/", "files": ["*_v0.zip"]}
+    source = card(tmp_path, site, **values, folder="some/sets", then="unzip {folder}/*.zip -d {folder}")
+    get(source, tmp_path / "data")
+    folder = tmp_path / "data/some/sets"
+    assert left(folder) == ["a_v0.zip", "b_v0.zip", "manifest.json"]
+    assert read_manifest(folder)["source"]["version"] == "123"
+    assert f"then: unzip {folder}/*.zip -d {folder}\n" in capsys.readouterr().out
+    site.routes["/records/123/files/a_v0.zip"] = ranged(DATA[:-1] + b"!")
+    with pytest.raises(UserError, match="its md5 is"):
+        get(source, tmp_path / "other")
+
+
+def plain(folder: Path, site: Site, data: bytes, **values: Any) -> str:
+    site.routes |= {f"/files/{name}": ranged(data, etag=f'"{md5(data)}"') for name in ("toy.tar.gz", "more.txt")}
+    return card(folder, site, kind="plain", list_url="", **({"files": ["toy.tar.gz"]} | values))
+
+
+def noted(folder: Path) -> dict[str, str]:
+    return {file["path"]: file["checksum"] for file in read_manifest(folder, "fetch")["files"]}
+
+
+def seen(data: bytes) -> str:
+    return f"seen-sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def test_without_a_published_checksum_the_first_fetch_is_trusted_and_later_ones_are_held_to_it(
+    tmp_path: Path, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, folder = plain(tmp_path, site, DATA), tmp_path / "data/toy"
+    get(source, tmp_path / "data")
+    printed = capsys.readouterr().out
+    assert printed.index("nothing vouches for the first download; its SHA-256 is noted") < printed.index("1 files to fetch, 300.")
+    assert noted(folder) == {"toy.tar.gz": seen(DATA)}
+    assert read_manifest(folder)["files"][0]["etag"] == f'"{md5(DATA)}"'
+    get(source, tmp_path / "data")
+    assert len(site.asked("/files/toy.tar.gz")) == 1
+    assert noted(folder) == {"toy.tar.gz": seen(DATA)}
+    # changed here, at the same length
+    (folder / "toy.tar.gz").write_bytes(DATA[:-1] + b"!")
+    with pytest.raises(UserError, match=r"toy.tar.gz: not what .* is now .*changed there or here.*--overwrite"):
+        get(source, tmp_path / "data")
+    # gone here, and another file there
+    (folder / "toy.tar.gz").unlink()
+    other = gzip.compress(b"another")
+    plain(tmp_path, site, other)
+    with pytest.raises(
+        UserError, match=rf"toy.tar.gz: not what the first fetch noted.*it was {hashlib.sha256(DATA).hexdigest()}; not kept"
+    ):
+        get(source, tmp_path / "data")
+    assert left(folder) == ["manifest.json"]
+    get(source, tmp_path / "data", overwrite=True)
+    assert noted(folder) == {"toy.tar.gz": seen(other)}
+    # another length there
+    plain(tmp_path, site, DATA)
+    with pytest.raises(UserError, match=r"not what .* is now"):
+        get(source, tmp_path / "data")
+    get(source, tmp_path / "data", overwrite=True)
+    assert noted(folder) == {"toy.tar.gz": seen(DATA)}
+
+
+def test_a_broken_download_without_a_checksum_goes_on_too(tmp_path: Path, site: Site) -> None:
+    source = plain(tmp_path, site, DATA)
+    site.routes["/files/toy.tar.gz"] = ranged(DATA, cuts=[5000])
+    with pytest.raises(UserError, match="broke"):
+        get(source, tmp_path / "data", attempts=1)
+    get(source, tmp_path / "data")
+    assert site.asked("/files/toy.tar.gz")[-1]["Range"] == "bytes=5000-"
+    assert noted(tmp_path / "data/toy") == {"toy.tar.gz": seen(DATA)}
+
+
+def test_what_was_noted_outlives_a_choice_and_what_is_brought_by_hand_is_noted(tmp_path: Path, site: Site) -> None:
+    source, folder = plain(tmp_path, site, DATA, files=["toy.tar.gz", "more.txt"]), tmp_path / "data/toy"
+    get(source, tmp_path / "data", only=["*.gz"])
+    (folder / "more.txt").write_bytes(DATA)
+    get(source, tmp_path / "data", only=["*.txt"])
+    assert noted(folder) == {"toy.tar.gz": seen(DATA), "more.txt": seen(DATA)}
+    assert not site.asked("/files/more.txt")
+
+
+def test_damage_is_found_without_a_checksum_where_a_file_shows_it(tmp_path: Path, site: Site) -> None:
+    with pytest.raises(UserError, match=r"there being no checksum: a gzip file without its end; not kept"):
+        get(plain(tmp_path, site, DATA[:-9]), tmp_path / "data")
+    assert left(tmp_path / "data") == []
+
+
+def test_cards_without_a_list_name_their_files(tmp_path: Path, site: Site) -> None:
+    for values in ({"files": ["*.gz"]}, {"list_url": "none"}, {"folder": "../x"}, {"folder": "/etc"}):
+        with pytest.raises(UserError, match=r"toy.yaml"):
+            load_source(card(tmp_path, site, **({"kind": "plain", "list_url": ""} | values)))
+
+
 NAMES = ["../x.csv", "a/../../x.csv", "/etc/x.csv", "a//x.csv", ".ssh/x.csv", "a\\..\\x.csv", "C:x.csv", "a/\nx.csv", "a/~/x.csv", "-x.csv"]
 
 
@@ -543,6 +641,18 @@ ITEM = st.fixed_dictionaries(
 LISTS = {
     "hub": st.lists(ITEM, max_size=4).map(json.dumps) | ANY.map(json.dumps),
     "github": st.fixed_dictionaries({"tree": st.lists(ITEM, max_size=4) | ANY, "truncated": st.just(False) | ANY}).map(json.dumps),
+    "zenodo": st.fixed_dictionaries(
+        {
+            "files": st.lists(
+                st.fixed_dictionaries(
+                    {"key": st.sampled_from(["a.zip", "A.zip", "../a", ".x"]) | ANY},
+                    optional={"size": st.integers() | ANY, "checksum": st.just(f"md5:{'0' * 32}") | st.text(max_size=5) | ANY},
+                ),
+                max_size=4,
+            )
+            | ANY
+        }
+    ).map(json.dumps),
     "metalink": st.lists(st.tuples(st.sampled_from(["a.gz", "../a", "&amp;", "&"]), st.sampled_from(["0" * 32, "x", ""])), max_size=4).map(
         lambda items: metalink({name: (checksum, 1) for name, checksum in items})
     ),
@@ -703,15 +813,34 @@ SHIPPED = sorted(path.stem for path in (CONFIGS / "sources").glob("*.yaml"))
 def test_shipped_cards_are_whole(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     source = load_source(f"{name}:GCF_000005845.2" if name == "refseq" else name)
     found = source.card
-    ours = (found.licence_url,) if found.kind == "pip" else (found.url, found.list_url, found.licence_url)
+    without_list = {"pip": (found.licence_url,), "plain": (found.url, found.licence_url)}
+    ours = without_list.get(found.kind, (found.url, found.list_url, found.licence_url))
     assert all(urlsplit(url).scheme == "https" for url in ours)
     assert min(map(len, (found.title, found.licence, found.citation, found.size, found.evidence))) > 5
     preview(FetchRecipe(sources=[f"{name}:GCF_000005845.2" if name == "refseq" else name], out=Path("data")))
     assert found.licence in capsys.readouterr().out
 
 
-def test_the_sources_of_the_issue_ship() -> None:
-    assert {"swissprot", "trembl", "refseq", "gue"} <= set(SHIPPED)
+BY_HAND = {"lucaone_type", "sim", "sim_opaque"}
+"""Files of many publishers that go by other names, and those of `convert simulate`."""
+
+
+@pytest.mark.parametrize("task", [task for task in find_cards(["*"]) if task.id.partition("/")[0] not in BY_HAND], ids=lambda task: task.id)
+def test_every_card_of_a_benchmark_has_a_source_and_says_so_where_its_files_are_missing(task: TaskCard, tmp_path: Path) -> None:
+    names = {source_of(file) for file in task.files.model_dump().values() if file is not None}
+    assert len(names) == 1
+    (name,) = names
+    assert name is not None
+    recipe = TasksRecipe(out=tmp_path / "out", tasks=[{"card": task.id, "source": tmp_path}])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        with pytest.raises(UserError, match=rf"`llama-gene convert fetch {name} --out {tmp_path}` gets it"):
+            convert(recipe)
+
+
+def test_licences_that_forbid_commerce_are_said_before_anything_is_fetched(capsys: pytest.CaptureFixture[str]) -> None:
+    preview(FetchRecipe(sources=["nt-revised", "opi", "mol-instructions"], out=Path("data")))
+    assert capsys.readouterr().out.count("no commercial use") == 3
 
 
 def test_lists_are_bounded(site: Site, tmp_path: Path) -> None:

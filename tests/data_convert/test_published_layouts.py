@@ -172,7 +172,8 @@ SETS: dict[str, tuple[Callable[[Path], None], int, dict[str, int]]] = {
     "proteingym": (proteingym, 4, {"test": 5}),
     "mol_instructions": (mol_instructions, 4, {"train": 14, "dev": 2, "test": 4}),
     "opi": (opi, 9, {"train": 18, "dev": 2}),
-    "peer": (peer, 4, {"train": 20, "dev": 4, "test": 5}),
+    "peer/[fl]*": (peer, 3, {"train": 20, "dev": 4, "test": 5}),
+    "peer/solubility": (peer, 1, {"train": 18, "dev": 2, "test": 5}),
     "tape": (tape, 3, {"train": 20, "dev": 20, "test": 20}),
     "lab_bench": (lab_bench, 1, {"test": 20}),
     "pubmedqa": (pubmedqa, 1, {"test": 9}),
@@ -186,11 +187,15 @@ SHOWN = {
 """The first test record's prompt."""
 
 
+def _pattern(name):
+    return name if "/" in name else f"{name}/*"
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_published_files_convert_and_balance(tmp_path, name):
     write, tasks, n = SETS[name]
     write(tmp_path)
-    convert(TasksRecipe(out=tmp_path / "out", cards=[f"{name}/*"], source=tmp_path))
+    convert(TasksRecipe(out=tmp_path / "out", cards=[_pattern(name)], source=tmp_path))
     cards, counts = read_cards(tmp_path / "out"), read_manifest(tmp_path / "out", "tasks")["counts"]
     assert len(cards) == tasks
     for card in cards:
@@ -213,8 +218,8 @@ def test_published_files_convert_and_balance(tmp_path, name):
 
 def test_every_new_card_is_tried_here():
     old = {"gue", "lucaone", "lucaone_type", "llama_gene", "uniprot", "explained", "sim", "sim_opaque"}
-    assert {card.id.partition("/")[0] for card in find_cards(["*"])} == old | set(SETS)
-    per_set = {name: len(find_cards([f"{name}/*"])) for name in SETS}
+    assert {card.id.partition("/")[0] for card in find_cards(["*"])} == old | {name.partition("/")[0] for name in SETS}
+    per_set = {name: len(find_cards([_pattern(name)])) for name in SETS}
     assert per_set | {"gue_plus": 8, "proteingym": 4} == {name: tasks for name, (_, tasks, _) in SETS.items()}
 
 

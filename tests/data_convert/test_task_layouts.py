@@ -151,6 +151,15 @@ def test_the_hub_is_asked_by_name_and_says_how_to_do_without(tmp_path, monkeypat
         read(toy_card(format="dataset"), tmp_path, write.replace(":train", ":test"))
 
 
+def test_a_copy_of_one_configuration_alone_is_enough(tmp_path):
+    folder = tmp_path / "nobody" / "nothing" / "sets"
+    folder.mkdir(parents=True)
+    write_parquet(folder / "train-00000-of-00001.parquet")
+    (folder.parent / "manifest.json").write_text("{}", encoding="utf-8")  # of `convert fetch`
+    rows, _ = read(toy_card(format="dataset"), tmp_path, "hub:nobody/nothing:sets:train")
+    assert len(rows) == len(ROWS)
+
+
 def test_a_dataset_is_streamed_from_the_hub_at_one_commit(tmp_path):
     """In a process of its own: the Hub's client reads its address when it is imported."""
     hub, data = HubStandIn(tmp_path / "hub", "someone/far-away"), tmp_path / "hub" / "data"
