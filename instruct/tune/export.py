@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -29,6 +30,8 @@ class ExportRecipe(Recipe):
     out: Path
     max_shard: str = Field("5GB", pattern=r"^[0-9.]+[KMG]B$")
     """Largest weight file, such as 5GB."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Numbers of the weights; auto keeps those of the model. bfloat16 halves a folder and rounds answers' scores."""
     gguf: str | None = None
     """Also write model.gguf, of this type of llama.cpp's converter (f16, bf16, q8_0, …); text must be mapped before (docs/gguf.md)."""
     llama_cpp: Path | None = None
@@ -49,7 +52,7 @@ def export(recipe: ExportRecipe, *, overwrite: bool = False) -> None:
     converter = find_converter(recipe.llama_cpp) if recipe.gguf is not None else None
     import torch
 
-    model = load_causal(found, dtype="auto")
+    model = load_causal(found, dtype=recipe.dtype)
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         model.save_pretrained(folder, max_shard_size=recipe.max_shard)
         carry_tokenizer(found, folder)

@@ -27,6 +27,14 @@ def merged(make_tuning, extended_folder: Path, tmp_path_factory: pytest.TempPath
     return folder / "merged"
 
 
+def test_numbers_of_fewer_bits_are_those_that_plain_transformers_rounds_to(merged, tmp_path):
+    export(ExportRecipe(model=merged, out=tmp_path / "out", dtype="bfloat16"))
+    ours, theirs = (AutoModelForCausalLM.from_pretrained(at, dtype=torch.bfloat16) for at in (tmp_path / "out", merged))
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
+    assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in ours.state_dict().items())
+    assert load_file(tmp_path / "out" / "model.safetensors")["model.norm.weight"].dtype == torch.bfloat16
+
+
 def test_an_adapter_of_another_base_is_refused(merged, tied_folder, extended_folder, tmp_path):
     adapter = merged.parent / "adapter"
     with pytest.raises(UserError, match=r"trained on another base than .*fingerprint .* this one has"):
