@@ -69,6 +69,43 @@ def front(card: bytes | str) -> dict[str, Any]:
     return found
 
 
+PINNED = """
+import sys
+from pathlib import Path
+from artefacts.errors import UserError
+from artefacts.hub import fetched, pinned
+from instruct.tune.push import PushRecipe, push
+
+folder = Path(sys.argv[1])
+push(PushRecipe(folder=folder, to="org/gene", licence="mit", private=True))
+first = fetched("org/gene")
+assert sorted(path.name for path in first.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+(folder / "config.json").write_text("[1]")
+push(PushRecipe(folder=folder, to="org/gene", licence="mit"))
+second = fetched("org/gene")
+assert first != second and (first / "config.json").read_text() == "{}" and (second / "config.json").read_text() == "[1]"
+assert fetched(f"org/gene@{first.name}") == first and pinned({"model": second}) == {"org/gene": second.name}
+for name in ("org/none", "org/gene@" + "0" * 40):
+    try:
+        fetched(name)
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_what_is_fetched_is_pinned_to_its_commit(server: Hub, tmp_path: Path) -> None:
+    folder = made(tmp_path / "model", config_DOT_json={}, model_DOT_safetensors="weights")
+    environment = {**os.environ, **server.environment(tmp_path / "home")}
+    command = [sys.executable, "-c", PINNED, str(folder)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "org/none: no such file or folder, and not to be had from the hub (RepositoryNotFoundError)" in done.stdout
+    assert "(RevisionNotFoundError)" in done.stdout
+    repository = server.repositories["models/org/gene"]
+    assert repository["private"]
+    assert len(repository["commits"]) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama3"], indirect=True)
 def test_a_model_goes_there_and_comes_back(
