@@ -25,6 +25,7 @@ EXTRAS = {
     "qlora": ("bitsandbytes", "`instruct train=qlora`"),
     "gguf": ("gguf", "a base that is a GGUF file"),
     "tracking": ("trackio", "`report_to=[trackio, tensorboard]`"),
+    "ray": ("ray", "`convert pack engine=ray`, on a cluster"),
     "vllm": ("vllm", "a faster endpoint of `serve`; it is no extra of ours: `pip install vllm`"),
     "flash_attn": ("flash_attn", "`attention=flash_attention_2` on a GPU: `pip install flash-attn`"),
     "liger": ("liger_kernel", "`loss=liger` on a GPU: `pip install liger-kernel`"),

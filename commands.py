@@ -198,6 +198,11 @@ COMMANDS: dict[str, Verb[Any]] = {
         summary="Write a finished model for others: sharded safetensors, model card, GGUF.",
         then="chat --model {out}",
     ),
+    "push": Verb(
+        "instruct.tune.push:PushRecipe", "instruct.tune.push:push", "publish on the Hugging Face hub",
+        "llama-gene push --folder runs/model --to ORG/NAME licence=llama3.2 --metrics runs/metrics.json --private --dry-run",
+        dry_run="instruct.tune.push:preview",
+    ),
     "chat": Verb(
         "instruct.talk.chat:ChatRecipe", "instruct.talk.chat:chat", "chat in the terminal",
         "llama-gene chat --model runs/quickstart/model --prompt 'Is this a promoter? <dna>TATAAATGGC</dna>'",

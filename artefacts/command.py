@@ -29,6 +29,7 @@ from typing import Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origi
 from artefacts.children import handled
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, in_bytes
+from artefacts.hub import from_hub
 from artefacts.inputs import broken_input
 from artefacts.owner import owned
 from artefacts.recipe import Recipe, dump, load
@@ -191,6 +192,7 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
             check_absent(out, options.overwrite, read)  # before the work imports anything heavy
         elif out is not None and out.exists() and not (out.is_dir() if verb.adds == "folder" else out.is_file()):
             raise UserError(f"{out}: exists and is no {verb.adds}; choose another output")
+        recipe = from_hub(recipe)
         try:
             verb.work(recipe, options.overwrite)
         except UserError:

@@ -257,6 +257,8 @@ def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, s
 
     Of a model's folder the hash of each file of weights is noted too (`check_weights_intact`).
     """
+    from artefacts.hub import pinned
+
     document: dict[str, Any] = {
         "stage": stage,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -265,6 +267,7 @@ def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, s
         "recipe": recipe,
         "inputs": inputs,
         "counts": counts,
+        **({"hub": pinned(recipe)} if pinned(recipe) else {}),
         **extra,
     }
     if any((target / name).is_file() for name in OF_MODELS):

@@ -19,6 +19,7 @@ from tokenizers import AddedToken, Tokenizer, processors
 
 from artefacts.errors import UserError
 from artefacts.folder import read_json
+from artefacts.hub import fetched
 from tokenizer.gguf_base import gguf_file, unpacked
 from tokenizer.spm import build, check_merges, check_text, read_model, text_notes, with_free_tags, with_merges
 
@@ -128,17 +129,7 @@ def locate(base: str | Path, *, weights: bool = False) -> tuple[Path, str | None
     if Path(base).exists():
         packed = gguf_file(Path(base))
         return unpacked(packed) if packed is not None else Path(base), None
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    patterns = TOKENIZER_FILES + LICENCES + (MODEL_FILES if weights else [])
-    try:
-        folder = Path(snapshot_download(str(base), allow_patterns=patterns))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"{base}: no such file or folder, and not to be had from the hub ({type(error).__name__}). Check the path or id; a gated "
-            "model needs `hf auth login`; without a network (HF_HUB_OFFLINE=1) it must be in the local hub cache"
-        ) from None
+    folder = fetched(base, patterns=TOKENIZER_FILES + LICENCES + (MODEL_FILES if weights else []))
     return folder, folder.name
 
 

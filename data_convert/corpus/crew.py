@@ -16,11 +16,11 @@ from tqdm import tqdm
 from artefacts.errors import UserError
 
 
-def run_jobs(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, name: str) -> None:
+def run_jobs(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, name: str, engine: str = "local") -> None:
     """Call `work` with every job; what it returns is dropped, jobs leave their results in files.
 
-    One worker works in this process. Several are spawned, so `work` must be a function of a module, and a script must
-    call this under `if __name__ == "__main__":`.
+    Under `ray` (see `_on_ray`) a job whose worker is lost is given again. Else one worker works in this process, and several are
+    spawned, so `work` must be a function of a module, and a script must call this under `if __name__ == "__main__":`.
 
     Raises:
         UserError: the first that a job raised; RuntimeError with the traceback of any other error, or for a worker that
@@ -28,6 +28,10 @@ def run_jobs(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, name
     """
     workers = min(workers, len(jobs))
     with tqdm(total=len(jobs), desc=name, disable=None) as bar:
+        if engine == "ray":
+            if jobs:
+                _on_ray(work, jobs, workers, bar)
+            return
         if workers <= 1:
             for job in jobs:
                 work(job)
@@ -54,6 +58,36 @@ def run_jobs(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, name
             raise RuntimeError(f"in a worker:\n{error.__cause__ or repr(error)}") from None
         finally:
             _end([process for process in multiprocessing.active_children() if process not in others])
+
+
+def _on_ray(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, bar: Any) -> None:
+    """On the cluster that RAY_ADDRESS names, whose machines all see the files by the same paths; without it on one of this machine.
+
+    A worker that is killed, or whose machine is lost, is replaced, and its job is given again, three times. Jobs write whole folders or
+    none, so nothing of the first try is left to see.
+
+    Raises:
+        UserError: Ray is not installed; what a job raised.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        import ray
+    except ImportError:
+        raise UserError("engine=ray: Ray is not installed; pip install 'llama-gene[ray]', or use engine=local") from None
+    here = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers, "include_dashboard": False}
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)
+    try:
+        task = ray.remote(num_cpus=1, max_retries=3)(work)
+        waiting = [task.remote(job) for job in jobs]
+        while waiting:
+            ended, waiting = ray.wait(waiting)
+            ray.get(ended)
+            bar.update(len(ended))
+    except UserError as error:  # Ray's own error is one of the job's kind too
+        raise UserError(str(getattr(error, "cause", error))) from None
+    finally:
+        ray.shutdown()
 
 
 def _end(crew: list[Any]) -> None:

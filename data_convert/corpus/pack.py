@@ -70,7 +70,9 @@ def pack(recipe: PackRecipe, *, overwrite: bool = False) -> dict[str, Any]:
         raise UserError(
             f"{work}: {len(missing)} of {len(parts)} parts are missing: {names}; convert them, or give the command without part"
         )
-    run_jobs(convert_part, [(recipe, part, folders[part.number]) for part in missing], _workers(recipe, missing), "convert parts")
+    run_jobs(
+        convert_part, [(recipe, part, folders[part.number]) for part in missing], _workers(recipe, missing), "convert parts", recipe.engine
+    )
     if recipe.part not in (None, "merge"):
         return {"parts": len(mine), "converted": len(missing), "of": len(parts)}
     index_of_parts = Index(parts, folders)
@@ -149,7 +151,7 @@ def _write_shards(recipe: PackRecipe, index: Index, choice: Choice, work: Path, 
         ]  # fmt: skip
     missing = [job for of_split in jobs.values() for job in of_split if not sound(job.folder)]
     worth = 1 + sum(int(tokens[choice.fragments[split]].sum(dtype=np.int64)) for split in SPLITS) // TOKENS_WORTH_A_WORKER
-    run_jobs(write_shard, missing, min(_workers(recipe, index.parts), worth), "write shards")
+    run_jobs(write_shard, missing, min(_workers(recipe, index.parts), worth), "write shards", recipe.engine)
     return {split: [job.folder for job in of_split] for split, of_split in jobs.items()}
 
 

@@ -162,6 +162,8 @@ class PackRecipe(Recipe):
     """Plain files are cut into parts of about so many bytes, between records; gz, FASTQ and GenBank files stay whole."""
     workers: int | None = Field(None, ge=1)
     """Processes; null: one per core, or one alone for small corpora. The output is the same for any number."""
+    engine: Literal["local", "ray"] = "local"
+    """Who runs them: processes of this machine, or Ray: the cluster that RAY_ADDRESS names, else one of this machine. Same output."""
     part: str | None = Field(None, pattern=r"^(\d+/\d+|merge)$")
     """K/N: convert only the K-th of N shares of the files and stop, as one task of an array. merge: all is converted, make the shards."""
     verify: bool = False
