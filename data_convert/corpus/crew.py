@@ -75,7 +75,7 @@ def _on_ray(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, bar: 
         import ray
     except ImportError:
         raise UserError("engine=ray: Ray is not installed; pip install 'llama-gene[ray]', or use engine=local") from None
-    here = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers, "include_dashboard": False}
+    here: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers, "include_dashboard": False}
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)
     try:
         task = ray.remote(num_cpus=1, max_retries=3)(work)
