@@ -44,6 +44,8 @@ class Document:
     """What decides on which side it is, instead of its content: the gene that it is cut from, the protein that it is about."""
     repeats: bytes = b""
     """Of each letter whether it is marked as a repeat, 1 or 0; empty where all count alike."""
+    names: str = ""
+    """What it is called beside its id, which also names the record that it is a window of."""
 
     @property
     def wrapped(self) -> str:
@@ -113,10 +115,10 @@ def read_documents(
     """
     regions = Ledger() if regions is None else regions
     if source.modality == "mixed":
-        for identity, group, mixed in mixed_documents(source, Path(file), records, regions, seed):
+        for identity, names, group, mixed in mixed_documents(source, Path(file), records, regions, seed):
             documents.read += 1
             documents.written += 1
-            yield Document(identity, "mixed", mixed, str(file), group=group)
+            yield Document(identity, "mixed", mixed, str(file), group=group, names=names)
         return
     if source.modality != "text":
         if source.regions:
@@ -179,7 +181,8 @@ def sequence_documents(
                 if described and drawn(described, seed, "described", identity, letters):
                     organism, kind = source.species or sequence.organism, sequence.kind or KINDS[modality]
                     words = heading(organism, kind, seed, identity, letters)
-                yield Document(identity, modality, letters, file, words, GENE.format(sequence.gene) if sequence.gene else "", marked)
+                group = GENE.format(sequence.gene) if sequence.gene else ""
+                yield Document(identity, modality, letters, file, words, group, marked, f"{sequence.id} {sequence.names}")
             if start + size >= length:
                 break
 

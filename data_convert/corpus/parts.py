@@ -30,10 +30,11 @@ from artefacts.errors import SET_ASIDE, Ledger, UserError
 from artefacts.folder import new_folder, seal, sound
 from data_convert.corpus.documents import Document, other_strand, read_documents, split_text
 from data_convert.corpus.encode import Encoder
-from data_convert.corpus.exclude import HOLDS, read_excluded
+from data_convert.corpus.exclude import HOLDS, NAMED, read_excluded
 from data_convert.corpus.pack_recipe import PackRecipe, Source
 from data_convert.corpus.plan import Part, content, content_hash
 from data_convert.corpus.shards import COUNTS
+from sequences.accessions import accessions
 
 T = TypeVar("T")
 PIECE = np.dtype([("digest", "<u8"), ("tokens", "<u8"), ("first", "<u8"), ("letters", "<u8"), ("fragments", "<u4"), ("flags", "<u4")])
@@ -134,11 +135,8 @@ def _documents(
 
 
 def _without(found: Iterator[Document], recipe: PackRecipe, ledger: Ledger, letters: Counter[str]) -> Iterator[Document]:
-    """The documents that contain no benchmark sequence."""
-    excluded = read_excluded(tuple(recipe.exclude), recipe.max_broken)[0]
-    if not excluded:
-        yield from found
-        return
+    """The documents that contain no benchmark sequence and are not called as a benchmark record is."""
+    excluded, _, names = read_excluded(tuple(recipe.exclude), recipe.max_broken)
     for batch in _batches(found, lambda document: document):
         held = set[int]()
         parts = [(place, kind, part) for place, document in enumerate(batch) for kind, part in document.parts if kind in excluded]
@@ -146,10 +144,11 @@ def _without(found: Iterator[Document], recipe: PackRecipe, ledger: Ledger, lett
             mine = [(place, part) for place, name, part in parts if name == kind]
             held |= {place for (place, _), holds in zip(mine, excluded[kind].held_by([one for _, one in mine]), strict=True) if holds}
         for place, document in enumerate(batch):
-            if place in held:
+            named = bool(names) and not names.isdisjoint(accessions(f"{document.id} {document.names}"))
+            if reason := HOLDS if place in held else NAMED if named else "":
                 ledger.written -= 1
-                ledger.reject(HOLDS, document.id)
-                letters[HOLDS] += document.size
+                ledger.reject(reason, document.id)
+                letters[reason] += document.size
             else:
                 yield document
 

@@ -21,7 +21,7 @@ from sequences.files import GZIP_MAGIC, open_bytes
 from sequences.formats import FASTA, sniff
 from sequences.readers import sequence_format
 
-FORMAT = 5
+FORMAT = 6
 """Of the parts' files; a part of another format is converted again."""
 CHOOSING = frozenset(
     ["files", "heldout_files", "annotations", "heldout_annotations", "max_tokens", "max_heldout_tokens", "share", "max_repeats"]

@@ -69,8 +69,8 @@ def heading(organism: str, kind: str, *identity: object) -> str:
     return worded("heading", {"organism": organism, "kind": kind}, *identity) + " " if organism or kind else ""
 
 
-def mixed_documents(source: Source, file: Path, records: Ledger, regions: Ledger, seed: int) -> Iterator[tuple[str, str, str]]:
-    """(id, group, text with tags) of every coding sequence of GenBank with its protein, or of every protein of UniProt.
+def mixed_documents(source: Source, file: Path, records: Ledger, regions: Ledger, seed: int) -> Iterator[tuple[str, str, str, str]]:
+    """(id, other names, group, text with tags) of every coding sequence of GenBank with its protein, or of every protein of UniProt.
 
     Args:
         records: counts entries of the file. regions: counts GenBank's coding sequences.
@@ -84,7 +84,7 @@ def mixed_documents(source: Source, file: Path, records: Ledger, regions: Ledger
     yield from (_genes if form == GENBANK else _proteins)(source, file, records, regions, seed)
 
 
-def _genes(source: Source, file: Path, records: Ledger, regions: Ledger, seed: int) -> Iterator[tuple[str, str, str]]:
+def _genes(source: Source, file: Path, records: Ledger, regions: Ledger, seed: int) -> Iterator[tuple[str, str, str, str]]:
     for region, letters, organism in cut_regions(source, "cds", file, None, records, regions):
         said = region.coding or Feature("CDS", 0, [])
         fields = {"gene": said.first("gene", "locus_tag"), "product": said.first("product"), "organism": organism}
@@ -99,10 +99,10 @@ def _genes(source: Source, file: Path, records: Ledger, regions: Ledger, seed: i
         residues = translate(letters).removesuffix("*")
         if residues != protein:
             regions.notes[START if residues[1:] == protein[1:] else UNLIKE] += 1
-        yield region.id, GENE.format(region.gene.id) if region.gene else "", text
+        yield region.id, region.names, GENE.format(region.gene.id) if region.gene else "", text
 
 
-def _proteins(source: Source, file: Path, records: Ledger, regions: Ledger, seed: int) -> Iterator[tuple[str, str, str]]:
+def _proteins(source: Source, file: Path, records: Ledger, regions: Ledger, seed: int) -> Iterator[tuple[str, str, str, str]]:
     mark = records.mark()
     for entry in checked_entries(file):
         records.read += 1
@@ -123,7 +123,7 @@ def _proteins(source: Source, file: Path, records: Ledger, regions: Ledger, seed
             records.reject(problem.reason, at(file, entry.line))
             continue
         records.written += 1
-        yield entry.accession, f"protein:{entry.sequence}", text  # the key of a document of the protein alone
+        yield entry.accession, entry.entry_name, f"protein:{entry.sequence}", text  # the key of a document of the protein alone
     records.close(file, mark, "protein", hint="Is this UniProt's file?")
 
 
