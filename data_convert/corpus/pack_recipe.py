@@ -60,6 +60,8 @@ class Source(Recipe):
     """DNA only: documents with a larger share of lower-case letters, as soft-masked genomes mark repeats, are set aside."""
     repeats_kept: float = Field(0, ge=0, le=1)
     """Share of those that are kept all the same, drawn by their content."""
+    near_duplicates: float | None = Field(None, gt=0, le=1)
+    """Documents of which at least this share stands in documents of this source before them are dropped; null: exact copies alone."""
     both_strands: bool = False
     """DNA only: every training document also as its reverse complement."""
     max_tokens: int | None = Field(None, ge=1)
@@ -132,6 +134,8 @@ class Source(Recipe):
         if self.max_repeat_share < 1 and self.modality != "dna":
             raise ValueError(f"max_repeat_share is for dna, not for {self.modality}")
         overlap = self.stride is not None and self.window is not None and self.stride < self.window
+        if overlap and self.near_duplicates is not None:
+            raise ValueError("overlapping windows (stride < window) are near duplicates of each other; leave near_duplicates out")
         if overlap and self.heldout_share > 0 and not self.heldout_files:
             raise ValueError(
                 "overlapping windows (stride < window) would stand in training and held-out data at once; "
