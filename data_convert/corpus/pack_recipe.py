@@ -19,7 +19,7 @@ class Source(Recipe):
     modality: Literal["dna", "rna", "protein", "text", "mixed"]
     files: list[Path] = Field(min_length=1)
     """FASTA, FASTQ, GenBank, tables with a column `sequence` or one sequence a line, for proteins also UniProt's flat file, XML
-    and TSV, by content; .txt, .jsonl or .md for text; GenBank or UniProt for mixed; all may be gz."""
+    and TSV, by content; .txt, .jsonl or .md for text; GenBank, UniProt or .jsonl for mixed; all may be gz."""
     heldout_files: list[Path] = Field(default_factory=list)
     """Held-out documents come from these files; where none are given, from `files` by `heldout_share`."""
     regions: Regions | None = None
@@ -43,6 +43,8 @@ class Source(Recipe):
     """What the sequences are from; GenBank says it itself."""
     described: float = Field(0.5, ge=0, le=1)
     """Share of the documents, drawn by the seed, that begin with species and kind in words; for sources with regions or a species."""
+    shifted: float = Field(0, ge=0, le=1)
+    """Sequences: share of the records or regions, drawn by the seed, that begin 1 to 5 letters later, so that k-mers meet every frame."""
     repeat_weight: float | None = Field(None, ge=0, le=1)
     """DNA: how much a lower-case letter, as soft-masked genomes mark repeats, counts in the loss; null: 0.1 with regions, else 1."""
     heldout_share: float = Field(0.01, ge=0, lt=1)
@@ -121,6 +123,8 @@ class Source(Recipe):
             raise ValueError(f"repeat_weight is for dna, not for {self.modality}")
         if self.species and self.modality in ("text", "mixed"):
             raise ValueError(f"species is for sequences, not for {self.modality}")
+        if self.shifted and self.modality in ("text", "mixed"):
+            raise ValueError(f"shifted is for sequences, not for {self.modality}")
         if self.modality == "mixed" and (self.window or self.max_n_share != 0.1):
             raise ValueError("mixed documents are whole: window and max_n_share are for sequences")
         return self
