@@ -1,8 +1,10 @@
 """Which block is trained when: the blocks of the shards by modality, in shares (training/order.py says how)."""
 
-from collections.abc import Mapping
+from bisect import bisect
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -67,11 +69,19 @@ def unlearnt_ids(folder: Path, kinds: list[str]) -> NDArray[np.int64]:
 class BlockOrder(Order):
     """Row numbers of the shards in the order of training."""
 
-    def __init__(self, modalities: NDArray[np.str_], tokens: NDArray[np.int64], mixture: Mixture, seed: int) -> None:
+    def __init__(
+        self,
+        modalities: NDArray[np.str_],
+        tokens: NDArray[np.int64],
+        mixture: Mixture,
+        seed: int,
+        begun: Mapping[str, int] | None = None,
+    ) -> None:
         """
         Args:
             modalities: [blocks] of each row of the shards.
             tokens: [blocks] tokens of each row, without padding.
+            begun: modality -> blocks that were read before.
 
         Raises:
             UserError: a share for a modality the shards do not hold, or a share or cap that is not positive.
@@ -79,7 +89,8 @@ class BlockOrder(Order):
         rows = {name: np.flatnonzero(modalities == name) for name in sorted(set(modalities.tolist()))}
         self._tokens_of_row = tokens
         self.tokens = {name: int(tokens[found].sum()) for name, found in rows.items()}
-        super().__init__(rows, _quota({name: len(found) for name, found in rows.items()}, self.tokens, mixture), seed)
+        quota = _quota({name: len(found) for name, found in rows.items()}, self.tokens, mixture)
+        super().__init__(rows, quota, seed, begun)
 
     def tokens_between(self, start: int, stop: int) -> int:
         """Tokens without padding in a stretch of the run."""
@@ -107,11 +118,21 @@ def _quota(blocks: Mapping[str, int], tokens: Mapping[str, int], mixture: Mixtur
     }
 
 
-class OrderedBlocks(Dataset[dict[str, Any]]):
-    """The blocks of a whole run, in order."""
+class Stretch(NamedTuple):
+    """The blocks of a stage."""
 
-    def __init__(self, shards: Any, order: BlockOrder, length: int, unlearnt: NDArray[np.int64] | None = None) -> None:
-        self.shards, self.order, self.length, self.unlearnt = shards, order, length, unlearnt
+    start: int
+    """Position of its first block in the run."""
+    shards: Any
+    order: BlockOrder
+    block_tokens: int
+
+
+class OrderedBlocks(Dataset[dict[str, Any]]):
+    """The blocks of a whole run, in order: stage after stage, each in an order of its own."""
+
+    def __init__(self, stretches: Sequence[Stretch], length: int, unlearnt: NDArray[np.int64] | None = None) -> None:
+        self.stretches, self.length, self.unlearnt = list(stretches), length, unlearnt
 
     def __len__(self) -> int:
         return self.length
@@ -119,7 +140,37 @@ class OrderedBlocks(Dataset[dict[str, Any]]):
     def __getitem__(self, position: int) -> dict[str, Any]:
         if not 0 <= position < self.length:
             raise IndexError(position)
-        return self.shards[self.order[position]]
+        stretch = self.stretch(position)
+        return stretch.shards[stretch.order[position - stretch.start]]
+
+    def stretch(self, position: int) -> Stretch:
+        """The stage that a position is in."""
+        return self.stretches[bisect(self.stretches, position, key=lambda one: one.start) - 1]
+
+    def _parts(self, start: int, stop: int) -> list[tuple[Stretch, int, int]]:
+        """Stages that a stretch of the run touches, each with the positions of its own order."""
+        ends = [*(one.start for one in self.stretches[1:]), self.length]
+        cuts = [(one, max(start, one.start), min(stop, end)) for one, end in zip(self.stretches, ends, strict=True)]
+        return [(one, first - one.start, last - one.start) for one, first, last in cuts if first < last]
+
+    def tokens_between(self, start: int, stop: int) -> int:
+        """Tokens without padding in a stretch of the run."""
+        return sum(one.order.tokens_between(first, last) for one, first, last in self._parts(start, stop))
+
+    def room_between(self, start: int, stop: int) -> dict[int, int]:
+        """Length of a block -> tokens with padding, in a stretch of the run."""
+        found = Counter[int]()
+        for one, first, last in self._parts(start, stop):
+            found[one.block_tokens] += (last - first) * one.block_tokens
+        return dict(found)
+
+    def consumed(self, position: int) -> dict[str, int]:
+        """Blocks of every modality among the first `position` of the run."""
+        found = {name: 0 for one in self.stretches for name in one.order.names}
+        for one, _, last in self._parts(0, position):
+            for name, count in one.order.consumed(last).items():
+                found[name] += count
+        return found
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """A batch; see `collate`."""
@@ -127,7 +178,7 @@ class OrderedBlocks(Dataset[dict[str, Any]]):
 
     def position(self, rows: int) -> dict[str, Any]:
         """How many blocks, and how many of every modality."""
-        return {"blocks": rows, "of_modality": self.order.consumed(rows)}
+        return {"blocks": rows, "of_modality": self.consumed(rows)}
 
 
 def columns(shards: Any) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]:

@@ -1,5 +1,7 @@
 """The pre-training recipe and its cross-checks."""
 
+from bisect import bisect
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, Self
 
@@ -29,6 +31,29 @@ class Mixture(Recipe):
     """Modality -> how often an epoch may go through its blocks at most (default 1). The epoch is as large as these caps allow."""
 
 
+class Stage(Recipe):
+    """A stretch of the run. What it does not name is as the recipe says."""
+
+    steps: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    """Instead of steps: with padding, rounded up to a whole step."""
+    share: dict[str, float] = {}
+    """As `mixture.share`."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """What `schedule`, which goes over the whole run, is multiplied with; the embeddings' rate keeps its ratio to it."""
+    loss: Literal["auto", "bases"] | None = None
+    shards: Path | None = None
+    """Others of the same tokenizer, such as longer blocks. A step has as many of them."""
+    rope_theta: float | None = Field(default=None, gt=0)
+    """Base of the rotary embedding from here on; the model's context then grows to the length of the blocks."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.steps is None) == (self.tokens is None):
+            raise ValueError("a stage has steps or tokens, one of the two")
+        return self
+
+
 class PretrainRecipe(TrainingRecipe):
     """Continued pre-training on token shards, under the DeepSpeed launcher. Shapes: a step is micro_batch x accumulation x ranks
     blocks of the shards' block_tokens.
@@ -43,6 +68,8 @@ class PretrainRecipe(TrainingRecipe):
     train: Literal["all", "lora", "rows"] = "all"
     """all weights, LoRA adapters, or nothing but rows of the vocabulary matrices (as a first run, before one of the others)."""
     mixture: Mixture = Mixture()
+    stages: list[Stage] = []
+    """Stretches of the run, one after another; they say how long it is. The last is the decay of schedule=warmup_stable_decay."""
     no_loss_on: list[Literal["N", "tags"]] = []
     """Tokens that are read but not learnt to be written: runs of unknown bases, opening and closing tags."""
     deepspeed: str | None = "zero1"
@@ -63,6 +90,36 @@ class PretrainRecipe(TrainingRecipe):
     """Tokens generated per modality at every measurement, to be looked at; 0 for none."""
     peak_tflops: float | None = Field(default=None, gt=0)
     """Of one rank's device, for MFU; null: by the table of training/estimate.py, which knows no CPU."""
+
+    @property
+    def planned_steps(self) -> int | None:
+        return sum(stage.steps or 0 for stage in self.stages) or self.steps
+
+    @property
+    def scores_bases(self) -> bool:
+        return self.loss == "bases" or any(stage.loss == "bases" for stage in self.stages)
+
+    def stage_at(self, step: int) -> int:
+        """Number of the stage that the step after so many is in; 0 where there are none. Needs their `steps` (`planned`)."""
+        return min(bisect(list(accumulate(stage.steps or 0 for stage in self.stages)), step), max(0, len(self.stages) - 1))
+
+    def by_bases(self, step: int) -> bool:
+        loss = self.stages[self.stage_at(step)].loss if self.stages else None
+        return super().by_bases(step) if loss is None else loss == "bases"
+
+    def decay_steps(self, steps: int) -> int:
+        return self.stages[-1].steps or 1 if self.stages else super().decay_steps(steps)
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        if not self.stages:
+            return self
+        length = ("steps", "epochs", "bases_from", "decay")
+        if twice := [name for name in length if getattr(self, name) != type(self).model_fields[name].default]:
+            raise ValueError(f"the stages say when what begins and ends; leave {', '.join(twice)} out")
+        if self.schedule == "warmup_stable_decay" and len(self.stages) < 2:
+            raise ValueError("the last of the stages is the decay of warmup_stable_decay; give two or more")
+        return self
 
     @model_validator(mode="after")
     def _check(self) -> Self:

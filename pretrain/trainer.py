@@ -12,8 +12,9 @@ from transformers import Trainer
 
 from artefacts.errors import UserError
 from pretrain.recipe import PretrainRecipe, Spikes
+from pretrain.stages import by_stages, theta_at, turn
 from tokenizer.saving import carry_tokenizer
-from training.model import is_vocabulary
+from training.model import NO_ADAPTER, is_vocabulary
 from training.trainer import RunTrainer
 
 
@@ -92,14 +93,27 @@ class GeneTrainer(RunTrainer, Trainer):
         super().__init__(*arguments, **more)
         self.guard = Guard(self.recipe.spikes)
         self._losses: list[Any] = []  # of this step's forward passes
+        self._stage = -1
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """As every run; before the last backward pass of a step, which DeepSpeed follows with its update, the step is judged."""
+        self._enter_stage()
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         self._losses.append(loss.detach())
         if self.accelerator.sync_gradients:
             self._judge()
         return loss
+
+    def _enter_stage(self) -> None:
+        """Turn the model to the rotary base of the stage that begins, or that a continued run is in."""
+        stage, begun = self.recipe.stage_at(self.state.global_step), self._stage
+        if stage == begun:
+            return
+        self._stage = stage
+        if theta := theta_at(self.recipe, stage):
+            model: Any = self.model
+            base = model if self.recipe.train in NO_ADAPTER else model.get_base_model()
+            turn(base, theta, self.rows.stretches[stage].block_tokens)
 
     def _judge(self) -> None:
         """Is the loss of the step a spike?"""
@@ -114,8 +128,9 @@ class GeneTrainer(RunTrainer, Trainer):
             print(f"step {self.state.global_step + 1}: loss {float(total):.3f} is a spike; the step is skipped", flush=True)
 
     def _alike(self, step: int) -> bool:
-        """Whether a step had the kind of loss that this one has."""
-        return self.recipe.by_bases(step - 1) == self.recipe.by_bases(self.state.global_step)
+        """Whether a step was in the stage that this one is in, and had its kind of loss."""
+        kinds = [(self.recipe.stage_at(done), self.recipe.by_bases(done)) for done in (step - 1, self.state.global_step)]
+        return kinds[0] == kinds[1]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """To the run's log and all trackers; a training step together with its speed."""
@@ -132,6 +147,12 @@ class GeneTrainer(RunTrainer, Trainer):
                 fused=True,
             )
         return super().create_optimizer(model)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """That of every run, with the rates of the stages."""
+        if self.lr_scheduler is None:
+            self.lr_scheduler = by_stages(super().create_scheduler(num_training_steps, optimizer), self.recipe)  # type: ignore[arg-type]
+        return self.lr_scheduler
 
     def extra_files(self, folder: Path) -> None:
         """The tokenizer, which makes a checkpoint a model folder."""

@@ -24,7 +24,6 @@ class HeldoutWatch(RunWatch):
     def __init__(self, recipe: PretrainRecipe, heldout: list[dict[str, Any]], silent: list[int], tokenizer: Any) -> None:
         super().__init__(recipe)
         self.heldout, self.silent, self.tokenizer = heldout, silent, tokenizer
-        self.row_tokens = len(heldout[0]["input_ids"])
         self.seconds = 0.0
         """Training time up to the last logged step, over all parts of a continued run, measurements left out."""
         self._clock = time.monotonic()
@@ -34,7 +33,7 @@ class HeldoutWatch(RunWatch):
             self._measure(state)
         super().on_train_begin(args, state, control, **kwargs)
         self.seconds = max((line["seconds"] for line in state.log_history if "seconds" in line), default=0.0)
-        self._flops = flops_per_token(sizes_of(self.trainer.model.config), self.recipe, self.row_tokens)
+        self._sizes = sizes_of(self.trainer.model.config)
         known = peak_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
         self._peak = self.recipe.peak_tflops * 1e12 if self.recipe.peak_tflops else known
         self._clock = time.monotonic()
@@ -47,25 +46,27 @@ class HeldoutWatch(RunWatch):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().on_log(args, state, control, logs, **kwargs)
-        if logs and "loss" in logs and (state.global_step >= state.max_steps or state.global_step % self.recipe.evaluate_every == 0):
+        step, stage_at = state.global_step, self.recipe.stage_at
+        ends = step >= state.max_steps or step % self.recipe.evaluate_every == 0 or stage_at(step) != stage_at(step - 1)
+        if logs and "loss" in logs and ends:
             self._measure(state)  # after the step's own line, so that the log is in order
             self._clock = time.monotonic()
 
     def speed(self) -> dict[str, float]:
         """Of the last step, for the log; `mfu` where the peak of the device is known."""
-        tokens, ranks = self.trainer.rows_per_step * self.row_tokens, self.trainer.args.world_size
+        (tokens, flops), ranks = self._work(self.trainer.state.global_step, 1), self.trainer.args.world_size
         found = {"tokens_per_second": round(tokens / self._elapsed, 1)}
         found["real_tokens_per_second"] = round(self._real_tokens(self.trainer.state.global_step, 1) / self._elapsed, 1)
         if self._peak:
-            found["mfu"] = self._flops * tokens / self._elapsed / (ranks * self._peak)
+            found["mfu"] = flops / self._elapsed / (ranks * self._peak)
         return {**found, "seconds": self.seconds}
 
     def speed_of(self, window: list[dict[str, Any]], state: Any) -> str:
         """Tokens a second, the use of the device, and the time that is left."""
-        steps, tokens = len(window), len(window) * self.trainer.rows_per_step * self.row_tokens
+        steps, (tokens, flops) = len(window), self._work(state.global_step, len(window))
         before = [line["seconds"] for line in state.log_history if "loss" in line and line["step"] < window[0]["step"]]
         seconds = window[-1]["seconds"] - (before[-1] if before else 0)
-        speed = self._flops * tokens / seconds
+        speed = flops / seconds
         of_peak = (
             f", MFU {100 * speed / (self.trainer.args.world_size * self._peak):.1f} %" if self._peak else f", {speed / 1e9:.1f} GFLOP/s"
         )
@@ -79,7 +80,13 @@ class HeldoutWatch(RunWatch):
     def _real_tokens(self, step: int, steps: int) -> int:
         """Tokens without padding of so many steps up to one."""
         blocks = self.trainer.rows_per_step
-        return int(self.trainer.rows.order.tokens_between((step - steps) * blocks, step * blocks))
+        return int(self.trainer.rows.tokens_between((step - steps) * blocks, step * blocks))
+
+    def _work(self, step: int, steps: int) -> tuple[int, float]:
+        """Tokens with padding, and FLOPs, of so many steps up to one."""
+        blocks = self.trainer.rows_per_step
+        room = self.trainer.rows.room_between((step - steps) * blocks, step * blocks)
+        return sum(room.values()), sum(count * flops_per_token(self._sizes, self.recipe, size) for size, count in room.items())
 
     def _measure(self, state: Any) -> None:
         # names in the order in which a checkpoint gives them back

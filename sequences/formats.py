@@ -36,6 +36,8 @@ UNIPROT_XML = re.compile(rb"<(?:\w+:)?(?:uniprot|entry)\b")
 VERSION_ALONE = re.compile(rb"\.\d+")
 """`VERSION .0`, as some writers leave it where an accession has no version."""
 PSEUDOGENE = "no /translation, as in pseudogenes"
+UNIPROTS = "UniProtKB"
+"""How a cross-reference to UniProt begins."""
 LETTERS_COLUMNS = ("sequence", "seq")
 DELIMITERS = ("\t", ",", ";")
 FEATURE = re.compile(rb"^ {5}(?=\S)", re.MULTILINE)
@@ -66,6 +68,8 @@ class Record:
     table_line: int = 0
     """1-based line of its first byte."""
     circular: bool = False
+    names: str = ""
+    """What else it is called."""
 
 
 def sniff(head: bytes) -> tuple[str, int]:
@@ -276,14 +280,16 @@ def _proteins(entry: _Entry) -> Iterator[Record]:
 
 def _protein(feature: bytes, line: int) -> Record:
     values: dict[bytes, re.Match[bytes]] = {}
+    linked = []
     for found in QUALIFIER.finditer(feature):
         if found[2] is not None:
             values.setdefault(found[1], found)
+            linked += [_text(found[2])] if found[2].startswith(UNIPROTS.encode()) else []
     identity, product = (
         next((_text(values[name][2].replace(b'""', b'"')) for name in names if name in values), "")
         for names in ((b"protein_id", b"locus_tag"), (b"product",))
     )
-    record = Record(line, f"{identity or f'line{line}'} {product}", [], line)
+    record = Record(line, f"{identity or f'line{line}'} {product}", [], line, names=" ".join(linked))
     if (translation := values.get(b"translation")) is not None:
         record.body = [translation[2]]
         record.body_line += feature.count(b"\n", 0, translation.start())

@@ -57,6 +57,8 @@ class Sequence:
     kind: str = ""
     """What it is, in words; its species is `organism`."""
     organism: str = ""
+    names: str = ""
+    """What else it is called."""
 
 
 def fasta_records(path: str | Path) -> Iterator[tuple[int, str, str]]:
@@ -133,7 +135,14 @@ def read_sequences(
             ledger.written += 1
             name, description = (record.header, "") if record.named else [*record.header.split(None, 1), "", ""][:2]
             yield Sequence(
-                name or f"line{record.line}", description, letters, record.line, record.table, record.table_line, record.circular
+                name or f"line{record.line}",
+                description,
+                letters,
+                record.line,
+                record.table,
+                record.table_line,
+                record.circular,
+                names=record.names,
             )
     ledger.close(path, mark, f"{alphabet.name} record", hint=f"Is this file {alphabet.name}? It was read as {form}")
 
@@ -178,7 +187,7 @@ def _entries(path: str | Path, content: Iterator[bytes], ledger: Ledger) -> Iter
             yield Record(entry.line, "", [], entry.line, problem=entry.reason)
         else:
             ledger.notes[WITHOUT_FUNCTION] += not entry.function
-            yield Record(entry.line, f"{entry.accession} {entry.name}", [entry.sequence.encode()], entry.line)
+            yield Record(entry.line, f"{entry.accession} {entry.name}", [entry.sequence.encode()], entry.line, names=entry.entry_name)
 
 
 def _first_foreign(record: Record, table: bytes, alphabet: Alphabet) -> tuple[int, str, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from artefacts.recipe import Recipe, load, read_yaml
 from configs import CONFIGS
@@ -32,6 +34,25 @@ def test_recipes_are_valid(folder: str, path: Path) -> None:
     load(kind, path, [f"{name}=x" for name in absent])
     if isinstance(config := given.get("deepspeed"), str):
         assert config in {path.stem for path in DEEPSPEED}
+
+
+EXAMPLES = [
+    (kind, found)
+    for page, kind in (("corpora", PackRecipe), ("pretraining", PretrainRecipe))
+    for found in re.findall(r"^```yaml\n(.*?)^```", (CONFIGS.parent / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.M | re.S)
+]
+"""Parts of a recipe in the documentation: a mapping of its fields, or a list of sources."""
+
+
+@pytest.mark.parametrize(("kind", "text"), EXAMPLES)
+def test_examples_of_the_documentation_are_valid(kind: type[Recipe], text: str) -> None:
+    given = yaml.safe_load(text)
+    given = {"sources": given} if isinstance(given, list) else given
+    absent = {name for name, field in kind.model_fields.items() if field.is_required()} - given.keys() - {"sources"}
+    assert absent <= FROM_THE_COMMAND_LINE
+    kind.model_validate(
+        {**({"sources": [{"modality": "dna", "files": ["x"]}]} if kind is PackRecipe else {}), **dict.fromkeys(absent, "x"), **given}
+    )
 
 
 @pytest.mark.parametrize("path", DEEPSPEED, ids=lambda path: path.stem)

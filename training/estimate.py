@@ -150,7 +150,7 @@ def memory(sizes: Sizes, recipe: TrainingRecipe, ranks: int, block_tokens: int) 
     layer = tokens * width * (8 * sizes.hidden + 2 * sizes.kv_heads * sizes.head_dim + 4 * sizes.feed_forward)
     layers = tokens * width * sizes.hidden * sizes.layers + layer if recipe.activation_checkpointing else layer * sizes.layers
     mask = 0 if recipe.attention in ("flash_attention_2", "flex_attention") else tokens * block_tokens
-    chunked = 2 * CHUNK_BYTES + 4 * sizes.rows * sizes.hidden + (4 * CHUNK_BYTES / width if recipe.loss == "bases" else 0)
+    chunked = 2 * CHUNK_BYTES + 4 * sizes.rows * sizes.hidden + (4 * CHUNK_BYTES / width if recipe.scores_bases else 0)
     return {
         "weights": 0 if offload_weights else weights / (ranks if stage == 3 else 1),
         "gradients": held * moving / (ranks if stage >= 2 else 1),
@@ -188,7 +188,7 @@ def report(recipe: TrainingRecipe, sizes: Sizes, block_tokens: int, epoch_tokens
     peak, room = HARDWARE[recipe.planned.hardware]
     ranks = recipe.ranks * recipe.nodes
     per_step = recipe.micro_batch * accumulation_of(recipe, ranks) * ranks * block_tokens
-    steps = recipe.steps or steps or max(1, math.ceil(recipe.epochs * epoch_tokens / per_step))
+    steps = recipe.planned_steps or steps or max(1, math.ceil(recipe.epochs * epoch_tokens / per_step))
     parts = memory(sizes, recipe, ranks, block_tokens)
     needed = sum(parts.values())
     flops = flops_per_token(sizes, recipe, block_tokens)

@@ -122,7 +122,7 @@ def score_and_widen(model: Any, recipe: TrainingRecipe, merged: bool) -> None:
     TRL puts a loss of its own into the head, and what QLoRA trains into bf16.
     """
     base = model if recipe.train in NO_ADAPTER else model.get_base_model()
-    tables = kmer_tables(recipe.model) if recipe.loss == "bases" else ()
+    tables = kmer_tables(recipe.model) if recipe.scores_bases else ()
     score_in_head(base, way_for(recipe.loss, torch.cuda.is_available()), tables)
     if recipe.rows == "new" and (merged or recipe.train in NO_ADAPTER):
         keep_old_rows(model, new_ids(recipe.model))

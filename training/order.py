@@ -16,13 +16,21 @@ from numpy.typing import NDArray
 class Order:
     """Row numbers in the order of training."""
 
-    def __init__(self, rows: Mapping[str, NDArray[np.int64]], quota: Mapping[str, int], seed: int) -> None:
+    def __init__(
+        self,
+        rows: Mapping[str, NDArray[np.int64]],
+        quota: Mapping[str, int],
+        seed: int,
+        begun: Mapping[str, int] | None = None,
+    ) -> None:
         """
         Args:
             rows: kind -> numbers of its rows.
             quota: kind -> how many of them an epoch holds; more than there are go through them again.
+            begun: kind -> how many rows of its stream were read before this order; none by default.
         """
         self.seed = seed
+        self.begun = dict(begun or {})
         self.names = sorted(rows)
         self.rows = dict(rows)
         self.quota = dict(quota)
@@ -43,7 +51,7 @@ class Order:
             draw = np.random.default_rng([self.seed, epoch, number])
             keys.append((np.arange(quota) + draw.random(quota)) / max(quota, 1))  # one in each of `quota` equal stretches of the epoch
             kinds.append(np.full(quota, number))
-            rows.append(self._stream(name, number, epoch * quota, quota))
+            rows.append(self._stream(name, number, self.begun.get(name, 0) + epoch * quota, quota))
         order = np.argsort(np.concatenate(keys), kind="stable")
         return np.concatenate(kinds)[order], np.concatenate(rows)[order]
 

@@ -58,9 +58,11 @@ class TrainingRecipe(Recipe):
     """Rows of both vocabulary matrices that are trained; new: those the extension added, the others stay bit for bit."""
     lora: Lora = Lora()
     learning_rate: float = Field(1e-3, gt=0)
-    schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant_with_warmup", "warmup_stable_decay"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps."""
+    decay: float = Field(0.2, gt=0, lt=1)
+    """Share of the steps, the last ones, in which the rate of warmup_stable_decay falls to zero, in a straight line."""
     weight_decay: float = Field(0.0, ge=0)
     gradient_clip: float = Field(1.0, ge=0)
     micro_batch: int = Field(8, ge=1)
@@ -112,8 +114,30 @@ class TrainingRecipe(Recipe):
         """Whether k-mers are scored by their letters once so many steps are done: known from the step alone, after a stop too."""
         return self.loss == "bases" and step >= (self.bases_from or 0)
 
+    @property
+    def planned_steps(self) -> int | None:
+        """Optimiser steps, where the recipe alone says how many."""
+        return self.steps
+
+    @property
+    def scores_bases(self) -> bool:
+        """Whether k-mers are scored by their letters at some step."""
+        return self.loss == "bases"
+
+    def schedule_options(self, steps: int) -> dict[str, Any]:
+        """What transformers' scheduler of this name is told beside warm-up and steps."""
+        if self.schedule != "warmup_stable_decay":
+            return {}
+        return {"num_decay_steps": self.decay_steps(steps), "decay_type": "linear"}
+
+    def decay_steps(self, steps: int) -> int:
+        """The last steps of a run, in which the rate falls."""
+        return max(1, round(self.decay * steps))
+
     @model_validator(mode="after")
     def _fits_together(self) -> TrainingRecipe:
+        if self.schedule == "warmup_stable_decay" and self.warmup + self.decay > 1:
+            raise ValueError(f"warmup={self.warmup} and decay={self.decay} are more than the whole run; lower one of them")
         if self.bases_from is not None and self.loss != "bases":
             raise ValueError(f"bases_from says when loss=bases begins, and loss is {self.loss}; set loss=bases, or leave bases_from out")
         if self.steps is None and self.epochs <= 0:
@@ -176,6 +200,7 @@ def shared_arguments(recipe: TrainingRecipe, steps: int, ranks: int) -> dict[str
         "gradient_accumulation_steps": accumulation_of(recipe, ranks),
         "learning_rate": recipe.learning_rate,
         "lr_scheduler_type": recipe.schedule,
+        "lr_scheduler_kwargs": recipe.schedule_options(steps),
         "warmup_steps": recipe.warmup,
         "weight_decay": recipe.weight_decay,
         "max_grad_norm": recipe.gradient_clip,

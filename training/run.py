@@ -73,7 +73,7 @@ class Job(ABC):
         except ValueError as error:
             raise UserError(str(error)) from None
         check_hardware(recipe.precision)
-        if recipe.loss == "bases":
+        if recipe.scores_bases:
             kmer_tables(recipe.model)
 
     @abstractmethod
@@ -147,7 +147,7 @@ def run(job: Job, overwrite: bool = False) -> None:
 
 def check_switch(job: Job) -> None:
     """Refuse loss=bases that would begin after the last step. Raises UserError."""
-    if job.recipe.loss == "bases" and not job.recipe.by_bases(job.steps - 1):
+    if job.recipe.bases_from is not None and not job.recipe.by_bases(job.steps - 1):
         raise UserError(f"bases_from={job.recipe.bases_from}: the run has {job.steps} steps, none of them by bases; set a smaller one")
 
 
@@ -165,7 +165,7 @@ def preview(recipe: TrainingRecipe, inputs: list[Path], missing: str, job_of: ty
         return
     job = job_of(recipe, recipe.ranks * recipe.nodes)
     check_switch(job)
-    print(report(recipe, sizes, job.row_tokens, len(job.rows) * job.row_tokens, job.steps))
+    print(report(job.recipe, sizes, job.row_tokens, len(job.rows) * job.row_tokens, job.steps))
     print(job.summary)
     batch = job.rows.collate([job.rows[0]])
     silent = (batch["labels"][0] == IGNORED).tolist()

@@ -31,8 +31,10 @@ class RunWatch(TrainerCallback):
         self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.name, unit="step", disable=hidden)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step and state.global_step == self.recipe.bases_from:
-            self.say(f"step {state.global_step + 1}: from here on the loss is by bases, and the lines before are another measure")
+        step, by_bases = state.global_step, self.recipe.by_bases
+        if step and by_bases(step) != by_bases(step - 1):
+            way = "by bases" if by_bases(step) else "cross-entropy"
+            self.say(f"step {step + 1}: from here on the loss is {way}, and the lines before are another measure")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.update()

@@ -16,15 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import Ledger, UserError
-from data_convert.corpus.pack_recipe import PackRecipe
-from data_convert.corpus.parts import BEGINS, HELD_OUT, SPECIAL, read_rows
+from data_convert.corpus.pack_recipe import PackRecipe, Source
+from data_convert.corpus.parts import BEGINS, HELD_OUT, SKETCHES, SPECIAL, read_rows
 from data_convert.corpus.plan import Part, file_fingerprint
 from data_convert.corpus.shards import COUNTS, SPLITS
+from data_convert.corpus.sketch import FEWEST, mostly_seen
 from tokenizer.conversations import SPELLS_CONTROL
 
 DOCUMENTS_AT_ONCE = 8_000_000
 """Digests sorted at once; more are sorted in several goes."""
-DUPLICATE = "exact duplicate"
+DUPLICATE, NEAR = "exact duplicate", "near duplicate"
+UNJUDGED = "too short to be compared with others"
 Numbers = NDArray[np.int64]
 
 
@@ -54,29 +56,57 @@ def _starts(counts: Sequence[int]) -> Numbers:
     return np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int64)
 
 
-def kept_pieces(index: Index) -> tuple[NDArray[np.bool_], list[dict[str, Any]]]:
+def kept_pieces(index: Index, sources: Sequence[Source]) -> tuple[NDArray[np.bool_], list[dict[str, Any]]]:
     """Whether each piece stays, and per part the ledger of its documents with the duplicates taken from it.
 
-    Of equal documents (DNA: on either strand) a held-out one stays, else the one of the first part.
+    Of equal documents (DNA: on either strand) a held-out one stays, else the one of the first part; of near duplicates too.
     """
     documents = [int(((index.rows(part)["flags"] & BEGINS) > 0).sum()) for part in range(len(index.parts))]
     starts = _starts(documents)
-    dropped = _duplicates(index, starts)
+    dropped = {DUPLICATE: _duplicates(index, starts)}
+    dropped[NEAR], unjudged = _near_duplicates(index, sources, starts, dropped[DUPLICATE])
     kept, ledgers = np.ones(int(index.pieces[-1]), dtype=bool), []
     for part, count in enumerate(index.counts):
-        of_part = dropped[starts[part] : starts[part + 1]]
         ledger = count["documents"]
-        if number := int(of_part.sum()):
-            owner = np.cumsum((index.rows(part)["flags"] & BEGINS) > 0) - 1
-            kept[index.pieces[part] : index.pieces[part + 1]] = ~of_part[owner]
-            ledger["written"] -= number
-            ledger["rejected"] += number
-            ledger["reasons"][DUPLICATE] = number
-            count["letters"][DUPLICATE] = int(index.rows(part)["letters"][of_part[owner]].sum())
-            begins = np.flatnonzero(index.rows(part)["flags"] & BEGINS)
-            ledger["examples"][DUPLICATE] = index.ids(index.pieces[part] + begins[of_part][:5])
+        if unjudged[part]:
+            ledger.setdefault("notes", {})[UNJUDGED] = unjudged[part]
+        for reason, of_all in dropped.items():
+            of_part = of_all[starts[part] : starts[part + 1]]
+            if number := int(of_part.sum()):
+                owner = np.cumsum((index.rows(part)["flags"] & BEGINS) > 0) - 1
+                kept[index.pieces[part] : index.pieces[part + 1]] &= ~of_part[owner]
+                ledger["written"] -= number
+                ledger["rejected"] += number
+                ledger["reasons"][reason] = number
+                count["letters"][reason] = int(index.rows(part)["letters"][of_part[owner]].sum())
+                begins = np.flatnonzero(index.rows(part)["flags"] & BEGINS)
+                ledger["examples"][reason] = index.ids(index.pieces[part] + begins[of_part][:5])
         ledgers.append(ledger)
     return kept, ledgers
+
+
+def _near_duplicates(
+    index: Index, sources: Sequence[Source], starts: Numbers, exact: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], list[int]]:
+    """[documents] True for those that stand, for the most part, in others of their source; and per part how many cannot be judged."""
+    dropped, unjudged = np.zeros(int(starts[-1]), dtype=bool), [0] * len(index.parts)
+    for number, source in enumerate(sources):
+        parts = [place for place, part in enumerate(index.parts) if part.source == number]
+        if source.near_duplicates is None or not parts:
+            continue
+        files = [[index.folders[part] / name for part in parts] for name in SKETCHES]
+        hashes, sizes = (
+            np.concatenate([np.fromfile(file, dtype=kind) for file in of_name]) for of_name, kind in zip(files, ("<u8", "<u4"), strict=True)
+        )
+        rows = [index.rows(part)["flags"] for part in parts]
+        held_out = np.concatenate([(flags[(flags & BEGINS) > 0] & HELD_OUT) > 0 for flags in rows])
+        places = np.concatenate([np.arange(starts[part], starts[part + 1]) for part in parts])
+        order = np.argsort(~held_out, kind="stable")
+        dropped[places] = mostly_seen(hashes, sizes, order[~exact[places[order]]], source.near_duplicates)
+        short = places[(sizes < FEWEST) & ~exact[places]]
+        for part in parts:
+            unjudged[part] = int(((short >= starts[part]) & (short < starts[part + 1])).sum())
+    return dropped, unjudged
 
 
 def _duplicates(index: Index, starts: Numbers) -> NDArray[np.bool_]:
@@ -121,7 +151,7 @@ def choose(recipe: PackRecipe, index: Index) -> Choice:
     Raises:
         UserError: a file without one usable record, or with more broken ones than `max_broken`; no training document left.
     """
-    kept, ledgers = kept_pieces(index)
+    kept, ledgers = kept_pieces(index, recipe.sources)
     reports: list[dict[str, Any]] = []
     pools: list[dict[str, dict[str, NDArray[Any]]]] = []
     for number, source in enumerate(recipe.sources):

@@ -15,11 +15,14 @@ from pathlib import Path
 from artefacts.errors import Ledger
 from data_convert.corpus.pack_recipe import Source
 from data_convert.corpus.regions import region_sequences
-from data_convert.corpus.words import GENE, drawn, heading, mixed_documents
+from data_convert.corpus.words import GENE, drawn, heading, mixed_documents, number_of
 from sequences.alphabets import ALPHABETS, reverse_complement
 from sequences.readers import Sequence, read_sequences
 from sequences.texts import read_texts
 
+SHIFTED = "left out to begin in another frame"
+LARGEST_SHIFT = 5
+"""Letters; with the place itself the six frames of a 6-mer."""
 KINDS = {"dna": "genomic sequence", "rna": "RNA", "protein": "protein"}
 """What a sequence of a source without regions is called, in words."""
 IN_LOWER_CASE = bytes(ord("1") if chr(byte).islower() and byte < 128 else ord("0") for byte in range(256))
@@ -44,6 +47,8 @@ class Document:
     """What decides on which side it is, instead of its content: the gene that it is cut from, the protein that it is about."""
     repeats: bytes = b""
     """Of each letter whether it is marked as a repeat, 1 or 0; empty where all count alike."""
+    names: str = ""
+    """What it is called beside its id, which also names the record that it is a window of."""
 
     @property
     def wrapped(self) -> str:
@@ -113,10 +118,10 @@ def read_documents(
     """
     regions = Ledger() if regions is None else regions
     if source.modality == "mixed":
-        for identity, group, mixed in mixed_documents(source, Path(file), records, regions, seed):
+        for identity, names, group, mixed in mixed_documents(source, Path(file), records, regions, documents, seed):
             documents.read += 1
             documents.written += 1
-            yield Document(identity, "mixed", mixed, str(file), group=group)
+            yield Document(identity, "mixed", mixed, str(file), group=group, names=names)
         return
     if source.modality != "text":
         if source.regions:
@@ -145,7 +150,8 @@ def sequence_documents(
     than `max_n_share` of N is set aside in `ledger` (proteins have no N: there the letter X counts), its letters in
     `rejected`; so are windows with more than `max_repeat_share` of lower case, as repeats are marked, but for a share
     `repeats_kept` of these, drawn by a hash of their content. A record without a capital letter marks nothing.
-    A share of the documents, drawn by the seed, begins with species and kind in words.
+    A share of the documents, drawn by the seed, begins with species and kind in words. A share `shifted` of the sequences,
+    drawn by the seed too, begins a few letters later; these letters are counted in `rejected`.
     """
     modality, window, most_unknown, most_repeats = source.modality, source.window, source.max_n_share, source.max_repeat_share
     described, weighted, keeps_case = source.described_share, source.weighted, source.keeps_case
@@ -158,9 +164,14 @@ def sequence_documents(
             whole = sequence.letters.upper()
             marks = not sequence.letters.islower() or source.regions  # of a region its whole record decides
             repeats = sequence.letters.encode().translate(IN_LOWER_CASE) if marks else b""
-        for start in range(0, length, step):
+        first = 0
+        if source.shifted and length > LARGEST_SHIFT and drawn(source.shifted, seed, "shifted", sequence.id, whole):
+            first = 1 + number_of(seed, "shift", sequence.id, whole) % LARGEST_SHIFT
+            if rejected is not None:
+                rejected[SHIFTED] += first
+        for start in range(first, length, step):
             letters = whole[start : start + size]
-            identity = sequence.id if window is None else f"{sequence.id}:{start}-{start + len(letters)}"
+            identity = sequence.id if window is None and not first else f"{sequence.id}:{start}-{start + len(letters)}"
             ledger.read += 1
             reason = ""
             if letters.count(unknown) > most_unknown * len(letters):
@@ -179,7 +190,8 @@ def sequence_documents(
                 if described and drawn(described, seed, "described", identity, letters):
                     organism, kind = source.species or sequence.organism, sequence.kind or KINDS[modality]
                     words = heading(organism, kind, seed, identity, letters)
-                yield Document(identity, modality, letters, file, words, GENE.format(sequence.gene) if sequence.gene else "", marked)
+                group = GENE.format(sequence.gene) if sequence.gene else ""
+                yield Document(identity, modality, letters, file, words, group, marked, f"{sequence.id} {sequence.names}")
             if start + size >= length:
                 break
 

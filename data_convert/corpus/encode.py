@@ -113,7 +113,7 @@ class Encoder:
         self._backend.no_padding()
         self._special = np.zeros(max(self._backend.get_vocab().values()) + 1, dtype=bool)
         self._special[letterless(self._backend.get_added_tokens_decoder())] = True
-        modalities = modalities - {"mixed"} | ({"dna", "protein"} if "mixed" in modalities else set())
+        modalities = modalities - {"mixed"} | (set(ALPHABETS) if "mixed" in modalities else set())
         for modality in sorted(modalities - {"text"}):
             self._probe(ALPHABETS[modality])
         self._genes = self._gene_encoders(sorted(modalities - {"text"}))

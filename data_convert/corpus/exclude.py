@@ -1,13 +1,15 @@
-"""Benchmark sequences that must not stand in training data: which documents contain one.
+"""Benchmark sequences that must not stand in training data: which documents contain one, or are called as one.
 
 A document is found when a whole benchmark sequence stands in it, letter by letter; DNA and RNA on either strand, a
-protein without its final stop. A document that holds only a piece of one is not.
+protein without its final stop. A document that holds only a piece of one is not. It is found too when it, or what it is
+cut from, or a protein that it codes for, has an accession that names a benchmark record (sequences/accessions.py).
 
 Method: of every benchmark sequence one stretch of fixed length is kept, the one with the least hash, so that repeats like
 AAAA are rarely taken. A stretch fits a 64-bit number exactly. All stretches of a document are looked up in a bit table,
 then in the sorted numbers, and what is found is compared letter by letter.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import Ledger, UserError, at
+from sequences.accessions import accessions
 from sequences.alphabets import ALPHABETS, BLANKS, DNA, PROTEIN, Alphabet, guess, reverse_complement
 from sequences.files import blocks, numbered_lines, with_head
 from sequences.formats import FASTA, LINES, TABLE, UNIPROT, sniff, table_header
@@ -23,9 +26,13 @@ from sequences.json_lines import json_objects
 from sequences.readers import fasta_records
 from sequences.tables import Table
 
-HOLDS = "holds a benchmark sequence"
+HOLDS, NAMED = "holds a benchmark sequence", "has the accession of a benchmark record"
+NAMES = re.compile(r"(?:^|[\W_])(?:id|ids|name|names|acc|accession|entry|uniprot|uniprotkb|protein|transcript|refseq)(?:$|[\W_])")
+"""Columns of accessions. A chromosome's, beside places in it, names no record of the benchmark."""
 STRETCH = {"dna": (16, 4), "protein": (12, 5)}
 """Letters of a stretch, and bits of a letter."""
+PROTEIN_ID = re.compile(r"\[protein_id=([^\]]*)\]")
+"""As NCBI writes it into the headers of coding sequences."""
 LONGEST_NAME = 25
 """A column's name that is longer, and spelled in letters of a sequence, is a sequence: the table has no header."""
 TABLE_BITS = 22
@@ -93,12 +100,15 @@ def _scrambled(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return (numbers ^ (numbers >> np.uint64(29))) * SCRAMBLE
 
 
-def read_excluded(files: tuple[Path, ...], max_broken: float = 1.0) -> tuple[dict[str, Excluded], dict[str, Ledger]]:
-    """Modality -> benchmark sequences of all files, and file -> ledger of its rows. Letters of unknown kind are guessed.
+Found = tuple[dict[str, Excluded], dict[str, Ledger], frozenset[str]]
+
+
+def read_excluded(files: tuple[Path, ...], max_broken: float = 1.0) -> Found:
+    """Modality -> benchmark sequences of all files; file -> ledger of its rows; accessions. Letters of unknown kind are guessed.
 
     Raises:
-        UserError: missing or damaged files, files of another kind, a file without one sequence long enough to be found, or with
-            more than `max_broken` rows without a sequence.
+        UserError: missing or damaged files, files of another kind, a file without one accession or sequence long enough to be
+            found, or with more than `max_broken` rows without either.
     """
     # a file that has changed since is another one
     states = tuple((state.st_size, state.st_mtime_ns) for file in files if file.is_file() for state in [file.stat()])
@@ -106,29 +116,33 @@ def read_excluded(files: tuple[Path, ...], max_broken: float = 1.0) -> tuple[dic
 
 
 @lru_cache(maxsize=2)
-def _read(files: tuple[Path, ...], max_broken: float, states: tuple[tuple[int, int], ...]) -> tuple[dict[str, Excluded], dict[str, Ledger]]:
+def _read(files: tuple[Path, ...], max_broken: float, states: tuple[tuple[int, int], ...]) -> Found:
     found: dict[str, set[str]] = {name: set() for name in STRETCH}
     ledgers: dict[str, Ledger] = {}
+    names = set[str]()
     least = " or ".join(f"{size} letters of {name}" for name, (size, _) in STRETCH.items())
     for file in files:
         ledger = ledgers[str(file)] = Ledger(max_broken)
-        for line, cells in _rows(file):
+        for line, cells, called in _rows(file):
             ledger.read += 1
+            if known := accessions(called):
+                names |= known
+                ledger.notes["named by accession"] += 1
             usable = [(name, letters) for cell in cells if (name := _modality(letters := cell.removesuffix("*")))]
             long = [(name, letters) for name, letters in usable if len(letters) >= STRETCH[name][0]]
             if any(_is_kmers(cell) for cell in cells):
                 ledger.reject(BLANKS, at(file, line))
-            elif not usable:
+            elif not usable and not known:
                 ledger.reject("no sequence", at(file, line))
-            elif not long:
+            elif not long and not known:
                 ledger.reject("too short", at(file, line), on_purpose=True)
             else:
                 ledger.written += 1
                 for name, letters in long:
                     found[name].add(letters.upper().replace("U", "T") if name == "dna" else letters.upper())
-        ledger.close(file, Ledger(), "benchmark sequence", hint=f"At least {least} are needed")
+        ledger.close(file, Ledger(), "benchmark sequence", hint=f"At least {least}, or an accession, are needed")
     sets = {name: Excluded(letters, ALPHABETS[name]) for name, letters in found.items()}
-    return {**sets, "rna": sets["dna"]}, ledgers
+    return {**sets, "rna": sets["dna"]}, ledgers, frozenset(names)
 
 
 def _is_kmers(cell: str) -> bool:
@@ -142,22 +156,25 @@ def _modality(letters: str) -> str:
     return "" if not letters or alphabet.first_foreign(letters) >= 0 else "protein" if alphabet is PROTEIN else "dna"
 
 
-def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line and cells of each row, whatever its columns are; of FASTA and records of `convert tasks` the sequences."""
+def _rows(file: Path) -> Iterator[tuple[int, list[str], str]]:
+    """Line, cells and names of each row, whatever its columns are; of FASTA and records of `convert tasks` the sequences."""
     form = sniff(with_head(blocks(file))[0])[0]
     if form == FASTA:
-        yield from ((line, [letters]) for line, _, letters in fasta_records(file))
+        for line, header, letters in fasta_records(file):
+            yield line, [letters], " ".join([header.partition(" ")[0], *PROTEIN_ID.findall(header)])
     elif form == "JSON":
         for line, record in json_objects(file):
             try:
-                yield line, [item["letters"] for item in record["inputs"]]  # type: ignore[index]
+                yield line, [item["letters"] for item in record["inputs"]], str(record.get("id", ""))  # type: ignore[index, union-attr]
             except (KeyError, TypeError):
                 raise UserError(f"{at(file, line)}: not a record of `llama-gene convert tasks`; convert the tasks again") from None
     elif form in (TABLE, LINES) or (form == UNIPROT and table_header(next(numbered_lines(file))[1])):
         table = Table(file)
-        if any(len(name) >= LONGEST_NAME and _modality(name) for name in table.names):
-            yield table.header_line, table.names  # no header
+        without_header = any((len(name) >= LONGEST_NAME and _modality(name)) or accessions(name) for name in table.names)
+        if without_header:
+            yield table.header_line, table.names, " ".join(table.names)
+        columns = [place for place, name in enumerate(table.names) if without_header or NAMES.search(name.casefold())]
         for row in table:
-            yield row.line, row.cells
+            yield row.line, row.cells, " ".join(row.cells[place] for place in columns if row.cells)
     else:
         raise UserError(f"{file}: benchmark sequences are read from FASTA, tables and records of `convert tasks`; this is {form}")

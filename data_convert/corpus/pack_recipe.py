@@ -19,7 +19,7 @@ class Source(Recipe):
     modality: Literal["dna", "rna", "protein", "text", "mixed"]
     files: list[Path] = Field(min_length=1)
     """FASTA, FASTQ, GenBank, tables with a column `sequence` or one sequence a line, for proteins also UniProt's flat file, XML
-    and TSV, by content; .txt, .jsonl or .md for text; GenBank or UniProt for mixed; all may be gz."""
+    and TSV, by content; .txt, .jsonl or .md for text; GenBank, UniProt or .jsonl for mixed; all may be gz."""
     heldout_files: list[Path] = Field(default_factory=list)
     """Held-out documents come from these files; where none are given, from `files` by `heldout_share`."""
     regions: Regions | None = None
@@ -43,6 +43,8 @@ class Source(Recipe):
     """What the sequences are from; GenBank says it itself."""
     described: float = Field(0.5, ge=0, le=1)
     """Share of the documents, drawn by the seed, that begin with species and kind in words; for sources with regions or a species."""
+    shifted: float = Field(0, ge=0, le=1)
+    """Sequences: share of the records or regions, drawn by the seed, that begin 1 to 5 letters later, so that k-mers meet every frame."""
     repeat_weight: float | None = Field(None, ge=0, le=1)
     """DNA: how much a lower-case letter, as soft-masked genomes mark repeats, counts in the loss; null: 0.1 with regions, else 1."""
     heldout_share: float = Field(0.01, ge=0, lt=1)
@@ -60,6 +62,8 @@ class Source(Recipe):
     """DNA only: documents with a larger share of lower-case letters, as soft-masked genomes mark repeats, are set aside."""
     repeats_kept: float = Field(0, ge=0, le=1)
     """Share of those that are kept all the same, drawn by their content."""
+    near_duplicates: float | None = Field(None, gt=0, le=1)
+    """Documents of which at least this share stands in documents of this source before them are dropped; null: exact copies alone."""
     both_strands: bool = False
     """DNA only: every training document also as its reverse complement."""
     max_tokens: int | None = Field(None, ge=1)
@@ -119,6 +123,8 @@ class Source(Recipe):
             raise ValueError(f"repeat_weight is for dna, not for {self.modality}")
         if self.species and self.modality in ("text", "mixed"):
             raise ValueError(f"species is for sequences, not for {self.modality}")
+        if self.shifted and self.modality in ("text", "mixed"):
+            raise ValueError(f"shifted is for sequences, not for {self.modality}")
         if self.modality == "mixed" and (self.window or self.max_n_share != 0.1):
             raise ValueError("mixed documents are whole: window and max_n_share are for sequences")
         return self
@@ -132,6 +138,8 @@ class Source(Recipe):
         if self.max_repeat_share < 1 and self.modality != "dna":
             raise ValueError(f"max_repeat_share is for dna, not for {self.modality}")
         overlap = self.stride is not None and self.window is not None and self.stride < self.window
+        if overlap and self.near_duplicates is not None:
+            raise ValueError("overlapping windows (stride < window) are near duplicates of each other; leave near_duplicates out")
         if overlap and self.heldout_share > 0 and not self.heldout_files:
             raise ValueError(
                 "overlapping windows (stride < window) would stand in training and held-out data at once; "

@@ -6,6 +6,8 @@ A part's folder holds
 - `fragments`: one row (FRAGMENT) each, in the order of the documents;
 - `pieces`: one row (PIECE) each. A document is one piece; a long text is several, and a strand is a piece of its own;
 - `ids`: the pieces' ids, one a line;
+- `sketches`, `sketch_sizes`: where near duplicates are sought, kept stretches of all documents (uint64), and how many are
+  whose (uint32); else absent;
 - `set_aside.tsv`: places and reasons of records and documents that were set aside;
 - `counts.json`: the part's key, ledgers (records of the file, regions of its annotation, documents made of them), and the
   letters of rejected documents.
@@ -30,10 +32,12 @@ from artefacts.errors import SET_ASIDE, Ledger, UserError
 from artefacts.folder import new_folder, seal, sound
 from data_convert.corpus.documents import Document, other_strand, read_documents, split_text
 from data_convert.corpus.encode import Encoder
-from data_convert.corpus.exclude import HOLDS, read_excluded
+from data_convert.corpus.exclude import HOLDS, NAMED, read_excluded
 from data_convert.corpus.pack_recipe import PackRecipe, Source
 from data_convert.corpus.plan import Part, content, content_hash
 from data_convert.corpus.shards import COUNTS
+from data_convert.corpus.sketch import sketches
+from sequences.accessions import accessions
 
 T = TypeVar("T")
 PIECE = np.dtype([("digest", "<u8"), ("tokens", "<u8"), ("first", "<u8"), ("letters", "<u8"), ("fragments", "<u4"), ("flags", "<u4")])
@@ -45,6 +49,7 @@ FRAGMENT = np.dtype(
 )
 """Where its tokens start, and in `ids` the id of its piece; tokens; bases, residues or bytes; number of its piece in the part,
 and its place in the piece; bytes of the id."""
+SKETCHES = ("sketches", "sketch_sizes")
 LINE = re.compile(r"^line\d+")
 """How readers call a record without a name."""
 BATCH_LETTERS = 1 << 20
@@ -80,6 +85,8 @@ def _convert(recipe: PackRecipe, part: Part, folder: Path) -> None:
             names = ("tokens", "pieces", "fragments", "ids", "weights")
             tokens, pieces, cuts, ids, weights = (stack.enter_context((folder / name).open("wb", buffering=1 << 20)) for name in names)
             writer = Writer(tokens, cuts, pieces, ids, weights if source.weighted else None)
+            if source.near_duplicates is not None:
+                found = _sketched(found, *(stack.enter_context((folder / name).open("wb")) for name in SKETCHES))
             for batch in _batches(_pieces(found, part, source), lambda piece: piece[0]):
                 fragments = encoder.encode([piece for piece, _, _ in batch], source.weight_of_repeats)
                 for (piece, digest, flags), of_piece in zip(batch, fragments, strict=True):
@@ -134,11 +141,8 @@ def _documents(
 
 
 def _without(found: Iterator[Document], recipe: PackRecipe, ledger: Ledger, letters: Counter[str]) -> Iterator[Document]:
-    """The documents that contain no benchmark sequence."""
-    excluded = read_excluded(tuple(recipe.exclude), recipe.max_broken)[0]
-    if not excluded:
-        yield from found
-        return
+    """The documents that contain no benchmark sequence and are not called as a benchmark record is."""
+    excluded, _, names = read_excluded(tuple(recipe.exclude), recipe.max_broken)
     for batch in _batches(found, lambda document: document):
         held = set[int]()
         parts = [(place, kind, part) for place, document in enumerate(batch) for kind, part in document.parts if kind in excluded]
@@ -146,12 +150,22 @@ def _without(found: Iterator[Document], recipe: PackRecipe, ledger: Ledger, lett
             mine = [(place, part) for place, name, part in parts if name == kind]
             held |= {place for (place, _), holds in zip(mine, excluded[kind].held_by([one for _, one in mine]), strict=True) if holds}
         for place, document in enumerate(batch):
-            if place in held:
+            named = bool(names) and not names.isdisjoint(accessions(f"{document.id} {document.names}"))
+            if reason := HOLDS if place in held else NAMED if named else "":
                 ledger.written -= 1
-                ledger.reject(HOLDS, document.id)
-                letters[HOLDS] += document.size
+                ledger.reject(reason, document.id)
+                letters[reason] += document.size
             else:
                 yield document
+
+
+def _sketched(found: Iterator[Document], hashes: BinaryIO, sizes: BinaryIO) -> Iterator[Document]:
+    """The same documents; their kept stretches are written."""
+    for batch in _batches(found, lambda document: document):
+        kept, of_each = sketches(batch)
+        hashes.write(kept.astype("<u8").tobytes())
+        sizes.write(of_each.astype("<u4").tobytes())
+        yield from batch
 
 
 def _named(found: Iterator[Document], part: Part) -> Iterator[Document]:

@@ -16,12 +16,12 @@ from artefacts.errors import UserError
 from artefacts.folder import fingerprint
 from data_convert.corpus.pack_recipe import PackRecipe
 from data_convert.corpus.shards import tokenizer_fingerprint
-from data_convert.corpus.words import WORDING
+from data_convert.corpus.words import WORDING, mixed_format
 from sequences.files import GZIP_MAGIC, open_bytes
 from sequences.formats import FASTA, sniff
 from sequences.readers import sequence_format
 
-FORMAT = 5
+FORMAT = 6
 """Of the parts' files; a part of another format is converted again."""
 CHOOSING = frozenset(
     ["files", "heldout_files", "annotations", "heldout_annotations", "max_tokens", "max_heldout_tokens", "share", "max_repeats"]
@@ -65,6 +65,8 @@ def plan(recipe: PackRecipe) -> list[Part]:
         for held_out, file, annotation in source.all_files():
             if source.modality == "text":
                 open_bytes(file).close()
+            elif source.modality == "mixed":
+                mixed_format(file)
             else:
                 sequence_format(file)
             if annotation:
@@ -108,8 +110,10 @@ def _record_start(file: Path, head: bytes, modality: str) -> str | None:
     """How a record begins: `>`, any `line`, or behind a `blank` line; None where the file must stay whole."""
     if head.startswith(GZIP_MAGIC):
         return None
-    if modality != "text":
+    if modality not in ("text", "mixed"):
         return ">" if sniff(head)[0] == FASTA else None
+    if modality == "mixed":
+        return "line" if head.lstrip().startswith(b"{") else None
     return {".jsonl": "line", ".txt": "blank"}.get(file.suffix.lower())
 
 

@@ -6,14 +6,14 @@ The ledger counts what is annotated: used, or set aside with its line and the re
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from artefacts.errors import Ledger, UserError, at
 from data_convert.corpus.pack_recipe import Source
 from sequences.alphabets import ALPHABETS
 from sequences.features import Feature, genbank_features, gff_features
-from sequences.formats import FASTA, GENBANK
+from sequences.formats import FASTA, GENBANK, UNIPROTS
 from sequences.genes import Gene, genes_of_entry, genes_of_file
 from sequences.readers import Sequence, read_sequences, sequence_format
 from sequences.regions import Place, cut
@@ -47,6 +47,15 @@ class Region:
     coding: Feature | None = None
     beside: bool = False
     """Another one of its gene is taken instead."""
+
+    @property
+    def names(self) -> str:
+        """What the proteins that it codes for are called."""
+        coded = [self.coding] if self.coding else [one.coding for one in self.gene.transcripts] if self.gene else []
+        said = [one.values for one in coded if one]
+        links = [link for values in said for link in values.get("db_xref", []) + values.get("Dbxref", [])]
+        named = [name for values in said for name in values.get("protein_id", [])]
+        return " ".join([*named, *(link for link in links if link.startswith(UNIPROTS))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,8 @@ def region_sequences(source: Source, file: Path, annotation: Path | None, record
     """The source's regions of a file, each as a sequence of its own; see `cut_regions`."""
     for region, letters, organism in cut_regions(source, str(source.regions), file, annotation, records, regions):
         gene = region.gene.id if region.gene else ""
-        yield Sequence(region.id, "", letters, region.line or 0, gene=gene, kind=region.kind, organism=organism)
+        found = Sequence(region.id, "", letters, region.line or 0, gene=gene, kind=region.kind, organism=organism)
+        yield replace(found, names=region.names)
 
 
 def cut_regions(

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from artefacts.errors import Ledger
 from data_convert.corpus.documents import (
+    LARGEST_SHIFT,
+    SHIFTED,
     Document,
     is_held_out,
     other_strand,
@@ -47,6 +49,31 @@ def test_windows_stand_where_their_ids_say_and_miss_nothing(letters, window, str
         covered.update(range(start, end))
     if stride <= window:
         assert covered == set(range(len(letters)))
+
+
+@given(letters=st.text("ACGT", min_size=6, max_size=200), window=st.none() | st.integers(1, 50), seed=st.integers(0, 9))
+def test_a_shifted_record_begins_later_and_loses_nothing_uncounted(letters, window, seed):
+    lost = Counter[str]()
+    record = Sequence("chr", "", letters, 1)
+    found = list(sequence_documents([record], dna(window=window, shifted=1), Ledger(), "", lost, seed))
+    assert 1 <= lost[SHIFTED] <= LARGEST_SHIFT
+    assert "".join(document.letters for document in found) == letters[lost[SHIFTED] :]
+    assert found[0].id.startswith(f"chr:{lost[SHIFTED]}-")
+    assert found == list(sequence_documents([record], dna(window=window, shifted=1), Ledger(), seed=seed))
+
+
+def test_a_share_is_shifted_to_every_frame():
+    draw, lost = random.Random(1), Counter[int]()
+    for number in range(1200):
+        record = Sequence(f"gene{number}", "", "".join(draw.choices("ACGT", k=30)), 1)
+        of_one = Counter[str]()
+        list(sequence_documents([record], dna(shifted=5 / 6), Ledger(), "", of_one, 3))
+        lost[of_one[SHIFTED]] += 1
+    assert set(lost) == set(range(6))
+    assert all(140 < count < 260 for count in lost.values())
+    assert windows("ACGTA", shifted=1)[0].id == "chr", "too short to lose letters"
+    with pytest.raises(ValueError, match="shifted is for sequences"):
+        Source(modality="mixed", files=["x"], shifted=0.5)
 
 
 def test_windows_of_unknown_letters_are_set_aside():

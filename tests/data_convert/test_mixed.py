@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 import re
 from pathlib import Path
@@ -21,7 +22,7 @@ from data_convert.corpus.encode import Encoder
 from data_convert.corpus.pack import pack
 from data_convert.corpus.pack_recipe import PackRecipe, Source
 from data_convert.corpus.shards import load_shards
-from data_convert.corpus.words import START, UNLIKE, worded
+from data_convert.corpus.words import NO_SEQUENCE, START, UNLIKE, worded
 from pretrain.bits import count_parts
 from sequences.alphabets import ALPHABETS, reverse_complement
 from sequences.codons import CODONS, translate
@@ -267,3 +268,57 @@ def test_every_coding_sequence_of_a_real_genome(shared_data: Path, kmers_folder:
 def _places(path: Path) -> list[str]:
     with gzip.open(path, "rt") as handle:
         return [line for line in handle if line.startswith("     CDS ")]
+
+
+def test_articles_with_tagged_sequences(extended_folder: Path, tmp_path: Path) -> None:
+    """Paragraphs and spans in order, long spans closed and opened again, letters as sequences are written; broken tags are counted."""
+    long = "".join(random.Random(3).choices("ACGT", k=900))
+    texts = [
+        f"The box <dna>tata\naat</dna> is here.\n\nIts gene is <dna>{long}</dna>, and it codes for <protein>MKRISTTITTT*</protein>.",
+        "An RNA, <rna>GGCUAAGC</rna><protein>MKLV</protein>.\n\nNo more: naïve é, x < 5.",
+        "Nothing but words.",
+        "A tag <dna> in a sentence.",
+        "Never closed: <dna>ACGT",
+        "Empty: <dna></dna>.",
+        "Open at the end <protein>",
+        "Wrong letter <dna>ACGQ</dna>.",
+    ]
+    good = [
+        f"The box <dna>TATAAAT</dna> is here.\n\nIts gene is <dna>{long}</dna>, and it codes for <protein>MKRISTTITTT*</protein>.",
+        "An RNA, <rna>GGCTAAGC</rna> <protein>MKLV</protein>.\n\nNo more: naïve é, x < 5.",
+        "Nothing but words.",
+    ]
+    file = tmp_path / "articles.jsonl"
+    file.write_text("".join(json.dumps({"id": f"PMC{n}", "text": text}) + "\n" for n, text in enumerate(texts)), encoding="utf-8")
+    source = Source(modality="mixed", files=[file], heldout_share=0)
+    records, ledger = Ledger(), Ledger()
+    found = list(read_documents(source, file, records, ledger))
+    assert [document.letters for document in found] == good
+    assert (records.read, records.written) == (8, 8)
+    assert (ledger.read, ledger.written, dict(ledger.reasons)) == (8, 3, {NO_SEQUENCE: 4, "empty sequence": 1})
+    for size in (1 << 20, 600):
+        out = tmp_path / str(size)
+        made = PackRecipe(tokenizer=extended_folder, out=out, block_tokens=64, sources=[source], part_bytes=size, verify=True, max_broken=1)
+        counts = pack(made)
+        assert counts["verified"] == {"documents": 3, "letters": sum(document.size for document in found)}
+        assert counts["sources"][0]["documents"]["reasons"] == dict(ledger.reasons)
+        assert "articles.jsonl:4 (PMC3: " in (out / "set_aside.tsv").read_text() or size == 600
+    tokenizer = Tokenizer.from_file(str(extended_folder / "tokenizer.json"))
+    tags = {tag: tokenizer.token_to_id(tag) for kind in ALPHABETS for tag in (f"<{kind}>", f"</{kind}>")}
+    for row in load_shards(out, "train"):
+        start = 0
+        for length in row["seq_lengths"]:
+            ids = row["input_ids"][start : start + length]
+            opened = [sum(ids.count(tags[f"{mark}{kind}>"]) for kind in ALPHABETS) for mark in ("<", "</")]
+            assert opened[0] == opened[1]
+            start += length
+    paragraphs = Source(modality="mixed", files=[file], heldout_share=0, unit="paragraph")
+    found = list(read_documents(paragraphs, file, Ledger(), Ledger()))
+    assert [document.id for document in found] == ["PMC0/1", "PMC0/2", "PMC1/1", "PMC1/2", "PMC2/1"]
+
+
+def test_other_files_are_no_mixed_documents(tmp_path: Path, extended_folder: Path) -> None:
+    (tmp_path / "x.fa").write_text(">a\nACGT\n")
+    recipe = PackRecipe(tokenizer=extended_folder, out=tmp_path / "out", sources=[Source(modality="mixed", files=[tmp_path / "x.fa"])])
+    with pytest.raises(UserError, match=r"x\.fa: this is FASTA; mixed documents are made of"):
+        pack(recipe)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artefacts.errors import UserError
-from pretrain.order import BlockOrder, OrderedBlocks, columns
+from pretrain.order import BlockOrder, OrderedBlocks, Stretch, columns
 from pretrain.recipe import Mixture
 
 NAMES = ("dna", "protein", "text")
@@ -106,8 +106,9 @@ def test_columns_and_items_are_those_of_the_shards(shards):
     assert modalities.tolist() == [row["modality"] for row in rows]
     assert tokens.tolist() == [sum(row["seq_lengths"]) for row in rows]
     assert longest.tolist() == [max(row["seq_lengths"]) for row in rows]
-    found = OrderedBlocks(rows, BlockOrder(modalities, tokens, Mixture(), 3), 2 * len(rows) + 1)
+    order_of_blocks = BlockOrder(modalities, tokens, Mixture(), 3)
+    found = OrderedBlocks([Stretch(0, rows, order_of_blocks, 128)], 2 * len(rows) + 1)
     assert len(found) == 2 * len(rows) + 1
-    assert found[len(rows)]["input_ids"] == rows[found.order[len(rows)]]["input_ids"]
+    assert found[len(rows)]["input_ids"] == rows[order_of_blocks[len(rows)]]["input_ids"]
     with pytest.raises(IndexError):
         found[len(found)]

@@ -259,7 +259,7 @@ def test_documents_of_proteins(tmp_path):
     path, records, documents = tmp_path / "x.dat", Ledger(), Ledger()
     path.write_text("".join(flat_file()))
     found = list(read_documents(Source(modality="protein", files=[path]), path, records, documents))
-    assert found[0] == Document("P00000", "protein", Invented("").sequence, str(path))
+    assert found[0] == Document("P00000", "protein", Invented("").sequence, str(path), names="P00000 P00000_HUMAN")
     assert [document.id for document in found] == ["P00000", "P00001", "P00002", "P00003"]
     assert records.as_dict()["notes"] == {"without a function": 4}
     assert documents.as_dict()["written"] == 4
