@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 
 SUBJECTS = ["the gene", "a protein", "this promoter", "every cell", "the donor site", "an acceptor", "our BRCA1 sample", "DNA", "mRNA"]
 VERBS = ["binds", "cleaves", "folds near", "moves 0.35 um from", "is not like", "reads", "copies", "TAGS", "phosphorylates"]
@@ -20,3 +22,11 @@ def english(lines: int, seed: int = 0) -> list[str]:
 
 def letters(alphabet: str, length: int, seed: int) -> str:
     return "".join(random.Random(seed).choices(alphabet, k=length))
+
+
+def forget_weights(folder: Path) -> None:
+    """Take the hashes of weights out of a folder's manifest: a test is about to change them."""
+    manifest = folder / "manifest.json"
+    noted = json.loads(manifest.read_text(encoding="utf-8"))
+    del noted["weights"]
+    manifest.write_text(json.dumps(noted), encoding="utf-8")

@@ -69,7 +69,7 @@ def tuned(request: pytest.FixtureRequest, model_folder: Path, make_tuning, tmp_p
 
 def wider(model_folder: Path, folder: Path) -> Path:
     """The base with layers as wide as bitsandbytes' blocks of weights, 64."""
-    shutil.copytree(model_folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree(model_folder, folder, ignore=shutil.ignore_patterns("*.safetensors", "manifest.json"))
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(
         LlamaConfig.from_pretrained(model_folder, hidden_size=64, intermediate_size=128, head_dim=32)
