@@ -32,12 +32,12 @@ Hashes = NDArray[np.uint64]
 
 def sketches(documents: Sequence[Document]) -> tuple[Hashes, NDArray[np.uint32]]:
     """The kept stretches of all documents one after the other, each document's ascending; and how many each has."""
-    found: dict[str, tuple[list[int], list[str]]] = {kind: ([], []) for kind in LENGTH}
+    found: dict[str, tuple[list[int], list[str]]] = {modality: ([], []) for modality in LENGTH}
     for number, document in enumerate(documents):
-        for kind, letters in document.parts:
-            found[kind][0].append(number)
-            found[kind][1].append(" ".join(letters.casefold().split()) if kind == "text" else letters)
-    parts = [_kept(kind, np.array(owners), texts) for kind, (owners, texts) in found.items() if owners]
+        for modality, letters in document.parts:
+            found[modality][0].append(number)
+            found[modality][1].append(" ".join(letters.casefold().split()) if modality == "text" else letters)
+    parts = [_kept(modality, np.array(owners), texts) for modality, (owners, texts) in found.items() if owners]
     owners, hashes = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.lexsort((hashes, owners))
     owners, hashes = owners[order], hashes[order]
@@ -45,12 +45,12 @@ def sketches(documents: Sequence[Document]) -> tuple[Hashes, NDArray[np.uint32]]
     return hashes[first], np.bincount(owners[first], minlength=len(documents)).astype(np.uint32)
 
 
-def _kept(kind: str, owners: NDArray[np.int64], texts: list[str]) -> tuple[NDArray[np.int64], Hashes]:
-    """Owner and hash of every kept stretch of texts of one kind."""
-    letters, size = np.frombuffer("\n".join(texts).encode(), dtype=np.uint8), LENGTH[kind]
-    others = _CODES[np.frombuffer(_COMPLEMENT, dtype=np.uint8)] if kind == "dna" else _CODES[:0]
+def _kept(modality: str, owners: NDArray[np.int64], texts: list[str]) -> tuple[NDArray[np.int64], Hashes]:
+    """Owner and hash of every kept stretch of texts of one modality."""
+    letters, size = np.frombuffer("\n".join(texts).encode(), dtype=np.uint8), LENGTH[modality]
+    others = _CODES[np.frombuffer(_COMPLEMENT, dtype=np.uint8)] if modality == "dna" else _CODES[:0]
     powers = np.array([pow(BASE, power, 2**64) for power in (1, size, size - 1, -1)], dtype=np.uint64)
-    numbers, hashes = _rolled(letters, _CODES, others, size, powers, np.uint64(2**64 // KEPT[kind]))
+    numbers, hashes = _rolled(letters, _CODES, others, size, powers, np.uint64(2**64 // KEPT[modality]))
     return owners[numbers], hashes
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from invented_run import invent
+from samples import forget_weights
 from transformers import AutoModelForCausalLM
 
 
@@ -22,6 +23,7 @@ def model_folder(extended_folder: Path, tmp_path_factory: pytest.TempPathFactory
     """As created, a model says nearly the same after every prompt; this one does not."""
     folder = tmp_path_factory.mktemp("loud") / "model"
     shutil.copytree(extended_folder, folder)
+    forget_weights(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
     torch.manual_seed(0)
     for parameter in model.parameters():

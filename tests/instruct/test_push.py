@@ -1,4 +1,4 @@
-"""`push`, and hub ids in place of folders, against a stand-in of the hub at its HTTP border (tests/hub_stand_in.py)."""
+"""`push`, and hub ids in place of folders, against a stand-in of the hub at its HTTP border (tests/hub_server.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hub_stand_in import TOKEN, Hub, hub
+from hub_server import TOKEN, Hub, hub
 
 from artefacts.errors import UserError
 from artefacts.hub import is_hub_id, pinned
