@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from samples import english, letters
+from samples import english, forget_weights, letters
 from tokenizers import Tokenizer
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
@@ -61,6 +61,7 @@ def _learn(folder: Path, text: Path) -> None:
         loss.backward()
         optimizer.step()
     model.save_pretrained(folder)
+    forget_weights(folder)
 
 
 def test_text_keeps_its_bits_and_sequences_begin_no_worse(extended):

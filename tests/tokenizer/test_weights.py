@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from samples import english, letters
+from samples import english, forget_weights, letters
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoModelForCausalLM
 
@@ -61,6 +61,7 @@ def whole(request, tmp_path_factory, text_file):
 def variant(whole: Path, folder: Path, dtype: torch.dtype, shard: str | None) -> Path:
     """The base in another type, in shards, with a tensor that the model class does not know."""
     shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("model*"))
+    forget_weights(folder)
     model = AutoModelForCausalLM.from_pretrained(whole, dtype=dtype)
     model.get_output_embeddings().weight.data.mul_(50)  # as sure as a trained one, so that new ids are kept out of its text
     model.save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
@@ -528,6 +529,7 @@ def test_initial_loss_of_a_model_that_guesses(whole, genes, tmp_path):
     tied = OUTPUT not in tensors
     tensors[INPUT if tied else OUTPUT].zero_()
     save_file(tensors, base / SINGLE, metadata={"format": "pt"})
+    forget_weights(base)
     (tmp_path / "dna.fa").write_text(">a\n" + letters("ACGT", 700, 1) + "\n>b\n" + letters("ACGTN", 90, 2) + "\n")
     (tmp_path / "protein.fa").write_text(">a\n" + letters(RESIDUES, 300, 3) + "\n")
     (tmp_path / "text.txt").write_text("\n\n".join(english(120, 4)), encoding="utf-8")

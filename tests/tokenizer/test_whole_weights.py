@@ -26,7 +26,7 @@ WAYS: dict[str, Callable[[Path], Any]] = {
     "eval": lambda folder: open_model(Subject(model=folder)),
     "chat": Session,
     "train": lambda folder: load_model(
-        SimpleNamespace(model=folder, precision="fp32", attention="sdpa", train="all", rows="all", fsdp=False),  # type: ignore[arg-type]
+        SimpleNamespace(model=folder, precision="fp32", attention="sdpa", train="all", rows="all", fsdp=False, compile=None),  # type: ignore[arg-type]
         None,  # type: ignore[arg-type]
         False,
     ),
