@@ -23,6 +23,7 @@ from typing import Any
 
 from artefacts.children import handled
 from artefacts.errors import UserError
+from artefacts.hub import pinned
 from artefacts.owner import State, check_unchanged, noted, owned, place_of, state_of
 
 MANIFEST = "manifest.json"
@@ -257,8 +258,7 @@ def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, s
 
     Of a model's folder the hash of each file of weights is noted too (`check_weights_intact`).
     """
-    from artefacts.hub import pinned
-
+    commits = pinned(recipe)
     document: dict[str, Any] = {
         "stage": stage,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -267,7 +267,7 @@ def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, s
         "recipe": recipe,
         "inputs": inputs,
         "counts": counts,
-        **({"hub": pinned(recipe)} if pinned(recipe) else {}),
+        **({"hub": commits} if commits else {}),
         **extra,
     }
     if any((target / name).is_file() for name in OF_MODELS):
