@@ -30,8 +30,8 @@ class Command(Recipe):
     """The command's words, such as `tokenizer extend`."""
     recipe: dict[str, Any]
     """Its fields. `{out}`, `{data}`, `{seed}` and what `names` and `each` name are filled in."""
-    each: list[dict[str, str | int | float]] = []
-    """Run it once for every entry, whose names are filled in; such a run is called by the entry's first value."""
+    each: list[dict[str, str | int | float | None]] = []
+    """Run it once for every entry, whose names are filled in; a run is called by its first value. `{out}` may stand in it."""
 
 
 class Pipeline(Recipe):
@@ -106,7 +106,7 @@ def read(path: Path, overrides: list[str], verb: Callable[[str], Verb[Any]]) -> 
             full = "_".join([name, *map(str, list(entry.values())[:1])])
             if full in steps:
                 raise UserError(f"{place}: two steps are called {full}; give each entry of `each` another first value")
-            recipes[full] = validate(kind, _filled(step.recipe, fill | entry), inner, place)
+            recipes[full] = validate(kind, _filled(step.recipe, fill | _filled(entry, fill)), inner, place)
             steps[full] = step
     return pipeline.model_copy(update={"steps": steps}), recipes
 

@@ -122,8 +122,8 @@ def test_what_is_scored_was_predicted_from_the_records_it_is_scored_on(path: Pat
 
 def test_each_and_names_fill_a_step_in_once_for_every_entry(tmp_path: Path) -> None:
     path = tmp_path / "many.yaml"
-    train = 'recipe: {alphabet: dna, pieces: kmers, k: "{k}", out: "{out}/{kind}{k}.json", seed: "{seed}"}'
-    each = "each: [{name: three, k: 3}, {name: six, k: 6}]"
+    train = 'recipe: {alphabet: dna, pieces: kmers, k: "{k}", out: "{place}/{kind}{k}.json", longest_piece: "{none}", seed: "{seed}"}'
+    each = 'each: [{name: three, k: 3, place: "{out}", none: null}, {name: six, k: 6, place: "{out}", none: null}]'
     path.write_text(
         f"title: t\nout: {tmp_path}\nseed: 5\nnames: {{kind: mer}}\nsteps:\n  many:\n    run: tokenizer train\n    {each}\n    {train}\n",
         "utf-8",
@@ -133,6 +133,7 @@ def test_each_and_names_fill_a_step_in_once_for_every_entry(tmp_path: Path) -> N
     for (name, recipe), k in zip(recipes.items(), (3, 6), strict=True):
         found = recipe.model_dump(mode="json")
         assert (found["k"], found["out"], found["seed"], found["max_letters"]) == (k, f"{tmp_path}/block{k}.json", 5, 9), name
+        assert found["longest_piece"] is None
     path.write_text(path.read_text("utf-8").replace("six", "three"), "utf-8")
     with pytest.raises(UserError, match="two steps are called many_three"):
         read(path, [], llama_gene.verb)

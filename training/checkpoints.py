@@ -46,7 +46,7 @@ INPUTS = ("model", "shards", "records")
 def settings(recipe: Recipe) -> dict[str, Any]:
     """What two parts of one run must share: the recipe, the ranks, and the inputs by content, wherever they lie."""
     found = {name: value for name, value in recipe.model_dump(mode="json").items() if name not in SILENT}
-    found |= {name: identity(Path(found[name])) for name in INPUTS if name in found}
+    found |= {name: identity(Path(found[name])) for name in INPUTS if found.get(name)}
     for stage in found.get("stages", []):
         stage["shards"] = identity(Path(stage["shards"])) if stage["shards"] else None
     found["ranks"] = world_size()

@@ -17,20 +17,17 @@ BATCH = 512
 
 @dataclass
 class Encoded:
-    """Records in the order of their file."""
+    """Records in the order of their file; behind them, in a run, documents of `replay`."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
+    tasks: list[str] = field(default_factory=list)
     ids: list[NDArray[np.int32]] = field(default_factory=list)
     """Prompt and answer, the end-of-turn token included."""
     starts: list[int] = field(default_factory=list)
-    """Where the answer begins."""
+    """Where the answer begins; of a document its second token."""
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @property
-    def tasks(self) -> list[str]:
-        return [record["task"] for record in self.records]
 
     @property
     def answer_tokens(self) -> list[int]:
@@ -78,6 +75,7 @@ def encode(
                     aside.append(record["id"])
                 continue
             found.records.append(record)
+            found.tasks.append(record["task"])
             found.ids.append(np.array(prompt + answer, dtype=np.int32))
             found.starts.append(len(prompt))
             ledger.written += 1

@@ -21,6 +21,10 @@ class InstructRecipe(TrainingRecipe):
     """Adapter folder to write, with train=all a model folder. Checkpoints live in `<out>.checkpoints` until the run is complete."""
     train: Literal["lora", "dora", "qlora", "all"] = "lora"
     """Adapters (plain; with magnitudes of their own; on a base held in 4 bits, which needs bitsandbytes and a GPU), or all weights."""
+    shards: Path | None = None
+    """Token shards (`convert pack`) whose documents are learnt between the records, so that the model keeps its English. null: none."""
+    replay: dict[str, float] = {"text": 0.1}
+    """Of the shards, modality -> its part of the run's tokens and of its loss."""
     rows: Literal["all", "new", "none"] = "none"
     """Rows of both vocabulary matrices that are trained too. new: those the extension added, kept small in the adapter. all: full
     copies in the adapter, needed where pre-training left the chat's own tokens untrained, as on a random base."""
@@ -53,4 +57,6 @@ class InstructRecipe(TrainingRecipe):
             raise ValueError("patience counts scorings by the dev metric; set metric_every too")
         if self.train == "all" and self.rows == "new" and self.weight_decay:
             raise ValueError("rows=new with weight_decay would shrink the rows that are to stay; set weight_decay=0")
+        if min(self.replay.values(), default=0) <= 0 or sum(self.replay.values()) >= 1:
+            raise ValueError("replay: name modalities of the shards, each with a part above 0, together below 1")
         return self

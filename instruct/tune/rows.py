@@ -26,7 +26,7 @@ def order_of(tasks: Sequence[str], balance: bool, seed: int) -> Order:
     return Order(rows, {name: equal if balance else len(found) for name, found in rows.items()}, seed)
 
 
-def weights_of(encoded: Encoded, order: Order, loss_per: str) -> list[float] | None:
+def weights_of(encoded: Encoded, order: Order, loss_per: str) -> list[Any] | None:
     """Weight of a record's answer tokens; None: all alike.
 
     record: 1 / tokens of the answer. task: 1 / tokens that the task's answers have in an epoch, times a constant.
@@ -67,7 +67,7 @@ def plan(order: Order, lengths: Sequence[int], records: int, per_step: int, room
 class PackedRows(Dataset[list[Document]]):
     """The rows of a whole run, in order, each of one record or, with packing, of several."""
 
-    def __init__(self, encoded: Encoded, rows: list[list[int]], weights: list[float] | None, pad: int) -> None:
+    def __init__(self, encoded: Encoded, rows: list[list[int]], weights: list[Any] | None, pad: int) -> None:
         self.encoded, self.rows, self.weights, self.pad = encoded, rows, weights, pad
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class PackedRows(Dataset[list[Document]]):
         ]
 
     def consumed(self, position: int) -> dict[str, int]:
-        """Records of every task in the rows before `position`."""
+        """Records of every task, and documents, in the rows before `position`."""
         tasks = self.encoded.tasks
         return dict(sorted(Counter(tasks[record] for row in self.rows[:position] for record in row).items()))
 

@@ -11,16 +11,17 @@ from transformers import GenerationConfig
 from trl import SFTConfig, SFTTrainer
 
 from artefacts.errors import Ledger, UserError, say_read
-from artefacts.folder import check_absent, fingerprint
+from artefacts.folder import MANIFEST, check_absent, fingerprint
 from instruct.tune.base import base_fingerprint
 from instruct.tune.encode import encode
 from instruct.tune.recipe import InstructRecipe
+from instruct.tune.replay import add_documents
 from instruct.tune.rows import PackedRows, order_of, plan, weights_of
 from instruct.tune.watch import DevWatch, counts_of, scored_records
 from tokenizer.conversations import check_chat
 from tokenizer.saving import new_ids, with_fixed_date
 from training import run as training_run
-from training.checkpoints import world_size
+from training.checkpoints import identity, world_size
 from training.launch import zero_of
 from training.model import size
 from training.run import Job
@@ -51,7 +52,8 @@ def tune(recipe: InstructRecipe, *, overwrite: bool = False, records: Records | 
 def preview(recipe: InstructRecipe) -> None:
     """What `--dry-run` shows."""
     inputs = [recipe.model / "tokenizer.json", *(recipe.records / f"{split}.jsonl" for split in ("train", "dev"))]
-    training_run.preview(recipe, inputs, "model or records", TuneJob)
+    inputs += [recipe.shards / MANIFEST] if recipe.shards else []
+    training_run.preview(recipe, inputs, "model, records or shards", TuneJob)
 
 
 class AnswerTrainer(RunTrainer, SFTTrainer):
@@ -105,10 +107,13 @@ class TuneJob(Job):
         self.scored_of = counts_of(train.tasks, self.scored) if recipe.metric_every is not None else {}
         # the rows of the run
         order = order_of(train.tasks, recipe.balance, recipe.seed)
+        weights = weights_of(train, order, recipe.loss_per)
+        if recipe.shards is not None:
+            order, weights = add_documents(recipe.shards, train, order, weights, recipe, self.rows_per_step)
         wanted = max(1, round(recipe.epochs * order.size))
         room = recipe.max_tokens if recipe.packing else None
         rows = plan(order, [len(ids) for ids in train.ids], wanted, self.rows_per_step, room, recipe.steps)
-        self.rows = PackedRows(train, rows, weights_of(train, order, recipe.loss_per), self.tokenizer.pad_token_id)
+        self.rows = PackedRows(train, rows, weights, self.tokenizer.pad_token_id)
         self.steps = len(rows) // self.rows_per_step
         self.row_tokens = max(sum(len(train.ids[record]) for record in row) for row in rows)
         self.watch = DevWatch(recipe, self.tokenizer, self.dev, self.scored, self.scored_of)
@@ -122,7 +127,11 @@ class TuneJob(Job):
             (folder / "set_aside.txt").write_text("".join(f"{name}\n" for name in self.aside), encoding="utf-8")
         return {
             "stage": "tuned" if recipe.train == "all" else "adapter",
-            "inputs": {"model": base_fingerprint(recipe.model), "records": fingerprint(recipe.records)},
+            "inputs": {
+                "model": base_fingerprint(recipe.model),
+                "records": fingerprint(recipe.records),
+                **({"shards": identity(recipe.shards)} if recipe.shards else {}),
+            },
             "counts": {
                 **{split: ledger.as_dict() for split, ledger in self.ledgers.items()},
                 "trainable_parameters": sum(size(parameter) for parameter in trainer.model.parameters() if parameter.requires_grad),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from data_convert.corpus.pack import PackRecipe, Source, pack
 from data_convert.tasks.cards import load_card
 from instruct.tune.recipe import InstructRecipe
 from tokenizer.create import CreateBase, create_base
@@ -74,6 +75,16 @@ def tied_folder(tmp_path_factory: pytest.TempPathFactory, text_file: Path, exten
     genes = extended_folder.parent
     extend_base(Extend(base=folder / "base", dna=genes / "dna.json", protein=genes / "protein.json", out=folder / "extended"))
     return folder / "extended"
+
+
+@pytest.fixture(scope="session")
+def text_shards(tmp_path_factory: pytest.TempPathFactory, text_file: Path, extended_folder: Path) -> Path:
+    """Blocks of English and of a little DNA."""
+    folder = tmp_path_factory.mktemp("shards")
+    (folder / "dna.fa").write_text("".join(f">{number}\n{'ACGGT' * 40}\n" for number in range(9)))
+    sources = [Source(modality="text", files=[text_file], heldout_share=0.1), Source(modality="dna", files=[folder / "dna.fa"])]
+    pack(PackRecipe(tokenizer=extended_folder, out=folder / "shards", block_tokens=256, sources=sources))
+    return folder / "shards"
 
 
 @pytest.fixture(scope="session")

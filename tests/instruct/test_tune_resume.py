@@ -27,8 +27,9 @@ KILLS = [
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, make_tuning, nursery):
+def whole(tmp_path_factory, make_tuning, nursery, text_shards):
     """Way -> folder of a run that nobody disturbed."""
+    WAYS["new-rows-packed-metric"]["shards"] = text_shards  # documents stand between its records
     folder = tmp_path_factory.mktemp("whole")
 
     def run(way: str) -> Path:
