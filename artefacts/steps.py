@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from artefacts.folder import MANIFEST, manifest_path, read_noted
 from artefacts.recipe import Recipe
 
@@ -50,7 +52,7 @@ def done(step: Step, earlier: Iterable[Path] = ()) -> bool:
         earlier: outputs of the steps before it.
     """
     noted = read_noted(manifest_path(step.out))
-    if not (step.out.exists() and noted is not None and noted.get("recipe") == step.recipe.model_dump(mode="json")):
+    if not (step.out.exists() and noted is not None and _same(noted.get("recipe"), step.recipe)):
         return False
     made = _made(step.out)
     texts = [str(value) for value in step.recipe.read_values()]
@@ -60,6 +62,14 @@ def done(step: Step, earlier: Iterable[Path] = ()) -> bool:
         return False
     others = [path for path in step.recipe.read_values() if isinstance(path, Path) and not any(path.is_relative_to(out) for out in used)]
     return all(_newest(path) <= made for path in others) and (step.inputs is None or noted["inputs"] == step.inputs())
+
+
+def _same(noted: Any, recipe: Recipe) -> bool:
+    """Whether a noted recipe asks for the same. A field that it does not have yet, an earlier version's, is at its default."""
+    try:
+        return type(recipe).model_validate(noted).model_dump(mode="json") == recipe.model_dump(mode="json")
+    except ValidationError:
+        return False
 
 
 def _made(out: Path) -> int:

@@ -91,7 +91,10 @@ def run(recipe: BaselinesRecipe, *, overwrite: bool = False) -> dict[str, Counte
         answers["luca_base"] = partial(luca_base, encoder=encoder, options=recipe.luca, seed=recipe.seed)
     written: dict[str, Counter[str]] = {system: Counter() for system in recipe.systems}
     left_out: dict[str, dict[str, str]] = {}
-    with new_folder(recipe.out, overwrite=overwrite) as folder, tqdm(total=len(recipe.systems) * len(tasks), unit="task") as bar:
+    with (
+        new_folder(recipe.out, overwrite=overwrite) as folder,
+        tqdm(total=len(recipe.systems) * len(tasks), unit="task", disable=None) as bar,
+    ):
         for system in recipe.systems:
             with (folder / f"{system}.jsonl").open("w", encoding="utf-8") as handle:
                 for task in tasks:

@@ -76,6 +76,17 @@ def test_what_depends_on_a_change_runs_again_and_nothing_else(tmp_path: Path, ca
     assert steps.go(overwrite=True) == ["pre", "pretrained", "model", "both"]
 
 
+def test_an_output_of_an_earlier_version_is_done_where_what_is_new_is_at_its_default(tmp_path: Path) -> None:
+    """A version with one more field would otherwise train for hours again what it has."""
+    steps = Steps(Read(out=tmp_path / "out", name="same"))
+    steps.go()
+    path = manifest_path(tmp_path / "out")
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    for recipe, done_already in (({"out": noted["recipe"]["out"], "name": "same"}, True), ({"out": noted["recipe"]["out"]}, False)):
+        path.write_text(json.dumps({**noted, "recipe": recipe}), encoding="utf-8")
+        assert done(steps.steps[0]) is done_already
+
+
 def test_inputs_by_content(tmp_path: Path) -> None:
     (step,) = Steps(Read(out=tmp_path / "out")).steps
     step.run(False)
