@@ -7,12 +7,20 @@ from typing import Any
 
 import yaml
 
-from artefacts.folder import MANIFEST
+from artefacts.folder import MANIFEST, read_noted
 from data_convert.tasks.cards import read_cards
 from training.model_readme import BITS, as_yaml, bits_rows, table, write_readme
 
 FROM = ("model", "base", "adapter", "records", "shards", "tokenizer")
 """Fields of recipes that name the folder of an earlier stage."""
+UNKNOWN: dict[str, Any] = {
+    "stage": "not there any more, or not made by llama-gene",
+    "created": "",
+    "commit": "",
+    "recipe": {},
+    "counts": {},
+}
+"""What a card says of a folder without a manifest, or where a manifest leaves something out."""
 
 
 def lineage(folder: Path, seen: set[Path] | None = None) -> Iterator[tuple[Path, dict[str, Any] | None]]:
@@ -21,10 +29,10 @@ def lineage(folder: Path, seen: set[Path] | None = None) -> Iterator[tuple[Path,
     if folder.resolve() in seen:
         return
     seen.add(folder.resolve())
-    path = folder / MANIFEST
-    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    noted = read_noted(folder / MANIFEST)
+    manifest = None if noted is None else UNKNOWN | noted
     yield folder, manifest
-    recipe = (manifest or {}).get("recipe", {})
+    recipe = (manifest or UNKNOWN)["recipe"]
     for name in FROM:
         if isinstance(recipe.get(name), str):
             yield from lineage(Path(recipe[name]), seen)
@@ -34,10 +42,9 @@ def write_export_readme(folder: Path, model: Path, name: str, parameters: int) -
     """Write README.md of a model for others. The licence is left to who publishes it: that of the base holds, and those of the
     data are listed."""
     found = list(lineage(model))
-    unknown = {"stage": "not there any more, or not made by llama-gene", "created": "", "commit": ""}
     made = [
         (stage["stage"], path.name, stage["created"][:10], stage["commit"])
-        for path, stage in ((path, manifest or unknown) for path, manifest in found)
+        for path, stage in ((path, manifest or UNKNOWN) for path, manifest in found)
     ]
     licence = (
         "The licence of the base model holds for these weights; the licences of the data are listed above where they are known. "
@@ -58,7 +65,7 @@ def write_export_readme(folder: Path, model: Path, name: str, parameters: int) -
 
 def _of_stage(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """The section of one stage of the lineage, where it has something to say."""
-    stage, recipe = manifest["stage"], as_yaml(yaml.safe_dump(manifest["recipe"], sort_keys=False))
+    stage, recipe = manifest["stage"], as_yaml(yaml.safe_dump(for_others(manifest["recipe"]), sort_keys=False))
     if stage == "tasks" and (path / "cards.json").is_file():
         tasks = [
             (
@@ -77,6 +84,15 @@ def _of_stage(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, list[
     elif stage == "shards":
         notes = manifest["counts"].get("notes") or {}
         yield "Corpus", [*[f"- {name}: {count:,}" for name, count in notes.items()], "", *recipe]
+
+
+def for_others(value: Any) -> Any:
+    """A recipe or a manifest without the folders of this machine: an absolute path by its last name."""
+    if isinstance(value, dict):
+        return {key: for_others(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [for_others(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _dev_losses(folder: Path) -> list[str]:

@@ -12,9 +12,10 @@ import yaml
 from pydantic import Field
 
 from artefacts.errors import UserError
-from artefacts.folder import in_bytes, read_json, read_noted
+from artefacts.folder import MANIFEST, in_bytes, read_json, read_noted
 from artefacts.hub import PICKLES
 from artefacts.recipe import Recipe
+from instruct.tune.model_readme import for_others
 
 KINDS = {
     "adapter": ("model", ("adapter_config.json", "adapter_model.safetensors")),
@@ -62,7 +63,7 @@ def push(recipe: PushRecipe) -> None:
             recipe.to,
             [
                 CommitOperationAdd("README.md", card.encode()),
-                *(CommitOperationAdd(str(file.relative_to(recipe.folder)), str(file)) for file in files),
+                *(CommitOperationAdd(str(file.relative_to(recipe.folder)), _content(file)) for file in files),
             ],
             commit_message=recipe.message,
             repo_type=repository,
@@ -96,6 +97,13 @@ def inspected(folder: Path) -> tuple[str, list[Path]]:
     if pickles := [path for path in files if any(path.match(pattern) for pattern in PICKLES)]:
         raise UserError(f"{pickles[0]}: a pickle, which is not published; give a finished folder, `llama-gene export` writes one")
     return kind, [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def _content(file: Path) -> str | bytes:
+    """The file's path, or a manifest as others may see it."""
+    if file.name != MANIFEST:
+        return str(file)
+    return json.dumps(for_others(read_json(file, "make the folder again", dict)), ensure_ascii=False, indent=1).encode()
 
 
 def card_of(recipe: PushRecipe, kind: str) -> str:

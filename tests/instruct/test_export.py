@@ -122,6 +122,7 @@ def test_shards_hold_the_same_model_and_the_card_says_what_it_is(merged, tmp_pat
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     for words in ("| merged |", "| adapter |", "| extended", "## Tuning", "learning_rate: 0.02", "Licence"):
         assert words in card, words
+    assert str(tmp_path.parents[1]) not in card, "folders of this machine"
     assert read_manifest(tmp_path / "out", "exported")["counts"]["weight_files"] == len(files)
     own = (merged / "README.md").read_text(encoding="utf-8")
     for words in ("# merged", "| adapter |", "| extended", "## Tuning", "Licence"):

@@ -113,7 +113,16 @@ def test_a_model_goes_there_and_comes_back(
 ) -> None:
     """Pushed, and asked by its id: the answer of the folder, the commit in the manifest, nothing fetched that was not pushed."""
     home = tmp_path / "home"
-    words = ["--folder", str(talker), "--to", "org/gene", "licence=apache-2.0", "--metrics", str(metrics), "--system", "ours", "--private"]
+    pushed = Path(shutil.copytree(talker, tmp_path / "pushed"))
+    made = {
+        "stage": "tuned",
+        "created": "",
+        "recipe": {"model": str(tmp_path / "base"), "records": ["records"]},
+        "inputs": {},
+        "counts": {},
+    }
+    (pushed / "manifest.json").write_text(json.dumps(made))
+    words = ["--folder", str(pushed), "--to", "org/gene", "licence=apache-2.0", "--metrics", str(metrics), "--system", "ours", "--private"]
     done = call(server, home, "push", *words)
     assert done.returncode == 0, done.stderr
     repository = server.repositories["models/org/gene"]
@@ -127,7 +136,8 @@ def test_a_model_goes_there_and_comes_back(
     (result,) = card["model-index"][0]["results"]
     assert result["dataset"] == {"name": "Promoter or background", "type": "sim/promoter", "split": "test", "args": {"n": 40}}
     assert result["metrics"] == [{"type": "mcc", "value": 0.5, "args": {"low": 0.4, "high": 0.6}}]
-    assert not (talker / "README.md").exists()
+    assert not (pushed / "README.md").exists()
+    assert json.loads(files["manifest.json"]) == {**made, "recipe": {"model": "base", "records": ["records"]}}, "no folder of this machine"
     asked = ["--prompt", "Is this a promoter? <dna>TATAAATGGC</dna>", "max_new_tokens=5"]
     there = call(server, home, "chat", "--model", "org/gene", *asked)
     assert there.returncode == 0, there.stderr
