@@ -99,6 +99,10 @@ def new_folder(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         temporary.mkdir()
         with _whole(temporary):
             yield temporary
+            allowed = temporary.stat().st_mode & 0o666  # what the umask leaves; safetensors writes for its owner alone
+            for file in temporary.rglob("*"):
+                if file.is_file() and not file.is_symlink():
+                    file.chmod(file.stat().st_mode | allowed)
             with handled(signal.SIG_IGN):  # launchers and impatient people send several
                 put_in_place(temporary, out, before)
 

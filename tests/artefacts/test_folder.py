@@ -327,9 +327,11 @@ def test_new_folders_obey_the_umask(tmp_path: Path) -> None:
     try:
         with new_folder(tmp_path / "out") as folder:
             (folder / "a").touch()
+            (folder / "weights.safetensors").touch(0o600)  # as the library writes them
     finally:
         os.umask(before)
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "out").iterdir()} == {0o640}
 
 
 def test_what_is_complete_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
