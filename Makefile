@@ -11,6 +11,7 @@ SEEDS ?= 0 1 2
 
 quickstart: venv ## the whole way through on the simulated organism; ends with a report
 	$(BIN)/llama-gene quickstart
+	@echo "or one trained on real human promoters: llama-gene chat --model examples/models/core-promoter"
 
 test: venv ## the test suite
 	$(BIN)/python -m pytest -n auto --maxprocesses 8

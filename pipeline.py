@@ -44,6 +44,8 @@ class Pipeline(Recipe):
     seed: int = 0
     data: Path | None = None
     """Folder that `{data}` stands for; give it with --data where the recipe needs it."""
+    next: list[str] = []
+    """Commands to type when all is done; `{out}` may stand in them."""
     names: dict[str, str | int | float] = {}
     """More to fill in, by the recipe's own names."""
     steps: dict[str, Command]
@@ -108,7 +110,7 @@ def read(path: Path, overrides: list[str], verb: Callable[[str], Verb[Any]]) -> 
                 raise UserError(f"{place}: two steps are called {full}; give each entry of `each` another first value")
             recipes[full] = validate(kind, _filled(step.recipe, fill | _filled(entry, fill)), inner, place)
             steps[full] = step
-    return pipeline.model_copy(update={"steps": steps}), recipes
+    return pipeline.model_copy(update={"steps": steps, "next": _filled(pipeline.next, fill)}), recipes
 
 
 def planned(pipeline: Pipeline) -> dict[str, list[str]]:
@@ -146,6 +148,8 @@ def run_all(pipeline: Pipeline, recipes: dict[str, Recipe], commands: dict[str, 
 
     run_steps([step(number, *item) for number, item in enumerate(commands.items(), 1)], overwrite)
     print(f"{pipeline.title}: finished in {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
+    for line in pipeline.next:
+        print(f"next: {line}", flush=True)
 
 
 def _filled(value: Any, fill: dict[str, Any]) -> Any:

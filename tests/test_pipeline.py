@@ -106,6 +106,9 @@ def test_steps_read_only_what_earlier_steps_write(path: Path, task: list[str], t
         for used in re.findall(f'["+]({re.escape(str(pipeline.out))}/[^"+]+)', json.dumps(values)):
             assert used == values["out"] or any(used == there or used.startswith(there + "/") for there in made), f"{name} reads {used}"
         made.append(values["out"])
+    for line in pipeline.next:
+        assert llama_gene.verb(line.split()[1]), line
+        assert set(re.findall(rf"{re.escape(str(pipeline.out))}/\S+", line)) <= set(made), f"`{line}` names what no step makes"
 
 
 @pytest.mark.parametrize(("path", "task"), RECIPES)
