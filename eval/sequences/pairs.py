@@ -39,7 +39,7 @@ def pairs(recipe: PairsRecipe, *, overwrite: bool = False) -> None:
     found = _genes(recipe, job)
     frame = replace(job.frame, head=job.frame.head[:-1], room=job.frame.room + 1)  # a row begins with DNA, not with a protein
     tokenizer = Tokenizer.from_file(str(located(recipe.model) / "tokenizer.json"))
-    opened = tokenizer.token_to_id(PROTEIN.open_tag)
+    opened = tokenizer.get_vocab()[PROTEIN.open_tag]
 
     def window(place: int, gene: str, protein: str) -> Window:
         ids = tokenizer.encode(f"{DNA.wrap(gene)}{recipe.between}{PROTEIN.wrap(protein)}", add_special_tokens=False).ids
@@ -69,8 +69,8 @@ def pairs(recipe: PairsRecipe, *, overwrite: bool = False) -> None:
         own_n, other_gene_n = np.array(bits[::2]), np.array(bits[1::2])
         other_protein_n = np.roll(other_gene_n, 1)  # the other gene of the one before is this one's own
         for of, lost_n in (("own gene against another", other_gene_n - own_n), ("own protein against another", other_protein_n - own_n)):
-            right_n = (lost_n > 0) + (lost_n == 0) / 2
-            job.add(of, {"share right": mean_of(right_n), "bits per residue gained": mean_of(lost_n)}, len(ring))
+            job.add(of, {"share right": mean_of((lost_n > 0) + (lost_n == 0) / 2)}, len(ring))
+        job.add("own gene against another", {"bits per residue gained": mean_of(other_gene_n - own_n)}, len(ring))
         return [
             {
                 "id": mine[0],
@@ -91,7 +91,7 @@ def _genes(recipe: PairsRecipe, job: Evaluation) -> list[Pair]:
     """Every coding sequence with its protein, as mixed documents hold them; of equal proteins the first, where all are held out."""
     found, others, entries = list[Pair](), set[str](), job.others.setdefault("entries", Ledger(recipe.max_broken))
     for file in recipe.files:
-        source = Source(modality="mixed", files=[file])
+        source = Source.model_validate({"modality": "mixed", "files": [file]})
         for name, _, group, text in mixed_documents(source, file, entries, job.ledger, Ledger(), recipe.seed):
             spans = {span.alphabet.name: text[span.start : span.end] for span in sequences(text)}
             if spans.keys() != {"dna", "protein"}:
