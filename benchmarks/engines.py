@@ -91,7 +91,9 @@ def main() -> None:
                 pack(engine, workers)
                 if options.tasks is not None:
                     out, started = folder / f"tasks-{engine}{workers}", time.monotonic()
-                    recipe = TasksRecipe(out=out, cards=[options.cards], source=options.tasks.resolve(), engine=engine, workers=workers)
+                    recipe = TasksRecipe(
+                        out=out, cards=[options.cards], source=options.tasks.resolve(), engine=engine, workers=workers, missing="skip"
+                    )
                     items = sum(sum(card.n.values()) for card in convert(recipe))
                     say("tasks", engine, str(workers), started, items, 0, out)
             os.environ[MARK] = str(folder / f"killed-{engine}")
