@@ -261,6 +261,11 @@ COMMANDS: dict[str, Verb[Any]] = {
         "llama-gene eval sequences perturb transcripts.fa.gz --model runs/pretrained --out runs/perturbed 'changes=[synonymous]'",
         positional="files",
     ),
+    "eval sequences pairs": Verb(
+        "eval.sequences.recipe:PairsRecipe", "eval.sequences.pairs:pairs", "proteins after their own gene and after another",
+        "llama-gene eval sequences pairs genome.gbff.gz --model runs/pretrained --out runs/pairs heldout_share=0.02",
+        positional="files",
+    ),
     "eval sequences retrieve": Verb(
         "eval.sequences.recipe:RetrieveRecipe", "eval.sequences.recover:retrieve", "a value hidden in a genome, asked for by its key",
         "llama-gene eval sequences retrieve genome.fa.gz --model runs/pretrained --out runs/retrieved 'lengths=[1024, 4096]'",

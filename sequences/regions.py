@@ -7,7 +7,7 @@ file, line by line, makes the index, which holds a few numbers a chromosome.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from artefacts.errors import UserError, at
 from sequences.alphabets import reverse_complement
@@ -46,6 +46,9 @@ class Genome:
     Raises:
         UserError: missing, packed, no FASTA, a name twice, or lines of different lengths within a chromosome.
     """
+
+    def __reduce__(self) -> Any:
+        return Genome, (self.path,)  # another process opens it anew
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():

@@ -291,6 +291,7 @@ REQUIRED = {
     "eval sequences variants": "--variants calls.vcf --genome good.fa --model model",
     "eval sequences recover": "good.fa --model model",
     "eval sequences perturb": "good.fa --model model",
+    "eval sequences pairs": "good.fa --model model",
     "eval sequences retrieve": "good.fa --model model",
     "eval score": "--records records --predictions predictions",
     "eval report": "--metrics m --records records --predictions predictions",

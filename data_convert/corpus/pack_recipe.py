@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from artefacts.recipe import Recipe
+from data_convert.corpus.crew import Engine
 from sequences.markdown import Unit
 
 Regions = Literal["genes", "transcripts", "cds", "promoters", "intergenic"]
@@ -170,8 +171,9 @@ class PackRecipe(Recipe):
     """Plain files are cut into parts of about so many bytes, between records; gz, FASTQ and GenBank files stay whole."""
     workers: int | None = Field(None, ge=1)
     """Processes; null: one per core, or one alone for small corpora. The output is the same for any number."""
-    engine: Literal["local", "ray"] = "local"
-    """Who runs them: processes of this machine, or Ray: the cluster that RAY_ADDRESS names, else one of this machine. Same output."""
+    engine: Engine = "local"
+    """Who runs them: processes of this machine; Ray, on the cluster that RAY_ADDRESS names, else on one of this machine; datatrove's
+    local executor. Same output."""
     part: str | None = Field(None, pattern=r"^(\d+/\d+|merge)$")
     """K/N: convert only the K-th of N shares of the files and stop, as one task of an array. merge: all is converted, make the shards."""
     verify: bool = False

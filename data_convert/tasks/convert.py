@@ -2,29 +2,32 @@
 
 Writes `<out>/{train,dev,test}.jsonl` (one record per line, all tasks of the run together), `cards.json` (the cards with
 the files, labels, split note and row counts in effect), with `parquet` what publish.py adds, and a manifest with a ledger per file.
-Files are read twice: once to check every row and choose, keeping a key and a class code per row, and once to write.
+Files are read twice: once to check every row and choose, keeping a key and a class code per row, and once to write. Each task is a
+job of the crew for either; a folder of its own holds what it found and wrote until all are put together, in the recipe's order.
 """
 
 import json
+import shutil
 import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from artefacts.errors import SET_ASIDE, UserError, write_set_aside
+from artefacts.errors import SET_ASIDE, UserError
 from artefacts.folder import check_absent, new_folder, read_manifest, write_manifest
+from data_convert.corpus.crew import run_jobs
 from data_convert.splits.grouping import Grouping
 from data_convert.tasks.cards import TaskCard, find_cards, load_card
 from data_convert.tasks.chats import chat_card
 from data_convert.tasks.examples import Reader, TaskLedger
-from data_convert.tasks.mixing import MIX, SPLITS, Ints, Mix, balanced_size, cut, draw, shares
+from data_convert.tasks.mixing import MIX, SPLITS, Ints, balanced_size, cut, draw, shares
 from data_convert.tasks.places import Place, how_to_get, identity, one_by_one, places
 from data_convert.tasks.publish import publish
 from data_convert.tasks.records import RecordWriter
@@ -35,6 +38,9 @@ from sequences.columnar import HubSplit
 STAGE = "tasks"
 DEV_SHARE = 0.1
 """Share of train that becomes dev where a benchmark has no dev file and the recipe names no number."""
+FOUND, WRITTEN, ARRAYS = "found.json", "written.json", "rows.npz"
+"""In a job's folder."""
+PER_ROW = ("keys", "answers", "codes")
 
 
 @dataclass
@@ -86,48 +92,110 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
     if repeated := next((name for name in ids if ids.count(name) > 1), None):
         raise UserError(f"task '{repeated}' is in the recipe twice; the records' ids would be the same. Remove one")
     _say_licences(jobs)
-    lengths = TokenLengths(recipe.tokenizer, recipe.seed) if recipe.tokenizer is not None else None
-    for job in tqdm(jobs, desc="check", unit="task", disable=None):
-        _survey(job, recipe.max_broken)
-        _split(job, recipe.seed)
-    if recipe.mix is not None:
-        _mix(jobs, recipe.mix, recipe.seed)
+    if recipe.tokenizer is not None:
+        _lengths.cache_clear()  # the folder may hold another tokenizer than before
+        _lengths(recipe.tokenizer, recipe.seed)
     counts: dict[str, Any] = {name: {"files": {}, "n": {}, "skipped": "no file is there"} for name in absent}
     inputs: dict[str, str] = {}
     cards: list[TaskCard] = []
     with new_folder(recipe.out, overwrite=overwrite) as folder:
-        with ExitStack() as stack:
-            handles = {split: stack.enter_context((folder / f"{split}.jsonl").open("w", encoding="utf-8")) for split in SPLITS}
-            for job in tqdm(jobs, desc="write", unit="task", disable=None):
-                n = dict.fromkeys(job.rows, 0)
-                classes = {split: Counter[str]() for split in job.rows}
-                for split, line, record in _records(job, recipe):
-                    handles[split].write(line)
-                    n[split] += 1
-                    if job.card.answers.one_label:
-                        classes[split][record["label"]] += 1
-                    if lengths is not None:
-                        lengths.add(record)
-                if recipe.wording == "shared":
-                    job.notes.append("the evaluation's wording is also among the training's")
-                cards.append(job.card.model_copy(update={"n": n, "split_note": "; ".join([job.card.split_note, *job.notes])}))
-                files = {split: ledger.as_dict() for split, ledger in job.ledgers.items()}
-                counts[job.card.id] = {"files": files, "inputs_also_in_train": _also_in_train(job), "n": n}
-                counts[job.card.id]["same_input_other_answer"] = _conflicts(job)
-                if job.grouped is not None:
-                    counts[job.card.id]["grouped"] = job.grouped
-                if job.card.answers.one_label:
-                    counts[job.card.id]["classes"] = {split: dict(sorted(found.items())) for split, found in classes.items()}
-                if lengths is not None:
-                    counts[job.card.id]["tokens"] = lengths.report()
-                inputs.update({f"{job.card.id}/{split}": identity(found) for split, found in _places(job.card, job.entry).items() if found})
-        write_set_aside(folder / SET_ASIDE, *(ledger for job in jobs for ledger in job.ledgers.values()))
+        parts = [folder / "parts" / f"{number:05d}" for number in range(len(jobs))]
+        tasks = [(job, recipe, part) for job, part in zip(jobs, parts, strict=True)]
+        run_jobs(_check, tasks, recipe.workers, "check tasks", recipe.engine)
+        mixed = _mixed(recipe, parts)
+        run_jobs(_write, [(*task, mixed.get(task[-1])) for task in tasks], recipe.workers, "write tasks", recipe.engine)
+        for name in (*(f"{split}.jsonl" for split in SPLITS), SET_ASIDE):
+            with (folder / name).open("wb") as whole:
+                whole.write(b"place\treason\n" if name == SET_ASIDE and any((part / name).stat().st_size for part in parts) else b"")
+                for part in parts:
+                    with (part / name).open("rb") as lines:
+                        shutil.copyfileobj(lines, whole)
+        if not (folder / SET_ASIDE).stat().st_size:
+            (folder / SET_ASIDE).unlink()
+        for job, part in zip(jobs, parts, strict=True):
+            found = json.loads((part / WRITTEN).read_text(encoding="utf-8"))
+            cards.append(job.card.model_copy(update={"n": found["counts"]["n"], "split_note": found["split_note"]}))
+            counts[job.card.id] = found["counts"]
+            inputs.update({f"{job.card.id}/{split}": identity(places) for split, places in _places(job.card, job.entry).items() if places})
+        shutil.rmtree(folder / "parts")
         dumped = [card.model_dump(mode="json") for card in cards]
         (folder / "cards.json").write_text(json.dumps(dumped, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if recipe.parquet:
             publish(folder, cards)
         write_manifest(folder, STAGE, recipe=recipe.model_dump(mode="json"), inputs=inputs, counts=counts)
     return cards
+
+
+def _check(task: tuple[_Job, TasksRecipe, Path]) -> None:
+    """Read every row of a task once, decide which go where, and keep that in the folder."""
+    job, recipe, folder = task
+    _survey(job, recipe.max_broken)
+    _split(job, recipe.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {f"rows/{split}/{file}": numbers for split, (file, numbers) in job.rows.items()}
+    per_row = {f"{name}/{split}": values for name in PER_ROW for split, values in getattr(job, name).items()}
+    np.savez(folder / ARRAYS, **rows, **per_row)  # type: ignore[arg-type]
+    found = {
+        "notes": job.notes,
+        "grouped": job.grouped,
+        "files": {split: ledger.as_dict() for split, ledger in job.ledgers.items()},
+        "train": len(job.rows["train"][1]) if "train" in job.rows else None,
+    }
+    (folder / FOUND).write_text(json.dumps(found), encoding="utf-8")
+    aside = [f"{place}\t{reason}\n" for ledger in job.ledgers.values() for place, reason in ledger.listed()]
+    (folder / SET_ASIDE).write_text("".join(aside), encoding="utf-8")
+
+
+def _mixed(recipe: TasksRecipe, folders: list[Path]) -> dict[Path, int]:
+    """Train rows of each task in the mixture, where one is asked for."""
+    if recipe.mix is None:
+        return {}
+    sizes = {folder: json.loads((folder / FOUND).read_text(encoding="utf-8"))["train"] for folder in folders}
+    trained = {folder: size for folder, size in sizes.items() if size is not None}
+    return dict(zip(trained, shares(recipe.mix, list(trained.values())), strict=True))
+
+
+def _write(task: tuple[_Job, TasksRecipe, Path, int | None]) -> None:
+    """Write the records of a task, and what its card and the manifest say of them, into the folder that `_check` left."""
+    job, recipe, folder, share = task
+    found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
+    job.notes, job.grouped = found["notes"], found["grouped"]
+    with np.load(folder / ARRAYS) as arrays:
+        for name in PER_ROW:
+            getattr(job, name).update({split: arrays[f"{name}/{split}"] for split in job.files})
+        job.rows = {
+            split: (file, arrays[f"rows/{split}/{file}"]) for split in SPLITS for file in job.files if f"rows/{split}/{file}" in arrays
+        }
+    if share is not None:
+        _mix(job, recipe, share)
+    lengths = _lengths(recipe.tokenizer, recipe.seed) if recipe.tokenizer is not None else None
+    n = dict.fromkeys(job.rows, 0)
+    classes = {split: Counter[str]() for split in job.rows}
+    with ExitStack() as stack:
+        handles = {split: stack.enter_context((folder / f"{split}.jsonl").open("w", encoding="utf-8")) for split in SPLITS}
+        for split, line, record in _records(job, recipe):
+            handles[split].write(line)
+            n[split] += 1
+            if job.card.answers.one_label:
+                classes[split][record["label"]] += 1
+            if lengths is not None:
+                lengths.add(record)
+    if recipe.wording == "shared":
+        job.notes.append("the evaluation's wording is also among the training's")
+    counts = {"files": found["files"], "inputs_also_in_train": _also_in_train(job), "n": n, "same_input_other_answer": _conflicts(job)}
+    if job.grouped is not None:
+        counts["grouped"] = job.grouped
+    if job.card.answers.one_label:
+        counts["classes"] = {split: dict(sorted(of_split.items())) for split, of_split in classes.items()}
+    if lengths is not None:
+        counts["tokens"] = lengths.report()
+    written = {"split_note": "; ".join([job.card.split_note, *job.notes]), "counts": counts}
+    (folder / WRITTEN).write_text(json.dumps(written), encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _lengths(tokenizer: Path, seed: int) -> TokenLengths:
+    return TokenLengths(tokenizer, seed)
 
 
 def _entries(recipe: TasksRecipe) -> Iterator[tuple[TaskCard, TaskEntry]]:
@@ -280,15 +348,12 @@ def _group(job: _Job, how: Grouping, seed: int) -> None:
     job.notes.append(f"no group stands on two sides of what is cut from train ({how.rule}{left_out})")
 
 
-def _mix(jobs: list[_Job], mix: Mix, seed: int) -> None:
-    mixed = [job for job in jobs if "train" in job.rows]
-    parts = shares(mix, [len(job.rows["train"][1]) for job in mixed])
-    for job, part in zip(mixed, parts, strict=True):
-        rows = job.rows["train"][1]
-        if part < len(rows):
-            stream = [seed, MIX, zlib.crc32(job.card.id.encode())]  # does not depend on which other tasks there are
-            job.rows["train"] = ("train", draw(rows, part, job.balance, stream))
-            job.notes.append(f"{part:,} of {len(rows):,} train rows in a mixture of {mix.records:,} at temperature {mix.temperature:g}")
+def _mix(job: _Job, recipe: TasksRecipe, part: int) -> None:
+    mix, rows = recipe.mix, job.rows["train"][1]
+    if mix is not None and part < len(rows):
+        stream = [recipe.seed, MIX, zlib.crc32(job.card.id.encode())]  # does not depend on which other tasks there are
+        job.rows["train"] = ("train", draw(rows, part, job.balance, stream))
+        job.notes.append(f"{part:,} of {len(rows):,} train rows in a mixture of {mix.records:,} at temperature {mix.temperature:g}")
 
 
 def _records(job: _Job, recipe: TasksRecipe) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from artefacts.recipe import Recipe
+from data_convert.corpus.crew import Engine
 from data_convert.splits.grouping import Grouping
 from data_convert.tasks.card_fields import Files
 from data_convert.tasks.mixing import Mix
@@ -76,6 +77,10 @@ class TasksRecipe(Recipe):
     """held_out: evaluation asks in words that training has not seen. shared: training uses the evaluation's wording among
     its paraphrases; for small models without a language of their own. The split note says which."""
     seed: int = 0
+    workers: int = Field(1, ge=1)
+    """Processes; each takes one task after another. The output is the same for any number."""
+    engine: Engine = "local"
+    """Who runs them, as in `convert pack` (docs/scaling.md)."""
 
     @model_validator(mode="after")
     def _something(self) -> TasksRecipe:

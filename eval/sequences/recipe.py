@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from artefacts.recipe import Recipe
 from eval.recipe import Subject
+from sequences.alphabets import TAGS
 
 FIGURES = "figures.json"
 FIELDS = ("evaluation", "system", "alphabet", "spelling", "exactness", "note", "seed", "intervals", "figures")
@@ -145,6 +146,26 @@ class PerturbRecipe(FilesRecipe):
         if self.alphabet == "protein":
             raise ValueError("codons and neighbouring bases are those of nucleotides; leave alphabet=protein out")
         return self
+
+
+class PairsRecipe(FilesRecipe):
+    """Proteins after their own gene and after another one: the coding sequences of GenBank files."""
+
+    alphabet: Literal["protein"] = "protein"
+    """Residues are scored."""
+    most: int = Field(default=500, ge=2)
+    """Genes, drawn by the seed from those that fit into a window with their protein."""
+    heldout_share: float | None = Field(default=None, gt=0, le=1)
+    """Only genes that `convert pack` holds out with this `heldout_share`; null takes all."""
+    between: str = Field(default=" codes for ", min_length=1)
+    """Words between gene and protein, as in mixed documents of the training."""
+
+    @field_validator("between")
+    @classmethod
+    def _words(cls, between: str) -> str:
+        if tag := next((tag for tag in TAGS if tag in between), None):
+            raise ValueError(f"between: {tag} marks a sequence; give words")
+        return between
 
 
 class RetrieveRecipe(FilesRecipe):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -89,26 +88,6 @@ def test_array_tasks_and_a_merge_are_one_run(recipe, whole, tmp_path):
     assert pack(recipe("array", part=f"2/{of}"))["converted"] == 0  # done already
     pack(recipe("array", part="merge"))
     assert fingerprint(tmp_path / "array") == whole
-
-
-class Share:
-    """One rank's task, as datatrove's executors call a step: it converts its share of the parts."""
-
-    def __init__(self, recipe: PackRecipe) -> None:
-        self.recipe = recipe
-
-    def __call__(self, data=None, rank=0, world_size=1):
-        pack(self.recipe.model_copy(update={"part": f"{rank + 1}/{world_size}"}))
-        return data or ()
-
-
-def test_ranks_of_an_executor_and_a_merge_are_one_run(recipe, whole):
-    """As datatrove calls a step: pickled into processes of their own, with (data, rank, world_size)."""
-    share = Share(recipe("ranks"))
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        assert pool.starmap(share, [(None, rank, 3) for rank in range(3)]) == [()] * 3
-    pack(recipe("ranks", part="merge"))
-    assert fingerprint(recipe("ranks").out) == whole
 
 
 def test_a_run_killed_anywhere_goes_on(recipe, whole, tmp_path):
