@@ -30,7 +30,7 @@ from artefacts.children import handled
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, in_bytes
 from artefacts.hub import from_hub
-from artefacts.inputs import broken_input
+from artefacts.inputs import broken_input, changed_inputs
 from artefacts.owner import owned
 from artefacts.recipe import Recipe, dump, load
 
@@ -192,13 +192,15 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
             check_absent(out, options.overwrite, read)  # before the work imports anything heavy
         elif out is not None and out.exists() and not (out.is_dir() if verb.adds == "folder" else out.is_file()):
             raise UserError(f"{out}: exists and is no {verb.adds}; choose another output")
-        recipe = from_hub(recipe)
+        recipe, changed = from_hub(recipe), changed_inputs(recipe.read_values())
+        if not {"RANK", "LOCAL_RANK"} & os.environ.keys():
+            print(*changed, sep="\n", end="\n" * bool(changed), file=sys.stderr)
         try:
             verb.work(recipe, options.overwrite)
         except UserError:
             raise
         except Exception as error:
-            if of_the_system(error) or not (wrong := broken_input(recipe.read_values())):
+            if of_the_system(error) or not (wrong := broken_input(recipe.read_values()) or next(iter(changed), None)):
                 raise
             raise UserError(
                 f"{wrong}; make or fetch it again. Seen as {type(error).__name__}: {' '.join(str(error).split())[:200]}"

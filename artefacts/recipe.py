@@ -144,6 +144,8 @@ def _parsed(text: str | bytes, source: str) -> tuple[Any, dict[tuple[str, ...], 
             for index, value in enumerate(item.value):
                 lines[(*keys, str(index))] = value.start_mark.line + 1
                 walk(value, (*keys, str(index)))
+        elif any("\ud800" <= letter <= "\udfff" for letter in item.value):
+            raise UserError(f"{at(source, line)}: half a character (\\ud800 to \\udfff) is no text; write it whole")
         elif item.tag == "tag:yaml.org,2002:int" and (digits := len(item.value.lstrip("+-"))) > LONGEST_INTEGER:
             raise UserError(f"{at(source, line)}: a number of {digits:,} digits; no field takes more than {LONGEST_INTEGER}")
 
