@@ -30,7 +30,7 @@ from artefacts.children import handled
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, in_bytes
 from artefacts.hub import from_hub
-from artefacts.inputs import broken_input, changed_inputs
+from artefacts.inputs import broken_input, changed_inputs, states
 from artefacts.owner import owned
 from artefacts.recipe import Recipe, dump, load
 
@@ -192,7 +192,8 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
             check_absent(out, options.overwrite, read)  # before the work imports anything heavy
         elif out is not None and out.exists() and not (out.is_dir() if verb.adds == "folder" else out.is_file()):
             raise UserError(f"{out}: exists and is no {verb.adds}; choose another output")
-        recipe, changed = from_hub(recipe), changed_inputs(recipe.read_values())
+        recipe = from_hub(recipe)
+        changed, before = changed_inputs(recipe.read_values()), states(recipe.read_values())
         if not {"RANK", "LOCAL_RANK"} & os.environ.keys():
             print(*changed, sep="\n", end="\n" * bool(changed), file=sys.stderr)
         try:
@@ -205,6 +206,9 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
             raise UserError(
                 f"{wrong}; make or fetch it again. Seen as {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             ) from error
+    now = states(recipe.read_values())
+    for file in (file for file, state in before.items() if now.get(file) != state):
+        print(f"{file}: changed while this command ran; what it made may hold some of both, so make it again", file=sys.stderr)
     # of several processes the first speaks, and of a launcher with its children the launcher
     if out is not None and out.exists() and not {"RANK", "LOCAL_RANK"} & os.environ.keys():
         _close(recipe, out, time.monotonic() - begun, verb.then)

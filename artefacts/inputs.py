@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ def changed_inputs(values: Iterable[Any]) -> list[str]:
     """`file: what is wrong`, of each file that is not as the manifest of its artefact notes it."""
     changed = dict.fromkeys(file for path in _paths(values) for file in changed_files(path))
     return [f"{file}: not the file that its manifest notes: damaged, missing, or changed since" for file in changed]
+
+
+def states(values: Iterable[Any]) -> dict[Path, tuple[int, int]]:
+    """Size and time of change (ns) of each input file, so that one that changes while it is read shows."""
+    files = (file for path in _paths(values) for file in (islice(path.rglob("*"), MOST_FILES) if path.is_dir() else [path]))
+    return {file: (found.st_size, found.st_mtime_ns) for file in files if file.is_file() for found in [file.stat()]}
 
 
 def _paths(values: Iterable[Any]) -> list[Path]:

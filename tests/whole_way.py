@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 KILLS = int(os.environ.get("LLAMA_GENE_KILLS", "3"))
+LONG = "LLAMA_GENE_LONG" in os.environ
+"""Whether `make torture` asks for the long form of an attack."""
 ORGANISM = ["train_chromosomes=1", "heldout_chromosomes=1", "genes_per_chromosome=60", "train_documents=30", "heldout_documents=20"]
 ORGANISM += [f"{task}={{train: 40, dev: 12, test: 40}}" for task in ("promoter", "gene_protein", "stability", "function")]
 ORGANISM += [f"{task}={{train: 42, dev: 12, test: 12}}" for task in ("splice", "interaction")]
