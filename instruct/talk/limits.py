@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from artefacts.errors import UserError
+from sequences.tables import whole_number
 
 LOOPBACK = "127.0.0.1"
 MINUTE = 60.0
@@ -123,10 +124,10 @@ class Guard:
             await respond(with_policy, 400, f"no such part of the page: {error}".encode())
 
     def _refused(self, scope: Any) -> tuple[int, str] | None:
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        if not length.isdigit():
+        length = whole_number(dict(scope["headers"]).get(b"content-length", b"").decode("latin-1"))
+        if length is None:
             return 411, "a request says how long it is"
-        if int(length) > self.most_bytes:
+        if length > self.most_bytes:
             return 413, f"more than {self.most_bytes:,} bytes"
         try:
             self.limit.check(scope["client"][0] if scope.get("client") else "")
