@@ -295,8 +295,9 @@ def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, s
         names = [path.name for path in target.glob("*.safetensors")]
         document["weights"] = dict(zip(*_hashes(target, names), strict=True))
     if target.is_dir():
-        left_out = (MANIFEST, *document.get("weights", ()))
-        names = [str(path.relative_to(target)) for path in target.rglob("*") if path.is_file() and path.name not in left_out]
+        left_out, files = (MANIFEST, *document.get("weights", ())), [path for path in target.rglob("*") if path.is_file()]
+        # what begins with a dot another process is about to name: stores are shared
+        names = [str(path.relative_to(target)) for path in files if path.name[0] != "." and path.name not in left_out]
         if sum((target / name).stat().st_size for name in names) <= MOST_NOTED:
             document["sha256"] = dict(zip(*_hashes(target, names), strict=True))
     elif (made := _temporary(target)).is_file():
