@@ -1,4 +1,4 @@
-"""Files for one reader, made by a fuzzer that sees which lines each of them reaches: `python guided.py NAME FOLDER -runs=25000`.
+"""Files for one reader, made by a fuzzer that sees which lines each of them reaches: `python guided.py NAME FOLDER -runs=29000`.
 
 Ends with an error at the first file that breaks the law of mutants.py, and prints the smallest one like it.
 """
