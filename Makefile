@@ -27,8 +27,8 @@ results: venv ## real tasks from scratch and one table of them: make results TAS
 	$(BIN)/llama-gene eval leaderboard $(foreach task,$(TASK),$(SEEDS:%=runs/results/$(task)/%/metrics.json)) \
 	  --out runs/results/leaderboard --overwrite
 
-torture: venv ## every long command, killed twenty times at random moments, and its inputs damaged
-	LLAMA_GENE_KILLS=20 $(BIN)/python -m pytest tests/robustness
+torture: venv ## every attack in its long form: kills, damage, a million spoilt files, fifty users, a hundred thousand steps
+	LLAMA_GENE_KILLS=20 LLAMA_GENE_MUTANTS=29000 LLAMA_GENE_LONG=1 $(BIN)/python -m pytest --timeout 14400 tests/robustness
 
 sbom: venv ## the installed packages with their licences (CycloneDX), and known vulnerabilities where an index can be reached
 	$(PYTHON) -m venv runs/sbom

@@ -30,7 +30,7 @@ from artefacts.children import handled
 from artefacts.errors import UserError
 from artefacts.folder import check_absent, in_bytes
 from artefacts.hub import from_hub
-from artefacts.inputs import broken_input
+from artefacts.inputs import broken_input, changed_inputs, states
 from artefacts.owner import owned
 from artefacts.recipe import Recipe, dump, load
 
@@ -193,16 +193,22 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
         elif out is not None and out.exists() and not (out.is_dir() if verb.adds == "folder" else out.is_file()):
             raise UserError(f"{out}: exists and is no {verb.adds}; choose another output")
         recipe = from_hub(recipe)
+        changed, before = changed_inputs(recipe.read_values()), states(recipe.read_values())
+        if not {"RANK", "LOCAL_RANK"} & os.environ.keys():
+            print(*changed, sep="\n", end="\n" * bool(changed), file=sys.stderr)
         try:
             verb.work(recipe, options.overwrite)
         except UserError:
             raise
         except Exception as error:
-            if of_the_system(error) or not (wrong := broken_input(recipe.read_values())):
+            if of_the_system(error) or not (wrong := broken_input(recipe.read_values()) or next(iter(changed), None)):
                 raise
             raise UserError(
                 f"{wrong}; make or fetch it again. Seen as {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             ) from error
+    now = states(recipe.read_values())
+    for file in (file for file, state in before.items() if now.get(file) != state):
+        print(f"{file}: changed while this command ran; what it made may hold some of both, so make it again", file=sys.stderr)
     # of several processes the first speaks, and of a launcher with its children the launcher
     if out is not None and out.exists() and not {"RANK", "LOCAL_RANK"} & os.environ.keys():
         _close(recipe, out, time.monotonic() - begun, verb.then)

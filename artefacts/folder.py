@@ -29,6 +29,8 @@ from artefacts.owner import State, check_unchanged, noted, owned, place_of, stat
 MANIFEST = "manifest.json"
 OF_MODELS = ("config.json", "adapter_config.json", "head.json")
 """A folder with one of these holds weights, whose hashes its manifest notes."""
+MOST_NOTED = 1 << 30
+"""Bytes of an artefact up to which the hashes of its files are noted: shards and stores are larger."""
 PACKAGES = (
     "torch",
     "transformers",
@@ -95,7 +97,7 @@ def new_folder(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     out = Path(out)
     with owned(out):
         check_absent(out, overwrite)
-        temporary, before = out.with_name(f".{out.name}.partial-{os.getpid()}"), state_of(out)
+        temporary, before = _temporary(out), state_of(out)
         temporary.mkdir()
         with _whole(temporary):
             yield temporary
@@ -116,10 +118,15 @@ def new_file(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     if not overwrite:
         check_absent(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary, before = out.with_name(f".{out.name}.partial-{os.getpid()}"), state_of(out)
+    temporary, before = _temporary(out), state_of(out)
     with _whole(temporary):
         yield temporary
         put_in_place(temporary, out, before)
+
+
+def _temporary(out: Path) -> Path:
+    """What becomes an output, until it is whole."""
+    return out.with_name(f".{out.name}.partial-{os.getpid()}")
 
 
 @contextlib.contextmanager
@@ -167,7 +174,7 @@ def put_in_place(temporary: Path, out: Path, before: State) -> None:
 
 def discard(work: Path, out: Path) -> None:
     """Remove what an output was made from, once that is in place; where this is cut short, the next run does it."""
-    aside = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    aside = _temporary(out)
     work.rename(aside)
     shutil.rmtree(aside)
 
@@ -228,14 +235,23 @@ def check_weights_intact(*files: Path) -> None:
     """Refuse weights whose bytes are no longer those that their folder's manifest notes: a flipped bit
     opens, and answers otherwise. Files that no manifest of ours notes pass. Raises UserError."""
     for file in files:
-        manifest = file.parent / MANIFEST
-        weights = (read_noted(manifest) or {}).get("weights")
-        noted = weights.get(file.name) if isinstance(weights, dict) else None
+        manifest, noted = file.parent / MANIFEST, noted_part(file.parent, "weights").get(file.name)
         if noted is not None and _hashes(file.parent, [file.name])[1] != [noted]:
             raise UserError(
                 f"{file}: not the weights that {manifest} notes: damaged, or changed since; make or copy the "
                 "folder again, or take `weights` out of its manifest if this was meant"
             )
+
+
+def changed_files(path: Path) -> list[Path]:
+    """Files of an artefact, or of a part of one, that are missing or no longer have the bytes that its manifest notes."""
+    for manifest in (manifest_path(path), *(folder / MANIFEST for folder in path.parents[:3])):
+        noted = (read_noted(manifest) or {}).get("sha256")
+        if isinstance(noted, dict):
+            mine = [name for name in noted if path in (manifest.parent / name, *(manifest.parent / name).parents)]
+            found = dict(zip(*_hashes(manifest.parent, [name for name in mine if os.path.isfile(manifest.parent / name)]), strict=True))
+            return [manifest.parent / name for name in mine if found.get(name) != noted[name]]
+    return []
 
 
 def _hashes(folder: Path, names: Iterable[str] | None = None) -> tuple[list[str], list[str]]:
@@ -260,7 +276,8 @@ def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, s
         inputs: name -> fingerprint of each input artefact (see `fingerprint`).
         counts: ledgers and totals.
 
-    Of a model's folder the hash of each file of weights is noted too (`check_weights_intact`).
+    The hash of each file is noted too: of a model's weights for `check_weights_intact`, of the others, where they are no more
+    than MOST_NOTED bytes, for `changed_files`.
     """
     commits = pinned(recipe)
     document: dict[str, Any] = {
@@ -277,6 +294,14 @@ def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, s
     if any((target / name).is_file() for name in OF_MODELS):
         names = [path.name for path in target.glob("*.safetensors")]
         document["weights"] = dict(zip(*_hashes(target, names), strict=True))
+    if target.is_dir():
+        left_out, files = (MANIFEST, *document.get("weights", ())), [path for path in target.rglob("*") if path.is_file()]
+        # what begins with a dot another process is about to name: stores are shared
+        names = [str(path.relative_to(target)) for path in files if path.name[0] != "." and path.name not in left_out]
+        if sum((target / name).stat().st_size for name in names) <= MOST_NOTED:
+            document["sha256"] = dict(zip(*_hashes(target, names), strict=True))
+    elif (made := _temporary(target)).is_file():
+        document["sha256"] = {target.name: _hashes(made.parent, [made.name])[1][0]}
     with new_file(manifest_path(target), overwrite=True) as path:
         path.write_text(json.dumps(document, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
@@ -286,10 +311,22 @@ def manifest_path(target: Path) -> Path:
     return target / MANIFEST if target.is_dir() else target.with_name(f"{target.name}.{MANIFEST}")
 
 
+def parsed_json(text: str | bytes) -> Any:
+    """A JSON text as values that can be written again. Raises ValueError for anything else, brackets without
+    end and half a character (\\ud800), which JSON can spell, included."""
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("more brackets in one another than can be read") from None
+    if (b"\\ud" if isinstance(text, bytes) else "\\ud") in text.lower():  # type: ignore[operator]
+        json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
 def read_json(path: Path, remedy: str, kind: type = object) -> Any:
     """What a JSON file holds. Raises UserError, with the remedy, where it is none, or not of that kind."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); {remedy}") from None
     if not isinstance(found, kind):
@@ -300,10 +337,19 @@ def read_json(path: Path, remedy: str, kind: type = object) -> Any:
 def read_noted(path: Path) -> dict[str, Any] | None:
     """What a file of ours notes, or where it should be; None where there is no JSON object."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def noted_part(folder: Path, name: str) -> dict[str, Any]:
+    """A section of a folder's manifest; empty where there is no manifest, or no such section.
+    Raises UserError where the manifest is no JSON: what it notes would go unchecked."""
+    path = folder / MANIFEST
+    found = read_json(path, "make or copy the folder again") if path.is_file() else None
+    part = found.get(name) if isinstance(found, dict) else None
+    return part if isinstance(part, dict) else {}
 
 
 def write_json(path: Path, document: Any) -> None:

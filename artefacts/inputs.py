@@ -8,9 +8,11 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from artefacts.folder import changed_files
 from artefacts.recipe import read_yaml
 
 MOST_FILES, LARGEST_FILE, LONGEST_NAME = 10_000, 64 << 20, 4_000
@@ -23,8 +25,7 @@ def broken_input(values: Iterable[Any]) -> str | None:
     Args:
         values: of a recipe; those that name files or folders, of several joined by `+` each, are looked at.
     """
-    names = [name for value in values if isinstance(value, Path | str) for name in (str(value), *str(value).split("+"))]
-    for path in (Path(name) for name in dict.fromkeys(names) if name and len(name) < LONGEST_NAME and os.path.exists(name)):
+    for path in _paths(values):
         found = sorted(path.rglob("*"))[:MOST_FILES] if path.is_dir() else [path]
         for file in found:
             opener = OPENERS.get(file.name) or OPENERS.get(file.suffix)
@@ -36,6 +37,24 @@ def broken_input(values: Iterable[Any]) -> str | None:
                 words = " ".join(str(error).split())
                 return f"{file}: cannot be read as what its name says ({type(error).__name__}: {words[:300]})"
     return None
+
+
+def changed_inputs(values: Iterable[Any]) -> list[str]:
+    """`file: what is wrong`, of each file that is not as the manifest of its artefact notes it."""
+    changed = dict.fromkeys(file for path in _paths(values) for file in changed_files(path))
+    return [f"{file}: not the file that its manifest notes: damaged, missing, or changed since" for file in changed]
+
+
+def states(values: Iterable[Any]) -> dict[Path, tuple[int, int]]:
+    """Size and time of change (ns) of each input file, so that one that changes while it is read shows."""
+    files = (file for path in _paths(values) for file in (islice(path.rglob("*"), MOST_FILES) if path.is_dir() else [path]))
+    return {file: (found.st_size, found.st_mtime_ns) for file in files if file.is_file() for found in [file.stat()]}
+
+
+def _paths(values: Iterable[Any]) -> list[Path]:
+    """What there is of the files and folders that values name."""
+    names = [name for value in values if isinstance(value, Path | str) for name in (str(value), *str(value).split("+"))]
+    return [Path(name) for name in dict.fromkeys(names) if name and len(name) < LONGEST_NAME and os.path.exists(name)]
 
 
 def _object(path: Path) -> None:

@@ -12,6 +12,7 @@ An unknown key is refused with the nearest known one; a wrong value is refused w
 import contextlib
 import copy
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
@@ -23,6 +24,7 @@ from artefacts.errors import UserError, at
 
 DEEPEST, MOST_VALUES, LONGEST_INTEGER = 50, 100_000, 19
 """Levels, values and digits of a YAML text."""
+HALF = re.compile("[\ud800-\udfff]")
 
 
 class Recipe(BaseModel):
@@ -144,6 +146,8 @@ def _parsed(text: str | bytes, source: str) -> tuple[Any, dict[tuple[str, ...], 
             for index, value in enumerate(item.value):
                 lines[(*keys, str(index))] = value.start_mark.line + 1
                 walk(value, (*keys, str(index)))
+        elif HALF.search(item.value):
+            raise UserError(f"{at(source, line)}: half a character (\\ud800 to \\udfff) is no text; write it whole")
         elif item.tag == "tag:yaml.org,2002:int" and (digits := len(item.value.lstrip("+-"))) > LONGEST_INTEGER:
             raise UserError(f"{at(source, line)}: a number of {digits:,} digits; no field takes more than {LONGEST_INTEGER}")
 

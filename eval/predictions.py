@@ -1,6 +1,5 @@
 """Predictions as files: which systems there are, and their lines in the records' order, each checked against its record."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError, at
-from artefacts.folder import MANIFEST, fingerprint
+from artefacts.folder import fingerprint, noted_part, parsed_json
 from data_convert.tasks.kinds import KINDS
 from data_convert.tasks.records import with_choices
 from eval.ask.controls import CONTROLS
@@ -45,12 +44,15 @@ def read_lines(path: Path) -> Iterator[Line]:
     """JSON lines, one at a time. Raises UserError with the line where one cannot be read."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; give the folder that the conversion of tasks wrote")
-    with path.open(encoding="utf-8") as handle:
+    with path.open("rb") as handle:
         for number, text in enumerate(handle, start=1):
             try:
-                yield json.loads(text)
-            except json.JSONDecodeError as error:
+                found = parsed_json(text)
+            except ValueError as error:
                 raise UserError(f"{at(path, number)}: not a JSON line ({error}); write the file again") from None
+            if not isinstance(found, dict):
+                raise UserError(f"{at(path, number)}: no JSON object; write the file again")
+            yield found
 
 
 def by_task(lines: Iterator[Line]) -> dict[str, list[Line]]:
@@ -87,9 +89,8 @@ def find_runs(folders: Sequence[Path], records: Path, parts: Sequence[Path] = ()
         paths = sorted(folder.glob("*.jsonl"))
         if not paths:
             raise UserError(f"{folder}: no predictions (*.jsonl) here; predict with the model or the baselines first")
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) if (folder / MANIFEST).is_file() else {}
-        made_from = (manifest.get("inputs") or {}).get("records")
-        if made_from is not None and made_from not in these:
+        made_from = noted_part(folder, "inputs").get("records")
+        if made_from is not None and str(made_from) not in these:
             raise UserError(
                 f"{folder}: predicted from other records (fingerprint {made_from}) than {', '.join(map(str, these.values()))}; "
                 "predict again from these, score against those, or name those in parts= where theirs are among these"

@@ -15,6 +15,7 @@ from artefacts.errors import UserError, at
 from sequences.files import blocks, lines_of, with_head
 from sequences.formats import FEATURE
 from sequences.regions import Place
+from sequences.tables import whole_number
 
 QUALIFIER = re.compile(r'^ +/(\w+)(?:=(?:"([^"]*(?:""[^"]*)*)"|([^\n]*)))?', re.MULTILINE)
 """A quoted value is taken whole: its lines may begin with a slash."""
@@ -128,13 +129,14 @@ def _gff_feature(cells: list[str], line: int) -> Feature:
         return Feature("", line, [], problem="not nine columns")
     name, _, kind, start, end, _, strand, frame, said = cells
     feature = Feature(kind, line, [], chromosome=unquote(name))
-    if not (start.isascii() and start.isdigit() and end.isascii() and end.isdigit() and 0 < int(start) <= int(end)):
+    begin, last = whole_number(start), whole_number(end)
+    if begin is None or last is None or not 0 < begin <= last:
         feature.problem = "start or end is no place"
         return feature
     if strand not in ("+", "-", ".", "?"):
         feature.problem = "strand is none of + - . ?"
         return feature
-    feature.places = [Place(int(start) - 1, int(end), strand == "-")]
+    feature.places = [Place(begin - 1, last, strand == "-")]
     feature.frame = int(frame) if frame in ("1", "2") else 0
     if GTF.match(said):
         for found in GTF.finditer(said):

@@ -13,6 +13,7 @@ from typing import Any
 from artefacts.errors import UserError, at
 from sequences.files import blocks, lines_of, with_head
 
+HALF = "half a surrogate pair, which is no character"
 SURROGATE = re.compile("[\ud800-\udfff]")
 """JSON can spell halves of a surrogate pair, which cannot be encoded as UTF-8."""
 
@@ -31,14 +32,20 @@ def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | str]]
 
 def _parsed(raw: bytes) -> Any:
     try:
-        found = DECODER.decode(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        found = _whole(text, DECODER.decode(text))
     except UnicodeDecodeError:
         return "not UTF-8"
     except _Twice as error:
         return str(error)
     except (ValueError, RecursionError):  # brackets a thousand deep
         return "not a JSON line"
-    return "not a JSON object" if isinstance(found, str) else found
+    return found if isinstance(found, dict) or found == HALF else "not a JSON object"
+
+
+def _whole(spelled: str, found: Any) -> Any:
+    """What was read, or HALF where it cannot be written again."""
+    return HALF if "\\ud" in spelled.lower() and SURROGATE.search(json.dumps(found, ensure_ascii=False)) else found
 
 
 def _array(path: str | Path, content: Iterator[bytes]) -> Iterator[tuple[int, Any]]:
@@ -54,7 +61,8 @@ def _array(path: str | Path, content: Iterator[bytes]) -> Iterator[tuple[int, An
             item, end = DECODER.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{at(path, line)}: the JSON array is broken here ({error}); mend the file or write it as JSON lines") from None
-        yield line, "not UTF-8" if SURROGATE.search(text, place, end) else "not a JSON object" if isinstance(item, str) else item
+        item = _whole(text[place:end], "not a JSON object" if isinstance(item, str) else item)
+        yield line, "not UTF-8" if SURROGATE.search(text, place, end) else item
         line += text.count("\n", place, end)
         place = end
     if behind := text[place + 1 :].strip():

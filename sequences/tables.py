@@ -21,6 +21,7 @@ from sequences.formats import DELIMITERS, LETTERS_COLUMNS, Record
 
 MOST_LINES = 100
 """Lines that a quoted cell may span; a mark that is not closed by then is taken for a mistake in its first line."""
+MOST_DIGITS = 18
 BAD_QUOTE = "a quotation mark that is not closed, or stands inside a field"
 BAD_WIDTH = "more or fewer fields than the header has"
 NOT_UTF8 = "not UTF-8"
@@ -142,6 +143,12 @@ class Table:
                     break
         self._lines.back(taken)
         return None
+
+
+def whole_number(cell: str) -> int | None:
+    """What a cell of ASCII digits says; None for anything else, and for more digits than a place or an index has:
+    Python refuses to read thousands of them."""
+    return int(cell) if cell.isascii() and cell.isdigit() and len(cell) <= MOST_DIGITS else None
 
 
 def _unquoted(cell: str) -> str:

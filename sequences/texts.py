@@ -17,7 +17,7 @@ from typing import Any
 
 from artefacts.errors import Ledger, UserError, at
 from sequences.files import blocks, numbered_lines
-from sequences.json_lines import SURROGATE, json_objects
+from sequences.json_lines import json_objects
 from sequences.markdown import Unit, markdown_text, split
 
 NESTED = ("content", "source", "oainfo", "openaccessinfo", "pdf_parse", "latex_parse")
@@ -101,8 +101,6 @@ def _articles(path: str | Path, ledger: Ledger) -> Iterator[Text]:
         licence = next((value for key in ("license", "licence") if isinstance(value := record.get(key), str) and value.strip()), None)
         if text is None:
             ledger.reject("no 'text' field and no sections", at(path, number))
-        elif SURROGATE.search(text) or SURROGATE.search(identity) or SURROGATE.search(licence or ""):
-            ledger.reject("half a surrogate pair, which is no character", at(path, number))
         else:
             if text.strip():
                 ledger.notes[f"licence {' '.join(licence.split())[:LONGEST_LICENCE]}" if licence else "licence not stated"] += 1

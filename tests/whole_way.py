@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 KILLS = int(os.environ.get("LLAMA_GENE_KILLS", "3"))
+LONG = "LLAMA_GENE_LONG" in os.environ
+"""Whether `make torture` asks for the long form of an attack."""
 ORGANISM = ["train_chromosomes=1", "heldout_chromosomes=1", "genes_per_chromosome=60", "train_documents=30", "heldout_documents=20"]
 ORGANISM += [f"{task}={{train: 40, dev: 12, test: 40}}" for task in ("promoter", "gene_protein", "stability", "function")]
 ORGANISM += [f"{task}={{train: 42, dev: 12, test: 12}}" for task in ("splice", "interaction")]
@@ -53,8 +55,12 @@ TIMES = rb'"(created|seconds|tokens_per_second|real_tokens_per_second)": [^,}\n]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """File below the folder -> its bytes, without `TIMES`."""
-    return {str(path.relative_to(folder)): re.sub(TIMES, b"", path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+    """File below the folder -> its bytes, without `TIMES`, nor in manifests the hashes of files that hold some."""
+    raw = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    kept = {path: re.sub(TIMES, b"", content) for path, content in raw.items()}
+    timed = b"|".join(re.escape(path.name.encode()) for path in raw if kept[path] != raw[path])
+    noted = re.compile(rb'"(?:[^"]*/)?(?:' + timed + rb')": "[0-9a-f]{64}"')
+    return {str(path): noted.sub(b"", content) if "manifest" in path.name else content for path, content in kept.items()}
 
 
 def fill(folder: Path) -> None:

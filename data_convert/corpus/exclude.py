@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.errors import Ledger, UserError, at
+from data_convert.tasks.records import problem_of_inputs
 from sequences.accessions import accessions
 from sequences.alphabets import ALPHABETS, BLANKS, DNA, PROTEIN, Alphabet, guess, reverse_complement
 from sequences.files import blocks, numbered_lines, with_head
@@ -164,10 +165,9 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str], str]]:
             yield line, [letters], " ".join([header.partition(" ")[0], *PROTEIN_ID.findall(header)])
     elif form == "JSON":
         for line, record in json_objects(file):
-            try:
-                yield line, [item["letters"] for item in record["inputs"]], str(record.get("id", ""))  # type: ignore[index, union-attr]
-            except (KeyError, TypeError):
-                raise UserError(f"{at(file, line)}: not a record of `llama-gene convert tasks`; convert the tasks again") from None
+            if isinstance(record, str) or "inputs" not in record or problem_of_inputs(record):
+                raise UserError(f"{at(file, line)}: not a record of `llama-gene convert tasks`; convert the tasks again")
+            yield line, [item["letters"] for item in record["inputs"]], str(record.get("id", ""))
     elif form in (TABLE, LINES) or (form == UNIPROT and table_header(next(numbered_lines(file))[1])):
         table = Table(file)
         without_header = any((len(name) >= LONGEST_NAME and _modality(name)) or accessions(name) for name in table.names)

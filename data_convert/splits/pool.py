@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from artefacts.errors import UserError, at
+from artefacts.folder import parsed_json
 from data_convert.tasks.cards import TaskCard, read_cards
 from data_convert.tasks.kinds import is_text
 from data_convert.tasks.mixing import SPLITS
-from data_convert.tasks.records import REVERSED
+from data_convert.tasks.records import REVERSED, problem_of_inputs
 from sequences.alphabets import COMPLEMENT, DNA, NUCLEOTIDES, PROTEIN, RESIDUES, Alphabet
 
 TRAIN, DEV, TEST = range(3)
@@ -114,12 +115,14 @@ def stream(*folders: Path) -> Iterator[tuple[Path, int, dict[str, Any]]]:
                 if not line.strip():
                     continue
                 try:
-                    record = json.loads(line)
+                    record = parsed_json(line)
                     absent = [name for name in _FIELDS if name not in record or (name in _TEXTS and not is_text(record[name]))]
                 except (ValueError, TypeError):
                     raise UserError(f"{at(path, number)}: not a record; convert the tasks again") from None
-                if absent or record["split"] != split:
-                    problem = f"no '{absent[0]}', or it is no text" if absent else f"split '{record['split']}' in the file of {split}"
+                problem = f"no '{absent[0]}', or it is no text" if absent else problem_of_inputs(record)
+                if not problem and record["split"] != split:
+                    problem = f"split '{record['split']}' in the file of {split}"
+                if problem:
                     raise UserError(f"{at(path, number)}: {problem}; convert the tasks again")
                 yield path, number, record
 

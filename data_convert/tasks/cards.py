@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import json
 import string
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from artefacts.errors import UserError
+from artefacts.folder import read_json
 from artefacts.recipe import Recipe, load
 from configs import CONFIGS
 from data_convert.tasks.card_fields import DataSource, Files, Grid, Input, Label, Prompts, Published
@@ -277,7 +277,7 @@ def read_cards(folder: str | Path) -> list[TaskCard]:
     if not path.is_file():
         raise UserError(f"{folder}: no cards.json, so these are no converted tasks; run `llama-gene convert tasks` first")
     try:
-        return TypeAdapter(list[TaskCard]).validate_python(json.loads(path.read_text(encoding="utf-8")))
+        return TypeAdapter(list[TaskCard]).validate_python(read_json(path, "convert the tasks again", list))
     except ValidationError as error:
         problem = error.errors()[0]
         raise UserError(f"{path}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}; convert the tasks again") from None

@@ -19,6 +19,7 @@ from data_convert.tasks.rows import Row, read_rows, read_sequences_by_id
 from sequences.alphabets import ALPHABETS, BadSequence
 from sequences.regions import Genome, Place, cut
 from sequences.spans import remarks, sequences, spans, with_letters
+from sequences.tables import whole_number
 
 TAGS = tuple(tag for alphabet in ALPHABETS.values() for tag in (alphabet.open_tag, alphabet.close_tag))
 TYPES = {"gene": ("dna", "rna"), "prot": ("protein",)}
@@ -289,9 +290,9 @@ class InputReader:
     def _stretch(self, region: Region, values: dict[str, Any]) -> str:
         name, *places = (str(values.get(column, "")).strip() for column in region.columns)
         shown = f"{name}:{'-'.join(places[:2])}"
-        if not all(place.isascii() and place.isdigit() for place in places[:2]):
+        start, end = map(whole_number, places[:2])
+        if start is None or end is None:
             raise Rejected("start or end is no number", shown)
-        start, end = map(int, places[:2])
         if start >= end:
             raise Rejected("an empty region", shown)
         strand = places[2] if region.strand else "+"
@@ -312,9 +313,9 @@ class InputReader:
         last = len(letters) - most
         if crop == "column":
             said = str(values.get(self.card.crop_column or "", "")).strip()
-            if not (said.isascii() and said.isdigit()) or int(said) >= len(letters):
+            if (place := whole_number(said)) is None or place >= len(letters):
                 raise Rejected("no position inside the sequence to crop around", f"'{said[:20]}'")
-            start = min(max(int(said) - most // 2, 0), last)
+            start = min(max(place - most // 2, 0), last)
         else:
             start = {"start": 0, "centre": last // 2, "end": last}[crop]
         return letters[start : start + most]

@@ -7,7 +7,7 @@ from artefacts.errors import UserError, at
 from data_convert.tasks.card_fields import Label
 from data_convert.tasks.cards import TaskCard
 from sequences.files import numbered_lines
-from sequences.tables import Table
+from sequences.tables import Table, whole_number
 
 
 def read_label_file(path: Path) -> list[str]:
@@ -24,11 +24,11 @@ def read_label_file(path: Path) -> list[str]:
         if row.problem:
             raise UserError(f"{at(path, row.line)}: {row.problem}; mend the label file")
         index, name = row.cells if indexed else (str(len(names)), "\t".join(row.cells))
-        if not (index.isascii() and index.isdigit()):
+        if (number := whole_number(index)) is None:
             raise UserError(f"{at(path, row.line)}: no index, but '{index}'; write index,name")
-        if not name or name in names.values() or int(index) in names:
+        if not name or name in names.values() or number in names:
             raise UserError(f"{at(path, row.line)}: {'a name or an index twice' if name else 'no name'} ('{name}'); mend the label file")
-        names[int(index)] = name
+        names[number] = name
     if not names:
         raise UserError(f"{path}: no class names below the header line; fetch the label file again")
     if sorted(names) != list(range(len(names))):

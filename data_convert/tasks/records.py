@@ -12,6 +12,7 @@ from typing import Any
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError, at
+from artefacts.folder import parsed_json
 from data_convert.tasks.cards import TaskCard, read_cards
 from data_convert.tasks.examples import Example
 from data_convert.tasks.kinds import KINDS, are_texts, is_text
@@ -135,8 +136,8 @@ def each_record(path: str | Path) -> Iterator[dict[str, Any]]:
                 if not line.strip():
                     continue
                 try:
-                    yield json.loads(line)
-                except (ValueError, RecursionError) as error:
+                    yield parsed_json(line)
+                except ValueError as error:
                     raise UserError(f"{at(path, number)}: not a JSON line ({error}); convert the tasks again") from None
 
     for record in with_choices(Path(path).parent, lines()):
@@ -160,10 +161,15 @@ def _problem(record: Any) -> str | None:
             return f"its {field} is no text"
     if record["kind"] not in KINDS:
         return f"its kind '{record['kind']}' is none of {', '.join(KINDS)}"
+    return problem_of_inputs(record) or _problem_of_messages(record) or _problem_of_label(record)
+
+
+def problem_of_inputs(record: dict[str, Any]) -> str | None:
+    """What is wrong with the sequences of a record that has `inputs`, or None."""
     inputs = record["inputs"]
     if not isinstance(inputs, list) or not all(isinstance(item, dict) and all(map(is_text, map(item.get, INPUT))) for item in inputs):
         return f"its inputs are no list of sequences with {', '.join(INPUT)}"
-    return _problem_of_messages(record) or _problem_of_label(record)
+    return None
 
 
 def _problem_of_messages(record: dict[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 
 from artefacts.command import path_exists
 from artefacts.errors import UserError
-from artefacts.folder import MANIFEST, fingerprint, read_json
+from artefacts.folder import fingerprint, noted_part, read_json
 from data_convert.tasks.kinds import KINDS
 from eval.judge.answers import Answers
 from eval.judge.metrics import Floats, Ints
@@ -86,8 +86,7 @@ def _of_run(run: Run, truth: dict[str, list[Line]]) -> dict[str, Line]:
 
 def _answered_by(run: Run) -> dict[str, str]:
     """Fingerprints of model and adapter; nothing where no manifest says."""
-    path = run.path.with_name(MANIFEST)
-    inputs = read_json(path, "predict again").get("inputs") or {} if path.is_file() else {}
+    inputs = noted_part(run.path.parent, "inputs")
     return {name: inputs[name] for name in ("model", "adapter") if name in inputs}
 
 

@@ -13,7 +13,17 @@ from typing import Any
 from tqdm import tqdm
 
 from artefacts.errors import UserError
-from artefacts.folder import MANIFEST, check_absent, fingerprint, git_commit, new_file, package_versions, write_manifest
+from artefacts.folder import (
+    MANIFEST,
+    check_absent,
+    fingerprint,
+    git_commit,
+    new_file,
+    noted_part,
+    package_versions,
+    read_json,
+    write_manifest,
+)
 from data_convert.splits.groups import read_groups
 from data_convert.tasks.cards import read_cards
 from data_convert.tasks.kinds import KINDS
@@ -199,13 +209,12 @@ def _made_from(folders: list[Path]) -> dict[str, Line]:
     for folder in folders:
         path = folder / MANIFEST
         if path.is_file():
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            settings = manifest.get("recipe") or {}
+            manifest, settings = read_json(path, "predict again", dict), noted_part(folder, "recipe")
             chosen = {key: str(settings[key]) for key in ("model", "encoder", "seed", "control") if settings.get(key) is not None}
             # without the date, so that the same predictions give the same bytes
             found[folder.name] = {**chosen, "commit": manifest.get("commit"), "inputs": manifest.get("inputs")}
         for path in sorted(folder.glob(f"*{DIFFERS}")):
-            tasks = json.loads(path.read_text(encoding="utf-8"))
+            tasks = read_json(path, "train the head again", dict)
             made = found.setdefault(folder.name, {"commit": "–", "inputs": {}})
             differs = {f"{field}: {what}" for fields in tasks.values() for field, what in fields.items()}
             made.setdefault("differs", {})[path.name.removesuffix(DIFFERS)] = sorted(differs)

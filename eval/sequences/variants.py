@@ -22,7 +22,7 @@ from eval.sequences.recipe import VariantsRecipe
 from eval.sequences.run import Evaluation, Rows, rounded
 from sequences.alphabets import ALPHABETS, Alphabet, BadSequence, reverse_complement
 from sequences.files import Line, numbered_lines
-from sequences.tables import Table
+from sequences.tables import Table, whole_number
 
 VCF = ("chrom", "pos", "id", "ref", "alt")
 NAMES = {
@@ -33,7 +33,7 @@ NAMES = {
 }
 """Names of a column in a table, either case."""
 SEVERAL = "further alleles of one line"
-MOST_SHOWN, LONGEST_PLACE = 5, 15
+MOST_SHOWN = 5
 
 
 class Variant(NamedTuple):
@@ -128,7 +128,7 @@ def _checked(recipe: VariantsRecipe, genome: dict[str, str], alphabet: Alphabet,
         alleles = alt.split(",")
         if len(alleles) > 1:
             ledger.notes[SEVERAL] += len(alleles) - 1
-        start = int(pos) - 1 if pos.isascii() and pos.isdigit() and len(pos) < LONGEST_PLACE else -1
+        start = (whole_number(pos) or 0) - 1
         for one in alleles:
             ledger.read += 1
             try:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from artefacts.errors import UserError
+from sequences.tables import whole_number
 
 LOOPBACK = "127.0.0.1"
 MINUTE = 60.0
@@ -49,7 +50,8 @@ class RateLimit:
 class Hosts:
     """ASGI middleware: refuses requests under a foreign name, with which a page from elsewhere would reach this machine's servers.
 
-    Known are addresses (no page can have one that is not its own), localhost, this machine's name, and `names`.
+    Known are addresses (no page can have one that is not its own), localhost, this machine's name, and `names`. What a browser
+    sends for a page (`Origin`) has to come from under the same name, or from this machine.
     """
 
     def __init__(self, app: Any, names: Sequence[str] = ()) -> None:
@@ -57,19 +59,36 @@ class Hosts:
         self.names = {name.lower() for name in ("localhost", socket.gethostname(), *names)}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan" or self._known(dict(scope["headers"]).get(b"host", b"").decode("latin-1")):
+        headers = {} if scope["type"] == "lifespan" else dict(scope["headers"])
+        host, origin = (_name(b"//" + headers.get(b"host", b"")), _name(headers.get(b"origin", b"")))
+        if scope["type"] == "lifespan" or (self._known(host) and (b"origin" not in headers or self._own(origin, host))):
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
             await respond(send, 403, b"this server does not answer under that name")
         else:
             await send({"type": "websocket.close", "code": 1008})
 
-    def _known(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-            return name in self.names or bool(ipaddress.ip_address(name))
-        except ValueError:
-            return False
+    def _known(self, name: str) -> bool:
+        return name in self.names or _address(name) is not None
+
+    def _own(self, origin: str, host: str) -> bool:
+        address = _address(origin)
+        return origin in (host, *self.names) or (address is not None and address.is_loopback)
+
+
+def _name(url: bytes) -> str:
+    """The host of a URL; empty where it has none."""
+    try:
+        return urlsplit(url.decode("latin-1")).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
 
 
 class Guard:
@@ -105,10 +124,10 @@ class Guard:
             await respond(with_policy, 400, f"no such part of the page: {error}".encode())
 
     def _refused(self, scope: Any) -> tuple[int, str] | None:
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        if not length.isdigit():
+        length = whole_number(dict(scope["headers"]).get(b"content-length", b"").decode("latin-1"))
+        if length is None:
             return 411, "a request says how long it is"
-        if int(length) > self.most_bytes:
+        if length > self.most_bytes:
             return 413, f"more than {self.most_bytes:,} bytes"
         try:
             self.limit.check(scope["client"][0] if scope.get("client") else "")

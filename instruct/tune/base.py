@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from artefacts.errors import UserError
-from artefacts.folder import MANIFEST
+from artefacts.folder import MANIFEST, noted_part
 
 NOTES = ("transformers_version", "dtype", "torch_dtype", "_name_or_path", "truncation", "padding")
 """Keys of a configuration or a tokenizer.json that make no other model: who wrote it, and what the weights themselves say."""
@@ -51,10 +51,9 @@ def check_base(adapter: Path, model: Path) -> None:
     manifest = adapter / MANIFEST
     if not manifest.is_file():
         return
-    found = json.loads(manifest.read_text(encoding="utf-8"))
-    wanted, own = found.get("inputs", {}).get("model"), base_fingerprint(model)
+    wanted, own = noted_part(adapter, "inputs").get("model"), base_fingerprint(model)
     if wanted != own:
         raise UserError(
             f"{adapter}: trained on another base than {model}: on one with fingerprint {wanted} "
-            f"({found.get('recipe', {}).get('model')}), this one has {own}; give that one, or tune this base anew"
+            f"({noted_part(adapter, 'recipe').get('model')}), this one has {own}; give that one, or tune this base anew"
         )

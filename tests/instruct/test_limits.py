@@ -98,6 +98,29 @@ def test_a_refused_body_is_read_before_the_answer_up_to_a_bound(chunks: int, lef
 
 
 @pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        *(
+            ("127.0.0.1:8000", origin, 200)
+            for origin in ("http://127.0.0.1:8000", "http://localhost:3000", "http://[::1]", "https://gene.example")
+        ),
+        ("192.168.0.5:7860", "http://192.168.0.5:7860", 200),
+        *(("127.0.0.1:8000", origin, 403) for origin in ("https://evil.example", "http://6.6.6.6", "null", "", "http://[", "file://")),
+    ],
+)
+def test_a_page_of_elsewhere_asks_nothing(host: str, origin: str, status: int) -> None:
+    """A browser sends a form or a plain text anywhere, and says from which page."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"host", host.encode()), (b"origin", origin.encode())]}
+    asyncio.run(Hosts(answering, ["gene.example"])(scope, receiver([b""]), send))
+    assert sent[0]["status"] == status
+
+
+@pytest.mark.parametrize(
     ("host", "status"),
     [
         *(

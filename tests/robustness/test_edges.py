@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_way import COMMANDS, KILLS, Runs
+from whole_way import COMMANDS, KILLS, LONG, Runs
 
 import llama_gene
 from artefacts.command import guarded
@@ -73,8 +73,9 @@ def test_any_name_that_can_be_is_taken(runs: Runs, tmp_path: Path, capsys: pytes
 
 NO_TORCH = ("organism", "records")
 """Commands that little memory is tried on. Threads of other libraries wait or try for ever where they cannot start."""
-LIMITS = [(name, {"largest": size}) for name in COMMANDS for size in (8_000, 40_000)]
-LIMITS += [(name, {"memory": size << 20}) for name in NO_TORCH for size in (1, 8)]
+FULL_AFTER = [1 << power for power in range(0, 22, 2)] if LONG else [8_000, 40_000]
+LIMITS = [(name, {"largest": size}) for name in COMMANDS for size in FULL_AFTER]
+LIMITS += [(name, {"memory": size << 20}) for name in NO_TORCH for size in ((1, 2, 4, 8, 16, 32) if LONG else (1, 8))]
 
 
 @pytest.mark.parametrize(("name", "limit"), LIMITS, ids=str)

@@ -13,7 +13,7 @@ from eval.baselines.lucaone.letters import GENE, SEQ_TYPES
 from sequences.alphabets import NUCLEOTIDES, PROTEIN, Alphabet, BadSequence, guess
 from sequences.formats import FASTA
 from sequences.readers import fasta_records, sequence_format
-from sequences.tables import Table
+from sequences.tables import Table, whole_number
 
 NUCLEIC = Alphabet("gene", NUCLEOTIDES, "base", {"U": "T"})
 """DNA or RNA."""
@@ -120,8 +120,8 @@ def column(table: Table, given: int | str) -> int:
     if text in header and not isinstance(given, int):
         table.check_once([text])
         return header.index(text)
-    if text.isdigit() and int(text) < len(header):
-        return int(text)
+    if (place := whole_number(text)) is not None and place < len(header):
+        return place
     raise UserError(f"{table.path}: no column '{given}'; the header has {', '.join(f'{i} {name}' for i, name in enumerate(header))}")
 
 

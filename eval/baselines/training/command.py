@@ -81,12 +81,12 @@ def train(recipe: TrainRecipe, *, overwrite: bool = False) -> dict[str, Any]:
             with (folder / "rejected.csv").open("w", newline="", encoding="utf-8") as handle:
                 csv.writer(handle).writerows([["reason", "where"], *data.rejected])
         counts = {"splits": {split: len(examples) for split, examples in data.splits.items()}, "ledgers": data.ledgers, "notes": data.notes}
-        write_manifest(folder, "head", recipe=recipe.model_dump(mode="json"), inputs={"data": fingerprint(recipe.data)}, counts=counts)
         if found_NC is not None:
             _write_csv(folder / "test_prediction.csv", recipe, data, found_NC)
             lines = score_lines(data, data.splits["test"], found_NC)
             for gathered in [folder / "predictions", *([recipe.predictions] if recipe.predictions is not None else [])] if lines else []:
                 gather(gathered / f"{recipe.system}.jsonl", lines, departures(recipe))
+        write_manifest(folder, "head", recipe=recipe.model_dump(mode="json"), inputs={"data": fingerprint(recipe.data)}, counts=counts)
     if wrong is not None:
         raise UserError(f"{wrong}; the head is in {recipe.out}: once that is mended, `baseline predict` tests it")
     print(", ".join(f"{name} {value}" for name, value in figures["test"].items() if name != "interval"))

@@ -1,6 +1,6 @@
 """Damaged files for every reader: examples, edits, and what must hold whatever the damage.
 
-Used by test_fuzz_readers.py with edits drawn by hypothesis, and by benchmarks/fuzz_readers.py with edits drawn at random.
+Used by test_fuzz_readers.py with edits drawn by hypothesis, and by test_mutants.py with edits drawn at random.
 """
 
 from __future__ import annotations
