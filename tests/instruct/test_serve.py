@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import http.client
 import json
@@ -138,6 +139,73 @@ def page(served: Served, browser: Any) -> Iterator[Any]:
     assert [url for url in answered if not url.startswith((served.page, "data:", "blob:"))] == []
 
 
+def test_an_example_is_there_and_answered_when_the_page_opens(page: Any) -> None:
+    page.wait_for_selector("#result .bar")
+    assert SEQUENCE in page.input_value("#prompt textarea")
+    assert page.get_attribute("#result [data-number]", "data-asked") == page.input_value("#prompt textarea")
+    likeliest = page.locator("#result .bar .name").first.inner_text()
+    verdict = "right" if likeliest == "promoter" else "wrong"
+    assert page.inner_text(f"#result .said.{verdict}") == f"The likeliest label is {verdict}: the record's own answer is promoter."
+    page.wait_for_selector("#asked tr:nth-child(2)")
+    assert page.inner_text("#asked .download") == "Download 1 answers as CSV"
+
+
+def test_what_was_asked_is_listed_and_downloaded(page: Any, tmp_path: Path) -> None:
+    page.wait_for_selector("#asked tr:nth-child(2)")
+    page.fill("#prompt textarea", 'Say "it", now')
+    page.click("#ask")
+    page.wait_for_selector("#asked tr:nth-child(3)")
+    assert page.locator("#asked tr:nth-child(2) td").first.inner_text() == 'Say "it", now'
+    with page.expect_download() as waiting:
+        page.click("#asked .download")
+    waiting.value.save_as(tmp_path / "answers.csv")
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as handle:
+        found = list(csv.DictReader(handle))
+    assert [row["own"] for row in found] == ["promoter", ""]
+    assert [row["judged"] in ("right", "wrong") for row in found] == [True, False]
+    assert found[1]["prompt"] == 'Say "it", now'
+
+
+def upload_rows(page: Any, path: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.click("#rows")
+    chooser.value.set_files(path)
+
+
+def test_a_table_is_answered_with_a_bar_and_comes_back(page: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("id,sequence\n" + "".join(f"r{n},{SEQUENCE}\n" for n in range(20)) + "bad,ACG1\n")
+    page.click("#table button")
+    page.evaluate(
+        "new MutationObserver(() => { window.bars |= !!document.querySelector('#answers progress') })"
+        ".observe(document.body, { childList: true, subtree: true })"
+    )
+    upload_rows(page, path)
+    page.wait_for_selector("#answers .download")
+    assert page.evaluate("window.bars") == 1
+    assert page.inner_text("#answers .download") == "Download 20 rows as CSV"
+    assert "letter" in page.inner_text("#answers .said.doubt")
+    with page.expect_download() as waiting:
+        page.click("#answers .download")
+    assert waiting.value.suggested_filename == "mine-answers.csv"
+    waiting.value.save_as(tmp_path / "back.csv")
+    with (tmp_path / "back.csv").open(newline="", encoding="utf-8") as handle:
+        found = list(csv.DictReader(handle))
+    assert [row["seq_id"] for row in found] == [f"r{n}" for n in range(20)]
+    assert {row["label"] for row in found} <= {"background", "promoter"}
+    path.write_text("id,sequence\n" + "".join(f"r{n},{SEQUENCE}\n" for n in range(501)))
+    upload_rows(page, path)
+    page.wait_for_selector("#answers .said.error")
+    assert page.inner_text("#answers .said.error") == "mine.csv: more than 500 rows; `llama-gene predict` takes them all"
+
+
+def test_the_questions_that_the_model_knows_are_listed(page: Any) -> None:
+    page.click("#forms button")
+    page.wait_for_selector("#forms li")
+    card = load_card("sim/promoter")
+    assert page.locator("#forms li").all_inner_texts() == [*(text.replace("\n", " ") for text in [*card.prompts.train, card.prompts.eval])]
+
+
 def choose_promoter(page: Any) -> str:
     page.click("#task input")
     page.locator("[role=option]", has_text="sim/promoter").click()
@@ -211,9 +279,10 @@ def test_a_limit_is_told_when_the_file_is_read(page: Any, tmp_path: Path) -> Non
         r"Read seq1 \(1,500 letters\) as dna\. But: the conversation has 1,5\d\d tokens, more than the model's 1,024; .*", shown
     )
     assert page.input_value("#sequence textarea").startswith(">seq1")
+    before = page.input_value("#prompt textarea")
     page.click("#compose")
     page.wait_for_function("document.querySelector('#read').innerText.startsWith('the conversation has')")
-    assert page.input_value("#prompt textarea") == ""
+    assert page.input_value("#prompt textarea") == before
     choose_promoter(page)
     two = tmp_path / "two.fa"
     two.write_text(">seq1\nACGT\n>seq2\nACGT\n")
@@ -278,9 +347,9 @@ def test_ctrl_enter_asks_and_enter_does_not(page: Any) -> None:
     page.press("#prompt textarea", "Enter")
     page.wait_for_timeout(500)
     assert page.input_value("#prompt textarea") == "Name it\n"
-    assert page.locator("#result [data-number]").count() == 0
+    assert page.get_attribute("#result [data-number]", "data-asked") != "Name it\n"
     page.press("#prompt textarea", "Control+Enter")
-    page.wait_for_selector("#result .tokens")
+    page.wait_for_selector("#result [data-asked='Name it\n'] .tokens")
     assert page.input_value("#prompt textarea") == "Name it\n"
 
 
