@@ -50,10 +50,10 @@ class Examples:
             if len(kept) < KEPT:
                 kept.append(record)
 
-    def own(self, prompt: str) -> str | None:
-        """The answer of the record that was asked in these very words; None where there is none of them."""
-        found = (record for kept in self._kept.values() for record in kept if record["prompt"][-1]["content"] == prompt)
-        return next((str(record["completion"][-1]["content"]) for record in found), None)
+    def record(self, prompt: str) -> dict[str, Any] | None:
+        """The record that was asked in these very words; None where there is none of them."""
+        every = (record for kept in self._kept.values() for record in kept)
+        return next((record for record in every if record["prompt"][-1]["content"] == prompt), None)
 
     def of(self, card: TaskCard, number: int) -> Example:
         """The example of that number, counted around."""

@@ -29,7 +29,7 @@
     link.href = URL.createObjectURL(new Blob([lines.map((line) => line.map(quoted).join(",") + "\n").join("")], { type: "text/csv" }));
     link.download = "answers.csv";
     link.className = "download";
-    link.textContent = `Download ${history.length} answers as CSV`;
+    link.textContent = `Download ${history.length} answer${history.length > 1 ? "s" : ""} as CSV`;
     place.replaceChildren(link, table);
   }
   let last, remembered;

@@ -1,7 +1,7 @@
 """The web page of `llama-gene serve`: a prompt, a sequence box, the answer, label probabilities as bars, coloured tokens; whole
 tables besides, and what was asked before.
 
-Nothing here trusts what comes from the browser: texts are escaped, files are read as FASTA alone, and sizes are limited.
+Nothing here trusts what comes from the browser: texts are escaped, files are read as FASTA or tables alone, and sizes are limited.
 """
 
 import base64
@@ -17,12 +17,14 @@ from typing import Any
 
 import gradio as gr
 
-from artefacts.errors import UserError
+from artefacts.errors import Ledger, UserError, counted
 from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.kinds import KINDS
 from data_convert.tasks.parse import before_reason, parse_label
-from data_convert.tasks.prompts import render
+from data_convert.tasks.prompts import fill, render
+from data_convert.tasks.records import answer_of
 from instruct.talk.batch import BatchRecipe, Task
-from instruct.talk.batch_rows import Rows
+from instruct.talk.batch_rows import Rows, Sample
 from instruct.talk.examples import Examples
 from instruct.talk.labels import Asked, Recogniser
 from instruct.talk.limits import RateLimit
@@ -56,6 +58,17 @@ class Limits:
     """Questions that may wait while one is answered."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A table that was read and waits for the model."""
+
+    name: str
+    work: Task
+    samples: list[tuple[Sample, dict[str, Any]]]
+    counts: str
+    """What was read and set aside, as the browser shows it."""
+
+
 class Page:
     """What the page's buttons do. Every method returns what the browser shows."""
 
@@ -81,9 +94,7 @@ class Page:
             return "", ""
         file = Path(path)
         try:
-            with file.open("rb") as handle:
-                if handle.read(2) == GZIP:
-                    raise UserError(f"{file}: compressed; unpack it first")
+            _refuse_packed(file)
             found = read_fasta(file, MOST_RECORDS)
             if sum(len(read.letters) for read in found) > self.limits.longest_prompt:
                 raise UserError(f"{file}: more than {self.limits.longest_prompt:,} letters; give a shorter sequence")
@@ -145,33 +156,42 @@ class Page:
     def _head(self, prompt: str) -> str:
         return f'<div data-number="{next(self._numbers)}" data-asked="{html.escape(prompt)}">'
 
-    def table(self, task: str | None, path: str | None, request: gr.Request) -> Iterator[str]:
-        """Answers for the rows of a table or FASTA file: a bar as they come, then the first ones, and all as a CSV file."""
+    def read_table(self, task: str | None, path: str | None, request: gr.Request) -> tuple[Batch | None, str]:
+        """The rows of a table or FASTA file for `answer_table`, and what the browser shows until it is their turn."""
         if path is None:
-            return
+            return None, ""
         file = Path(path)
         try:
             self._rate.check(_client(request))
+            _refuse_packed(file)
             card = self.cards.get(task or "")
             if card is None:
                 raise UserError("choose a task first: its card says which columns hold the sequences")
             rows = Rows(card, [file], None)
             given = {"model": self.session.folder, "task": card.id, "files": [file], "out": file.with_suffix(".answers.csv")}
-            recipe = BatchRecipe.model_validate(given)
-            work = Task(card, recipe, rows.two_ids, self.session)
+            work = Task(card, BatchRecipe.model_validate(given), rows.two_ids, self.session)
             samples = list(islice(work.fitting(rows), MOST_ROWS + 1))
             if len(samples) > MOST_ROWS:
                 raise UserError(f"{file.name}: more than {MOST_ROWS} rows; `llama-gene predict` takes them all")
-            lines: list[list[Any]] = []
-            while len(lines) < len(samples):
-                yield progress_panel(len(lines), len(samples))
-                lines += work.predict(samples[len(lines) : len(lines) + GROUP])
-            said_aside = "".join(said(f"set aside: {': '.join(row)}".replace(str(file), file.name), "doubt") for row in rows.rejected)
-            yield table_panel(file.stem, work.header, lines) + said_aside
+            rows.ledger.close(file, Ledger(), "row")
         except UserError as error:
-            yield said(str(error).replace(str(file), file.name), "error")
+            return None, said(str(error).replace(str(file), file.name), "error")
         finally:
             file.unlink(missing_ok=True)
+        aside = [": ".join(row).replace(str(file), file.name) for row in rows.rejected[:SHOWN_ROWS]]
+        counts = said("\n".join([counted(rows.ledger.as_dict()), *aside]), "doubt" if aside else "note")
+        return Batch(file.stem, work, samples, counts), progress_panel(0, len(samples))
+
+    def answer_table(self, batch: Batch | None) -> Iterator[Any]:
+        """A bar as the rows are answered, then the first of them, and all as a CSV file."""
+        if batch is None:
+            yield gr.skip()
+            return
+        lines: list[list[Any]] = []
+        while len(lines) < len(batch.samples):
+            yield progress_panel(len(lines), len(batch.samples))
+            lines += batch.work.predict(batch.samples[len(lines) : len(lines) + GROUP])
+        yield table_panel(batch.name, batch.work.header, lines) + batch.counts
 
     def _pieces(self, task: str | None, prompt: str) -> Iterator[str]:
         try:
@@ -196,8 +216,7 @@ class Page:
             except UserError as error:  # the answer stands all the same
                 probabilities = {}
                 bars = panel("Label probabilities", said(str(error), "error"))
-            own = self.examples.own(prompt)
-            yield notes + judged(answer, probabilities, own) + answer_panel(answer) + bars + tokens
+            yield notes + judged(answer, probabilities, self.examples.record(prompt)) + answer_panel(answer) + bars + tokens
         except UserError as error:
             yield said(str(error), "error") + answer_panel("")
 
@@ -250,19 +269,20 @@ def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
                 "The task above is asked of each row.</p>"
             )
             rows = gr.UploadButton("Upload a table", size="sm", elem_id="rows")
-            answers = gr.HTML(elem_id="answers")
+            answers, batch = gr.HTML(elem_id="answers"), gr.State()
         with gr.Accordion("Questions that the model knows", open=False, elem_id="forms"):
             gr.HTML(forms(list(page.cards.values())))
         with gr.Accordion("Model card", open=False, elem_id="card"):
             gr.Markdown(card_text)
         # what calls what
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        task.change(lambda chosen: page.example(chosen, 0), task, [box, prompt, read, number], **private)
+        task.select(lambda chosen: page.example(chosen, 0), task, [box, prompt, read, number], **private)
         another.click(page.example, [task, number], [box, prompt, read, number], **private)
         upload.upload(page.upload, [task, upload], [box, read], **private)
         compose.click(page.compose, [task, box, prompt], [prompt, read], **private)
         asked = ask.click(page.ask, [task, prompt], result, concurrency_id="model", **private)
-        rows.upload(page.table, [task, rows], answers, concurrency_id="model", **private)
+        read_rows = rows.upload(page.read_table, [task, rows], [batch, answers], **private)
+        read_rows.then(page.answer_table, batch, answers, concurrency_id="model", **private)
         # the answer stays as far as it was written, without its cursor
         still = "() => document.querySelectorAll('.answer.running').forEach(answer => answer.classList.remove('running'))"
         stop.click(None, cancels=[asked], js=still, **private)
@@ -277,18 +297,24 @@ def said(text: str, kind: str = "note") -> str:
     return f'<div class="said {kind}" role="{role}">{html.escape(text)}</div>' if text else ""
 
 
-def judged(answer: str, probabilities: dict[str, float], own: str | None) -> str:
+def judged(answer: str, probabilities: dict[str, float], record: dict[str, Any] | None) -> str:
     """What came out, for the list of what was asked; beside a held-out record's own answer, whether that is right.
 
-    The likeliest label counts where there are labels, as in evaluation; else what was written.
+    Of labels the likeliest counts, as in evaluation, or else the one that was written. Numbers and texts are near or far.
     """
-    found = max(probabilities, key=lambda label: probabilities[label]) if probabilities else answer.strip()
-    right = "" if own is None else "right" if found == own.strip() else "wrong"
-    share = f"{100 * probabilities[found]:.1f} %" if probabilities else ""
-    facts = {"answer": answer, "label": found if probabilities else "", "share": share, "own": own or "", "judged": right}
+    likeliest = max(probabilities, key=lambda label: probabilities[label], default="")
+    own, right, shown = "", "", ""
+    if record is not None:
+        own = answer_of(record)
+        shown = said(f"The record's own answer is: {own}")
+        if KINDS[record["kind"]].one_label:
+            found = likeliest or parse_label(before_reason(answer, "reason" in record), [own]).value
+            right = "right" if found == own else "wrong"
+            what = "The likeliest label" if probabilities else "The answer"
+            shown = said(f"{what} is {right}: the record's own answer is {own}.", right)
+    share = f"{100 * probabilities[likeliest]:.1f} %" if probabilities else ""
+    facts = {"answer": answer, "label": likeliest, "share": share, "own": own, "judged": right}
     data = "".join(f' data-{name}="{html.escape(value)}"' for name, value in facts.items())
-    what = "The likeliest label" if probabilities else "The answer"
-    shown = said(f"{what} is {right}: the record's own answer is {own}.", right) if right else ""
     return f'<div class="outcome"{data}>{shown}</div>'
 
 
@@ -312,10 +338,18 @@ def forms(cards: list[TaskCard]) -> str:
     """The wordings of the cards, as they were trained; the last of each is the one of evaluation."""
     blocks = []
     for card in cards:
-        words = "".join(f"<li>{html.escape(wording)}</li>" for wording in [*card.prompts.train, card.prompts.eval])
-        answers = f'<p class="small">Answers: {html.escape(", ".join(card.choices[:MOST_BARS]))}</p>' if card.labels else ""
-        blocks.append(f"<h4>{html.escape(card.id)}: {html.escape(card.title)}</h4><ul>{words}</ul>{answers}")
+        fields = dict.fromkeys(card.besides, "…") | {item.name: f"<{item.modality}>…</{item.modality}>" for item in card.inputs}
+        asked = [fill(wording, fields, card.choices[:MOST_BARS]) for wording in [*card.prompts.train, card.prompts.eval]]
+        words = "".join(f"<li>{html.escape(wording)}</li>" for wording in asked)
+        blocks.append(f"<h4>{html.escape(card.id)}: {html.escape(card.title)}</h4><ul>{words}</ul>")
     return "".join(blocks) or '<p class="small">No task card was given.</p>'
+
+
+def _refuse_packed(file: Path) -> None:
+    """A small file could hold much more than was allowed to be sent."""
+    with file.open("rb") as handle:
+        if handle.read(2) == GZIP:
+            raise UserError(f"{file}: compressed; unpack it first")
 
 
 def _client(request: gr.Request) -> str:

@@ -162,7 +162,7 @@ def test_a_malicious_answer_and_sequence_are_shown_as_text(invented: Path) -> No
 def test_sections_without_their_folder_are_left_out_and_named(invented: Path) -> None:
     scored(invented)
     page = Page(written(recipe_for(invented, tokenizer=None, pretrain=None, instruct=None)).read_text(encoding="utf-8"))
-    assert "Not part of this report: tokenizer, pretrain, instruct." in page.text
+    assert "Not part of this report: tokenizer, pretrain, instruct, audit, English of the final model" in page.text
     assert "Tokenizer, before and after" not in page.text
     assert "Tasks" in page.text
 
