@@ -54,8 +54,8 @@ def verdict(document: dict[str, Any]) -> str:
         shown = sorted(worst.items(), key=lambda item: -item[1][0])[:MOST_NAMED]
         named = ", ".join(f"{task} {text}" for task, (_, text) in shown)
         more = f", {len(worst) - len(shown)} more" if len(worst) > len(shown) else ""
-        of = f"in {len(worst)} of {len(document['tasks'])} tasks ({named}{more})" if worst else "in no task"
-        parts.append(f"{words}: test records have a relative in train {of}")
+        of = f"test records of {len(worst)} of {len(document['tasks'])} tasks have a relative in train ({named}{more})"
+        parts.append(f"{words}: {of if worst else 'no test record has a relative in train'}")
     line = "; ".join(parts)
     return f"{line[0].upper()}{line[1:]}."
 
