@@ -249,8 +249,8 @@ def test_a_prompt_is_typed_and_answer_bars_and_tokens_are_read(page: Any) -> Non
     assert sorted(names) == ["background", "promoter"]
     assert values == sorted(values, reverse=True)
     assert sum(values) == pytest.approx(100, abs=0.11)
-    widths = [bar.bounding_box()["width"] for bar in page.locator("#result .bar .track").all()]
-    fills = [bar.bounding_box()["width"] for bar in page.locator("#result .bar .fill").all()]
+    inside = "bars => bars.map(bar => bar.getBoundingClientRect().width)"
+    widths, fills = (page.locator(f"#result .bar .{part}").evaluate_all(inside) for part in ("track", "fill"))
     assert fills == pytest.approx([width * value / 100 for width, value in zip(widths, values, strict=True)], abs=1.5)
     assert "".join(page.locator("#result .tokens .token.dna").all_inner_texts()) == SEQUENCE
     assert page.locator("#result .tokens .token.special").all_inner_texts() == ["<dna>", "</dna>"]
@@ -375,10 +375,11 @@ def test_every_width_keeps_its_layout_and_a_phone_scrolls_to_the_answer(served: 
     try:
         opened.goto(served.page)
         opened.wait_for_selector("#ask")
-        choose_promoter(opened)
+        asked = choose_promoter(opened) + "\n"  # another question than that of the start, which is answered already
+        opened.fill("#prompt textarea", asked)
         opened.evaluate("scrollTo(0, 0)")
         opened.press("#prompt textarea", "Control+Enter")
-        opened.wait_for_selector("#result .bar")
+        wait_for_answer(opened, asked)
         opened.wait_for_timeout(500)
         assert opened.evaluate("document.scrollingElement.scrollWidth") <= width, "nothing is cut off at the right"
         boxes = {
