@@ -146,6 +146,12 @@ def ask(page: Any, prompt: str) -> None:
     wait_for_answer(page, prompt)
 
 
+def text_of(page: Any, selector: str) -> str:
+    """Once it is shown: Gradio hides a part of the page while it draws it anew."""
+    shown = page.wait_for_function("selector => document.querySelector(selector)?.innerText.trim()", arg=selector)
+    return str(shown.json_value())
+
+
 def wait_for_answer(page: Any, prompt: str) -> None:
     page.wait_for_function(
         "asked => { const result = document.querySelector('#result'), shown = result.querySelector('[data-number]');"
@@ -160,9 +166,9 @@ def test_an_example_is_there_and_answered_when_the_page_opens(page: Any) -> None
     assert page.get_attribute("#result [data-number]", "data-asked") == page.input_value("#prompt textarea")
     likeliest = page.locator("#result .bar .name").first.inner_text()
     verdict = "right" if likeliest == "promoter" else "wrong"
-    assert page.inner_text(f"#result .said.{verdict}") == f"The likeliest label is {verdict}: the record's own answer is promoter."
+    assert text_of(page, f"#result .said.{verdict}") == f"The likeliest label is {verdict}: the record's own answer is promoter."
     page.wait_for_selector("#asked tr:nth-child(2)")
-    assert page.inner_text("#asked .download") == "Download 1 answer as CSV"
+    assert text_of(page, "#asked .download") == "Download 1 answer as CSV"
 
 
 def test_what_was_asked_is_listed_and_downloaded(page: Any, tmp_path: Path) -> None:
@@ -198,8 +204,8 @@ def test_a_table_is_answered_with_a_bar_and_comes_back(page: Any, tmp_path: Path
     upload_rows(page, path)
     page.wait_for_selector("#answers .download")
     assert page.evaluate("window.bars") == 1
-    assert page.inner_text("#answers .download") == "Download 20 rows as CSV"
-    counts, why = page.inner_text("#answers .said.doubt").splitlines()
+    assert text_of(page, "#answers .download") == "Download 20 rows as CSV"
+    counts, why = text_of(page, "#answers .said.doubt").splitlines()
     assert counts.startswith("read 21, written 20, set aside 1 (")
     assert re.match(r"mine\.csv:22: bad: .*letter", why)
     with page.expect_download() as waiting:
@@ -213,7 +219,7 @@ def test_a_table_is_answered_with_a_bar_and_comes_back(page: Any, tmp_path: Path
     path.write_text("id,sequence\n" + "".join(f"r{n},{SEQUENCE}\n" for n in range(501)))
     upload_rows(page, path)
     page.wait_for_selector("#answers .said.error")
-    assert page.inner_text("#answers .said.error") == "mine.csv: more than 500 rows; `llama-gene predict` takes them all"
+    assert text_of(page, "#answers .said.error") == "mine.csv: more than 500 rows; `llama-gene predict` takes them all"
     for content, message in [
         (b"id,sequence\na,ACG1\n", "mine.csv: not one usable row"),
         (gzip.compress(b"id,sequence\na,ACGT\n"), "mine.csv: compressed; unpack it first"),
@@ -222,7 +228,7 @@ def test_a_table_is_answered_with_a_bar_and_comes_back(page: Any, tmp_path: Path
         path.write_bytes(content)
         upload_rows(page, path)
         page.wait_for_function("text => (document.querySelector('#answers .said.error')?.innerText || '').startsWith(text)", arg=message)
-        assert "/" not in page.inner_text("#answers .said.error").partition(":")[0]
+        assert "/" not in text_of(page, "#answers .said.error").partition(":")[0]
 
 
 def test_the_questions_that_the_model_knows_are_listed(page: Any) -> None:
@@ -259,12 +265,12 @@ def test_a_prompt_is_typed_and_answer_bars_and_tokens_are_read(page: Any) -> Non
         for kind in ("text", "dna", "special")
     }
     assert len(set(colours.values())) == 3
-    assert "bases per token" in page.inner_text("#result .legend")
+    assert "bases per token" in text_of(page, "#result .legend")
 
 
 def test_a_span_that_is_never_closed_is_said(page: Any) -> None:
     ask(page, "Put DNA between <dna> and </dna>. Go on: <protein>MKV")
-    english, never = page.inner_text("#result .said").splitlines()
+    english, never = text_of(page, "#result .said").splitlines()
     assert english.endswith("so this span is read as text, not as a sequence (<dna> at position 17)")
     assert never == "position 42: <protein> is never closed; the letters behind it are read as a sequence to be continued"
 
@@ -272,7 +278,7 @@ def test_a_span_that_is_never_closed_is_said(page: Any) -> None:
 def test_an_example_of_a_task_is_filled_in(page: Any) -> None:
     first = choose_promoter(page)
     assert SEQUENCE in first
-    assert "Held-out record r0 (simulated); its own answer is: promoter" in page.inner_text("#read")
+    assert "Held-out record r0 (simulated); its own answer is: promoter" in text_of(page, "#read")
     page.click("#another")
     page.wait_for_function(f"document.querySelector('#prompt textarea').value.includes('{SEQUENCE[::-1]}')")
     assert page.input_value("#sequence textarea") == SEQUENCE[::-1]
@@ -284,11 +290,11 @@ def test_a_fasta_file_is_uploaded_and_put_into_the_prompt(page: Any, tmp_path: P
     path.write_text(">seq1 from me\nacgtacgtac\nGGGTTT\n")
     page.set_input_files("#upload input[type=file], input[type=file]", path)
     page.wait_for_function("document.querySelector('#read').innerText.includes('seq1')")
-    assert page.inner_text("#read .said.note") == "Read seq1 (16 letters) as dna. Now put it into the prompt."
+    assert text_of(page, "#read .said.note") == "Read seq1 (16 letters) as dna. Now put it into the prompt."
     page.click("#compose")
     page.wait_for_function("document.querySelector('#prompt textarea').value.includes('<dna>ACGTACGTACGGGTTT</dna>')")
     ask(page, page.input_value("#prompt textarea"))
-    assert "of sim/promoter" in page.inner_text("#result")
+    assert "of sim/promoter" in text_of(page, "#result")
 
 
 def test_a_limit_is_told_when_the_file_is_read(page: Any, tmp_path: Path) -> None:
@@ -297,7 +303,7 @@ def test_a_limit_is_told_when_the_file_is_read(page: Any, tmp_path: Path) -> Non
     path.write_text(">seq1\n" + "N" * 1500 + "\n")
     page.set_input_files("input[type=file]", path)
     page.wait_for_selector("#read .said.error")
-    shown = page.inner_text("#read .said.error")
+    shown = text_of(page, "#read .said.error")
     assert re.fullmatch(
         r"Read seq1 \(1,500 letters\) as dna\. But: the conversation has 1,5\d\d tokens, more than the model's 1,024; .*", shown
     )
@@ -319,8 +325,8 @@ def test_probabilities_are_of_the_card_s_words_and_modality_alone(page: Any) -> 
     own = choose_promoter(page)
     for prompt in ("Is this a kinase? <protein>MKVLAAGWMKVLAAGW</protein>", own.replace("dna>", "protein>"), f"Well: {own}"):
         ask(page, prompt)
-        assert "no labels to compare" in page.inner_text("#result")
-        assert f"writes a sequence in the words of {card.id}." in page.inner_text("#result")
+        assert "no labels to compare" in text_of(page, "#result")
+        assert f"writes a sequence in the words of {card.id}." in text_of(page, "#result")
         assert page.locator("#result .bar").count() == 0
     ask(page, own)
     assert page.locator("#result .bar").count() == 2
@@ -330,7 +336,7 @@ def test_an_answer_that_contradicts_its_probabilities_is_marked(page: Any) -> No
     ask(page, choose_promoter(page))
     answer, likeliest = page.text_content("#result .answer"), page.locator("#result .bar .name").first.inner_text()
     assert answer != likeliest, "a model of random weights does not answer with a label"
-    doubt = page.inner_text("#result .said.doubt")
+    doubt = text_of(page, "#result .said.doubt")
     assert re.fullmatch(
         rf"The answer is none of the labels, but the likeliest label is '{likeliest}' \([\d.]+ %\): they contradict each other\.", doubt
     )
@@ -427,7 +433,7 @@ def test_what_is_wrong_with_a_prompt_is_said(page: Any) -> None:
         ("é " * 1000, "more than the model's"),
     ]:
         ask(page, prompt)
-        assert message in page.inner_text("#result .said.error")
+        assert message in text_of(page, "#result .said.error")
         assert page.locator("#result .bar").count() == 0
 
 
@@ -444,28 +450,28 @@ def test_an_answer_stays_where_a_label_does_not_fit(page: Any, extended_folder: 
     text = asked(session.context - len(session.prompt([{"role": "user", "content": asked(1)}])) - 1)
     assert session.context - len(session.prompt([{"role": "user", "content": text}])) == 2
     ask(page, text)
-    assert "prompt and label have" in page.inner_text("#result .said.error")
+    assert "prompt and label have" in text_of(page, "#result .said.error")
     assert page.text_content("#result .answer") == session.answer([{"role": "user", "content": text}], Sampling(8))
     assert page.locator("#result .tokens").count() == 1
 
 
 def test_bare_sequences_are_wrapped_after_saying_so_and_markup_stays_text(page: Any) -> None:
     ask(page, f"<img src=x onerror='window.bad=1'> Is {SEQUENCE} one?")
-    assert f"Read ACGTTGCAACGT… ({len(SEQUENCE)} letters) as dna." in page.inner_text("#result .said.note")
-    assert "no labels to compare" in page.inner_text("#result")
+    assert f"Read ACGTTGCAACGT… ({len(SEQUENCE)} letters) as dna." in text_of(page, "#result .said.note")
+    assert "no labels to compare" in text_of(page, "#result")
     assert page.evaluate("window.bad") is None
 
 
 def test_the_model_card_is_shown_and_loads_nothing(page: Any, served: Served) -> None:
     refused: list[tuple[str, str]] = []
     page.on("requestfailed", lambda request: refused.append((request.url, request.failure)))
-    assert "tiny gene" in page.inner_text("#head")
-    assert "tokens in the vocabulary" in page.inner_text("#head")
+    assert "tiny gene" in text_of(page, "#head")
+    assert "tokens in the vocabulary" in text_of(page, "#head")
     page.click("#card button")
     page.wait_for_selector("#card h1")
-    assert page.inner_text("#card h1") == "A tiny card"
+    assert text_of(page, "#card h1") == "A tiny card"
     assert refused in ([], [("https://example.com/x.png", "csp")])
-    assert "licence: none" not in page.inner_text("#card")
+    assert "licence: none" not in text_of(page, "#card")
     assert page.evaluate("window.bad") is None
 
 
