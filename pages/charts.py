@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Literal
 
 SMALL, WIDE = (330, 262), (540, 300)
 """Width and height without the legend."""
@@ -63,6 +64,8 @@ class Series:
     points: Sequence[tuple[float, float]]
     colour: int = 0
     """Number of the page's series colour, from 0."""
+    palette: Literal["c", "k"] = "c"
+    """Colours of systems, or of kinds: a class is no system, and does not look like one."""
     bars: Sequence[tuple[float, float] | None] = ()
     """Interval of each point: along y, or along x where y has names."""
     sizes: Sequence[float] = ()
@@ -70,6 +73,11 @@ class Series:
     hollow: bool = False
     bound: float | None = None
     """Drawn as a dashed line across, with what a uniform guess would give."""
+
+    @property
+    def variable(self) -> str:
+        """Its colour, as a variable of the page."""
+        return f"--{self.palette}{self.colour + 1}"
 
 
 def chart(series: Sequence[Series], x: Axis, y: Axis, *, alt: str, size: tuple[int, int] = SMALL, diagonal: bool = False) -> str:
@@ -88,13 +96,15 @@ def chart(series: Sequence[Series], x: Axis, y: Axis, *, alt: str, size: tuple[i
         return round(left + wide * x.share(across), 1), round(TOP + high * turned, 1)
 
     legend = [] if y.names else series
-    parts = [f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width} {height + LINE * len(legend)}" font-size="12">']
+    # a narrower page scrolls: its text would be smaller than 11 px
+    box = f'viewBox="0 0 {width} {height + LINE * len(legend)}" font-size="12" style="min-width: {width * 11 / 12:.0f}px"'
+    parts = [f'<svg role="img" aria-label="{escape(alt)}" {box}>']
     parts += _axes(x, y, left, wide, high, height)
     if diagonal:
         parts.append(_line(*at(0, 0), *at(1, 1), "--muted", 1, 'stroke-dasharray="4 3"'))
     # lines, intervals and dots of each series, in that order, so that dots lie on top
     for number, one in enumerate(series):
-        colour = f"--c{one.colour + 1}"
+        colour = one.variable
         # several systems on one column would hide each other's intervals
         shift = (number - (len(series) - 1) / 2) * 5 if x.names else 0.0
         places = [(round(across + shift, 1), up) for across, up in (at(*point) for point in one.points)]
@@ -117,7 +127,7 @@ def chart(series: Sequence[Series], x: Axis, y: Axis, *, alt: str, size: tuple[i
             parts.append(_text(left + wide + 6, places[0][1] + 4, f"{one.points[0][0]:.3f}".replace("-", "−"), "start", "--ink"))
     for number, one in enumerate(legend):
         below = height + LINE * number + 6
-        parts.append(_line(left, below - 3.5, left + 16, below - 3.5, f"--c{one.colour + 1}", 2.4))
+        parts.append(_line(left, below - 3.5, left + 16, below - 3.5, one.variable, 2.4))
         parts.append(_text(left + 22, below, one.label, "start", "--ink"))
     return "".join(parts) + "</svg>"
 

@@ -3,6 +3,7 @@
 A room's page is a template beside its code that extends `base.html.jinja` of this folder; all text is escaped unless it is Markup.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ def render_page(template: Path, context: dict[str, Any], **filters: Any) -> str:
     """The page that a template gives. A name that the context lacks is an error.
 
     Args:
-        filters: further ones, beside count (`1,234`), share, decimal (three of them) and signed.
+        filters: further ones, beside count (`1,234`), share, decimal (three of them), signed and minus (a typographic one).
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -25,6 +26,7 @@ def render_page(template: Path, context: dict[str, Any], **filters: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(count=lambda number: f"{number:,}", share=share, decimal=decimal, signed=lambda number: decimal(number, "+"))
+    environment.filters["minus"] = lambda text: re.sub(r"(?<!\w)-(?=\d)", "−", text)
     environment.filters.update(filters)
     return environment.get_template(template.name).render(names=MODALITIES, **context)
 

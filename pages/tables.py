@@ -14,26 +14,39 @@ class Cell:
     good: bool | None = None
     """Marked as good or bad news on the page."""
     colour: int | None = None
-    """Of the system that a row is about, from 0."""
+    """Of the system that a row or a column is about, from 0."""
+    strong: bool = False
+    """The best of its kind: bold."""
+    link: str = ""
+    """Id on the page to which the text leads."""
 
     def __str__(self) -> str:
         return f"{self.text} {self.small}".rstrip()
+
+    @property
+    def markdown(self) -> str:
+        return f"**{self.text}** {self.small}".rstrip() if self.strong else str(self)
 
 
 @dataclass(frozen=True)
 class Table:
     """Rows below a header; the columns in `left` hold words, the others figures."""
 
-    header: Sequence[str]
+    header: Sequence[Cell | str]
     rows: Sequence[Sequence[Cell | str]]
     left: Collection[int] = (0,)
     caption: str = ""
+    sentence: str = ""
+    """What the table says, in one sentence; it stands above the table."""
 
     def markdown(self) -> str:
-        """As Markdown, the caption below."""
+        """As Markdown, the sentence above and the caption below."""
         marks = [":--" if place in self.left else "--:" for place in range(len(self.header))]
-        lines = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in [self.header, marks, *self.rows]]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + (f"\n\n{self.caption}" if self.caption else "")
+        lines = [
+            [(cell.markdown if isinstance(cell, Cell) else cell).replace("|", "\\|").replace("\n", " ") for cell in row]
+            for row in [self.header, marks, *self.rows]
+        ]
+        return "\n\n".join(filter(None, [self.sentence, "\n".join("| " + " | ".join(line) + " |" for line in lines), self.caption]))
 
     def aligned(self) -> str:
         """As Markdown that reads well in a terminal too."""

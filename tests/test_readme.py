@@ -155,6 +155,7 @@ def test_every_command_runs(
     shutil.copytree(extended_folder, "runs/quickstart/model")  # as `make quickstart` leaves one
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"/quit\n")))
     (tmp_path / "configs").symlink_to(CONFIGS)
+    (tmp_path / "examples").symlink_to(CONFIGS.parent / "examples")
     your_files(Path("path/to/llama"))
     found = commands(README + GUIDE)
     assert len(found) >= 14

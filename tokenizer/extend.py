@@ -124,7 +124,7 @@ class Extend(Recipe):
     pad_to_multiple_of: int = Field(64, ge=1)
     """Embedding rows are padded up to a multiple of this (tensor cores like 64 or 128)."""
     heldout: Heldout = Heldout()
-    """Files for the before/after comparison in extension_report.json; leave empty for none."""
+    """Files for the before/after comparison in extension_report.json; empty: a small built-in probe."""
     loss_max_gib: float = 4.0
     """Load models if the weights are at most this large, one after the other: the base, to keep new ids out of text
     (`text_nats`), the extended model and the base again for the loss on the held-out files and for the other ways. The
@@ -149,14 +149,16 @@ def extend_base(recipe: Extend, *, overwrite: bool = False) -> None:
     if plan is not None:
         check_room(recipe.out, plan.bytes_written, *ROOM)
         used += [parts.source / name for name in ("config.json", *(shard.name for shard in plan.shards))]
-    report = compare(base.tokenizer, extended, new, recipe.heldout, base.family, genes=parts.genes, base_model=base.sentencepiece_model)
+    heldout = recipe.heldout.filled()
+    report = compare(base.tokenizer, extended, new, heldout, base.family, genes=parts.genes, base_model=base.sentencepiece_model)
+    report["probe"] = recipe.heldout.probed
     report["notes"] = _notes(recipe, parts, plan)
     for note in report["notes"]:
         print(f"note: {note}")
     with new_folder(recipe.out, overwrite=overwrite) as folder:
         save_tokenizer(extended, folder, base.family, {**base.config, "pad_token": PAD})
         matrices = _extend_model(recipe, parts, plan, folder, report) if plan is not None else {}
-        add_model_figures(report, parts, plan, matrices, folder, recipe.heldout, recipe.seed, _loss_skipped(recipe, plan))
+        add_model_figures(report, parts, plan, matrices, folder, heldout, recipe.seed, _loss_skipped(recipe, plan))
         for file in [file for pattern in LICENCES for file in parts.source.glob(pattern) if file.is_file()]:
             shutil.copyfile(file, folder / file.name)
         (folder / "new_ids.json").write_text(_new_ids(new, extended), encoding="utf-8")
@@ -249,8 +251,6 @@ def _loss_skipped(recipe: Extend, plan: Plan | None) -> str | None:
     """Why no model is loaded to measure its loss, or None."""
     if plan is None:
         return "no weights were extended"
-    if not (recipe.heldout.dna or recipe.heldout.protein or recipe.heldout.text):
-        return "no held-out files were given"
     return _too_large(recipe, plan)
 
 

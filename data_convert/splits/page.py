@@ -14,12 +14,14 @@ SPLIT_NAMES = {"official": "official split", "leak_controlled": "leak-controlled
 HEADS = {"exact": "exact", "reverse_complement": "rev. compl.", "containment": "contained", "cluster": "cluster"}
 LEAST_SHARE = 0.01
 """Rows without exact, reverse-complement or contained twins are shown from this share of cluster twins on."""
+MOST_NAMED = 3
+"""Tasks that the verdict names."""
 TEST = "test against train"
 
 
 def tables(document: dict[str, Any]) -> str:
     """Leakage of both splits, sizes, residual identity, and what must be said."""
-    parts = []
+    parts = [verdict(document)]
     for key, title in (("official", "Official split"), ("leak_controlled", "Leak-controlled split")):
         for name, rows in document["leakage"][key].items():
             shown = [row for row in rows if _worth_showing(row) or (row["train_task"] == ANY and name == TEST)]
@@ -38,6 +40,24 @@ def tables(document: dict[str, Any]) -> str:
     if notes:
         parts += ["## To be said of the leak-controlled split", "\n".join(notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdict(document: dict[str, Any]) -> str:
+    """In one line: of how many tasks test records have a relative in any train, in both splits, the worst tasks named."""
+    parts = []
+    for split, words in SPLIT_NAMES.items():
+        worst: dict[str, tuple[float, str]] = {}
+        for row in document["leakage"][split][TEST]:
+            if row["train_task"] == ANY and (found := row["cluster"]["records"]):
+                known = worst.get(row["test_task"], (0.0, ""))
+                worst[row["test_task"]] = max(known, (found / row["n"], share(found, row["n"])))
+        shown = sorted(worst.items(), key=lambda item: -item[1][0])[:MOST_NAMED]
+        named = ", ".join(f"{task} {text}" for task, (_, text) in shown)
+        more = f", {len(worst) - len(shown)} more" if len(worst) > len(shown) else ""
+        of = f"test records of {len(worst)} of {len(document['tasks'])} tasks have a relative in train ({named}{more})"
+        parts.append(f"{words}: {of if worst else 'no test record has a relative in train'}")
+    line = "; ".join(parts)
+    return f"{line[0].upper()}{line[1:]}."
 
 
 def _worth_showing(row: dict[str, Any]) -> bool:
@@ -100,6 +120,7 @@ def write_page(document: dict[str, Any], path: Path) -> None:
     """Write the page of what `audit.audit` returns."""
     context = {
         "document": document,
+        "verdict": verdict(document),
         "splits": SPLIT_NAMES,
         "classes": HEADS,
         "matrices": {name: {split: matrix(document, split, name) for split in SPLIT_NAMES} for name in CLASSES},

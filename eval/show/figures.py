@@ -1,6 +1,7 @@
 """The figures of one task on the report's page, drawn from what `eval score` wrote of each system."""
 
 import math
+from textwrap import shorten
 from typing import Any
 
 from markupsafe import Markup
@@ -12,6 +13,8 @@ from pages.charts import Axis, Series, chart
 
 MOST_SYSTEMS = 5
 """In one figure; further ones are in the tables."""
+LABEL = 22
+"""Letters of a published model's name beside a plot; the table has all of them."""
 LEAST_IN_BIN = 5
 """Records of a drawn bin of confidence; fewer say nothing. The calibration error counts them all."""
 
@@ -60,7 +63,7 @@ def _intervals(task: Task, reference: str) -> str | None:
                 rows.append(Series(label, [point], colour(system, reference), bars=[interval], sizes=[5], hollow=greedy))
     for entry in task["published"]:
         if entry["metric"] == task["primary_metric"]:
-            label = f"{entry['model']} (published{'†' if entry['note'] else ''})"
+            label = shorten(entry["model"], LABEL, placeholder="…") + (" †" if entry["note"] else "")
             rows.append(Series(label, [(entry["value"], float(len(rows)))], OTHER, sizes=[5], hollow=True))
     if not rows:
         return None
@@ -90,7 +93,7 @@ def _roc(task: Task, reference: str) -> str | None:
         alt = f"ROC curves of {task['title']}, positive: {found[0][1][0]['label']}"
     else:
         system, curves = found[0]
-        series = [Series(f"{curve['label']} against the rest", curve["points"], place) for place, curve in enumerate(curves)]
+        series = [Series(f"{curve['label']} against the rest", curve["points"], place, "k") for place, curve in enumerate(curves)]
         alt = f"ROC curves of {name_of(system)} on {task['title']}, a class each"
     return chart(series, Axis("false positive rate"), Axis("true positive rate"), alt=alt, diagonal=True)
 

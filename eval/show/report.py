@@ -45,6 +45,8 @@ class ReportRecipe(Recipe):
     """Folder of instruction tuning, for history.jsonl."""
     retention: Path | None = None
     """retention.json of `eval retention`; without it the one beside the metrics, where there is one."""
+    audit: Path | None = None
+    """Folder of `convert audit` over these records: how much of test has a relative in train."""
     sequences: list[Path] = []
     """Folders of `eval sequences`, for their figures."""
     chats_per_task: int = 3
@@ -71,16 +73,18 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
     noted = recipe.metrics.with_name("retention.json")
     kept = recipe.retention or (noted if noted.is_file() else None)
     losses = content.read_stage(recipe.pretrain / "losses.json") if recipe.pretrain else None
+    audit = content.read_stage(recipe.audit / "audit.json", "leakage", "tasks") if recipe.audit else None
     measured = [content.read_stage(folder / FIGURES, *FIELDS) for folder in recipe.sequences]
     found = {
         "All answers": content.overall(metrics) if "overall" in metrics else None,
         "Negative controls": content.controls(metrics),
-        "Held-out text and sequences": content.losses(losses) if losses else None,
         "English retention": content.retention(content.read_stage(kept)) if kept else None,
+        "Held-out text and sequences": content.losses(losses) if losses else None,
         "Sequences, without training": content.sequences(measured) if measured else None,
     }
     # one content for the page and for the Markdown beside it
     tables = {heading: table for heading, table in found.items() if table is not None}
+    leaks = {task["task"]: content.leakage(audit, task) for task in tasks}
     of_tasks = {task["task"]: content.of_task(task, model) for task in tasks}
     # what the page alone shows
     context = {
@@ -97,22 +101,23 @@ def report(recipe: ReportRecipe, *, overwrite: bool = False) -> None:
         "tables": tables,
         "of_tasks": of_tasks,
         "figures": {task["task"]: task_figures(task, model) for task in tasks},
+        "overview": content.overview(metrics),
+        "leaks": leaks,
         "systems": {task["task"]: content.in_order(task, model) for task in tasks},
-        "columns": content.columns(metrics),
-        "primary": content.primary,
-        "best_published": content.best_published,
         "chats": _chats(recipe, metrics, model),
         "stages": _stages(recipe),
         "repeated": _repeated_inputs(recipe.records) if recipe.records else {},
-        "missing": [name for name in ("tokenizer", "pretrain", "instruct") if getattr(recipe, name) is None],
-        "swatch": lambda system: content.colour(system, model) + 1,
+        "missing": [name for name in ("tokenizer", "pretrain", "instruct", "audit") if getattr(recipe, name) is None]
+        + ([] if kept else ["English of the final model (`llama-gene eval retention`)"]),
     }
-    inputs = {name: fingerprint(path) for name in ("metrics", "records", "predictions") if (path := getattr(recipe, name)) is not None}
+    inputs = {
+        name: fingerprint(path) for name in ("metrics", "records", "predictions", "audit") if (path := getattr(recipe, name)) is not None
+    }
     inputs |= {"sequences": fingerprint(*recipe.sequences)} if recipe.sequences else {}
     with new_file(recipe.out, overwrite=overwrite) as file:
-        file.write_text(render_page(TEMPLATE, context, figure=content.figure, system=content.name_of), encoding="utf-8")
+        file.write_text(render_page(TEMPLATE, context, system=content.name_of), encoding="utf-8")
         with new_file(summary, overwrite=True) as beside:
-            figures = content.as_markdown(recipe.title, recipe.simulated_note, metrics, tables, of_tasks)
+            figures = content.as_markdown(recipe.title, recipe.simulated_note, metrics, tables, of_tasks, leaks)
             beside.write_text(f"{figures}\n{OURS}\n", encoding="utf-8")
         write_manifest(recipe.out, "report", recipe=recipe.model_dump(mode="json"), inputs=inputs, counts={"tasks": len(tasks)})
 
@@ -161,7 +166,7 @@ def _over_steps(label: str, points: list[tuple[float, float]], colour: int = 0, 
     size = -(-len(points) // MOST_POINTS) or 1
     groups = [points[i : i + size] for i in range(0, len(points), size)]
     thinned = [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
-    return Series(label, thinned, colour, sizes=[3.0] * len(thinned) if colour and len(thinned) < 40 else [], bound=bound)
+    return Series(label, thinned, colour, "k", sizes=[3.0] * len(thinned) if colour and len(thinned) < 40 else [], bound=bound)
 
 
 def _chats(recipe: ReportRecipe, metrics: dict[str, Any], model: str) -> dict[str, list[Any]]:

@@ -50,6 +50,11 @@ class Examples:
             if len(kept) < KEPT:
                 kept.append(record)
 
+    def record(self, prompt: str) -> dict[str, Any] | None:
+        """The record that was asked in these very words; None where there is none of them."""
+        every = (record for kept in self._kept.values() for record in kept)
+        return next((record for record in every if record["prompt"][-1]["content"] == prompt), None)
+
     def of(self, card: TaskCard, number: int) -> Example:
         """The example of that number, counted around."""
         kept = self._kept.get(card.id)

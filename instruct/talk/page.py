@@ -1,22 +1,30 @@
-"""The web page of `llama-gene serve`: a prompt, a sequence box, the answer, label probabilities as bars, coloured tokens.
+"""The web page of `llama-gene serve`: a prompt, a sequence box, the answer, label probabilities as bars, coloured tokens; whole
+tables besides, and what was asked before.
 
-Nothing here trusts what comes from the browser: texts are escaped, files are read as FASTA alone, and sizes are limited.
+Nothing here trusts what comes from the browser: texts are escaped, files are read as FASTA or tables alone, and sizes are limited.
 """
 
+import base64
+import csv
 import html
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import gradio as gr
 
-from artefacts.errors import UserError
+from artefacts.errors import Ledger, UserError, counted
 from data_convert.tasks.cards import TaskCard
+from data_convert.tasks.kinds import KINDS
 from data_convert.tasks.parse import before_reason, parse_label
-from data_convert.tasks.prompts import render
+from data_convert.tasks.prompts import fill, render
+from data_convert.tasks.records import answer_of
+from instruct.talk.batch import BatchRecipe, Task
+from instruct.talk.batch_rows import Rows, Sample
 from instruct.talk.examples import Examples
 from instruct.talk.labels import Asked, Recogniser
 from instruct.talk.limits import RateLimit
@@ -29,6 +37,11 @@ FREE = "free prompt"
 MOST_RECORDS = 8
 """Sequences of one upload."""
 MOST_BARS = 12
+MOST_ROWS = 500
+"""Of one table that is answered on the page; `llama-gene predict` takes any number."""
+GROUP = 8
+"""Rows between two steps of the bar."""
+SHOWN_ROWS = 8
 GZIP = b"\x1f\x8b"
 CSS, SCRIPT = Path(__file__).with_suffix(".css"), Path(__file__).with_suffix(".js")
 
@@ -43,6 +56,17 @@ class Limits:
     questions_per_minute: int
     waiting: int
     """Questions that may wait while one is answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A table that was read and waits for the model."""
+
+    name: str
+    work: Task
+    samples: list[tuple[Sample, dict[str, Any]]]
+    counts: str
+    """What was read and set aside, as the browser shows it."""
 
 
 class Page:
@@ -70,9 +94,7 @@ class Page:
             return "", ""
         file = Path(path)
         try:
-            with file.open("rb") as handle:
-                if handle.read(2) == GZIP:
-                    raise UserError(f"{file}: compressed; unpack it first")
+            _refuse_packed(file)
             found = read_fasta(file, MOST_RECORDS)
             if sum(len(read.letters) for read in found) > self.limits.longest_prompt:
                 raise UserError(f"{file}: more than {self.limits.longest_prompt:,} letters; give a shorter sequence")
@@ -112,15 +134,67 @@ class Page:
     def ask(self, task: str | None, prompt: str, request: gr.Request) -> Iterator[str]:
         """What was read, the answer as it is written, then label probabilities, and coloured tokens.
 
-        Each piece says what it answers, and which question it was, for the script in the browser.
+        Each piece says what it answers, and which question it was, for the script in the browser; the last one what came out.
         """
-        head = f'<div data-number="{next(self._numbers)}" data-asked="{html.escape(prompt)}">'
-        for piece in self._pieces(task, prompt, request):
+        try:
+            self._rate.check(_client(request))
+        except UserError as error:
+            yield self._head(prompt) + said(str(error), "error") + answer_panel("") + "</div>"
+        else:
+            yield from self._answers(task, prompt)
+
+    def first(self, task: str) -> str:
+        """The answer to its first example: what the page shows before anything was asked."""
+        *_, last = self._answers(task, self.example(task, 0)[1])
+        return last
+
+    def _answers(self, task: str | None, prompt: str) -> Iterator[str]:
+        head = self._head(prompt)
+        for piece in self._pieces(task, prompt):
             yield f"{head}{piece}</div>"
 
-    def _pieces(self, task: str | None, prompt: str, request: gr.Request) -> Iterator[str]:
+    def _head(self, prompt: str) -> str:
+        return f'<div data-number="{next(self._numbers)}" data-asked="{html.escape(prompt)}">'
+
+    def read_table(self, task: str | None, path: str | None, request: gr.Request) -> tuple[Batch | None, str]:
+        """The rows of a table or FASTA file for `answer_table`, and what the browser shows until it is their turn."""
+        if path is None:
+            return None, ""
+        file = Path(path)
         try:
-            self._rate.check(request.client.host if request.client else "")
+            self._rate.check(_client(request))
+            _refuse_packed(file)
+            card = self.cards.get(task or "")
+            if card is None:
+                raise UserError("choose a task first: its card says which columns hold the sequences")
+            rows = Rows(card, [file], None)
+            given = {"model": self.session.folder, "task": card.id, "files": [file], "out": file.with_suffix(".answers.csv")}
+            work = Task(card, BatchRecipe.model_validate(given), rows.two_ids, self.session)
+            samples = list(islice(work.fitting(rows), MOST_ROWS + 1))
+            if len(samples) > MOST_ROWS:
+                raise UserError(f"{file.name}: more than {MOST_ROWS} rows; `llama-gene predict` takes them all")
+            rows.ledger.close(file, Ledger(), "row")
+        except UserError as error:
+            return None, said(str(error).replace(str(file), file.name), "error")
+        finally:
+            file.unlink(missing_ok=True)
+        aside = [": ".join(row).replace(str(file), file.name) for row in rows.rejected[:SHOWN_ROWS]]
+        counts = said("\n".join([counted(rows.ledger.as_dict()), *aside]), "doubt" if aside else "note")
+        return Batch(file.stem, work, samples, counts), progress_panel(0, len(samples))
+
+    def answer_table(self, batch: Batch | None) -> Iterator[Any]:
+        """A bar as the rows are answered, then the first of them, and all as a CSV file."""
+        if batch is None:
+            yield gr.skip()
+            return
+        lines: list[list[Any]] = []
+        while len(lines) < len(batch.samples):
+            yield progress_panel(len(lines), len(batch.samples))
+            lines += batch.work.predict(batch.samples[len(lines) : len(lines) + GROUP])
+        yield table_panel(batch.name, batch.work.header, lines) + batch.counts
+
+    def _pieces(self, task: str | None, prompt: str) -> Iterator[str]:
+        try:
             if not prompt.strip():
                 raise UserError("write a prompt first, or choose a task for an example")
             if len(prompt) > self.limits.longest_prompt:
@@ -140,8 +214,9 @@ class Page:
                 label = before_reason(answer, asked is not None and asked.reasoned)
                 notes += said(contradiction(label, probabilities), "doubt")
             except UserError as error:  # the answer stands all the same
+                probabilities = {}
                 bars = panel("Label probabilities", said(str(error), "error"))
-            yield notes + answer_panel(answer) + bars + tokens
+            yield notes + judged(answer, probabilities, self.examples.record(prompt)) + answer_panel(answer) + bars + tokens
         except UserError as error:
             yield said(str(error), "error") + answer_panel("")
 
@@ -150,13 +225,16 @@ def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
     """The page as Gradio blocks. `facts`: one line on the model; `card_text`: its model card, Markdown."""
     with gr.Blocks(title=f"{name} – llama-gene", analytics_enabled=False, delete_cache=(600, 600)) as blocks:
         gr.HTML(f"<h1>llama-gene</h1><p>Model <code>{html.escape(name)}</code> · {html.escape(facts)}</p>", elem_id="head")
-        number = gr.State(0)
+        first = next(iter(page.cards), FREE)
+        start = page.example(first, 0)
+        number = gr.State(start[3])
         # left what is asked, right the answer
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 known = [(shorten(f"{card.id}: {card.title}", 62, placeholder="…"), card.id) for card in page.cards.values()]
-                task = gr.Dropdown([(FREE, FREE), *known], value=FREE, label="Task", info="A task fills in an example.", elem_id="task")
+                task = gr.Dropdown([(FREE, FREE), *known], value=first, label="Task", info="A task fills in an example.", elem_id="task")
                 box = gr.Textbox(
+                    start[0],
                     label="Sequence",
                     lines=4,
                     max_lines=8,
@@ -168,8 +246,9 @@ def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
                     upload = gr.UploadButton("Upload FASTA", size="sm", elem_id="upload")
                     compose = gr.Button("Put into the prompt", size="sm", elem_id="compose")
                     another = gr.Button("Another example", size="sm", elem_id="another")
-                read = gr.HTML(elem_id="read")
+                read = gr.HTML(start[2], elem_id="read")
                 prompt = gr.Textbox(
+                    start[1],
                     label="Prompt",
                     lines=5,
                     max_lines=12,
@@ -181,16 +260,29 @@ def build(page: Page, name: str, facts: str, card_text: str) -> gr.Blocks:
                     ask = gr.Button("Ask", variant="primary", elem_id="ask")
                     stop = gr.Button("Stop", elem_id="stop")
             with gr.Column(scale=6, min_width=320):
-                result = gr.HTML(answer_panel(""), elem_id="result")
+                result = gr.HTML(page.first(first) if start[1] else answer_panel(""), elem_id="result")
+        gr.HTML('<section class="panel"><h3>Asked so far</h3><div id="asked"></div></section>', elem_id="history")
+        with gr.Accordion("A whole table", open=False, elem_id="table"):
+            gr.HTML(
+                f'<p class="small">CSV, TSV or FASTA, up to {MOST_ROWS} rows, in the form that <code>llama-gene predict</code> takes: '
+                "sequences in the column <code>sequence</code> or <code>seq</code>, of pairs <code>seq_a</code> and <code>seq_b</code>. "
+                "The task above is asked of each row.</p>"
+            )
+            rows = gr.UploadButton("Upload a table", size="sm", elem_id="rows")
+            answers, batch = gr.HTML(elem_id="answers"), gr.State()
+        with gr.Accordion("Questions that the model knows", open=False, elem_id="forms"):
+            gr.HTML(forms(list(page.cards.values())))
         with gr.Accordion("Model card", open=False, elem_id="card"):
             gr.Markdown(card_text)
         # what calls what
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        task.change(lambda chosen: page.example(chosen, 0), task, [box, prompt, read, number], **private)
+        task.select(lambda chosen: page.example(chosen, 0), task, [box, prompt, read, number], **private)
         another.click(page.example, [task, number], [box, prompt, read, number], **private)
         upload.upload(page.upload, [task, upload], [box, read], **private)
         compose.click(page.compose, [task, box, prompt], [prompt, read], **private)
-        asked = ask.click(page.ask, [task, prompt], result, **private)
+        asked = ask.click(page.ask, [task, prompt], result, concurrency_id="model", **private)
+        read_rows = rows.upload(page.read_table, [task, rows], [batch, answers], **private)
+        read_rows.then(page.answer_table, batch, answers, concurrency_id="model", **private)
         # the answer stays as far as it was written, without its cursor
         still = "() => document.querySelectorAll('.answer.running').forEach(answer => answer.classList.remove('running'))"
         stop.click(None, cancels=[asked], js=still, **private)
@@ -203,6 +295,65 @@ def said(text: str, kind: str = "note") -> str:
     """A message to the person at the page: note, doubt or error; empty text leaves nothing."""
     role = "alert" if kind == "error" else "status"
     return f'<div class="said {kind}" role="{role}">{html.escape(text)}</div>' if text else ""
+
+
+def judged(answer: str, probabilities: dict[str, float], record: dict[str, Any] | None) -> str:
+    """What came out, for the list of what was asked; beside a held-out record's own answer, whether that is right.
+
+    Of labels the likeliest counts, as in evaluation, or else the one that was written. Numbers and texts are near or far.
+    """
+    likeliest = max(probabilities, key=lambda label: probabilities[label], default="")
+    own, right, shown = "", "", ""
+    if record is not None:
+        own = answer_of(record)
+        shown = said(f"The record's own answer is: {own}")
+        if KINDS[record["kind"]].one_label:
+            found = likeliest or parse_label(before_reason(answer, "reason" in record), [own]).value
+            right = "right" if found == own else "wrong"
+            what = "The likeliest label" if probabilities else "The answer"
+            shown = said(f"{what} is {right}: the record's own answer is {own}.", right)
+    share = f"{100 * probabilities[likeliest]:.1f} %" if probabilities else ""
+    facts = {"answer": answer, "label": likeliest, "share": share, "own": own, "judged": right}
+    data = "".join(f' data-{name}="{html.escape(value)}"' for name, value in facts.items())
+    return f'<div class="outcome"{data}>{shown}</div>'
+
+
+def progress_panel(done: int, total: int) -> str:
+    return f'<progress value="{done}" max="{total}"></progress> <span class="small">{done} of {total} rows</span>'
+
+
+def table_panel(name: str, header: list[str], lines: list[list[Any]]) -> str:
+    """The first rows, and a link that holds all of them: no file is left on the server."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *lines])
+    href = f"data:text/csv;base64,{base64.b64encode(text.getvalue().encode()).decode()}"
+    link = f'<a class="download" download="{html.escape(name)}-answers.csv" href="{href}">Download {len(lines)} rows as CSV</a>'
+    cells = ["".join(f"<td>{html.escape(shorten(str(cell), 40, placeholder='…'))}</td>" for cell in line) for line in lines[:SHOWN_ROWS]]
+    heads = "".join(f"<th>{html.escape(column)}</th>" for column in header)
+    rows = "".join(f"<tr>{cell}</tr>" for cell in cells)
+    return f'{link}<div class="scroll"><table><tr>{heads}</tr>{rows}</table></div>'
+
+
+def forms(cards: list[TaskCard]) -> str:
+    """The wordings of the cards, as they were trained; the last of each is the one of evaluation."""
+    blocks = []
+    for card in cards:
+        fields = dict.fromkeys(card.besides, "…") | {item.name: f"<{item.modality}>…</{item.modality}>" for item in card.inputs}
+        asked = [fill(wording, fields, card.choices[:MOST_BARS]) for wording in [*card.prompts.train, card.prompts.eval]]
+        words = "".join(f"<li>{html.escape(wording)}</li>" for wording in asked)
+        blocks.append(f"<h4>{html.escape(card.id)}: {html.escape(card.title)}</h4><ul>{words}</ul>")
+    return "".join(blocks) or '<p class="small">No task card was given.</p>'
+
+
+def _refuse_packed(file: Path) -> None:
+    """A small file could hold much more than was allowed to be sent."""
+    with file.open("rb") as handle:
+        if handle.read(2) == GZIP:
+            raise UserError(f"{file}: compressed; unpack it first")
+
+
+def _client(request: gr.Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def panel(title: str, inside: str) -> str:

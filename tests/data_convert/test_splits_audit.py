@@ -20,9 +20,11 @@ from artefacts.folder import read_manifest
 from data_convert.splits.assign import crossing, leak_controlled
 from data_convert.splits.audit import AuditRecipe, audit, clusters
 from data_convert.splits.leakage import ANY, CLASSES, PAIR, leakage, twins
+from data_convert.splits.page import SPLIT_NAMES, matrix, verdict
 from data_convert.splits.pool import SPLITS, TRAIN, Pool, read_pool
 from data_convert.tasks.cards import read_cards
 from data_convert.tasks.records import read_records
+from pages.page import share
 from sequences.alphabets import reverse_complement
 
 AMINO = "ACDEFGHIKLMNPQRSTVWY"
@@ -318,7 +320,17 @@ def test_the_page_loads_nothing_and_says_what_the_json_says(tmp_path):
     assert "<script" not in page
     total = next(row for row in document["leakage"]["official"]["test against train"] if row["train_task"] == ANY)
     assert f'{total["cluster"]["records"]:,} <span class="muted">' in page
-    assert page.count("<svg") == 2 * len(CLASSES) + 1
+    drawn = [matrix(document, split, name) for split in SPLIT_NAMES for name in CLASSES]
+    assert page.count("<svg") == sum(any(map(any, cells)) for cells in drawn) + 1, "empty matrices are left out"
+    # the first line says how it stands, on the page, in the terminal and in audit.md
+    line, found = verdict(document), document["leakage"]["official"]["test against train"]
+    of = {row["test_task"] for row in found if row["cluster"]["records"]}
+    assert line.startswith(f"Official split: test records of {len(of)} of 4 tasks have a relative in train (")
+    most = max((row for row in found if row["train_task"] == ANY), key=lambda row: row["cluster"]["records"] / row["n"])
+    assert f"({most['test_task']} {share(most['cluster']['records'], most['n'])}, " in line
+    assert "leak-controlled split: no test record has a relative in train." in line
+    assert page.index(line) < page.index("distinct")
+    assert (tmp_path / "audit" / "audit.md").read_text(encoding="utf-8").startswith(line)
     assert json.loads((tmp_path / "audit" / "audit.json").read_text(encoding="utf-8")) == document
 
 

@@ -16,7 +16,7 @@ from artefacts.folder import manifest_path
 from eval.judge.score import score
 from eval.predictions import read_lines
 from eval.show.chats import draw, pieces
-from eval.show.content import overview
+from eval.show.content import leakage, overview, verdict
 from eval.show.report import ReportRecipe, report
 
 
@@ -162,7 +162,7 @@ def test_a_malicious_answer_and_sequence_are_shown_as_text(invented: Path) -> No
 def test_sections_without_their_folder_are_left_out_and_named(invented: Path) -> None:
     scored(invented)
     page = Page(written(recipe_for(invented, tokenizer=None, pretrain=None, instruct=None)).read_text(encoding="utf-8"))
-    assert "Not part of this report: tokenizer, pretrain, instruct." in page.text
+    assert "Not part of this report: tokenizer, pretrain, instruct, audit, English of the final model" in page.text
     assert "Tokenizer, before and after" not in page.text
     assert "Tasks" in page.text
 
@@ -265,3 +265,52 @@ def test_sequences_without_training_stand_in_the_same_report(invented: Path) -> 
     (folders[0] / "figures.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match=r"score/figures.json: no evaluation or system"):
         report(recipe_for(invented, sequences=folders, out=invented / "again.html"))
+
+
+def test_bold_is_the_best_value_whoever_has_it(invented: Path) -> None:
+    document = scored(invented)
+    task = document["tasks"][0]
+    ours = task["systems"]["llama-gene"]["metrics"]["mcc"]
+    for better in (0.01, -0.01):
+        other = {"metrics": {"mcc": {**ours, "value": ours["value"] + better}}}
+        task["systems"]["kmer"] = {**task["systems"]["llama-gene"], **other}
+        task["differences"]["kmer"] = {"value": -better, "low": -better - 0.001, "high": -better + 0.001}
+        table = overview(document)
+        row = dict(zip(map(str, table.header), table.rows[0], strict=True))
+        assert (row["k-mer linear"].strong, row["llama-gene"].strong) == (better > 0, better < 0)
+        assert f"**{ours['value'] + max(better, 0):.3f}**" in table.markdown()
+        assert f"best of the systems measured here on {int(better < 0)} of 1 tasks" in table.sentence
+        assert f"beside k-mer linear better on {int(better < 0)}, level on 0, worse on {int(better > 0)}" in table.sentence
+        assert "k-mer linear: a linear model on counts" in table.caption
+    assert verdict(document) == table.sentence
+
+
+def test_leakage_is_the_audit_s_figure(invented: Path) -> None:
+    document = scored(invented)
+    task = document["tasks"][0]
+
+    def audit(n: int, found: int) -> dict[str, Any]:
+        twins = {"exact": {"records": 3}, "cluster": {"records": found}}
+        row = {"test_task": task["task"], "train_task": "any task", "input": "sequence", "n": n, **twins}
+        return {"tasks": [task["task"]], "leakage": {"official": {"test against train": [row]}}}
+
+    assert leakage(None, task).startswith("Not audited")
+    assert leakage({**audit(60, 1), "leakage": {"official": {"test against train": []}}}, task).endswith(
+        "no test record has a relative in train."
+    )
+    with pytest.raises(UserError, match="the audit saw 59 test records of sim/promoter, the metrics rest on 60"):
+        leakage(audit(59, 1), task)
+    (invented / "audit").mkdir()
+    (invented / "audit" / "audit.json").write_text(json.dumps(audit(60, 54)), encoding="utf-8")
+    page = written(recipe_for(invented, audit=invented / "audit"))
+    for text in (Page(page.read_text(encoding="utf-8")).text, page.with_suffix(".md").read_text(encoding="utf-8")):
+        assert "Audit: 90.0 % of the test records have a near duplicate in train (sequence), 5.0 % the very same sequence." in text
+
+
+def test_results_come_first_and_chats_are_right_or_wrong(invented: Path) -> None:
+    scored(invented)
+    text = Page(written(recipe_for(invented)).read_text(encoding="utf-8")).text
+    order = ["Overview", "Task by task", "Sample chats", "Tokenizer, before and after", "Continued pre-training", "Provenance"]
+    places = [text.rindex(f"\n{heading}\n") for heading in order]
+    assert places == sorted(places)
+    assert re.search(r"(right|wrong): predicted (promoter|background)", text)

@@ -82,6 +82,20 @@ def test_the_page_in_chromium(browser: Any, page_of_a_run: tuple[Path, dict[str,
     assert len(set(cells)) > 3
     # nothing sticks out: wide tables scroll in their own box
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # nothing is smaller than 11 px, in drawings neither
+    small = page.evaluate(
+        """() => { const found = []; const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        while (walk.nextNode()) { const at = walk.currentNode.parentElement, svg = at.closest('svg');
+          if (!walk.currentNode.data.trim() || !at.getClientRects().length) continue;
+          const size = parseFloat(getComputedStyle(at).fontSize) * (svg ? svg.clientWidth / svg.viewBox.baseVal.width : 1);
+          if (size < 10.9) found.push([size, walk.currentNode.data]); } return found; }"""
+    )
+    assert small == []
+    # the scores of the overview are in sight, on a phone too
+    for cell in page.locator("#tasks ~ .card").first.locator("tr:nth-child(1) td").all():
+        box = cell.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
     text = page.inner_text("body")
     for task in document["tasks"]:
         assert f"{task['systems']['llama-gene']['metrics'][task['primary_metric']]['value']:.3f}".replace("-", "−") in text
@@ -94,6 +108,7 @@ def test_the_page_in_chromium(browser: Any, page_of_a_run: tuple[Path, dict[str,
         "Reliability",
         "2.913",
         "+0.496",
+        "The final model, gene, needs 2.91 bits per byte of English, 21% more than base: it has lost English.",
     ):
         assert words in text, words
     context.close()

@@ -26,3 +26,21 @@ def test_a_bad_line_is_named(records, tmp_path, line, words):
     (tmp_path / "test.jsonl").write_text((records / "dev.jsonl").read_text() + line)
     with pytest.raises(UserError, match=rf"test\.jsonl:17: {words}"):
         Examples(tmp_path)
+
+
+def test_an_answer_is_judged_where_a_record_has_a_label(records):
+    pytest.importorskip("gradio", reason="the page needs gradio")
+    from instruct.talk.page import judged
+
+    examples = Examples(records)
+    record = next(record for record in read_records(records / "dev.jsonl") if record["task"] == "sim/promoter")
+    assert examples.record(record["prompt"][0]["content"] + " ") is None
+    assert examples.record(record["prompt"][0]["content"]) == record
+    own = record["completion"][0]["content"]
+    other = next(label for label in ("promoter", "background") if label != own)
+    assert 'data-judged="right"' in judged("", {own: 0.6, other: 0.4}, record)
+    assert 'data-judged="wrong"' in judged(own, {own: 0.4, other: 0.6}, record), "the likeliest label counts, as in evaluation"
+    assert 'data-judged="right"' in judged(f" {own.upper()}.", {}, record)
+    for nothing in (judged("0.51", {}, {**record, "kind": "regression"}), judged("<b>", {}, None)):
+        assert 'data-judged=""' in nothing
+        assert "<b>" not in nothing

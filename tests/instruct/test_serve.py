@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import http.client
 import json
@@ -24,7 +25,7 @@ from typing import Any
 import pytest
 
 from data_convert.tasks.cards import load_card
-from data_convert.tasks.prompts import render
+from data_convert.tasks.prompts import fill, render
 from instruct.talk.limits import POSTS_PER_QUESTION
 
 pytest.importorskip("gradio", reason="the page needs gradio")
@@ -138,7 +139,108 @@ def page(served: Served, browser: Any) -> Iterator[Any]:
     assert [url for url in answered if not url.startswith((served.page, "data:", "blob:"))] == []
 
 
+def ask(page: Any, prompt: str) -> None:
+    """Ask, and wait for the whole answer to this very question: an answer is there from the start."""
+    page.fill("#prompt textarea", prompt)
+    page.click("#ask")
+    wait_for_answer(page, prompt)
+
+
+def text_of(page: Any, selector: str) -> str:
+    """Once it is shown: Gradio hides a part of the page while it draws it anew."""
+    shown = page.wait_for_function("selector => document.querySelector(selector)?.innerText.trim()", arg=selector)
+    return str(shown.json_value())
+
+
+def wait_for_answer(page: Any, prompt: str) -> None:
+    page.wait_for_function(
+        "asked => { const result = document.querySelector('#result'), shown = result.querySelector('[data-number]');"
+        " return shown?.dataset.asked === asked && !shown.querySelector('.running') && !result.classList.contains('stale') }",
+        arg=prompt,
+    )
+
+
+def test_an_example_is_there_and_answered_when_the_page_opens(page: Any) -> None:
+    page.wait_for_selector("#result .bar")
+    assert SEQUENCE in page.input_value("#prompt textarea")
+    assert page.get_attribute("#result [data-number]", "data-asked") == page.input_value("#prompt textarea")
+    likeliest = page.locator("#result .bar .name").first.inner_text()
+    verdict = "right" if likeliest == "promoter" else "wrong"
+    assert text_of(page, f"#result .said.{verdict}") == f"The likeliest label is {verdict}: the record's own answer is promoter."
+    page.wait_for_selector("#asked tr:nth-child(2)")
+    assert text_of(page, "#asked .download") == "Download 1 answer as CSV"
+
+
+def test_what_was_asked_is_listed_and_downloaded(page: Any, tmp_path: Path) -> None:
+    page.wait_for_selector("#asked tr:nth-child(2)")
+    page.fill("#prompt textarea", 'Say "it", now')
+    page.click("#ask")
+    page.wait_for_selector("#asked tr:nth-child(3)")
+    assert page.locator("#asked tr:nth-child(2) td").first.inner_text() == 'Say "it", now'
+    with page.expect_download() as waiting:
+        page.click("#asked .download")
+    waiting.value.save_as(tmp_path / "answers.csv")
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as handle:
+        found = list(csv.DictReader(handle))
+    assert [row["own"] for row in found] == ["promoter", ""]
+    assert [row["judged"] in ("right", "wrong") for row in found] == [True, False]
+    assert found[1]["prompt"] == 'Say "it", now'
+
+
+def upload_rows(page: Any, path: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.click("#rows")
+    chooser.value.set_files(path)
+
+
+def test_a_table_is_answered_with_a_bar_and_comes_back(page: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("id,sequence\n" + "".join(f"r{n},{SEQUENCE}\n" for n in range(20)) + "bad,ACG1\n")
+    page.click("#table button")
+    page.evaluate(
+        "new MutationObserver(() => { window.bars |= !!document.querySelector('#answers progress') })"
+        ".observe(document.body, { childList: true, subtree: true })"
+    )
+    upload_rows(page, path)
+    page.wait_for_selector("#answers .download")
+    assert page.evaluate("window.bars") == 1
+    assert text_of(page, "#answers .download") == "Download 20 rows as CSV"
+    counts, why = text_of(page, "#answers .said.doubt").splitlines()
+    assert counts.startswith("read 21, written 20, set aside 1 (")
+    assert re.match(r"mine\.csv:22: bad: .*letter", why)
+    with page.expect_download() as waiting:
+        page.click("#answers .download")
+    assert waiting.value.suggested_filename == "mine-answers.csv"
+    waiting.value.save_as(tmp_path / "back.csv")
+    with (tmp_path / "back.csv").open(newline="", encoding="utf-8") as handle:
+        found = list(csv.DictReader(handle))
+    assert [row["seq_id"] for row in found] == [f"r{n}" for n in range(20)]
+    assert {row["label"] for row in found} <= {"background", "promoter"}
+    path.write_text("id,sequence\n" + "".join(f"r{n},{SEQUENCE}\n" for n in range(501)))
+    upload_rows(page, path)
+    page.wait_for_selector("#answers .said.error")
+    assert text_of(page, "#answers .said.error") == "mine.csv: more than 500 rows; `llama-gene predict` takes them all"
+    for content, message in [
+        (b"id,sequence\na,ACG1\n", "mine.csv: not one usable row"),
+        (gzip.compress(b"id,sequence\na,ACGT\n"), "mine.csv: compressed; unpack it first"),
+        (b"id,letters\na,ACGT\n", "mine.csv"),
+    ]:
+        path.write_bytes(content)
+        upload_rows(page, path)
+        page.wait_for_function("text => (document.querySelector('#answers .said.error')?.innerText || '').startsWith(text)", arg=message)
+        assert "/" not in text_of(page, "#answers .said.error").partition(":")[0]
+
+
+def test_the_questions_that_the_model_knows_are_listed(page: Any) -> None:
+    page.click("#forms button")
+    page.wait_for_selector("#forms li")
+    card = load_card("sim/promoter")
+    asked = [fill(wording, {"sequence": "<dna>…</dna>"}, card.choices) for wording in [*card.prompts.train, card.prompts.eval]]
+    assert page.locator("#forms li").all_inner_texts() == asked
+
+
 def choose_promoter(page: Any) -> str:
+    page.fill("#prompt textarea", "")  # what the page opens with looks like what comes
     page.click("#task input")
     page.locator("[role=option]", has_text="sim/promoter").click()
     page.wait_for_function("document.querySelector('#prompt textarea').value.includes('<dna>')")
@@ -146,17 +248,15 @@ def choose_promoter(page: Any) -> str:
 
 
 def test_a_prompt_is_typed_and_answer_bars_and_tokens_are_read(page: Any) -> None:
-    page.fill("#prompt textarea", f"Which is this DNA, background, promoter?\n<dna>{SEQUENCE}</dna>")
-    page.click("#ask")
-    page.wait_for_selector("#result .bar")
+    ask(page, f"Which is this DNA, background, promoter?\n<dna>{SEQUENCE}</dna>")
     assert page.locator("#result .answer").count() == 1
     names = page.locator("#result .bar .name").all_inner_texts()
     values = [float(text.removesuffix(" %")) for text in page.locator("#result .bar .value").all_inner_texts()]
     assert sorted(names) == ["background", "promoter"]
     assert values == sorted(values, reverse=True)
     assert sum(values) == pytest.approx(100, abs=0.11)
-    widths = [bar.bounding_box()["width"] for bar in page.locator("#result .bar .track").all()]
-    fills = [bar.bounding_box()["width"] for bar in page.locator("#result .bar .fill").all()]
+    inside = "bars => bars.map(bar => bar.getBoundingClientRect().width)"
+    widths, fills = (page.locator(f"#result .bar .{part}").evaluate_all(inside) for part in ("track", "fill"))
     assert fills == pytest.approx([width * value / 100 for width, value in zip(widths, values, strict=True)], abs=1.5)
     assert "".join(page.locator("#result .tokens .token.dna").all_inner_texts()) == SEQUENCE
     assert page.locator("#result .tokens .token.special").all_inner_texts() == ["<dna>", "</dna>"]
@@ -165,14 +265,12 @@ def test_a_prompt_is_typed_and_answer_bars_and_tokens_are_read(page: Any) -> Non
         for kind in ("text", "dna", "special")
     }
     assert len(set(colours.values())) == 3
-    assert "bases per token" in page.inner_text("#result .legend")
+    assert "bases per token" in text_of(page, "#result .legend")
 
 
 def test_a_span_that_is_never_closed_is_said(page: Any) -> None:
-    page.fill("#prompt textarea", "Put DNA between <dna> and </dna>. Go on: <protein>MKV")
-    page.click("#ask")
-    page.wait_for_selector("#result .tokens")
-    english, never = page.inner_text("#result .said").splitlines()
+    ask(page, "Put DNA between <dna> and </dna>. Go on: <protein>MKV")
+    english, never = text_of(page, "#result .said").splitlines()
     assert english.endswith("so this span is read as text, not as a sequence (<dna> at position 17)")
     assert never == "position 42: <protein> is never closed; the letters behind it are read as a sequence to be continued"
 
@@ -180,7 +278,7 @@ def test_a_span_that_is_never_closed_is_said(page: Any) -> None:
 def test_an_example_of_a_task_is_filled_in(page: Any) -> None:
     first = choose_promoter(page)
     assert SEQUENCE in first
-    assert "Held-out record r0 (simulated); its own answer is: promoter" in page.inner_text("#read")
+    assert "Held-out record r0 (simulated); its own answer is: promoter" in text_of(page, "#read")
     page.click("#another")
     page.wait_for_function(f"document.querySelector('#prompt textarea').value.includes('{SEQUENCE[::-1]}')")
     assert page.input_value("#sequence textarea") == SEQUENCE[::-1]
@@ -192,12 +290,11 @@ def test_a_fasta_file_is_uploaded_and_put_into_the_prompt(page: Any, tmp_path: P
     path.write_text(">seq1 from me\nacgtacgtac\nGGGTTT\n")
     page.set_input_files("#upload input[type=file], input[type=file]", path)
     page.wait_for_function("document.querySelector('#read').innerText.includes('seq1')")
-    assert page.inner_text("#read .said.note") == "Read seq1 (16 letters) as dna. Now put it into the prompt."
+    assert text_of(page, "#read .said.note") == "Read seq1 (16 letters) as dna. Now put it into the prompt."
     page.click("#compose")
     page.wait_for_function("document.querySelector('#prompt textarea').value.includes('<dna>ACGTACGTACGGGTTT</dna>')")
-    page.click("#ask")
-    page.wait_for_selector("#result .bar")
-    assert "of sim/promoter" in page.inner_text("#result")
+    ask(page, page.input_value("#prompt textarea"))
+    assert "of sim/promoter" in text_of(page, "#result")
 
 
 def test_a_limit_is_told_when_the_file_is_read(page: Any, tmp_path: Path) -> None:
@@ -206,14 +303,15 @@ def test_a_limit_is_told_when_the_file_is_read(page: Any, tmp_path: Path) -> Non
     path.write_text(">seq1\n" + "N" * 1500 + "\n")
     page.set_input_files("input[type=file]", path)
     page.wait_for_selector("#read .said.error")
-    shown = page.inner_text("#read .said.error")
+    shown = text_of(page, "#read .said.error")
     assert re.fullmatch(
         r"Read seq1 \(1,500 letters\) as dna\. But: the conversation has 1,5\d\d tokens, more than the model's 1,024; .*", shown
     )
     assert page.input_value("#sequence textarea").startswith(">seq1")
+    before = page.input_value("#prompt textarea")
     page.click("#compose")
     page.wait_for_function("document.querySelector('#read').innerText.startsWith('the conversation has')")
-    assert page.input_value("#prompt textarea") == ""
+    assert page.input_value("#prompt textarea") == before
     choose_promoter(page)
     two = tmp_path / "two.fa"
     two.write_text(">seq1\nACGT\n>seq2\nACGT\n")
@@ -226,26 +324,19 @@ def test_probabilities_are_of_the_card_s_words_and_modality_alone(page: Any) -> 
     card = load_card("sim/promoter")
     own = choose_promoter(page)
     for prompt in ("Is this a kinase? <protein>MKVLAAGWMKVLAAGW</protein>", own.replace("dna>", "protein>"), f"Well: {own}"):
-        page.fill("#prompt textarea", prompt)
-        page.click("#ask")
-        shown = prompt.partition("<")[0][:12]  # of this question: the answer before it says the same
-        page.wait_for_function(
-            f"[{shown!r}, 'no labels to compare'].every(words => document.querySelector('#result').innerText.includes(words))"
-        )
-        assert f"writes a sequence in the words of {card.id}." in page.inner_text("#result")
+        ask(page, prompt)
+        assert "no labels to compare" in text_of(page, "#result")
+        assert f"writes a sequence in the words of {card.id}." in text_of(page, "#result")
         assert page.locator("#result .bar").count() == 0
-    page.fill("#prompt textarea", own)
-    page.click("#ask")
-    page.wait_for_selector("#result .bar")
+    ask(page, own)
+    assert page.locator("#result .bar").count() == 2
 
 
 def test_an_answer_that_contradicts_its_probabilities_is_marked(page: Any) -> None:
-    page.fill("#prompt textarea", choose_promoter(page))
-    page.click("#ask")
-    page.wait_for_selector("#result .bar")
+    ask(page, choose_promoter(page))
     answer, likeliest = page.text_content("#result .answer"), page.locator("#result .bar .name").first.inner_text()
     assert answer != likeliest, "a model of random weights does not answer with a label"
-    doubt = page.inner_text("#result .said.doubt")
+    doubt = text_of(page, "#result .said.doubt")
     assert re.fullmatch(
         rf"The answer is none of the labels, but the likeliest label is '{likeliest}' \([\d.]+ %\): they contradict each other\.", doubt
     )
@@ -278,9 +369,9 @@ def test_ctrl_enter_asks_and_enter_does_not(page: Any) -> None:
     page.press("#prompt textarea", "Enter")
     page.wait_for_timeout(500)
     assert page.input_value("#prompt textarea") == "Name it\n"
-    assert page.locator("#result [data-number]").count() == 0
+    assert page.get_attribute("#result [data-number]", "data-asked") != "Name it\n"
     page.press("#prompt textarea", "Control+Enter")
-    page.wait_for_selector("#result .tokens")
+    wait_for_answer(page, "Name it\n")
     assert page.input_value("#prompt textarea") == "Name it\n"
 
 
@@ -290,10 +381,11 @@ def test_every_width_keeps_its_layout_and_a_phone_scrolls_to_the_answer(served: 
     try:
         opened.goto(served.page)
         opened.wait_for_selector("#ask")
-        choose_promoter(opened)
+        asked = choose_promoter(opened) + "\n"  # another question than that of the start, which is answered already
+        opened.fill("#prompt textarea", asked)
         opened.evaluate("scrollTo(0, 0)")
         opened.press("#prompt textarea", "Control+Enter")
-        opened.wait_for_selector("#result .bar")
+        wait_for_answer(opened, asked)
         opened.wait_for_timeout(500)
         assert opened.evaluate("document.scrollingElement.scrollWidth") <= width, "nothing is cut off at the right"
         boxes = {
@@ -340,9 +432,8 @@ def test_what_is_wrong_with_a_prompt_is_said(page: Any) -> None:
         ("Is <dna>ACEGT</dna> one?", "<dna> in the prompt: 'E' at position 3 is not a dna letter"),
         ("é " * 1000, "more than the model's"),
     ]:
-        page.fill("#prompt textarea", prompt)
-        page.click("#ask")
-        page.wait_for_function("text => (document.querySelector('#result .said.error')?.innerText || '').includes(text)", arg=message)
+        ask(page, prompt)
+        assert message in text_of(page, "#result .said.error")
         assert page.locator("#result .bar").count() == 0
 
 
@@ -358,32 +449,29 @@ def test_an_answer_stays_where_a_label_does_not_fit(page: Any, extended_folder: 
 
     text = asked(session.context - len(session.prompt([{"role": "user", "content": asked(1)}])) - 1)
     assert session.context - len(session.prompt([{"role": "user", "content": text}])) == 2
-    page.fill("#prompt textarea", text)
-    page.click("#ask")
-    page.wait_for_function("(document.querySelector('#result .said.error')?.innerText || '').includes('prompt and label have')")
+    ask(page, text)
+    assert "prompt and label have" in text_of(page, "#result .said.error")
     assert page.text_content("#result .answer") == session.answer([{"role": "user", "content": text}], Sampling(8))
     assert page.locator("#result .tokens").count() == 1
 
 
 def test_bare_sequences_are_wrapped_after_saying_so_and_markup_stays_text(page: Any) -> None:
-    page.fill("#prompt textarea", f"<img src=x onerror='window.bad=1'> Is {SEQUENCE} one?")
-    page.click("#ask")
-    page.wait_for_selector("#result .tokens")
-    assert f"Read ACGTTGCAACGT… ({len(SEQUENCE)} letters) as dna." in page.inner_text("#result .said.note")
-    page.wait_for_function("document.querySelector('#result').innerText.includes('no labels to compare')")
+    ask(page, f"<img src=x onerror='window.bad=1'> Is {SEQUENCE} one?")
+    assert f"Read ACGTTGCAACGT… ({len(SEQUENCE)} letters) as dna." in text_of(page, "#result .said.note")
+    assert "no labels to compare" in text_of(page, "#result")
     assert page.evaluate("window.bad") is None
 
 
 def test_the_model_card_is_shown_and_loads_nothing(page: Any, served: Served) -> None:
     refused: list[tuple[str, str]] = []
     page.on("requestfailed", lambda request: refused.append((request.url, request.failure)))
-    assert "tiny gene" in page.inner_text("#head")
-    assert "tokens in the vocabulary" in page.inner_text("#head")
+    assert "tiny gene" in text_of(page, "#head")
+    assert "tokens in the vocabulary" in text_of(page, "#head")
     page.click("#card button")
     page.wait_for_selector("#card h1")
-    assert page.inner_text("#card h1") == "A tiny card"
+    assert text_of(page, "#card h1") == "A tiny card"
     assert refused in ([], [("https://example.com/x.png", "csp")])
-    assert "licence: none" not in page.inner_text("#card")
+    assert "licence: none" not in text_of(page, "#card")
     assert page.evaluate("window.bad") is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -52,3 +53,12 @@ def test_a_row_has_its_name_its_interval_and_its_figure(hollow: bool) -> None:
     svg = chart(rows, Axis.over("mcc", [-0.35, 1.0], zero=True), Axis("", names=["ours", "theirs"]), alt="mcc")
     assert re.findall(r">(0\.812|−0\.250|ours|theirs)<", svg) == ["ours", "theirs", "0.812", "−0.250"]
     assert svg.count('stroke-linecap="round"') == 2
+
+
+def test_a_class_has_no_colour_of_a_system() -> None:
+    both = [Series("system", [(0, 0), (1, 1)], 1), Series("class", [(0, 1), (1, 0)], 1, "k")]
+    svg = chart(both, Axis("x"), Axis("y"), alt="both")
+    page = (Path(__file__).parents[2] / "pages" / "base.html.jinja").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--([ck]\d): (#\w+);", page.split("prefers-color-scheme")[0]))
+    assert {"var(--c2)", "var(--k2)"} <= set(re.findall(r"var\(--\w+\)", svg))
+    assert len(set(colours.values())) == len(colours) == 12

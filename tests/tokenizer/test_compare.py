@@ -339,3 +339,25 @@ def test_the_original_merge_on_the_real_mistral_vocabulary(shared_data, tmp_path
     assert legacy["dna"]["agreement"] < 0.05
     for name in ALPHABETS.keys() - {"rna"}:
         assert ours[name]["letters_per_token"] > legacy[name]["letters_per_token"]
+
+
+def test_without_files_the_built_in_probe_leaves_nothing_open(family, dna_bpe, protein_bpe, tmp_path):
+    """A gene, the proteins and English that come with the program; where our own figure is the worse one, it is red."""
+    base, extended, new = family
+    own = Heldout(dna=[tmp_path / "mine.fa"])
+    assert own.filled().dna == own.dna
+    assert own.probed == ["protein", "text"]
+    report = compare(base.tokenizer, extended, new, Heldout().filled(), base.family, genes={"dna": dna_bpe, "protein": protein_bpe})
+    assert {name: row.get("heldout_letters") for name, row in report["modalities"].items()} == {"dna": 444, "protein": 571, "text": None}
+    report["probe"] = Heldout().probed
+    write_page(report, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Built-in probe</b> for DNA, protein, text." in page
+    assert not [word for word in ("No held-out sequences", "Not compared") if word in page]
+    for name, title in (("dna", "Bases"), ("protein", "Residues")):
+        ours, theirs = (report["ways"][way][name]["letters_per_token"] for way in ("ours", "add_tokens"))
+        cells = re.findall(r'<td class="n (\w*)">([\d.]+)</td>', page[page.index(f"{title} per token</td>") :])[:2]
+        assert cells == [
+            ("good" if ours >= theirs else "bad", f"{ours:.2f}"),
+            ("good" if theirs >= ours else "bad", f"{theirs:.2f}"),
+        ]

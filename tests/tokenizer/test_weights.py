@@ -205,7 +205,7 @@ def test_report_of_the_rows(whole, genes, tmp_path):
         kinds = [entry["modality"] for entry in figures[name]["neighbours"]]
         assert {kind: kinds.count(kind) for kind in kinds} == {"dna": 6, "protein": 6, "tag": 6}
         assert all(len(entry["nearest"]) == 5 for entry in figures[name]["neighbours"])
-    assert report["initial_loss"] == {"skipped": "no held-out files were given"}
+    assert {name: row["letters"] for name, row in report["initial_loss"].items() if name != "text"} == {"dna": 444, "protein": 571}
 
 
 # --- plans and memory -------------------------------------------------------------------------------------------------
@@ -559,7 +559,7 @@ def test_preview_writes_nothing(whole, genes, tmp_path, capsys):
     preview(Extend(base=whole, out=tmp_path / "out", **genes))
     printed = capsys.readouterr().out
     assert "405 ids" in printed
-    assert "initial loss: skipped, no held-out files were given" in printed
+    assert "initial loss: loads the model, " in printed
     assert not (tmp_path / "out").exists()
 
 

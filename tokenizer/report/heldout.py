@@ -7,14 +7,22 @@ from pydantic import Field
 
 from artefacts.errors import Ledger
 from artefacts.recipe import Recipe
+from configs import CONFIGS
 from sequences.alphabets import ALPHABETS
 from sequences.readers import read_sequences
 from sequences.spans import TAG
 from sequences.texts import read_texts
 
+PROBE = {
+    "dna": CONFIGS / "tokenizer" / "probe_dna.fa",
+    "protein": CONFIGS / "tokenizer" / "probe_protein.fa",
+    "text": CONFIGS / "text" / "english.txt",
+}
+"""A gene, four proteins and an English text that come with the program."""
+
 
 class Heldout(Recipe):
-    """Held-out files for the comparison."""
+    """Held-out files for the comparison; where none is given, the built-in probe."""
 
     dna: list[Path] = []
     protein: list[Path] = []
@@ -24,7 +32,16 @@ class Heldout(Recipe):
     loss_letters: int | None = Field(default=None, gt=0)
     """Letters (bytes of text) measured per modality for the loss; null: 20,000, or as many as take a minute or two on two cores."""
     ways: bool = True
-    """Compare with `add_tokens` and with the original LLaMA-Gene merge too, when any held-out file is given."""
+    """Compare with `add_tokens` and with the original LLaMA-Gene merge too."""
+
+    @property
+    def probed(self) -> list[str]:
+        """Modalities without a file, of which the built-in probe is read."""
+        return [name for name in PROBE if not getattr(self, name)]
+
+    def filled(self) -> "Heldout":
+        """With the built-in probe where no file is given."""
+        return self.model_copy(update={name: [PROBE[name]] for name in self.probed})
 
 
 def cut_sequences(files: list[Path], name: str, letters: int, length: int, ledger: Ledger | None = None) -> Iterator[str]:
