@@ -97,7 +97,9 @@ def run(lines: list[str], data: Path, capsys: pytest.CaptureFixture[str], smalle
     for line in lines:
         words = line.removeprefix("llama-gene ").replace("../shared/data", str(data))
         extra = next((extra for start, extra in smaller.items() if words.startswith(start)), [])
-        assert main([*shlex.split(words, comments=True), *extra]) == 0, f"{line}\n{capsys.readouterr().err}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"/quit\n")))  # for `chat`: each process has its own
+            assert main([*shlex.split(words, comments=True), *extra]) == 0, f"{line}\n{capsys.readouterr().err}"
 
 
 def your_files(base: Path) -> None:
@@ -153,7 +155,6 @@ def test_every_command_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(extended_folder, "runs/quickstart/model")  # as `make quickstart` leaves one
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"/quit\n")))
     (tmp_path / "configs").symlink_to(CONFIGS)
     (tmp_path / "examples").symlink_to(CONFIGS.parent / "examples")
     your_files(Path("path/to/llama"))
