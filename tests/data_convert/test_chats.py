@@ -122,7 +122,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     (openai([("", "x")]), "a turn without text"),
     (openai([("What?", " ")]), "a turn without text"),
     ({"messages": [{"role": "user", "content": None}]}, "a turn without text"),
-    ({"messages": [{"role": "user", "content": "\ud800"}]}, "a turn without text"),
+    ({"messages": [{"role": "user", "content": "\ud800"}]}, "half a surrogate pair, which is no character"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "a role other than system, user and assistant"),
     ({"messages": "x"}, "turns that are no list of messages"),
     ({"messages": ["x"]}, "turns that are no list of messages"),

@@ -235,7 +235,7 @@ def test_overrides_need_a_split_note_and_existing_files(tmp_path, source):
         (lambda r: r.update(kind="banana"), "its kind 'banana' is none of binary, "),
         (lambda r: r["prompt"].insert(0, {"role": "system"}), "a message of the prompt has no role or content that is text"),
         (lambda r: r["prompt"][0].update(content=3), "a message of the prompt has no role or content that is text"),
-        (lambda r: r["prompt"][0].update(content="half a pair: \ud83e"), "a message of the prompt has no role or content that is text"),
+        (lambda r: r["prompt"][0].update(content="half a pair: \ud83e"), "surrogates not allowed"),
         (lambda r: r["completion"].append({"role": "assistant", "content": "on"}), "its completion has several messages"),
         (lambda r: r.update(choices=3), "its choices are no list of texts"),
         (lambda r: r.update(choices="on, off"), "its choices are no list of texts"),
