@@ -8,17 +8,19 @@ pairs also the interval over genes of each seed.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 CORPORA = ("windows", "genic", "interleaved")
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, help="of one seed each")
     cells: dict[str, dict[str, list[float]]] = {}
     intervals: dict[str, list[str]] = {}
-    for folder in map(Path, sys.argv[1:]):
+    for folder in parser.parse_args().folders:
         for corpus in CORPORA:
             history = folder / corpus / "pretrained" / "history.jsonl"
             if history.is_file():
