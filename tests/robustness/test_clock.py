@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from ranks import ENVIRONMENT
-from whole_way import Runs, contents
+from whole_way import LONG, Runs, contents
 
 FOUND = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), *filter(Path.is_file, [Path(os.environ.get("LLAMA_GENE_FAKETIME", "-"))])]
 pytestmark = pytest.mark.skipif(not FOUND, reason="needs libfaketime (apt install faketime)")
 
 
-@pytest.mark.parametrize("name", ["records", "pretrained", "predictions"])
+@pytest.mark.parametrize("name", ["records", "pretrained", "predictions"] if LONG else ["records"])
 def test_a_clock_that_jumps_changes_no_byte(runs: Runs, tmp_path: Path, name: str) -> None:
     runs.make(name)
     said, over = tmp_path / "said", threading.Event()
