@@ -193,24 +193,26 @@ def run(options: argparse.Namespace, verb: Verb[R]) -> None:
         elif out is not None and out.exists() and not (out.is_dir() if verb.adds == "folder" else out.is_file()):
             raise UserError(f"{out}: exists and is no {verb.adds}; choose another output")
         recipe = from_hub(recipe)
-        changed, before = changed_inputs(recipe.read_values()), states(recipe.read_values())
-        if not {"RANK", "LOCAL_RANK"} & os.environ.keys():
-            print(*changed, sep="\n", end="\n" * bool(changed), file=sys.stderr)
+        values = recipe.read_values()
+        # of several processes the first speaks, and of a launcher with its children the launcher
+        speaks = not {"RANK", "LOCAL_RANK"} & os.environ.keys()
+        before = states(values) if speaks else {}
+        for line in changed_inputs(values) if speaks else ():
+            print(line, file=sys.stderr)
         try:
             verb.work(recipe, options.overwrite)
         except UserError:
             raise
         except Exception as error:
-            if of_the_system(error) or not (wrong := broken_input(recipe.read_values()) or next(iter(changed), None)):
+            if of_the_system(error) or not (wrong := broken_input(values) or next(iter(changed_inputs(values)), None)):
                 raise
             raise UserError(
                 f"{wrong}; make or fetch it again. Seen as {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             ) from error
-    now = states(recipe.read_values())
+    now = states(values) if speaks else {}
     for file in (file for file, state in before.items() if now.get(file) != state):
         print(f"{file}: changed while this command ran; what it made may hold some of both, so make it again", file=sys.stderr)
-    # of several processes the first speaks, and of a launcher with its children the launcher
-    if out is not None and out.exists() and not {"RANK", "LOCAL_RANK"} & os.environ.keys():
+    if out is not None and out.exists() and speaks:
         _close(recipe, out, time.monotonic() - begun, verb.then)
 
 

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from artefacts.command import Verb, add_arguments, guarded, resolve, run
 from artefacts.errors import UserError
+from artefacts.folder import new_folder, write_manifest
 from artefacts.recipe import Recipe
 
 
@@ -203,3 +204,21 @@ def test_an_ignored_hangup_stays_ignored() -> None:
         assert guarded(lambda: os.kill(os.getpid(), signal.SIGHUP)) == 0
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("variable", [None, "RANK", "LOCAL_RANK"])
+def test_of_several_processes_one_says_what_is_wrong_with_the_inputs(
+    variable: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hundred ranks would read every input once more, and say the same line a hundred times."""
+    source = tmp_path / "source"
+    with new_folder(source) as folder:
+        (folder / "a.txt").write_text("noted")
+        write_manifest(folder, "test", recipe={}, inputs={}, counts={})
+    (source / "a.txt").write_text("other")
+    if variable:
+        monkeypatch.setenv(variable, "1")
+    of = Verb(Job, lambda recipe, overwrite: (source / "a.txt").write_text("grown"), "do", "job", "Does.", positional="files")
+    run(argparse.Namespace(**vars(parse([str(source), "--out", str(tmp_path / "out")], of))), of)
+    said = capsys.readouterr().err
+    assert said.count("not the file that its manifest notes") == said.count("changed while this command ran") == (variable is None)
