@@ -27,6 +27,7 @@ def at(path: str | Path, line: int | None = None) -> str:
 
 SET_ASIDE = "set_aside.tsv"
 """The list in a folder of what was set aside on the way to it."""
+SET_ASIDE_HEAD = "place\treason\n"
 LISTED = 1000
 """Places kept for each reason; a manifest shows the first five."""
 SHOWN = 5
@@ -144,9 +145,8 @@ def say_read(what: str, counts: dict, beside: Path | None = None) -> None:
 
 def write_set_aside(path: Path, *ledgers: Ledger) -> None:
     """The places of all records that were set aside, with their reasons, as TSV; where there are none, no list, an old one goes."""
-    head = "place\treason\n"
     rows = [f"{place}\t{reason}\n" for ledger in ledgers for place, reason in ledger.listed()]
     if rows:
-        path.write_text("".join([head, *rows]), encoding="utf-8")
-    elif path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith(head):
+        path.write_text("".join([SET_ASIDE_HEAD, *rows]), encoding="utf-8")
+    elif path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith(SET_ASIDE_HEAD):
         path.unlink()

@@ -206,7 +206,7 @@ SEAL = "sha256.json"
 
 def seal(folder: Path) -> None:
     """Note the hash of every file, so that damage shows."""
-    document = json.dumps(dict(zip(*_hashes(folder), strict=True)), indent=1)
+    document = json.dumps(_hashes(folder), indent=1)
     (folder / SEAL).write_text(document + "\n", encoding="utf-8")
 
 
@@ -214,7 +214,7 @@ def damage(folder: Path) -> str | None:
     """What is wrong with a sealed folder; None where every file is as it was. Files that came later are not looked at."""
     try:
         noted = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        found = dict(zip(*_hashes(folder, noted), strict=True))
+        found = _hashes(folder, noted)
     except FileNotFoundError as error:
         return f"{Path(error.filename).relative_to(folder)} is missing"
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -236,7 +236,7 @@ def check_weights_intact(*files: Path) -> None:
     opens, and answers otherwise. Files that no manifest of ours notes pass. Raises UserError."""
     for file in files:
         manifest, noted = file.parent / MANIFEST, noted_part(file.parent, "weights").get(file.name)
-        if noted is not None and _hashes(file.parent, [file.name])[1] != [noted]:
+        if noted is not None and _hashes(file.parent, [file.name]) != {file.name: noted}:
             raise UserError(
                 f"{file}: not the weights that {manifest} notes: damaged, or changed since; make or copy the "
                 "folder again, or take `weights` out of its manifest if this was meant"
@@ -249,12 +249,13 @@ def changed_files(path: Path) -> list[Path]:
         noted = (read_noted(manifest) or {}).get("sha256")
         if isinstance(noted, dict):
             mine = [name for name in noted if path in (manifest.parent / name, *(manifest.parent / name).parents)]
-            found = dict(zip(*_hashes(manifest.parent, [name for name in mine if os.path.isfile(manifest.parent / name)]), strict=True))
+            found = _hashes(manifest.parent, [name for name in mine if os.path.isfile(manifest.parent / name)])
             return [manifest.parent / name for name in mine if found.get(name) != noted[name]]
     return []
 
 
-def _hashes(folder: Path, names: Iterable[str] | None = None) -> tuple[list[str], list[str]]:
+def _hashes(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:
+    """Name -> SHA-256 of these files of a folder, by default of all."""
     if names is None:
         names = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     names = sorted(names)
@@ -264,7 +265,7 @@ def _hashes(folder: Path, names: Iterable[str] | None = None) -> tuple[list[str]
             return hashlib.file_digest(handle, "sha256").hexdigest()
 
     with ThreadPoolExecutor() as pool:  # hashing leaves Python's lock: as fast as the disk
-        return names, list(pool.map(digest, names))
+        return dict(zip(names, pool.map(digest, names), strict=True))
 
 
 def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, str], counts: dict[str, Any], **extra: Any) -> None:
@@ -293,15 +294,15 @@ def write_manifest(target: Path, stage: str, *, recipe: Any, inputs: dict[str, s
     }
     if any((target / name).is_file() for name in OF_MODELS):
         names = [path.name for path in target.glob("*.safetensors")]
-        document["weights"] = dict(zip(*_hashes(target, names), strict=True))
+        document["weights"] = _hashes(target, names)
     if target.is_dir():
         left_out, files = (MANIFEST, *document.get("weights", ())), [path for path in target.rglob("*") if path.is_file()]
         # what begins with a dot another process is about to name: stores are shared
         names = [str(path.relative_to(target)) for path in files if path.name[0] != "." and path.name not in left_out]
         if sum((target / name).stat().st_size for name in names) <= MOST_NOTED:
-            document["sha256"] = dict(zip(*_hashes(target, names), strict=True))
+            document["sha256"] = _hashes(target, names)
     elif (made := _temporary(target)).is_file():
-        document["sha256"] = {target.name: _hashes(made.parent, [made.name])[1][0]}
+        document["sha256"] = {target.name: _hashes(made.parent, [made.name])[made.name]}
     with new_file(manifest_path(target), overwrite=True) as path:
         path.write_text(json.dumps(document, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 

@@ -24,7 +24,8 @@ from artefacts.errors import UserError, at
 
 DEEPEST, MOST_VALUES, LONGEST_INTEGER = 50, 100_000, 19
 """Levels, values and digits of a YAML text."""
-HALF = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a pair that UTF-16 writes a character as: JSON and YAML can spell one, and UTF-8 cannot."""
 
 
 class Recipe(BaseModel):
@@ -146,7 +147,7 @@ def _parsed(text: str | bytes, source: str) -> tuple[Any, dict[tuple[str, ...], 
             for index, value in enumerate(item.value):
                 lines[(*keys, str(index))] = value.start_mark.line + 1
                 walk(value, (*keys, str(index)))
-        elif HALF.search(item.value):
+        elif SURROGATE.search(item.value):
             raise UserError(f"{at(source, line)}: half a character (\\ud800 to \\udfff) is no text; write it whole")
         elif item.tag == "tag:yaml.org,2002:int" and (digits := len(item.value.lstrip("+-"))) > LONGEST_INTEGER:
             raise UserError(f"{at(source, line)}: a number of {digits:,} digits; no field takes more than {LONGEST_INTEGER}")

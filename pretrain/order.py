@@ -17,7 +17,7 @@ from pretrain.recipe import Mixture
 from sequences.alphabets import TAGS
 from tokenizer.encoders import read_encoders
 from tokenizer.private import read_tokenizer
-from training.batch import Document, batch_of
+from training.batch import batch_of, documents_in
 from training.loss import IGNORED
 from training.order import Order
 
@@ -30,12 +30,8 @@ def collate(blocks: list[dict[str, Any]], unlearnt: NDArray[np.int64] | None = N
     """
     rows, weighted = [], False
     for block in blocks:
-        ids = np.asarray(block["input_ids"])
-        ends = np.cumsum(block["seq_lengths"])
-        weights = np.asarray(block.get("weights") or ())
-        weighted = weighted or len(weights) > 0
-        weights = weights if len(weights) else np.ones(len(ids))
-        *documents, padding = [Document(part, 1, weight) for part, weight in zip(np.split(ids, ends), np.split(weights, ends), strict=True)]
+        weighted = weighted or len(block.get("weights") or ()) > 0
+        *documents, padding = documents_in(block)
         rows.append([*documents, padding._replace(start=len(padding.ids))])
     batch = batch_of(rows, 0, weighted)
     if unlearnt is not None and len(unlearnt):

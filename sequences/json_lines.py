@@ -5,17 +5,15 @@ refused, since one of the two values would be lost.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from artefacts.errors import UserError, at
+from artefacts.recipe import SURROGATE
 from sequences.files import blocks, lines_of, with_head
 
 HALF = "half a surrogate pair, which is no character"
-SURROGATE = re.compile("[\ud800-\udfff]")
-"""JSON can spell halves of a surrogate pair, which cannot be encoded as UTF-8."""
 
 
 def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | str]]:

@@ -7,7 +7,7 @@ Not supported: releases before 2008, whose DE and GN lines were prose (their nam
 import re
 from collections.abc import Iterable, Iterator
 
-from sequences.json_lines import SURROGATE
+from artefacts.recipe import SURROGATE
 from sequences.uniprot_entry import Broken, Entry, GoTerm, clean, families, function, join_lines, literature, locations, unique
 
 ID = re.compile(r"ID   (\S+) +(\w+);.* (\d+) AA\.?\s*$")

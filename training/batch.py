@@ -6,7 +6,7 @@ all-ones mask silently switches it off (design measured: logits then differ by 0
 Shapes: B rows, T tokens of the longest row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,14 @@ class Document(NamedTuple):
     """Place of the first token that is learnt; at least 1, since nothing comes before the first token."""
     weight: Any = 1.0
     """How much each of its labels counts: one number, or one for each of its tokens."""
+
+
+def documents_in(block: Mapping[str, Any]) -> list[Document]:
+    """The documents of a row of token shards, learnt from their second token on, and last its padding."""
+    ids, weights = np.asarray(block["input_ids"]), block.get("weights")
+    weights = np.ones(len(ids)) if weights is None or not len(weights) else np.asarray(weights)
+    ends = np.cumsum(block["seq_lengths"])
+    return [Document(part, 1, weight) for part, weight in zip(np.split(ids, ends), np.split(weights, ends), strict=True)]
 
 
 def batch_of(rows: Sequence[Sequence[Document]], pad: int, weighted: bool = False) -> dict[str, Tensor]:

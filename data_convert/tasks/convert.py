@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from artefacts.errors import SET_ASIDE, UserError
+from artefacts.errors import SET_ASIDE, SET_ASIDE_HEAD, UserError
 from artefacts.folder import check_absent, new_folder, read_manifest, write_manifest
 from data_convert.corpus.crew import run_jobs
 from data_convert.splits.grouping import Grouping
@@ -106,7 +106,7 @@ def convert(recipe: TasksRecipe, *, overwrite: bool = False) -> list[TaskCard]:
         run_jobs(_write, [(*task, mixed.get(task[-1])) for task in tasks], recipe.workers, "write tasks", recipe.engine)
         for name in (*(f"{split}.jsonl" for split in SPLITS), SET_ASIDE):
             with (folder / name).open("wb") as whole:
-                whole.write(b"place\treason\n" if name == SET_ASIDE and any((part / name).stat().st_size for part in parts) else b"")
+                whole.write(SET_ASIDE_HEAD.encode() if name == SET_ASIDE and any((part / name).stat().st_size for part in parts) else b"")
                 for part in parts:
                     with (part / name).open("rb") as lines:
                         shutil.copyfileobj(lines, whole)

@@ -13,6 +13,7 @@ from artefacts.errors import UserError
 from data_convert.corpus.shards import load_shards
 from instruct.tune.encode import Encoded
 from instruct.tune.recipe import InstructRecipe
+from training.batch import documents_in
 from training.order import Order
 
 
@@ -73,13 +74,8 @@ def _epoch(order: Order, lengths: list[int], answers: list[int], weights: list[A
 
 def _documents(block: Mapping[str, Any], most: int) -> list[tuple[Any, Any]]:
     """Ids and weights of a block's documents, in parts of at most `most` tokens; a single token teaches nothing."""
-    weights = block.get("weights")
-    weights = np.ones(len(block["input_ids"])) if weights is None or not len(weights) else weights
-    found, start = [], 0
-    for length in block["seq_lengths"]:
-        for place in range(start, start + length, most):
-            part = slice(place, min(place + most, start + length))
-            if part.stop - part.start > 1:
-                found.append((block["input_ids"][part].astype(np.int32), weights[part]))
-        start += length
-    return found
+    *documents, _ = documents_in(block)
+    parts = [
+        (one.ids[place : place + most], one.weight[place : place + most]) for one in documents for place in range(0, len(one.ids), most)
+    ]
+    return [(ids.astype(np.int32), weights) for ids, weights in parts if len(ids) > 1]
