@@ -147,15 +147,30 @@ def ask(page: Any, prompt: str) -> None:
 
 
 def text_of(page: Any, selector: str) -> str:
-    """Once it is shown: Gradio hides a part of the page while it draws it anew."""
-    shown = page.wait_for_function("selector => document.querySelector(selector)?.innerText.trim()", arg=selector)
-    return str(shown.json_value())
+    return texts_of(page, selector)[0]
+
+
+def texts_of(page: Any, selector: str) -> list[str]:
+    """Of all of one moment, once they are there and shown: Gradio takes a part of the page away while it draws it anew."""
+    shown = page.wait_for_function(
+        "selector => { const texts = [...document.querySelectorAll(selector)].map(one => one.innerText.trim());"
+        " return texts.length && texts.every(text => text) ? texts : null }",
+        arg=selector,
+    )
+    return list(shown.json_value())
 
 
 def wait_for_answer(page: Any, prompt: str) -> None:
+    """Until it is whole, shown, and drawn no more: its last piece comes twice, and is drawn as often."""
+    page.evaluate(
+        "() => { window.drawn = performance.now(); window.watch?.disconnect();"
+        " window.watch = new MutationObserver(() => window.drawn = performance.now());"
+        " window.watch.observe(document.querySelector('#result'), { childList: true, subtree: true, attributes: true }) }"
+    )
     page.wait_for_function(
         "asked => { const result = document.querySelector('#result'), shown = result.querySelector('[data-number]');"
-        " return shown?.dataset.asked === asked && !shown.querySelector('.running') && !result.classList.contains('stale') }",
+        " return shown?.dataset.asked === asked && !shown.querySelector('.running') && !result.classList.contains('stale')"
+        " && result.innerText.trim() && performance.now() - window.drawn > 500 }",
         arg=prompt,
     )
 
@@ -164,7 +179,7 @@ def test_an_example_is_there_and_answered_when_the_page_opens(page: Any) -> None
     page.wait_for_selector("#result .bar")
     assert SEQUENCE in page.input_value("#prompt textarea")
     assert page.get_attribute("#result [data-number]", "data-asked") == page.input_value("#prompt textarea")
-    likeliest = page.locator("#result .bar .name").first.inner_text()
+    likeliest = text_of(page, "#result .bar .name")
     verdict = "right" if likeliest == "promoter" else "wrong"
     assert text_of(page, f"#result .said.{verdict}") == f"The likeliest label is {verdict}: the record's own answer is promoter."
     page.wait_for_selector("#asked tr:nth-child(2)")
@@ -176,7 +191,7 @@ def test_what_was_asked_is_listed_and_downloaded(page: Any, tmp_path: Path) -> N
     page.fill("#prompt textarea", 'Say "it", now')
     page.click("#ask")
     page.wait_for_selector("#asked tr:nth-child(3)")
-    assert page.locator("#asked tr:nth-child(2) td").first.inner_text() == 'Say "it", now'
+    assert text_of(page, "#asked tr:nth-child(2) td:first-child") == 'Say "it", now'
     with page.expect_download() as waiting:
         page.click("#asked .download")
     waiting.value.save_as(tmp_path / "answers.csv")
@@ -236,7 +251,7 @@ def test_the_questions_that_the_model_knows_are_listed(page: Any) -> None:
     page.wait_for_selector("#forms li")
     card = load_card("sim/promoter")
     asked = [fill(wording, {"sequence": "<dna>…</dna>"}, card.choices) for wording in [*card.prompts.train, card.prompts.eval]]
-    assert page.locator("#forms li").all_inner_texts() == asked
+    assert texts_of(page, "#forms li") == asked
 
 
 def choose_promoter(page: Any) -> str:
@@ -250,16 +265,16 @@ def choose_promoter(page: Any) -> str:
 def test_a_prompt_is_typed_and_answer_bars_and_tokens_are_read(page: Any) -> None:
     ask(page, f"Which is this DNA, background, promoter?\n<dna>{SEQUENCE}</dna>")
     assert page.locator("#result .answer").count() == 1
-    names = page.locator("#result .bar .name").all_inner_texts()
-    values = [float(text.removesuffix(" %")) for text in page.locator("#result .bar .value").all_inner_texts()]
+    names = texts_of(page, "#result .bar .name")
+    values = [float(text.removesuffix(" %")) for text in texts_of(page, "#result .bar .value")]
     assert sorted(names) == ["background", "promoter"]
     assert values == sorted(values, reverse=True)
     assert sum(values) == pytest.approx(100, abs=0.11)
     inside = "bars => bars.map(bar => bar.getBoundingClientRect().width)"
     widths, fills = (page.locator(f"#result .bar .{part}").evaluate_all(inside) for part in ("track", "fill"))
     assert fills == pytest.approx([width * value / 100 for width, value in zip(widths, values, strict=True)], abs=1.5)
-    assert "".join(page.locator("#result .tokens .token.dna").all_inner_texts()) == SEQUENCE
-    assert page.locator("#result .tokens .token.special").all_inner_texts() == ["<dna>", "</dna>"]
+    assert "".join(texts_of(page, "#result .tokens .token.dna")) == SEQUENCE
+    assert texts_of(page, "#result .tokens .token.special") == ["<dna>", "</dna>"]
     colours = {
         kind: page.locator(f"#result .tokens .token.{kind}").first.evaluate("e => getComputedStyle(e).backgroundColor")
         for kind in ("text", "dna", "special")
@@ -334,7 +349,7 @@ def test_probabilities_are_of_the_card_s_words_and_modality_alone(page: Any) -> 
 
 def test_an_answer_that_contradicts_its_probabilities_is_marked(page: Any) -> None:
     ask(page, choose_promoter(page))
-    answer, likeliest = page.text_content("#result .answer"), page.locator("#result .bar .name").first.inner_text()
+    answer, likeliest = page.text_content("#result .answer"), text_of(page, "#result .bar .name")
     assert answer != likeliest, "a model of random weights does not answer with a label"
     doubt = text_of(page, "#result .said.doubt")
     assert re.fullmatch(
@@ -420,7 +435,7 @@ def test_a_bad_file_is_named_with_what_is_wrong(page: Any, tmp_path: Path, name:
     path.write_bytes(content)
     page.set_input_files("input[type=file]", path)
     page.wait_for_selector("#read .said.error, .toast-body.error")
-    shown = page.locator("#read .said.error, .toast-body.error").first.inner_text()
+    shown = text_of(page, "#read .said.error, .toast-body.error")
     assert message.lower() in shown.lower()
     assert str(tmp_path) not in shown
     assert "/tmp" not in shown
