@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
+
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # before any library is read, as in a command
+
+import io
 import signal
 from collections.abc import Iterator
 from pathlib import Path

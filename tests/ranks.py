@@ -229,11 +229,17 @@ def rank(job: dict[str, Any], number: int) -> int:
 def command(job: dict[str, Any]) -> tuple[int, float]:
     """A command in a process of its own, killed where it takes too long."""
     begun = time.monotonic()
+    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    teller = None
+    if job["largest"] is not None:  # what it says is no file of its own: a disk that is full must not swallow the reason
+        teller = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
+        assert teller.stdin is not None
+        os.close(log)
+        log = teller.stdin.fileno()
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
             import llama_gene
@@ -256,7 +262,12 @@ def command(job: dict[str, Any]) -> tuple[int, float]:
         time.sleep(job["after"])
         os.kill(child, signal.SIGKILL)  # nothing to a child that has ended, and is not waited for yet
     _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), time.monotonic() - begun
+    seconds = time.monotonic() - begun
+    if teller is None:
+        os.close(log)
+    else:
+        teller.communicate()
+    return os.waitstatus_to_exitcode(status), seconds
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What a head looks like and what it is trained by: fields of the recipes above."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,15 +18,15 @@ class Network(Recipe):
     pooling: Literal["value_attention", "max", "mean"] = "value_attention"
     layers: int = Field(default=0, ge=0)
     """Transformer layers in front of the pooling; 0 for none (the linear variant)."""
-    heads: int = 8
-    width: int = 1024
+    heads: int = Field(default=8, gt=0)
+    width: int = Field(default=1024, gt=0)
     """Width of that Transformer."""
-    inner: int = 4096
+    inner: int = Field(default=4096, gt=0)
     act: bool = False
     """Another Linear and GELU in front of that Transformer (upstream's matrix_encoder_act)."""
-    fc: list[int] = []
+    fc: list[Annotated[int, Field(gt=0)]] = []
     """Widths of [Linear, GELU] after the pooling; upstream's pairs have 128."""
-    classifier: int = 128
+    classifier: int = Field(default=128, gt=0)
     """Width of the hidden layer of the classifier."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     zero_rows: bool = False
