@@ -64,8 +64,8 @@ class HeldoutWatch(RunWatch):
     def speed_of(self, window: list[dict[str, Any]], state: Any) -> str:
         """Tokens a second, the use of the device, and the time that is left."""
         steps, (tokens, flops) = len(window), self._work(state.global_step, len(window))
-        before = [line["seconds"] for line in state.log_history if "loss" in line and line["step"] < window[0]["step"]]
-        seconds = window[-1]["seconds"] - (before[-1] if before else 0)
+        before = (line["seconds"] for line in reversed(state.log_history) if "loss" in line and line["step"] < window[0]["step"])
+        seconds = window[-1]["seconds"] - next(before, 0)
         speed = flops / seconds
         of_peak = (
             f", MFU {100 * speed / (self.trainer.args.world_size * self._peak):.1f} %" if self._peak else f", {speed / 1e9:.1f} GFLOP/s"

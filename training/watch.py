@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ class RunWatch(TrainerCallback):
         step = state.global_step
         if logs and "loss" in logs and (step % self.recipe.log_every == 0 or step >= state.max_steps):
             begun = (step - 1) // self.recipe.log_every * self.recipe.log_every
-            window = [line for line in state.log_history if "loss" in line and line["step"] > begun]
+            lately = takewhile(lambda line: line["step"] > begun, reversed(state.log_history))
+            window = [line for line in lately if "loss" in line][::-1]
             loss = sum(line["loss"] for line in window) / len(window)
             self.say(f"step {step}/{state.max_steps}: loss {loss:.4f}, lr {logs['learning_rate']:.2e}{self.speed_of(window, state)}")
 

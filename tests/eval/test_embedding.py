@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -470,3 +471,17 @@ def test_names_that_are_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         open_encoder(tmp_path)
     with pytest.raises(UserError, match="no such GPU"):
         pick_device(63)
+
+
+def test_a_row_has_the_same_bits_whatever_was_made_before(extended_folder: Path) -> None:
+    """A command that was killed goes on in the batches of the whole, not of what is left."""
+    encoder = open_encoder(str(extended_folder), batch_tokens=200)
+    draw = random.Random(0)
+    sequences = [("protein", "".join(draw.choices("ACDEFGHIKLMNPQRSTVWY", k=draw.randrange(20, 60)))) for _ in range(30)]
+    whole = dict(extract(encoder, sequences, Extent()))
+    for wanted in ([0], [29, 3, 7], [], [i for i in range(30) if i != 16]):
+        found = dict(extract(encoder, sequences, Extent(), wanted=wanted))
+        assert sorted(found) == sorted(wanted)
+        for i, rows in found.items():
+            for part in ("before", "own", "after"):
+                assert np.array_equal(getattr(rows, part), getattr(whole[i], part)), (i, part)

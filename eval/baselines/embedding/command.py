@@ -49,8 +49,8 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
         **{name: getattr(recipe, name) for name in SHAPE},
     }
     if rank():  # makes its turns of what the first process lacks
-        todo = [items[number] for number in told(list[int]())]
-        for _ in extract(_opened(recipe, name, todo), _texts(todo), extent, shared=True) if todo else ():
+        todo = told(list[int]())
+        for _ in extract(_opened(recipe, name, items), _texts(items), extent, wanted=todo, shared=True) if todo else ():
             pass
         return len(todo)
     # a store that is to be replaced stays until the new one, beside it, is complete
@@ -67,17 +67,17 @@ def _embed(recipe: EmbedRecipe, overwrite: bool) -> int:
             raise UserError(f"{item.where}: {recipe.out} holds another sequence under the id '{item.id}'; choose another output")
     # what the store lacks
     names = safe_names(dict.fromkeys([*store.done, *(item.id for item in items)]))
-    todo = [items[number] for number in told([number for number, item in enumerate(items) if item.id not in store.done])]
+    todo = told([number for number, item in enumerate(items) if item.id not in store.done])
     if todo:
-        encoder = encoder or _opened(recipe, name, todo)
+        encoder = encoder or _opened(recipe, name, items)
         try:
-            for i, rows in extract(encoder, _texts(todo), extent, show="embed", shared=True):
+            for i, rows in extract(encoder, _texts(items), extent, wanted=todo, show="embed", shared=True):
                 made = (
                     rows.matrix(special=recipe.matrix_add_special_token)
                     if recipe.embedding_type == "matrix"
                     else rows.vector(recipe.vector_type or "cls")
                 )
-                item = todo[i]
+                item = items[i]
                 store.put(item.id, digest(item.modality, item.letters), names[item.id], made, rows.passes)
         finally:
             store.flush()

@@ -11,7 +11,7 @@ overlap returns wrong rows).
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -110,28 +110,41 @@ class _Read(NamedTuple):
 
 
 def extract(
-    encoder: Encoder, sequences: Sequence[tuple[str, str]], extent: Extent, *, show: str | None = None, shared: bool = False
+    encoder: Encoder,
+    sequences: Sequence[tuple[str, str]],
+    extent: Extent,
+    *,
+    wanted: Collection[int] | None = None,
+    show: str | None = None,
+    shared: bool = False,
 ) -> Iterator[tuple[int, Rows]]:
     """Index and rows of each (modality, letters), longest first.
 
     Args:
+        wanted: indices of those to make; the others only keep their place in the batches, so that the last bits of a row are
+            the same whatever was made before. All by default.
         show: label of a progress bar.
         shared: among the processes of a launcher, which have the same sequences; the first yields them all, the others nothing.
 
     Raises:
         UserError: a sequence without tokens, or too large for memory even in short windows.
     """
-    turns = itertools.count()
-    with tqdm(total=len(sequences), desc=show, unit="seq", disable=None if show else True) as bar:
+    turns, wanted = itertools.count(), range(len(sequences)) if wanted is None else set(wanted)
+    with tqdm(total=len(wanted), desc=show, unit="seq", disable=None if show else True) as bar:
         for group in _groups(encoder, sequences, extent):
-            units = _units(encoder, sequences, group, extent)
+            if not any(i in wanted for i in group):
+                continue
+            planned = _units(encoder, sequences, group, extent)
+            units = [unit for unit in planned if any(read.place in wanted for read in unit)]
             numbers = [next(turns) for _ in units]
             own = [unit for number, unit in zip(numbers, units, strict=True) if not shared or mine(number)]
-            made = _made(encoder, own, extent, side_by_side=len(units) >= 2 * torch.get_num_threads())
+            made = _made(encoder, own, extent, side_by_side=len(planned) >= 2 * torch.get_num_threads())
             for number, unit in zip(numbers, units, strict=True):
                 found = in_turn(number, partial(next, made), _packed, _unpacked) if shared else next(made)
-                yield from zip((read.place for read in unit), found or [], strict=found is not None)
-                bar.update(len(unit))
+                for read, rows in zip(unit, found or [], strict=found is not None):
+                    if read.place in wanted:
+                        yield read.place, rows
+                bar.update(sum(read.place in wanted for read in unit))
 
 
 def _groups(encoder: Encoder, sequences: Sequence[tuple[str, str]], extent: Extent) -> Iterator[list[int]]:
