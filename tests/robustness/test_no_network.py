@@ -58,8 +58,8 @@ def test_the_guard_sees_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_libraries_report_no_use(tmp_path: Path) -> None:
     """In a process of its own, as a user's: trl tells of each trainer unless it is told not to before the hub's library is read."""
-    bad = "import sys, llama_gene; code = llama_gene.main(['chat', '--model', sys.argv[1]]); import huggingface_hub.constants as hub; "
-    script = f"{bad}print(code, hub.HF_HUB_DISABLE_TELEMETRY)"
+    refused = "import sys, llama_gene; code = llama_gene.main(['chat', '--model', sys.argv[1]]); import huggingface_hub.constants as hub; "
+    script = f"{refused}print(code, hub.HF_HUB_DISABLE_TELEMETRY)"
     environment = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "True"], done.stderr
